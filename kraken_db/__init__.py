@@ -1,0 +1,1 @@
+"""The history of Kraken in your own PostgreSQL (under construction)."""

@@ -1,0 +1,1 @@
+"""Adapters of the database: addresses, pools, COPY, revisions, the embedded server."""

@@ -1,0 +1,105 @@
+"""Every error the package raises on purpose.
+
+The tree::
+
+    KrakenDBError
+    ├── ConfigurationError          a URL, option or argument that cannot work
+    ├── PairError                   a pair name that is unknown or cannot be told apart
+    ├── NotConnectedError           a method called before connect() or start()
+    ├── DatabaseError               the database refused
+    │   ├── DatabaseUnavailableError    (transient) nobody answers at the address
+    │   ├── AuthenticationError         user, password or database not accepted
+    │   ├── PermissionDeniedError       the role lacks a right
+    │   ├── SchemaError                 tables missing, too old or too new
+    │   ├── StorageFullError            no space left where the database lives
+    │   └── JobRunningError             another run holds the lock of this symbol
+    ├── EmbeddedServerError         the embedded PostgreSQL cannot run here
+    └── ImportFileError             a file whose content is not accepted
+
+``TransientError`` is a mixin, not a branch: it marks what may work when it is tried again, and the
+retry code catches it and nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class TransientError(Exception):
+    """Mixin of errors that may pass by themselves: worth another try."""
+
+
+class KrakenDBError(Exception):
+    """Base of all errors of this package.
+
+    ``str(error)`` is one line for a person: what happened and to what. ``hint`` says what to do next.
+    Neither ever contains a password.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigurationError(KrakenDBError, ValueError):
+    """A URL, an option or an argument that cannot work, whatever the database holds."""
+
+
+class PairError(KrakenDBError, ValueError):
+    """A pair name that is unknown, malformed, or ambiguous without Kraken's list of pairs."""
+
+
+class NotConnectedError(KrakenDBError, RuntimeError):
+    """A method that needs the database was called before ``connect()`` / ``start()``."""
+
+
+class DatabaseError(KrakenDBError):
+    """The database refused or failed."""
+
+
+class DatabaseUnavailableError(DatabaseError, TransientError):
+    """Nobody answers at the address, or the connection broke."""
+
+
+class AuthenticationError(DatabaseError):
+    """User, password or database name were not accepted."""
+
+
+class PermissionDeniedError(DatabaseError):
+    """The role lacks a right that it needs on its own schema."""
+
+
+class SchemaError(DatabaseError):
+    """The tables are missing, older than this version of the package, or newer."""
+
+
+class StorageFullError(DatabaseError):
+    """No space is left where the database keeps its files."""
+
+
+class JobRunningError(DatabaseError):
+    """Another run is working on the same symbol."""
+
+
+class EmbeddedServerError(KrakenDBError):
+    """The embedded PostgreSQL cannot be started, stopped or reached."""
+
+
+class ImportFileError(KrakenDBError):
+    """A file that is not accepted; nothing of it was stored.
+
+    ``line`` counts from 1 and is None when the file as a whole is at fault.
+    """
+
+    def __init__(
+        self, path: Path | str, reason: str, *, line: int | None = None, hint: str | None = None
+    ) -> None:
+        self.path = path
+        self.reason = reason
+        self.line = line
+        where = f"{path}, line {line}" if line is not None else str(path)
+        super().__init__(f"{where}: {reason}", hint=hint)

@@ -1,0 +1,78 @@
+"""The candle intervals: lengths, names and the grid that their open times lie on.
+
+Times of the grid are UTC. All intervals up to a day start at multiples of their length since
+1970-01-01; weeks start on Monday 00:00 UTC, as TimescaleDB's ``time_bucket`` has it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from kraken_db.errors import ConfigurationError
+
+INTERVAL_NAMES: dict[int, str] = {
+    1: "1m",
+    5: "5m",
+    15: "15m",
+    30: "30m",
+    60: "1h",
+    240: "4h",
+    720: "12h",
+    1440: "1d",
+    10080: "1w",
+}
+"""Minutes to the short name that views, options and reports use."""
+
+BASE_INTERVAL = 1
+"""The interval that is stored; every other one is computed from it."""
+
+# Monday. Every shorter interval divides a day, so this origin serves all of them.
+_GRID_ORIGIN = datetime(2000, 1, 3, tzinfo=UTC)
+GRID_ORIGIN_EPOCH = int(_GRID_ORIGIN.timestamp())
+"""Unix seconds of a moment at which candles of every interval open."""
+
+
+def interval_name(minutes: int) -> str:
+    """``60`` -> ``'1h'``. Raises ConfigurationError for an interval that is not kept."""
+    try:
+        return INTERVAL_NAMES[minutes]
+    except KeyError:
+        raise ConfigurationError(
+            f"there is no interval of {minutes} minutes", hint=f"known: {', '.join(INTERVAL_NAMES.values())}"
+        ) from None
+
+
+def parse_interval(text: str) -> int:
+    """``'1h'`` or ``'60'`` -> ``60``. Raises ConfigurationError for anything else."""
+    wanted = text.strip()
+    for minutes, name in INTERVAL_NAMES.items():
+        if wanted.lower() == name or wanted == str(minutes):
+            return minutes
+    raise ConfigurationError(
+        f"there is no interval {text!r}", hint=f"known: {', '.join(INTERVAL_NAMES.values())}"
+    )
+
+
+def interval_length(minutes: int) -> timedelta:
+    """The length of a candle of a known interval."""
+    interval_name(minutes)
+    return timedelta(minutes=minutes)
+
+
+def floor_to_interval(moment: datetime, minutes: int) -> datetime:
+    """The open time of the candle that ``moment`` lies in (a boundary belongs to the candle it opens)."""
+    return moment - (moment - _GRID_ORIGIN) % interval_length(minutes)
+
+
+def ceil_to_interval(moment: datetime, minutes: int) -> datetime:
+    """The first open time at or after ``moment``."""
+    return moment + (_GRID_ORIGIN - moment) % interval_length(minutes)
+
+
+def require_aware(moment: datetime, name: str) -> datetime:
+    """``moment`` itself, or ConfigurationError if it carries no time zone."""
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise ConfigurationError(
+            f"{name} has no time zone: {moment.isoformat()}", hint="pass an aware datetime, e.g. tzinfo=UTC"
+        )
+    return moment
