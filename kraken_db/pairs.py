@@ -1,0 +1,237 @@
+"""The names of a market: ours, and Kraken's five ways to write it.
+
+======================  ============  ===========  ====================================
+where                   BTC/USD       DOGE/BTC     conversion
+======================  ============  ===========  ====================================
+here: the symbol        BTC/USD       DOGE/BTC     ``parse_symbol`` (from a user's text)
+WebSocket v2            BTC/USD       DOGE/BTC     ``to_ws_symbol``, ``from_ws_symbol``
+WebSocket v1, wsname    XBT/USD       XDG/XBT      ``from_wsname``
+REST parameter          XBTUSD        XDGXBT       ``to_rest_pair``, ``from_rest_pair``
+archive file            XBTUSD        XDGXBT       ``to_archive_name``, ``from_archive_name``
+REST result key         XXBTZUSD      XXDGXXBT     ``from_result_key``
+======================  ============  ===========  ====================================
+
+Only two assets have other names at Kraken than here, XBT and XDG, and only as whole words: AIXBT stays.
+
+A name without a slash is split by the list of quote currencies. Where two quotes fit (``XYZAUSD`` is XYZA/USD
+or XYZ/AUSD), and neither Kraken's listings known here nor those passed as ``known`` settle it, the answer is
+a PairError that names both, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kraken_db.errors import PairError
+
+PAIR_MAP: dict[str, str] = {
+    "XRP/USDT": "XRPUSDT",
+    "BTC/USDT": "XBTUSDT",
+    "XRP/BTC": "XRPXBT",
+    "ETH/USDT": "ETHUSDT",
+    "SOL/USDT": "SOLUSDT",
+    "ETH/BTC": "ETHXBT",
+    "LTC/USDT": "LTCUSDT",
+    "DOT/USDT": "DOTUSDT",
+    "ADA/USDT": "ADAUSDT",
+    "LINK/USDT": "LINKUSDT",
+}
+"""Symbol to REST pair name, for the pairs most used; ``to_rest_pair`` does it for any pair."""
+
+REVERSE_PAIR_MAP: dict[str, str] = {name: symbol for symbol, name in PAIR_MAP.items()}
+"""REST pair name to symbol, for the same pairs."""
+
+CSV_SYMBOL_MAP: dict[str, str] = {
+    name: symbol for symbol, rest in PAIR_MAP.items() for name in (rest, symbol.replace("/", ""))
+}
+"""Archive file name to symbol, for the same pairs, also under the names with BTC that other sites use."""
+
+DEFAULT_SYMBOLS: list[str] = ["XRP/USDT", "BTC/USDT", "XRP/BTC"]
+"""What is watched and filled when nothing is asked for."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+QUOTES: frozenset[str] = (
+    _words("AED AUD BRL CAD CHF EUR GBP JPY USD")
+    | _words("AUSD DAI EURC EUROP FIDD PYUSD RLUSD USD1 USDC USDD USDQ USDR USDT")  # pegged to a currency
+    | _words("BTC DOT ETH POL SOL")
+)
+"""Every currency that Kraken quotes markets in, by our names (its listings of 2024 to September 2026)."""
+
+MAX_SYMBOL_LENGTH = 20
+"""The width of the symbol columns."""
+
+_TO_KRAKEN = {"BTC": "XBT", "DOGE": "XDG"}
+_RENAMED = {theirs: ours for ours, theirs in _TO_KRAKEN.items()}
+
+# Kraken's codes from its first years: X before a coin, Z before a currency. They appear in result keys only.
+# No asset listed since has one, so XTZ and ZRX keep their letters. Some coins here are long gone.
+_LEGACY_CODES = _words(
+    "XDAO XETC XETH XICN XLTC XMLN XNMC XREP XXBT XXDG XXLM XXMR XXRP XXVN XZEC "
+    "ZAUD ZCAD ZEUR ZGBP ZJPY ZKRW ZUSD"
+)
+_FROM_KRAKEN = _RENAMED | {code: _RENAMED.get(code[1:], code[1:]) for code in _LEGACY_CODES}
+_IRREGULAR_KEYS = {"USDTZUSD": "USDT/USD"}  # the only key where an asset without a code meets one with Z
+
+_QUOTE_SPELLINGS = QUOTES | {_TO_KRAKEN.get(quote, quote) for quote in QUOTES}
+
+# Markets of Kraken whose names could be read in two ways. Kraken's names are unique: while XBTPYUSD is
+# BTC/PYUSD, no XBTPY/USD can exist.
+_LISTED = _words("BTC/AUSD MON/AUSD BTC/PYUSD ETH/PYUSD XRP/RLUSD") | {
+    f"{base}/USD"  # not a base in AUSD or RLUSD
+    for base in _words(
+        "ACA ADA ALPHA ALTHEA ARPA AURA AVA BERA BOBA ENA EVAA FIDA GAIA GALA GIGA KAVA KTA KULA LAVA LINEA "
+        "LUNA MANA MANTRA MEGA MELANIA MERL MINA MIRA MOCA ORCA PDA PHA RHEA SAGA SAHARA SCA SIGMA TEA TIA "
+        "TRIA UMA YALA ZAMA ZETA ZORA"
+    )
+}
+
+_ASSET = re.compile(r"[A-Z0-9]+")
+_SEPARATOR = re.compile(r"[/\-_]")
+
+
+def parse_symbol(text: str, known: Mapping[str, str] | None = None) -> str:
+    """What a user typed: ``'xbt/usd'``, ``'BTC-USD'``, ``'btc_usd'`` and ``'XBTUSD'`` are ``'BTC/USD'``.
+
+    Without a separator the name is read as ``from_rest_pair`` reads it, ``known`` included. Raises PairError.
+    """
+    name = text.strip()
+    if name.isascii():  # some foreign letters have an ASCII capital
+        name = name.upper()
+    parts = _SEPARATOR.split(name)
+    if len(parts) == 1:
+        return _from_kraken(name, known)
+    if len(parts) != 2:
+        raise PairError(f"{text!r} is not a pair", hint="write it as BASE/QUOTE, e.g. BTC/USD")
+    return _symbol(*parts, written=text)
+
+
+def to_rest_pair(symbol: str) -> str:
+    """``'ETH/BTC'`` -> ``'ETHXBT'``, the ``pair`` parameter of REST. Raises PairError if it is not a symbol.
+
+    Also raises where that name is known to be another market's: Kraken would send MON/AUSD for MONA/USD.
+    """
+    base, quote = _split_symbol(symbol)
+    name = _TO_KRAKEN.get(base, base) + _TO_KRAKEN.get(quote, quote)
+    for other in _LISTED.intersection(_readings(name)) - {symbol}:
+        raise PairError(f"Kraken has no {symbol}: its {name} is {other}")
+    return name
+
+
+def to_archive_name(symbol: str) -> str:
+    """``'ETH/BTC'`` -> ``'ETHXBT'``, as in ``ETHXBT_1.csv``: the archive's names are those of REST."""
+    return to_rest_pair(symbol)
+
+
+def to_ws_symbol(symbol: str) -> str:
+    """The symbol for WebSocket v2, which is the symbol itself. Raises PairError if it is none."""
+    _split_symbol(symbol)
+    return symbol
+
+
+def from_rest_pair(name: str, known: Mapping[str, str] | None = None) -> str:
+    """``'ETHXBT'`` -> ``'ETH/BTC'``. Raises PairError for a name that cannot be told apart.
+
+    ``known``: further names and their symbols, such as ``known_pairs`` makes from Kraken's list of pairs.
+    """
+    return _from_kraken(name, known)
+
+
+def from_archive_name(name: str, known: Mapping[str, str] | None = None) -> str:
+    """The part of an archive's file name before ``_<minutes>.csv``: ``'XBTUSDC'`` -> ``'BTC/USDC'``.
+
+    ``'BTCUSDC'`` is read as well: other sites' files are named so. ``known`` and errors as for REST names.
+    """
+    return _from_kraken(name, known)
+
+
+def from_result_key(key: str, known: Mapping[str, str] | None = None) -> str:
+    """The key of a REST result: ``'XXDGXXBT'`` -> ``'DOGE/BTC'``, ``'SOLUSD'`` -> ``'SOL/USD'``.
+
+    ``known`` and errors as for REST names.
+    """
+    return _from_kraken(key, known)
+
+
+def from_wsname(name: str) -> str:
+    """The ``wsname`` of AssetPairs and the pair of WebSocket v1: ``'XBT/USD'`` -> ``'BTC/USD'``."""
+    base, slash, quote = name.partition("/")
+    if not slash:
+        raise PairError(f"{name!r} is not a pair", hint="expected BASE/QUOTE")
+    return _symbol(base, quote, written=name)
+
+
+def from_ws_symbol(name: str) -> str:
+    """The symbol of a WebSocket v2 message, checked: ``'BTC/USD'`` -> ``'BTC/USD'``."""
+    return from_wsname(name)
+
+
+def known_pairs(listing: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The ``result`` of AssetPairs as a map for the ``known`` parameters: keys and altnames to symbols.
+
+    What has no readable ``wsname`` (dark pools, tokenized shares) is left out.
+    """
+    known: dict[str, str] = {}
+    for key, pair in listing.items():
+        try:
+            symbol = from_wsname(pair.get("wsname") or "")
+        except PairError:
+            continue
+        known[key] = known[pair.get("altname") or key] = symbol
+    return known
+
+
+def _from_kraken(name: str, known: Mapping[str, str] | None) -> str:
+    """A name without a separator, in any of Kraken's spellings, as a symbol."""
+    if not _ASSET.fullmatch(name):
+        dark = name.endswith(".d")
+        reason = "a dark pool, which has no public history" if dark else "not a name of a pair"
+        raise PairError(f"{name!r} is {reason}", hint="capital letters and digits only, e.g. XBTUSD")
+    for names in (CSV_SYMBOL_MAP, known or {}, _IRREGULAR_KEYS):
+        if name in names:
+            return names[name]
+    readings = _readings(name)
+    if len(readings) > 1:
+        readings = sorted(_LISTED.intersection(readings)) or readings
+    if len(readings) == 1:
+        return readings[0]
+    if readings:
+        reason = f"cannot be told apart without Kraken's list of pairs: it may be {' or '.join(readings)}"
+    else:
+        reason = "is not a pair: it is not some asset followed by a currency that Kraken quotes in"
+    raise PairError(f"{name!r} {reason}", hint="name the pair as BASE/QUOTE")
+
+
+def _readings(name: str) -> list[str]:
+    """Every symbol that the name may stand for, in alphabetical order."""
+    if name[:4] in _LEGACY_CODES and name[4:] in _LEGACY_CODES:
+        return [_symbol(name[:4], name[4:], written=name)]
+    splits = ((name.removesuffix(quote), quote) for quote in _QUOTE_SPELLINGS if name.endswith(quote))
+    return sorted(_symbol(base, quote, written=name) for base, quote in splits if base not in ("", quote))
+
+
+def _symbol(base: str, quote: str, *, written: str) -> str:
+    """Base and quote, each in any spelling, as a symbol; ``written`` is what an error shows."""
+    if not (_ASSET.fullmatch(base) and _ASSET.fullmatch(quote)):
+        raise PairError(f"{written!r} is not a pair", hint="expected BASE/QUOTE, capital letters and digits")
+    base, quote = _FROM_KRAKEN.get(base, base), _FROM_KRAKEN.get(quote, quote)
+    if base == quote:
+        raise PairError(f"{written!r} is not a pair: {base} has no price in itself")
+    symbol = f"{base}/{quote}"
+    if len(symbol) > MAX_SYMBOL_LENGTH:
+        raise PairError(f"{written!r} is too long: a symbol has at most {MAX_SYMBOL_LENGTH} characters")
+    return symbol
+
+
+def _split_symbol(symbol: str) -> tuple[str, str]:
+    """Base and quote of what must be a symbol in our own spelling already."""
+    base, _, quote = symbol.partition("/")
+    ours = _symbol(base, quote, written=symbol)
+    if ours != symbol:
+        raise PairError(f"{symbol!r} is Kraken's spelling", hint=f"here it is {ours}")
+    return base, quote
