@@ -26,6 +26,24 @@ INTERVAL_NAMES: dict[int, str] = {
 BASE_INTERVAL = 1
 """The interval that is stored; every other one is computed from it."""
 
+INTERVAL_VIEWS: dict[int, str] = {
+    minutes: "candles" if minutes == BASE_INTERVAL else f"candles_{name}"
+    for minutes, name in INTERVAL_NAMES.items()
+}
+"""Minutes to the relation that holds these candles: the table of minutes, or a view."""
+
+INTERVAL_SOURCES: dict[int, int] = {
+    5: 1,
+    15: 1,
+    30: 1,
+    60: 1,
+    240: 60,
+    720: 60,
+    1440: 60,
+    10080: 1440,
+}
+"""What each higher interval is computed from, every source before those that need it."""
+
 # Monday. Every shorter interval divides a day, so this origin serves all of them.
 _GRID_ORIGIN = datetime(2000, 1, 3, tzinfo=UTC)
 GRID_ORIGIN_EPOCH = int(_GRID_ORIGIN.timestamp())

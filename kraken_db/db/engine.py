@@ -1,0 +1,118 @@
+"""Connections: one engine for each store, made where a service starts and closed where it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
+from kraken_db.db.failures import translated_errors
+from kraken_db.db.urls import DatabaseURL, parse_url
+from kraken_db.settings import EMBEDDED_URL, Settings
+
+APPLICATION_NAME = "kraken-db"
+# jit costs more than it gains on the short queries of this package.
+_SERVER_SETTINGS = {"application_name": APPLICATION_NAME, "timezone": "UTC", "jit": "off"}
+
+
+def is_embedded(url: str) -> bool:
+    """Whether an address means the embedded server (``embedded:`` or ``embedded:///some/dir``)."""
+    return url.startswith(EMBEDDED_URL)
+
+
+async def _connect(url: DatabaseURL) -> asyncpg.Connection[Any]:
+    connection = await asyncpg.connect(
+        url.dsn, timeout=url.connect_timeout, server_settings=dict(_SERVER_SETTINGS)
+    )
+    # Decimal's own parser is faster than asyncpg's binary decoder, and as exact.
+    await connection.set_type_codec(
+        "numeric", schema="pg_catalog", encoder=str, decoder=Decimal, format="text"
+    )
+    return connection
+
+
+def make_engine(url: DatabaseURL, *, pool_min_size: int = 2, pool_max_size: int = 10) -> AsyncEngine:
+    """An engine whose connections asyncpg itself opens from the address, with all its parameters.
+
+    ``pool_min_size`` connections stay open once they were used, up to ``pool_max_size`` are opened when
+    that many are needed at once. With ``pool_max_size=0`` every connection is opened and closed anew.
+    """
+
+    async def connect() -> asyncpg.Connection[Any]:
+        return await _connect(url)
+
+    if pool_max_size == 0:
+        return create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=min(pool_min_size, pool_max_size) or 1,
+        max_overflow=max(pool_max_size - max(pool_min_size, 1), 0),
+        pool_pre_ping=True,
+    )
+
+
+class Database:
+    """An open store: an engine, and the embedded server under it where that is used.
+
+    Made by ``Database.open``; every driver error that leaves its context managers is one of
+    ``kraken_db.errors``.
+    """
+
+    def __init__(self, engine: AsyncEngine, display: str, server: EmbeddedServer | None = None) -> None:
+        self.engine = engine
+        self.display = display
+        self._server = server
+
+    @classmethod
+    async def open(cls, url: str, *, pool_min_size: int = 2, pool_max_size: int = 10) -> Database:
+        """Open a store without touching its tables; starts the embedded server if it is meant.
+
+        Raises ConfigurationError for an unusable address and EmbeddedServerError. Whether somebody
+        answers at the address shows with the first connection.
+        """
+        server: EmbeddedServer | None = None
+        if is_embedded(url):
+            directory = resolve_embedded(url) or Settings.from_environment().data_dir
+            server = EmbeddedServer(directory)
+            url = await asyncio.to_thread(server.attach)
+        address = parse_url(url)
+        engine = make_engine(address, pool_min_size=pool_min_size, pool_max_size=pool_max_size)
+        return cls(engine, "the embedded database" if server else address.display, server)
+
+    @property
+    def is_embedded(self) -> bool:
+        return self._server is not None
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        if self._server is not None:
+            await asyncio.to_thread(self._server.detach)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A unit of work: committed at the end of the block, rolled back if it raises."""
+        with translated_errors(self.display):
+            async with self.engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading; what it did is rolled back."""
+        with translated_errors(self.display):
+            async with self.engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside of transactions, for statements that refuse to run in one."""
+        with translated_errors(self.display):
+            async with self.engine.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -1,0 +1,101 @@
+"""What the driver raises, told in this package's words."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError
+
+from kraken_db.errors import (
+    AuthenticationError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    KrakenDBError,
+    PermissionDeniedError,
+    SchemaError,
+    StorageFullError,
+)
+
+_UNREACHABLE = (
+    OSError,
+    ConnectionError,
+    TimeoutError,
+    asyncio.TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.PostgresConnectionError,
+)
+_UPGRADE_HINT = "run: kraken-db db upgrade"
+
+
+@contextmanager
+def translated_errors(where: str) -> Iterator[None]:
+    """Raise this package's errors instead of the driver's; ``where`` is an address without password.
+
+    What is not known here goes through unchanged: a bug should look like one.
+    """
+    try:
+        yield
+    except KrakenDBError:
+        raise
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        translated = translate(driver_error(error), where)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """The exception of asyncpg under those that SQLAlchemy wraps around it."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
+
+
+def translate(error: BaseException, where: str) -> KrakenDBError | None:
+    """The error of this package for one of the driver's, or None if there is none."""
+    match error:
+        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
+            return AuthenticationError(
+                f"{where}: user or password not accepted", hint="check the user and password in the database URL"
+            )
+        case asyncpg.InvalidCatalogNameError():
+            return AuthenticationError(
+                f"{where}: {_first_line(error)}", hint="create the database or correct its name in the URL"
+            )
+        case asyncpg.InsufficientPrivilegeError():
+            return PermissionDeniedError(
+                f"{where}: {_first_line(error)}", hint="grant the right, or use the role that owns the schema"
+            )
+        case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
+            return SchemaError(f"{where}: {_first_line(error)}", hint=_UPGRADE_HINT)
+        case asyncpg.DiskFullError():
+            return StorageFullError(
+                f"{where}: the disk of the database is full", hint="free some space and run the command again"
+            )
+        case ssl.SSLError():
+            return DatabaseUnavailableError(f"{where}: TLS failed: {error}", hint="check sslmode in the URL")
+        case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
+            return DatabaseError(f"{where}: {_first_line(error)}", hint="another session holds a lock; try again")
+    if isinstance(error, _UNREACHABLE | InterfaceError) or _is_broken_connection(error):
+        return DatabaseUnavailableError(
+            f"{where}: no PostgreSQL answers there: {_first_line(error)}",
+            hint="check host, port and that the server runs",
+        )
+    return None
+
+
+def _is_broken_connection(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

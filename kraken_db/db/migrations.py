@@ -1,0 +1,95 @@
+"""The schema's revisions: run them, and tell whether a store fits this version of the package."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.db.engine import Database
+from kraken_db.errors import SchemaError
+
+Action = Callable[[Config, str], None]
+_UPGRADE_HINT = "run: kraken-db db upgrade"
+
+
+def script_location() -> Path:
+    """The folder of the revisions: inside an installed package, or beside it in a checkout."""
+    package = Path(str(importlib.resources.files("kraken_db")))
+    installed = package / "_alembic"
+    return installed if installed.is_dir() else package.parent / "alembic"
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def head_revision() -> str:
+    """The newest revision that this version of the package knows."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "the package ships at least one revision"
+    return head
+
+
+async def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the schema at ``url`` to ``revision``, in one transaction: whole or not at all."""
+    await _run(url, command.upgrade, revision)
+
+
+async def downgrade(url: str, revision: str) -> None:
+    """Take the schema at ``url`` back to ``revision`` (``base`` removes all of it, with its data)."""
+    await _run(url, command.downgrade, revision)
+
+
+async def migrate(database: Database) -> None:
+    """Bring the schema of an open store to the newest revision."""
+    await _run_on(database, command.upgrade, "head")
+
+
+async def _run(url: str, action: Action, revision: str) -> None:
+    database = await Database.open(url, pool_max_size=0)
+    try:
+        await _run_on(database, action, revision)
+    finally:
+        await database.close()
+
+
+async def _run_on(database: Database, action: Action, revision: str) -> None:
+    async with database.begin() as connection:
+        await connection.run_sync(lambda sync: action(_config(sync), revision))
+
+
+async def current_revision(connection: AsyncConnection) -> str | None:
+    """The revision that the store has, or None for a database without our schema."""
+    if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+async def check_schema(connection: AsyncConnection) -> None:
+    """Raise SchemaError unless the store is at the newest revision of this package."""
+    found = await current_revision(connection)
+    head = head_revision()
+    if found == head:
+        return
+    if found is None:
+        raise SchemaError("this database has no kraken-db tables yet", hint=_UPGRADE_HINT)
+    if found < head:
+        raise SchemaError(
+            f"the schema of this database is too old: revision {found}, needed is {head}", hint=_UPGRADE_HINT
+        )
+    raise SchemaError(
+        f"the schema of this database is too new: revision {found}, this kraken-db knows up to {head}",
+        hint="update the package: pip install --upgrade kraken-historical-data",
+    )

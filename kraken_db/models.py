@@ -1,0 +1,140 @@
+"""The tables as SQLAlchemy models: the single source of columns.
+
+Every statement of the repositories is built from these classes, and the Alembic revisions are held
+against them by ``alembic check``. Times are UTC; ranges are half-open.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    String,
+    Table,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP, TSTZMULTIRANGE, TSTZRANGE, Range
+from sqlalchemy.dialects.postgresql.ranges import MultiRange
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+AMOUNT_PRECISION, AMOUNT_SCALE = 20, 10
+Amount = Numeric(AMOUNT_PRECISION, AMOUNT_SCALE)
+"""Prices and volumes: ten digits before the point, ten after it."""
+
+Timestamp = TIMESTAMP(timezone=True)
+SYMBOL_LENGTH = 20
+
+
+class Base(DeclarativeBase):
+    """Declarative base; its metadata is what ``alembic check`` compares the database with."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+class TradeRow(Base):
+    """One trade. ``id`` is Kraken's trade_id; trades that came without one have a negative id."""
+
+    __tablename__ = "trades"
+
+    timestamp: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
+    # The sequence starts at the smallest bigint, so what it gives never meets an id of Kraken's.
+    id: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, autoincrement=False, server_default=text("nextval('trades_id_seq')")
+    )
+    price: Mapped[Decimal] = mapped_column(Amount)
+    volume: Mapped[Decimal] = mapped_column(Amount)
+    side: Mapped[str] = mapped_column(String(4))
+    order_type: Mapped[str | None] = mapped_column(String(10))
+    misc: Mapped[str | None] = mapped_column(String(50))
+
+
+class CandleRow(Base):
+    """One candle; ``timestamp`` is its open time. An interval without trades has no row."""
+
+    __tablename__ = "candles"
+
+    timestamp: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
+    interval_minutes: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    open: Mapped[Decimal] = mapped_column(Amount)
+    high: Mapped[Decimal] = mapped_column(Amount)
+    low: Mapped[Decimal] = mapped_column(Amount)
+    close: Mapped[Decimal] = mapped_column(Amount)
+    volume: Mapped[Decimal] = mapped_column(Amount)
+    quote_volume: Mapped[Decimal | None] = mapped_column(Amount)
+    trade_count: Mapped[int | None] = mapped_column(Integer)
+    vwap: Mapped[Decimal | None] = mapped_column(Amount)
+
+
+class SyncStatusRow(Base):
+    """What is stored of a symbol and data type, kept with every write, so that nobody has to count."""
+
+    __tablename__ = "data_sync_status"
+
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
+    data_type: Mapped[str] = mapped_column(String(20), primary_key=True)
+    oldest_timestamp: Mapped[datetime | None] = mapped_column(Timestamp)
+    newest_timestamp: Mapped[datetime | None] = mapped_column(Timestamp)
+    last_sync_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    last_kraken_since: Mapped[int | None] = mapped_column(BigInteger)
+    total_records: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class CoverageRow(Base):
+    """The ranges that are known to be complete, by the source that showed it."""
+
+    __tablename__ = "data_coverage"
+
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
+    data_type: Mapped[str] = mapped_column(String(20), primary_key=True)
+    source: Mapped[str] = mapped_column(String(20), primary_key=True)
+    covered: Mapped[MultiRange[datetime]] = mapped_column(TSTZMULTIRANGE)
+
+
+class PendingRefreshRow(Base):
+    """A range of minutes that was written and is not in the higher intervals yet.
+
+    Committed together with the candles and removed after the refresh: a run that is killed in between
+    leaves the work order behind for the next one.
+    """
+
+    __tablename__ = "pending_refresh"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH))
+    stale: Mapped[Range[datetime]] = mapped_column(TSTZRANGE)
+    replaced: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+
+
+Index(
+    "ix_candles_symbol_interval_minutes_timestamp",
+    CandleRow.symbol,
+    CandleRow.interval_minutes,
+    CandleRow.timestamp.desc(),
+)
+Index("ix_trades_symbol_timestamp", TradeRow.symbol, TradeRow.timestamp.desc())
+
+TRADES: Table = Base.metadata.tables["trades"]
+CANDLES: Table = Base.metadata.tables["candles"]
+SYNC_STATUS: Table = Base.metadata.tables["data_sync_status"]
+COVERAGE: Table = Base.metadata.tables["data_coverage"]
+PENDING_REFRESH: Table = Base.metadata.tables["pending_refresh"]

@@ -1,0 +1,78 @@
+"""What the staging of candles and of trades share: rules for rows, and the counts of a merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Table, case, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import CreateTable, DropTable
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """The first staged row that is not accepted. ``line`` counts from 1, in the order of staging."""
+
+    line: int
+    reason: str
+    count: int
+    """How many rows are not accepted, for this reason or another."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCounts:
+    """What a merge did to the table. ``oldest`` and ``newest`` bound what was written, both inclusive."""
+
+    read: int
+    new: int = 0
+    changed: int = 0
+    dropped: int = 0
+    """Rows that add nothing: candles without a trade, trades that are stored with their ids already."""
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+    @property
+    def unchanged(self) -> int:
+        return self.read - self.new - self.changed - self.dropped
+
+    @property
+    def written(self) -> int:
+        return self.new + self.changed
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A condition that no row may meet, and what to say of one that does (a text expression)."""
+
+    broken: ColumnElement[bool]
+    reason: ColumnElement[str]
+
+
+async def create_temporary(connection: AsyncConnection, table: Table) -> None:
+    """A table for this transaction alone. It also begins the transaction, which COPY relies on."""
+    await connection.execute(DropTable(table, if_exists=True))
+    await connection.execute(CreateTable(table))
+
+
+async def first_problem(
+    connection: AsyncConnection, rows: FromClause, rules: Sequence[Rule]
+) -> RowProblem | None:
+    """The first of ``rows`` (which have a column ``line``) that breaks a rule, and how many do."""
+    broken = or_(*(rule.broken for rule in rules))
+    count: int = await connection.scalar(select(func.count()).select_from(rows).where(broken)) or 0
+    if count == 0:
+        return None
+    reason = case(*((rule.broken, rule.reason) for rule in rules))
+    statement = select(rows.c.line, reason).where(broken).order_by(rows.c.line).limit(1)
+    line, text = (await connection.execute(statement)).one()
+    return RowProblem(line, text, count)
+
+
+def numbered(table: Table, **extra: ColumnElement[Any]) -> FromClause:
+    """The staged rows with their ``line``: a temporary table is read in the order it was filled in."""
+    line = func.row_number().over()
+    columns = [expression.label(name) for name, expression in extra.items()]
+    return select(table, line.label("line"), *columns).subquery("staged")

@@ -1,0 +1,84 @@
+"""What is stored of each symbol and data type, as counters that every write keeps up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from kraken_db.models import SYNC_STATUS
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """One row of ``data_sync_status``. Times are UTC; ``oldest`` and ``newest`` are both inclusive."""
+
+    symbol: str
+    data_type: str
+    oldest: datetime | None
+    newest: datetime | None
+    last_sync: datetime
+    last_kraken_since: int | None
+    total_records: int
+
+
+class SyncStatusRepository:
+    """Reads and advances ``data_sync_status`` on the caller's connection; never commits."""
+
+    def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
+        self._connection = connection
+
+    async def record(
+        self, symbol: str, data_type: str, *, oldest: datetime, newest: datetime, added: int
+    ) -> None:
+        """Widen the range to ``[oldest, newest]``, add to the count, and set the time of the sync to now."""
+        fresh = insert(SYNC_STATUS).values(
+            symbol=symbol,
+            data_type=data_type,
+            oldest_timestamp=oldest,
+            newest_timestamp=newest,
+            last_sync_at=func.now(),
+            total_records=added,
+        )
+        new, old = fresh.excluded, SYNC_STATUS.c
+        await self._connection.execute(
+            fresh.on_conflict_do_update(
+                index_elements=["symbol", "data_type"],
+                set_={
+                    "oldest_timestamp": func.least(old.oldest_timestamp, new.oldest_timestamp),
+                    "newest_timestamp": func.greatest(old.newest_timestamp, new.newest_timestamp),
+                    "last_sync_at": new.last_sync_at,
+                    "total_records": old.total_records + new.total_records,
+                },
+            )
+        )
+
+    async def get(self, symbol: str, data_type: str) -> SyncStatus | None:
+        """The row of one symbol and data type, or None."""
+        rows = await self._select(SYNC_STATUS.c.symbol == symbol, SYNC_STATUS.c.data_type == data_type)
+        return rows[0] if rows else None
+
+    async def all(self) -> Sequence[SyncStatus]:
+        """All rows, by symbol and data type."""
+        return await self._select()
+
+    async def _select(self, *conditions: object) -> list[SyncStatus]:
+        c = SYNC_STATUS.c
+        statement = (
+            select(
+                c.symbol,
+                c.data_type,
+                c.oldest_timestamp,
+                c.newest_timestamp,
+                c.last_sync_at,
+                c.last_kraken_since,
+                c.total_records,
+            )
+            .where(*conditions)  # type: ignore[arg-type]
+            .order_by(c.symbol, c.data_type)
+        )
+        return [SyncStatus(*row) for row in await self._connection.execute(statement)]

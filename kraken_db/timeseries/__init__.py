@@ -1,0 +1,36 @@
+"""What differs between TimescaleDB and plain PostgreSQL: two classes behind one protocol, chosen once."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.timeseries.base import StaleRange, TimeSeries
+from kraken_db.timeseries.postgres import PostgresTimeSeries
+from kraken_db.timeseries.timescale import TimescaleTimeSeries
+
+__all__ = ["PostgresTimeSeries", "StaleRange", "TimeSeries", "TimescaleTimeSeries", "detect"]
+
+log = logging.getLogger(__name__)
+
+
+async def detect(connection: AsyncConnection) -> TimeSeries:
+    """The class for this store, told by what its schema was made of, not by what the server could do."""
+    version: str | None = await connection.scalar(
+        text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+    )
+    if version is None:
+        return PostgresTimeSeries()
+    aggregated = await connection.scalar(
+        text(
+            "SELECT count(*) FROM timescaledb_information.continuous_aggregates"
+            " WHERE view_schema = current_schema() AND view_name = 'candles_1h'"
+        )
+    )
+    if not aggregated:
+        log.info("TimescaleDB is there, but this store was made without it: used as plain PostgreSQL")
+        return PostgresTimeSeries()
+    major, minor = version.split("-")[0].split(".")[:2]
+    return TimescaleTimeSeries((int(major), int(minor)))

@@ -1,0 +1,58 @@
+"""What the rest of the package asks of a time series database, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.db.engine import Database
+from kraken_db.timeseries.rollup import AnySelect
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRange:
+    """Minutes of a symbol that were written and that the higher intervals may not show yet.
+
+    ``start`` is inclusive, ``end`` exclusive. ``replaced`` says that the new minutes were forced: they
+    are right even where they hold fewer trades than what the higher intervals know.
+    """
+
+    symbol: str
+    start: datetime
+    end: datetime
+    replaced: bool = False
+
+
+class TimeSeries(Protocol):
+    """One kind of database. Relations have the same names and columns on all of them."""
+
+    name: str
+    """For people: what this database is."""
+
+    def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
+        """Select the candles that open in ``[start, end)``, all columns of ``candles``, in no order."""
+        ...
+
+    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[tuple[datetime | None]]:
+        """Select the open time of the newest (or the oldest) candle of a symbol, one row or none."""
+        ...
+
+    async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
+        """Lift, for the running transaction, the limits that large merges into old data run into."""
+        ...
+
+    async def refresh(self, database: Database, stale: Sequence[StaleRange], now: datetime) -> None:
+        """Bring all higher intervals up to date over these ranges, and never lose one of their candles.
+
+        Runs in transactions of its own, in bounded slices; may be killed and repeated at any point.
+        """
+        ...
+
+    async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
+        """The age at which the database drops rows of ``table`` by itself; None for never."""
+        ...

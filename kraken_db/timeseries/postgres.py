@@ -1,0 +1,60 @@
+"""Plain PostgreSQL: the higher intervals are views, so they are never stale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, FromClause, Select, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.db.engine import Database
+from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, ceil_to_interval
+from kraken_db.models import CANDLES
+from kraken_db.timeseries.base import StaleRange
+from kraken_db.timeseries.rollup import AnySelect, bucket, rollup
+
+
+class PostgresTimeSeries:
+    """Any PostgreSQL from version 14."""
+
+    name = "PostgreSQL"
+
+    def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
+        # Not from the view: PostgreSQL cannot turn bounds on its buckets into bounds on the index of
+        # the minutes. A candle that opens in the range lies between these two moments as a whole.
+        first, last = ceil_to_interval(start, interval), ceil_to_interval(end, interval)
+        minutes = select(CANDLES).where(
+            CANDLES.c.symbol == symbol,
+            CANDLES.c.interval_minutes == BASE_INTERVAL,
+            CANDLES.c.timestamp >= first,
+            CANDLES.c.timestamp < last,
+        )
+        return _climb(minutes, interval)
+
+    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[tuple[datetime | None]]:
+        minute = CANDLES.c.timestamp
+        opens_at: ColumnElement[datetime | None] = minute if interval == BASE_INTERVAL else bucket(minute, interval)
+        return (
+            select(opens_at)
+            .where(CANDLES.c.symbol == symbol, CANDLES.c.interval_minutes == BASE_INTERVAL)
+            .order_by(minute.desc() if newest else minute)
+            .limit(1)
+        )
+
+    async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
+        pass
+
+    async def refresh(self, database: Database, stale: Sequence[StaleRange], now: datetime) -> None:
+        pass
+
+    async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
+        return None
+
+
+def _climb(minutes: AnySelect, interval: int) -> AnySelect:
+    """Through the same levels as the views, so that a mean of means is the same on both backends."""
+    if interval == BASE_INTERVAL:
+        return minutes
+    source: FromClause = _climb(minutes, INTERVAL_SOURCES[interval]).subquery()
+    return rollup(source, interval)

@@ -1,0 +1,61 @@
+"""Higher intervals computed from lower ones: the definition that the views of the schema have too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    SmallInteger,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+
+from kraken_db.intervals import GRID_ORIGIN_EPOCH
+from kraken_db.models import Amount, Timestamp
+
+AnySelect = Select[*tuple[Any, ...]]
+
+
+def bucket(timestamp: ColumnElement[Any], interval: int) -> ColumnElement[Any]:
+    """The open time of the candle that ``timestamp`` lies in, whatever the session's time zone."""
+    # Written out, not bound: GROUP BY must see the same expression as the select list.
+    length = literal_column(f"INTERVAL '{int(interval)} minutes'")
+    origin = literal_column(f"to_timestamp({GRID_ORIGIN_EPOCH})")
+    return func.date_bin(length, timestamp, origin, type_=Timestamp)
+
+
+def rollup(source: FromClause, interval: int) -> AnySelect:
+    """Aggregate the candles of ``source`` (all columns of ``candles``) to ``interval`` minutes.
+
+    vwap is weighted over the parts that have one; quote_volume is NULL as soon as one part lacks it.
+    """
+    c = source.c
+    opens_at = bucket(c.timestamp, interval)
+    has_vwap = c.vwap.is_not(None)
+    weight = func.nullif(func.sum(c.volume).filter(has_vwap), 0)
+    every_part_known = func.count(c.quote_volume) == func.count()
+    return select(
+        c.symbol,
+        opens_at.label("timestamp"),
+        literal_column(str(int(interval)), SmallInteger).label("interval_minutes"),
+        _in_order(c.open, c.timestamp)[1].label("open"),
+        func.max(c.high).label("high"),
+        func.min(c.low).label("low"),
+        _in_order(c.close, c.timestamp)[func.count()].label("close"),
+        func.sum(c.volume).label("volume"),
+        case((every_part_known, func.sum(c.quote_volume))).label("quote_volume"),
+        cast(func.sum(c.trade_count), Integer).label("trade_count"),
+        cast(func.sum(c.vwap * c.volume).filter(has_vwap) / weight, Amount).label("vwap"),
+    ).group_by(c.symbol, opens_at)
+
+
+def _in_order(value: ColumnElement[Any], timestamp: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.array_agg(aggregate_order_by(value, timestamp), type_=ARRAY(Amount))
