@@ -1,0 +1,1 @@
+"""BulkCSVImporter: Kraken's CSV archives into the store."""

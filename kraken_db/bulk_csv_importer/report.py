@@ -1,0 +1,107 @@
+"""What an import is going to do, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from kraken_db.errors import KrakenDBError
+from kraken_db.intervals import interval_name
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """One CSV file: on disk, or inside a zip (``member`` is its name there)."""
+
+    path: Path
+    member: str | None
+    size: int
+    """Bytes, unpacked."""
+    symbol: str
+    interval: int | None
+    """Minutes of its candles; None for trades (Time & Sales)."""
+
+    @property
+    def name(self) -> str:
+        """For people: the path, with the name inside the zip behind it."""
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    @property
+    def kind(self) -> str:
+        """``'1m'``, ``'1h'``, ... or ``'trades'``."""
+        return "trades" if self.interval is None else interval_name(self.interval)
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that is not imported, and why; nothing is wrong with it."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file that cannot be imported: it counts as a failure."""
+
+    name: str
+    error: KrakenDBError
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """What was found: in the order in which it will be imported."""
+
+    files: Sequence[ArchiveFile]
+    skipped: Sequence[SkippedFile] = ()
+    refused: Sequence[RefusedFile] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, unpacked."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(slots=True)
+class FileReport:
+    """The outcome of one file. ``error`` is set when nothing of it was stored."""
+
+    file: ArchiveFile
+    read: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    """Rows that were not taken: the bad ones of a file that failed, those without a trade otherwise."""
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    """Times of the first and the last row of the file, both inclusive."""
+    error: KrakenDBError | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """The outcome of a run."""
+
+    plan: ImportPlan
+    files: list[FileReport] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[tuple[str, KrakenDBError]]:
+        """Name and error of every file that was not imported."""
+        refused = [(file.name, file.error) for file in self.plan.refused]
+        return refused + [(done.file.name, done.error) for done in self.files if done.error is not None]
+
+    @property
+    def written(self) -> dict[str, dict[int, int]]:
+        """Symbol to interval to the number of candles written (new or changed)."""
+        counts: dict[str, dict[int, int]] = {}
+        for done in self.files:
+            if done.file.interval is not None and done.error is None:
+                by_interval = counts.setdefault(done.file.symbol, {})
+                interval = done.file.interval
+                by_interval[interval] = by_interval.get(interval, 0) + done.new + done.changed
+        return counts

@@ -1,0 +1,312 @@
+"""HistoricalDataProvider: stored history for backtests and for the warm-up of strategies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, ClassVar, Literal, Self, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    INTERVAL_VIEWS,
+    ceil_to_interval,
+    floor_to_interval,
+    interval_length,
+    require_aware,
+)
+from kraken_db.pairs import parse_symbol
+from kraken_db.repositories.candles import CandleRepository, flat_candles
+from kraken_db.repositories.coverage import CoverageRepository, TimeRange
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.trades import TradeRepository
+from kraken_db.store import Store
+from kraken_db.types import Candle, HistoricalTrade
+
+Fill: TypeAlias = Literal["previous"]
+DEFAULT_TIMEFRAMES = (1, 5, 15, 60, 240)
+# Replay reads ahead in stretches of so many candles, so that memory does not depend on the range.
+REPLAY_STRETCH = 5000
+
+
+class HistoricalDataProvider:
+    """Reads candles and trades from a store.
+
+    ``db_url`` is a PostgreSQL address, or ``embedded:`` for the embedded database. All times are aware
+    datetimes (a naive one raises ConfigurationError), ranges include their start and exclude their end,
+    and lists are oldest first. An interval in which nothing was traded has no candle, unless
+    ``fill="previous"`` asks for flat ones: these are made only where the store is known to be complete,
+    so that a gap never looks like a quiet market.
+
+    Use it as an asynchronous context manager, or call ``connect()`` and ``close()``; every other method
+    raises NotConnectedError (a RuntimeError) before that.
+    """
+
+    INTERVAL_VIEWS: ClassVar[dict[int, str]] = INTERVAL_VIEWS
+
+    def __init__(self, db_url: str, pool_min_size: int = 2, pool_max_size: int = 10) -> None:
+        self._db_url = db_url
+        self._pool_sizes = (pool_min_size, pool_max_size)
+        self._store: Store | None = None
+
+    async def connect(self) -> None:
+        """Open the store. Raises an error of ``kraken_db.errors`` that says what to do."""
+        if self._store is None:
+            low, high = self._pool_sizes
+            self._store = await Store.open(self._db_url, pool_min_size=low, pool_max_size=high)
+
+    async def close(self) -> None:
+        """Close all connections; may be called twice."""
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def get_candles(
+        self,
+        symbol: str,
+        interval_minutes: int,
+        start: datetime,
+        end: datetime,
+        limit: int | None = None,
+        *,
+        fill: Fill | None = None,
+    ) -> list[Candle]:
+        """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
+        _check_range(interval_minutes, start, end, limit)
+        symbol = parse_symbol(symbol)
+        async with self._candles() as (candles, connection):
+            if fill is None:
+                return await candles.between(symbol, interval_minutes, start, end, limit)
+            _check_fill(fill)
+            filled = await _filled(candles, connection, symbol, interval_minutes, start, end)
+            return filled if limit is None else filled[:limit]
+
+    async def get_latest_candles(
+        self, symbol: str, interval_minutes: int, count: int, *, fill: Fill | None = None
+    ) -> list[Candle]:
+        """The newest ``count`` candles, the running one included.
+
+        With ``fill``, those of the newest ``count`` intervals up to the newest candle.
+        """
+        return await self._latest(symbol, interval_minutes, count, None, fill)
+
+    async def get_warmup_data(
+        self, symbol: str, interval_minutes: int, warmup_periods: int, *, fill: Fill | None = None
+    ) -> list[Candle]:
+        """The newest ``warmup_periods`` candles that have closed: a running one would be seen twice."""
+        now = self._connected().clock()
+        before = floor_to_interval(now, interval_minutes) if interval_minutes in INTERVAL_VIEWS else now
+        return await self._latest(symbol, interval_minutes, warmup_periods, before, fill)
+
+    async def replay_candles(
+        self,
+        symbol: str,
+        interval_minutes: int,
+        start: datetime,
+        end: datetime,
+        speed: float = 1.0,
+        *,
+        fill: Fill | None = None,
+    ) -> AsyncIterator[Candle]:
+        """Yield the candles of ``[start, end)`` at the pace at which they opened.
+
+        ``speed=0`` does not wait at all, 1.0 is real time, 10.0 ten times faster. The first candle comes
+        at once; the pace is held against the clock, so that slow consumers don't add up to a delay.
+        """
+        _check_range(interval_minutes, start, end, None)
+        if speed < 0:
+            raise ConfigurationError(f"speed is negative: {speed}")
+        stretch = interval_length(interval_minutes) * REPLAY_STRETCH
+        pace: _Pace | None = None
+        while start < end:
+            stop = min(ceil_to_interval(start, interval_minutes) + stretch, end)
+            for candle in await self.get_candles(symbol, interval_minutes, start, stop, fill=fill):
+                if speed:
+                    pace = pace or _Pace(candle.timestamp, speed)
+                    await pace.wait_for(candle.timestamp)
+                yield candle
+            start = stop
+
+    async def get_multi_timeframe_candles(
+        self,
+        symbol: str,
+        end_time: datetime,
+        intervals: list[int] | None = None,
+        lookback_candles: int = 100,
+        *,
+        fill: Fill | None = None,
+    ) -> dict[int, list[Candle]]:
+        """For each interval (1, 5, 15, 60 and 240 by default) the newest candles closed by ``end_time``."""
+        require_aware(end_time, "end_time")
+        wanted = list(DEFAULT_TIMEFRAMES if intervals is None else intervals)
+        for interval in wanted:
+            interval_length(interval)
+        found = await asyncio.gather(
+            *(
+                self._latest(symbol, interval, lookback_candles, floor_to_interval(end_time, interval), fill)
+                for interval in wanted
+            )
+        )
+        return dict(zip(wanted, found, strict=True))
+
+    async def get_trades(
+        self, symbol: str, start: datetime, end: datetime, limit: int | None = None
+    ) -> list[HistoricalTrade]:
+        """The trades with ``start <= timestamp < end``, by time and id; ``limit`` keeps the oldest."""
+        _check_range(BASE_INTERVAL, start, end, limit)
+        async with self._connected().database.read() as connection:
+            return await TradeRepository(connection).between(parse_symbol(symbol), start, end, limit)
+
+    async def get_data_range(self, symbol: str) -> dict[str, Any]:
+        """``{'oldest', 'newest', 'total_candles'}`` of the minutes: None and 0 for an unknown symbol."""
+        status = await self.get_sync_status(symbol)
+        return {
+            "oldest": status["oldest"] if status else None,
+            "newest": status["newest"] if status else None,
+            "total_candles": status["total_records"] if status else 0,
+        }
+
+    async def get_symbols(self) -> list[str]:
+        """All symbols of which anything is stored, sorted."""
+        async with self._connected().database.read() as connection:
+            return sorted({status.symbol for status in await SyncStatusRepository(connection).all()})
+
+    async def get_sync_status(self, symbol: str) -> dict[str, Any] | None:
+        """The counters of a symbol's minutes, or None.
+
+        Keys: symbol, data_type, oldest, newest, last_sync, total_records.
+        """
+        async with self._connected().database.read() as connection:
+            status = await SyncStatusRepository(connection).get(parse_symbol(symbol), "candles_1m")
+        if status is None:
+            return None
+        return {
+            "symbol": status.symbol,
+            "data_type": status.data_type,
+            "oldest": status.oldest,
+            "newest": status.newest,
+            "last_sync": status.last_sync,
+            "total_records": status.total_records,
+        }
+
+    async def health_check(self) -> dict[str, Any]:
+        """Whether the store answers, and how much it holds; never raises.
+
+        Keys: connected, symbols (their number), total_candles, oldest_data, newest_data; and error,
+        one line, where it failed.
+        """
+        try:
+            async with self._connected().database.read() as connection:
+                rows = await SyncStatusRepository(connection).all()
+        except KrakenDBError as error:
+            nothing = {"symbols": 0, "total_candles": 0, "oldest_data": None, "newest_data": None}
+            return {"connected": False, **nothing, "error": str(error)}
+        minutes = [row for row in rows if row.data_type == "candles_1m"]
+        return {
+            "connected": True,
+            "symbols": len({row.symbol for row in rows}),
+            "total_candles": sum(row.total_records for row in minutes),
+            "oldest_data": min((row.oldest for row in minutes if row.oldest), default=None),
+            "newest_data": max((row.newest for row in minutes if row.newest), default=None),
+        }
+
+    def _connected(self) -> Store:
+        if self._store is None:
+            raise NotConnectedError("the provider is not connected", hint="call connect() first")
+        return self._store
+
+    @asynccontextmanager
+    async def _candles(self) -> AsyncIterator[tuple[CandleRepository, AsyncConnection]]:
+        store = self._connected()
+        async with store.database.read() as connection:
+            yield CandleRepository(connection, store.timeseries), connection
+
+    async def _latest(
+        self, symbol: str, interval: int, count: int, before: datetime | None, fill: Fill | None
+    ) -> list[Candle]:
+        length = interval_length(interval)
+        if count < 0:
+            raise ConfigurationError(f"the number of candles is negative: {count}")
+        symbol = parse_symbol(symbol)
+        async with self._candles() as (candles, connection):
+            if fill is None:
+                return await candles.latest(symbol, interval, count, before=before)
+            _check_fill(fill)
+            newest = await candles.latest(symbol, interval, 1, before=before)
+            if not newest or not count:
+                return []
+            end = newest[0].timestamp + length
+            return await _filled(candles, connection, symbol, interval, end - length * count, end)
+
+
+class _Pace:
+    """When a replayed candle is due: measured from the first one, so that errors don't add up."""
+
+    def __init__(self, first: datetime, speed: float) -> None:
+        self._first = first
+        self._speed = speed
+        self._began = time.monotonic()
+
+    async def wait_for(self, moment: datetime) -> None:
+        due = self._began + (moment - self._first).total_seconds() / self._speed
+        await asyncio.sleep(max(due - time.monotonic(), 0))
+
+
+async def _filled(
+    candles: CandleRepository,
+    connection: AsyncConnection,
+    symbol: str,
+    interval: int,
+    start: datetime,
+    end: datetime,
+) -> list[Candle]:
+    """The candles of a range, with flat ones in the quiet intervals that are known to be complete."""
+    found = await candles.between(symbol, interval, start, end)
+    before = await candles.latest(symbol, interval, 1, before=start)
+    coverage = CoverageRepository(connection)
+    known = [
+        *await coverage.covered(symbol, "candles_1m"),
+        *await coverage.covered(symbol, "trades"),
+    ]
+    quiet = _open_times(known, interval, start, end)
+    return flat_candles(found, before[-1] if before else None, quiet)
+
+
+def _open_times(known: Sequence[TimeRange], interval: int, start: datetime, end: datetime) -> list[datetime]:
+    """The candles that open in ``[start, end)`` and lie as a whole in one of the known ranges."""
+    length = interval_length(interval)
+    opens: set[datetime] = set()
+    for first, last in known:
+        moment = ceil_to_interval(max(first, start), interval)
+        while moment < end and moment + length <= last:
+            opens.add(moment)
+            moment += length
+    return sorted(opens)
+
+
+def _check_range(interval: int, start: datetime, end: datetime, limit: int | None) -> timedelta:
+    require_aware(start, "start")
+    require_aware(end, "end")
+    if limit is not None and limit < 0:
+        raise ConfigurationError(f"limit is negative: {limit}")
+    return interval_length(interval)
+
+
+def _check_fill(fill: str) -> None:
+    if fill != "previous":
+        raise ConfigurationError(f"fill={fill!r} is not known", hint="use fill='previous' or leave it out")

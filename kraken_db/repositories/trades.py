@@ -1,0 +1,40 @@
+"""Trades as the application reads them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from kraken_db.models import TRADES
+from kraken_db.types import HistoricalTrade
+
+
+class TradeRepository:
+    """Reads trades on the caller's connection; never commits."""
+
+    def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
+        self._connection = connection
+
+    async def between(
+        self, symbol: str, start: datetime, end: datetime, limit: int | None = None
+    ) -> list[HistoricalTrade]:
+        """The trades with ``start <= timestamp < end``, by time and id; ``limit`` keeps the oldest."""
+        c = TRADES.c
+        statement = (
+            select(
+                c.id,
+                c.symbol,
+                c.timestamp,
+                c.price,
+                c.volume,
+                c.side,
+                func.coalesce(c.order_type, ""),
+                func.coalesce(c.misc, ""),
+            )
+            .where(c.symbol == symbol, c.timestamp >= start, c.timestamp < end)
+            .order_by(c.timestamp, c.id)
+            .limit(limit)
+        )
+        return [HistoricalTrade(*row) for row in await self._connection.execute(statement)]
