@@ -14,7 +14,8 @@ The tree::
     │   ├── StorageFullError            no space left where the database lives
     │   └── JobRunningError             another run holds the lock of this symbol
     ├── EmbeddedServerError         the embedded PostgreSQL cannot run here
-    └── ImportFileError             a file whose content is not accepted
+    ├── ImportFileError             a file whose content is not accepted
+    └── ImportFailedError           (in bulk_csv_importer) a run in which a file was not accepted
 
 ``TransientError`` is a mixin, not a branch: it marks what may work when it is tried again, and the
 retry code catches it and nothing else.

@@ -105,3 +105,13 @@ class ImportReport:
                 interval = done.file.interval
                 by_interval[interval] = by_interval.get(interval, 0) + done.new + done.changed
         return counts
+
+
+class ImportFailedError(KrakenDBError):
+    """At least one file of a run was not imported. ``report`` tells of all of them, and of the others."""
+
+    def __init__(self, report: ImportReport) -> None:
+        failures = report.failures
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        super().__init__(f"not everything was imported: {failures[0][1]}{more}")
+        self.report = report

@@ -37,12 +37,20 @@ async def raw_connection(connection: AsyncConnection) -> asyncpg.Connection[Any]
 
 
 async def copy_csv_in(
-    connection: AsyncConnection, table: str, columns: list[str], source: AsyncIterable[bytes]
+    connection: AsyncConnection,
+    table: str,
+    columns: list[str],
+    source: AsyncIterable[bytes],
+    *,
+    keep_empty: str | None = None,
 ) -> int:
-    """Stream CSV text into a table; returns the number of rows. Raises CopyRowError for a bad row."""
+    """Stream CSV text into a table; returns the number of rows. Raises CopyRowError for a bad row.
+
+    An empty field is NULL, but in the column ``keep_empty``, where it is an empty text.
+    """
     driver = await raw_connection(connection)
     try:
-        status = await driver.copy_to_table(table, source=source, columns=columns, format="csv")
+        status = await driver.copy_to_table(table, source=source, columns=columns, format="csv", force_not_null=[keep_empty] if keep_empty else None)
     except (asyncpg.DataError, asyncpg.BadCopyFileFormatError) as error:
         found = _CONTEXT.search(error.context or "")
         if found is None:

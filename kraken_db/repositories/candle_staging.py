@@ -34,11 +34,13 @@ from kraken_db.db.copy import copy_csv_in
 from kraken_db.intervals import GRID_ORIGIN_EPOCH, interval_name
 from kraken_db.models import CANDLES, Amount
 from kraken_db.repositories.staging import (
+    MILLISECONDS,
     MergeCounts,
     RowProblem,
     Rule,
     create_temporary,
     first_problem,
+    is_nan,
     numbered,
 )
 
@@ -61,8 +63,6 @@ _KEY = ["timestamp", "symbol", "interval_minutes"]
 _VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap"]
 _OPTIONAL = ["quote_volume", "vwap"]
 _COLUMNS = ["symbol", "timestamp", "interval_minutes", *_VALUES]
-# Seconds of the year 5138; Kraken's milliseconds have been above it since 1973.
-_MILLISECONDS = 100_000_000_000
 
 
 class CandleStaging:
@@ -87,11 +87,11 @@ class CandleStaging:
         rows = numbered(_STAGED, previous=previous)
         return await first_problem(self._connection, rows, self._rules(rows.c, now))
 
-    async def span(self) -> tuple[datetime, datetime] | None:
-        """The open times of the first and the last staged candle; None without rows."""
-        opens_at = func.to_timestamp(_STAGED.c.timestamp)
-        first, last = (await self._connection.execute(select(func.min(opens_at), func.max(opens_at)))).one()
-        return None if first is None else (first, last)
+    async def span(self) -> tuple[datetime, datetime]:
+        """The open times of the first and the last staged candle; at least one must be staged."""
+        first, last = func.min(_STAGED.c.timestamp), func.max(_STAGED.c.timestamp)
+        row = await self._connection.execute(select(func.to_timestamp(first), func.to_timestamp(last)))
+        return row.one()._tuple()
 
     async def merge(self, read: int, *, force: bool = False) -> MergeCounts:
         """Write what is new or better than what is stored.
@@ -115,8 +115,6 @@ class CandleStaging:
 
     async def _is_range_empty(self) -> bool:
         span = await self.span()
-        if span is None:
-            return True
         stored = exists().where(
             CANDLES.c.symbol == self._symbol,
             CANDLES.c.interval_minutes == self._interval,
@@ -143,7 +141,7 @@ class CandleStaging:
 
     async def _insert(self, counts: MergeCounts) -> MergeCounts:
         result = await self._connection.execute(insert(CANDLES).from_select(_COLUMNS, self._fresh()))
-        oldest, newest = await self.span() or (None, None)
+        oldest, newest = await self.span()
         return replace(counts, new=result.rowcount, oldest=oldest, newest=newest)
 
     async def _upsert(self, counts: MergeCounts, force: bool) -> MergeCounts:
@@ -172,7 +170,7 @@ class CandleStaging:
         shown = func.concat_ws(" ", *prices)
         at = cast(row.timestamp, Text)
         return [
-            Rule(row.timestamp >= _MILLISECONDS, literal("timestamp ") + at + " looks like milliseconds, expected seconds"),
+            Rule(row.timestamp >= MILLISECONDS, literal("timestamp ") + at + " looks like milliseconds, expected seconds"),
             Rule(row.timestamp <= 0, literal("timestamp ") + at + " is not a Unix time in seconds"),
             Rule(
                 (row.timestamp - GRID_ORIGIN_EPOCH) % length != 0,
@@ -184,17 +182,13 @@ class CandleStaging:
             ),
             Rule(row.timestamp == row.previous, literal("timestamp ") + at + " is there twice"),
             Rule(row.timestamp < row.previous, literal("timestamp ") + at + " is earlier than that of the line before"),
-            Rule(or_(*(_is_nan(price) for price in [*prices, row.volume])), literal("NaN is not a number")),
+            Rule(or_(*(is_nan(price) for price in [*prices, row.volume])), literal("NaN is not a number")),
             Rule(or_(*(price <= 0 for price in prices)), literal("a price is not above zero: ") + shown),
             Rule(row.high < func.greatest(*prices), literal("the high is below another price: ") + shown),
             Rule(row.low > func.least(*prices), literal("the low is above another price: ") + shown),
             Rule(row.volume < 0, literal("the volume is negative: ") + cast(row.volume, Text)),
             Rule(row.trades < 0, literal("the number of trades is negative: ") + cast(row.trades, Text)),
         ]
-
-
-def _is_nan(value: ColumnElement[Any]) -> ColumnElement[bool]:
-    return value == literal_column("CAST('NaN' AS numeric)")
 
 
 def _force(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Table, case, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Table, case, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateTable, DropTable
+
+# Seconds of the year 5138; a present time in milliseconds is above it.
+MILLISECONDS = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class MergeCounts:
     changed: int = 0
     dropped: int = 0
     """Rows that add nothing: candles without a trade, trades that are stored with their ids already."""
+    removed: int = 0
+    """Stored rows that the new ones took the place of: trades that had no id."""
     oldest: datetime | None = None
     newest: datetime | None = None
 
@@ -76,3 +81,8 @@ def numbered(table: Table, **extra: ColumnElement[Any]) -> FromClause:
     line = func.row_number().over()
     columns = [expression.label(name) for name, expression in extra.items()]
     return select(table, line.label("line"), *columns).subquery("staged")
+
+
+def is_nan(value: ColumnElement[Any]) -> ColumnElement[bool]:
+    """PostgreSQL's numeric has a NaN, which is greater than every number and equal to itself."""
+    return value == literal_column("CAST('NaN' AS numeric)")

@@ -1,0 +1,189 @@
+"""BulkCSVImporter: every file of an archive in one transaction, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.bulk_csv_importer.candle_file import import_candles
+from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
+from kraken_db.bulk_csv_importer.reading import ArchiveReader
+from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportFailedError, ImportPlan, ImportReport
+from kraken_db.bulk_csv_importer.trade_file import import_trades
+from kraken_db.db.copy import CopyRowError
+from kraken_db.errors import ImportFileError, KrakenDBError, NotConnectedError
+from kraken_db.pairs import parse_symbol
+from kraken_db.progress import NullProgress, NullTask, Progress, Task
+from kraken_db.store import Clock, Store, utc_now
+
+# Bytes of a row of Kraken's, more or less: batch_size is a number of rows.
+_ROW_SIZE = 64
+_LARGEST_BLOCK = 4 * 2**20
+
+
+class BulkCSVImporter:
+    """Imports Kraken's OHLCVT and Time & Sales archives.
+
+    ``batch_size`` is how many rows, about, go to the database at a time; memory depends on it and not on
+    the size of the files. ``workers`` files are imported side by side, each on a connection of its own:
+    by default as many as there are cores, four at most. Files of the same symbol and interval follow one
+    another.
+    """
+
+    CSV_COLUMNS: ClassVar[list[str]] = ["timestamp", "open", "high", "low", "close", "volume", "trades"]
+    INTERVAL_MAP: ClassVar[dict[str, int]] = INTERVAL_MAP
+
+    def __init__(
+        self,
+        db_url: str,
+        batch_size: int = 10000,
+        *,
+        workers: int | None = None,
+        progress: Progress | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._db_url = db_url
+        self._block_size = min(max(batch_size, 1) * _ROW_SIZE, _LARGEST_BLOCK)
+        self._workers = max(1, workers or min(os.cpu_count() or 1, 4))
+        self._progress = progress or NullProgress()
+        self._clock = clock
+        self._store: Store | None = None
+
+    async def connect(self) -> None:
+        """Open the store. Raises an error of ``kraken_db.errors`` that says what to do."""
+        if self._store is None:
+            self._store = await Store.open(
+                self._db_url, pool_min_size=1, pool_max_size=self._workers + 1, clock=self._clock
+            )
+
+    async def close(self) -> None:
+        """Close all connections; may be called twice."""
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def plan(
+        self,
+        paths: Sequence[Path],
+        *,
+        only_1m: bool = True,
+        symbols: Collection[str] | None = None,
+        skip_empty: bool = False,
+    ) -> ImportPlan:
+        """What there is to import in these files, folders and zip archives; needs no database.
+
+        ``only_1m`` skips candle files of other intervals, ``symbols`` everything else, ``skip_empty``
+        files without a byte (Kraken's archive has them for pairs that never traded).
+        """
+        return Discovery(only_1m, symbols, skip_empty).plan([Path(path) for path in paths])
+
+    def count_rows(self, file: ArchiveFile) -> int:
+        """How many lines a file of a plan has. Raises ImportFileError where it cannot be read."""
+        return asyncio.run(self._count_lines(file))
+
+    async def import_csv_file(
+        self, filepath: Path, symbol: str, interval_minutes: int, *, replace: bool = False
+    ) -> int:
+        """Import one OHLCVT file; returns the number of candles written, new or changed.
+
+        Raises ImportFileError, and then nothing of the file was stored.
+        """
+        path = Path(filepath)
+        if not path.is_file():
+            raise ImportFileError(path, "there is no such file")
+        size = await asyncio.to_thread(lambda: path.stat().st_size)
+        file = ArchiveFile(path, None, size, parse_symbol(symbol), INTERVAL_MAP.get(str(interval_minutes)))
+        if file.interval is None:
+            raise ImportFileError(path, f"candles of {interval_minutes} minutes are not kept")
+        report = await self.run(ImportPlan([file]), replace=replace)
+        for done in report.files:
+            if done.error is not None:
+                raise done.error
+        return sum(done.new + done.changed for done in report.files)
+
+    async def import_directory(self, directory: Path, only_1m: bool = True) -> dict[str, dict[int, int]]:
+        """Import everything in a folder; returns ``{symbol: {interval: candles written}}``.
+
+        A file that is not accepted does not stop the others; ImportFailedError tells of it at the end,
+        with the whole report.
+        """
+        report = await self.run(self.plan([Path(directory)], only_1m=only_1m))
+        if report.failures:
+            raise ImportFailedError(report)
+        return report.written
+
+    async def run(self, plan: ImportPlan, *, replace: bool = False) -> ImportReport:
+        """Import all files of a plan, then bring the higher intervals up to date.
+
+        A file that is not accepted is reported and the others go on. ``replace`` takes the rows of the
+        files even where what is stored has more trades or another content.
+        """
+        store = self._connected()
+        report = ImportReport(plan)
+        progress = self._progress.task("import", plan.size, unit="bytes")
+        chains = [list(chain) for _, chain in groupby(plan.files, key=lambda file: (file.symbol, file.interval))]
+        # The longest first: the last worker should not be left alone with it.
+        chains.sort(key=lambda chain: -sum(file.size for file in chain))
+        waiting = iter(chains)
+
+        async def work() -> None:
+            for chain in waiting:
+                for file in chain:
+                    report.files.append(await self._import(store, file, replace, progress))
+
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(self._workers, len(chains))):
+                    workers.create_task(work())
+        finally:
+            progress.done("stopped" if len(report.files) < len(plan.files) else "", failed=bool(report.failures))
+        await store.refresh_pending()
+        order = {file: position for position, file in enumerate(plan.files)}
+        report.files.sort(key=lambda done: order[done.file])
+        return report
+
+    async def _import(self, store: Store, file: ArchiveFile, replace: bool, progress: Task) -> FileReport:
+        report = FileReport(file)
+        try:
+            async with ArchiveReader(file, self._block_size, progress) as reader, store.database.begin() as connection:
+                await store.timeseries.prepare_bulk_write(connection)
+                await self._import_rows(store, connection, reader, report, replace)
+        except KrakenDBError as error:
+            report.error = error
+            report.new = report.changed = report.unchanged = 0
+        return report
+
+    async def _import_rows(
+        self, store: Store, connection: AsyncConnection, reader: ArchiveReader, report: FileReport, replace: bool
+    ) -> None:
+        take = import_trades if report.file.interval is None else import_candles
+        try:
+            await take(store, connection, reader, report, replace)
+        except CopyRowError as error:
+            report.rejected = max(report.rejected, 1)
+            raise reader.error(error.reason, error.line) from error
+
+    async def _count_lines(self, file: ArchiveFile) -> int:
+        async with ArchiveReader(file, self._block_size, NullTask()) as reader:
+            return sum([block.count(b"\n") async for block in reader.blocks()])
+
+    def _connected(self) -> Store:
+        if self._store is None:
+            raise NotConnectedError("the importer is not connected", hint="call connect() first")
+        return self._store
