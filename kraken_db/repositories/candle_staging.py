@@ -90,8 +90,9 @@ class CandleStaging:
     async def span(self) -> tuple[datetime, datetime]:
         """The open times of the first and the last staged candle; at least one must be staged."""
         first, last = func.min(_STAGED.c.timestamp), func.max(_STAGED.c.timestamp)
-        row = await self._connection.execute(select(func.to_timestamp(first), func.to_timestamp(last)))
-        return row.one()._tuple()
+        found = await self._connection.execute(select(func.to_timestamp(first), func.to_timestamp(last)))
+        oldest, newest = found.one()
+        return oldest, newest
 
     async def merge(self, read: int, *, force: bool = False) -> MergeCounts:
         """Write what is new or better than what is stored.
