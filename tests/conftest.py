@@ -1,0 +1,98 @@
+"""Fixtures for all tests. Databases:
+
+=====================  ========================================================================
+``lane``               runs the test once per lane: ids ``postgres`` and ``timescale``
+``empty_url``          URL of a fresh, empty database on the lane
+``db_url``             URL of a fresh database on the lane, migrated to head
+``plain_empty_url``    the same two on plain PostgreSQL only: for locks, races, cancelling,
+``plain_url``          passwords and much data, which the WASM server does not do
+``timescale_empty_url``  the same two on TimescaleDB only: for what plain PostgreSQL has not
+``timescale_url``
+=====================  ========================================================================
+
+The URLs begin with ``postgresql://``. A database is dropped after its test. A lane that cannot start fails
+the tests that ask for it; it never skips them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lanes import Lane, rung, start_postgres, start_timescale
+
+_ROOT = Path(__file__).parents[1]
+_LANES = {"postgres": start_postgres, "timescale": start_timescale}
+
+
+def pytest_configure() -> None:
+    # CI and `timeout` end us with SIGTERM: fixtures should clean up then as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def pytest_report_header() -> str:
+    where = {"url": "KRAKEN_DB_TEST_URL", "docker": "Docker", "wasm": "WASM (no Docker engine here)"}
+    return f"TimescaleDB lane: {where[rung()]}"
+
+
+@pytest.fixture(scope="session")
+def lanes() -> Iterator[dict[str, Lane]]:
+    """All lanes of this test process; a server starts when a test first asks for a database of it."""
+    found = {name: Lane(name, start) for name, start in _LANES.items()}
+    yield found
+    for one in found.values():
+        one.stop()
+
+
+@pytest.fixture(params=sorted(_LANES))
+def lane(request: pytest.FixtureRequest, lanes: dict[str, Lane]) -> Lane:
+    return lanes[request.param]
+
+
+@pytest.fixture
+def empty_url(lane: Lane) -> Iterator[str]:
+    with lane.empty_database() as url:
+        yield url
+
+
+@pytest.fixture
+def db_url(lane: Lane) -> Iterator[str]:
+    with lane.migrated_database() as url:
+        yield url
+
+
+@pytest.fixture
+def plain_empty_url(lanes: dict[str, Lane]) -> Iterator[str]:
+    with lanes["postgres"].empty_database() as url:
+        yield url
+
+
+@pytest.fixture
+def plain_url(lanes: dict[str, Lane]) -> Iterator[str]:
+    with lanes["postgres"].migrated_database() as url:
+        yield url
+
+
+@pytest.fixture
+def timescale_empty_url(lanes: dict[str, Lane]) -> Iterator[str]:
+    with lanes["timescale"].empty_database() as url:
+        yield url
+
+
+@pytest.fixture
+def timescale_url(lanes: dict[str, Lane]) -> Iterator[str]:
+    with lanes["timescale"].migrated_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Recorded Kraken data, which the project may not ship: ``KRAKEN_DB_REAL_DATA``, or beside us."""
+    path = Path(os.environ.get("KRAKEN_DB_REAL_DATA") or _ROOT.parent / "shared" / "data")
+    if not path.is_dir():
+        pytest.skip(f"no recorded Kraken data in {path}: set KRAKEN_DB_REAL_DATA")
+    return path

@@ -1,0 +1,143 @@
+"""What both lanes have in common: databases made, migrated and dropped by SQL."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+T = TypeVar("T")
+
+_ADMIN_TIMEOUT = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server. ``url`` leads to a database from which others can be made."""
+
+    url: str
+    stop: Callable[[], None]
+    prepare: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+    """What every new empty database needs, and what it must be checked for."""
+
+
+@dataclass
+class Lane:
+    """One kind of database, with its server started on first use."""
+
+    name: str
+    start: Callable[[], Server]
+    _server: Server | None = None
+    _failure: Exception | None = None
+    _template: str | None = None
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def server(self) -> Server:
+        if self._failure:  # a server that did not start once is not tried again for every test
+            raise self._failure
+        if self._server is None:
+            try:
+                self._server = self.start()
+            except Exception as error:
+                self._failure = error
+                raise
+        return self._server
+
+    @contextmanager
+    def empty_database(self) -> Iterator[str]:
+        """The URL of a new database with nothing in it; it is dropped at the end."""
+        url = self._create()
+        try:
+            yield url
+        finally:
+            self._drop(url)
+
+    @contextmanager
+    def migrated_database(self) -> Iterator[str]:
+        """The URL of a new database with our schema, copied from one that is migrated once."""
+        if self._template is None:
+            self._template = self._migrate()
+        url = self._create(template=self._template)
+        try:
+            yield url
+        finally:
+            self._drop(url)
+
+    def stop(self) -> None:
+        if self._server is None:
+            return
+        try:
+            if self._template is not None:  # it matters on a server that is not ours
+                self._drop(_with_database(self._server.url, self._template))
+        finally:
+            self._server.stop()
+            self._server = None
+
+    def _create(self, template: str | None = None) -> str:
+        name = f"test_{os.getpid()}_{next(self._numbers)}"
+        source = f' TEMPLATE "{template}"' if template else ""
+        run(_admin(self.server.url, f'CREATE DATABASE "{name}"{source}'))
+        url = _with_database(self.server.url, name)
+        if template is None and self.server.prepare:
+            run(_prepare(url, self.server.prepare))
+        return url
+
+    def _migrate(self) -> str:
+        from kraken_db.db.migrations import upgrade
+
+        url = self._create()
+        try:
+            run(upgrade(url))
+        except BaseException:
+            self._drop(url)  # every database of the WASM server takes 250 MB
+            raise
+        return _database_of(url)
+
+    def _drop(self, url: str) -> None:
+        run(_admin(self.server.url, f'DROP DATABASE IF EXISTS "{_database_of(url)}" WITH (FORCE)'))
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run to completion in a thread and a loop of its own, whatever loop the test may have."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
+
+
+async def _admin(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url, timeout=_ADMIN_TIMEOUT)
+    try:
+        for attempt in range(10):
+            try:
+                await connection.execute(sql, timeout=_ADMIN_TIMEOUT)
+                return
+            except asyncpg.ObjectInUseError:  # a session of the template is still ending
+                if attempt == 9:
+                    raise
+                await asyncio.sleep(0.5)
+    finally:
+        await connection.close()
+
+
+async def _prepare(url: str, prepare: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+    connection = await asyncpg.connect(url, timeout=_ADMIN_TIMEOUT)
+    try:
+        await prepare(connection)
+    finally:
+        await connection.close()
+
+
+def _database_of(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
+def _with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
