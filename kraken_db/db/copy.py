@@ -41,28 +41,35 @@ async def copy_csv_in(
     table: str,
     columns: list[str],
     source: AsyncIterable[bytes],
-    *,
-    keep_empty: str | None = None,
 ) -> int:
     """Stream CSV text into a table; returns the number of rows. Raises CopyRowError for a bad row.
 
-    An empty field is NULL, but in the column ``keep_empty``, where it is an empty text.
+    An empty field is an empty text, never NULL: where a number belongs it is an error.
     """
     driver = await raw_connection(connection)
     try:
-        status = await driver.copy_to_table(table, source=source, columns=columns, format="csv", force_not_null=[keep_empty] if keep_empty else None)
+        status = await driver.copy_to_table(table, source=source, columns=columns, format="csv", force_not_null=columns)
     except (asyncpg.DataError, asyncpg.BadCopyFileFormatError) as error:
         found = _CONTEXT.search(error.context or "")
         if found is None:
             raise
         line, column, value = found.groups()
-        reason = str(error).splitlines()[0]
-        if isinstance(error, asyncpg.NumericValueOutOfRangeError) and column and value:
-            reason = f"{column} {_short(value)} does not fit NUMERIC(20,10)"
-        elif column and value is not None and _short(value) not in reason:
-            reason = f"{column} {_short(value)!r}: {reason}"
+        reason = _reason(error, column, value)
         raise CopyRowError(int(line), column, reason) from error
     return int(status.split()[-1])
+
+
+def _reason(error: asyncpg.PostgresError, column: str | None, value: str | None) -> str:
+    told = str(error).splitlines()[0]
+    if column is None or value is None:
+        return told
+    if value == "":
+        return f"the field of {column} is empty"
+    if "numeric field overflow" in told:
+        return f"{column} {_short(value)} does not fit NUMERIC(20,10)"
+    if isinstance(error, asyncpg.InvalidTextRepresentationError):
+        return f"{column} {_short(value)!r} is not a number of the right kind"
+    return f"{column} {_short(value)}: {told}"
 
 
 def _short(text: str) -> str:

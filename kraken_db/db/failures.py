@@ -84,7 +84,7 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
             return DatabaseUnavailableError(f"{where}: TLS failed: {error}", hint="check sslmode in the URL")
         case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
             return DatabaseError(f"{where}: {_first_line(error)}", hint="another session holds a lock; try again")
-    if isinstance(error, _UNREACHABLE | InterfaceError) or _is_broken_connection(error):
+    if isinstance(error, (*_UNREACHABLE, InterfaceError)) or _is_broken_connection(error):
         return DatabaseUnavailableError(
             f"{where}: no PostgreSQL answers there: {_first_line(error)}",
             hint="check host, port and that the server runs",

@@ -168,7 +168,7 @@ class CandleStaging:
     def _rules(self, row: Any, now: datetime) -> list[Rule]:
         length = self._interval * 60
         prices = [row[column.name] for column in _PRICES]
-        shown = func.concat_ws(" ", *prices)
+        shown = func.concat_ws(" ", *(func.trim_scale(price) for price in prices))
         at = cast(row.timestamp, Text)
         return [
             Rule(row.timestamp >= MILLISECONDS, literal("timestamp ") + at + " looks like milliseconds, expected seconds"),

@@ -108,10 +108,7 @@ class TradeStaging:
     async def copy(self, fields: int, source: AsyncIterable[bytes]) -> int:
         """Stage rows of the shape with so many fields (see ``SHAPES``). Raises CopyRowError."""
         await create_temporary(self._connection, _STAGED)
-        columns = SHAPES[fields]
-        return await copy_csv_in(
-            self._connection, _STAGED.name, columns, source, keep_empty="misc" if "misc" in columns else None
-        )
+        return await copy_csv_in(self._connection, _STAGED.name, SHAPES[fields], source)
 
     async def find_problem(self, now: datetime) -> RowProblem | None:
         """The first row that cannot be a trade, or that is not in order of time."""
