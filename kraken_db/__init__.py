@@ -1,1 +1,44 @@
-"""The history of Kraken in your own PostgreSQL (under construction)."""
+"""The whole history of Kraken's markets in your own PostgreSQL: the public API."""
+
+from typing import TYPE_CHECKING, Any
+
+from kraken_db.pairs import CSV_SYMBOL_MAP, DEFAULT_SYMBOLS, PAIR_MAP, REVERSE_PAIR_MAP
+from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, HistoricalTrade, TradeRecord
+
+if TYPE_CHECKING:
+    from kraken_db.bulk_csv_importer import BulkCSVImporter
+    from kraken_db.historical_provider import HistoricalDataProvider
+
+__all__ = [
+    "CSV_SYMBOL_MAP",
+    "DEFAULT_SYMBOLS",
+    "PAIR_MAP",
+    "REVERSE_PAIR_MAP",
+    "BulkCSVImporter",
+    "Candle",
+    "CandleRecord",
+    "DataGap",
+    "HistoricalCandle",
+    "HistoricalDataProvider",
+    "HistoricalTrade",
+    "TradeRecord",
+]
+
+# Loaded when they are first asked for: they bring the database drivers, ten times what all the rest takes.
+_SERVICES = {
+    "BulkCSVImporter": "kraken_db.bulk_csv_importer",
+    "HistoricalDataProvider": "kraken_db.historical_provider",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SERVICES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = found = getattr(import_module(_SERVICES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,60 @@
+"""The command line ``kraken-db``: one module a command or group, loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+
+import click
+
+from kraken_db.cli.base import LazyCommand, LazyGroup
+
+_DISTRIBUTION = "kraken-historical-data"
+
+_COMMANDS = {
+    "candles": LazyCommand("kraken_db.cli.candles:candles", "Print stored candles as table, CSV or JSON."),
+    "db": LazyCommand("kraken_db.cli.db:db", "Upgrade the schema; start and stop the embedded database."),
+    "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
+    "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, rows, sync times."),
+}
+
+
+def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    try:
+        version = importlib.metadata.version(_DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown (not installed)"
+    click.echo(f"kraken-db {version}")
+    context.exit()
+
+
+@click.group(cls=LazyGroup, lazy_commands=_COMMANDS)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def cli() -> None:
+    """The whole history of Kraken's markets in your own PostgreSQL.
+
+    Without --db-url and DATABASE_URL an embedded PostgreSQL is used, which starts and stops by itself.
+
+    \b
+    Begin with:
+      kraken-db import-csv ~/Downloads/Kraken_OHLCVT.zip --symbols BTC/USD
+      kraken-db candles BTC/USD --interval 1h --last 24
+      kraken-db status
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code.
+
+    0 done; 1 an error that is explained in one line; 2 wrong usage; 70 a bug in here; 130 interrupted.
+    """
+    cli.main(None if arguments is None else list(arguments), prog_name="kraken-db")

@@ -1,0 +1,196 @@
+"""Options and kinds of values that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
+from kraken_db.intervals import parse_interval
+from kraken_db.pairs import QUOTES, parse_symbol
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+_UNITS = {
+    "minute": 1,
+    "min": 1,
+    "m": 1,
+    "hour": 60,
+    "h": 60,
+    "day": 1440,
+    "d": 1440,
+    "week": 10080,
+    "w": 10080,
+}
+_AGO = re.compile(r"(?P<count>\d+)\s*(?P<unit>[a-z]+?)s?\s+ago", re.IGNORECASE)
+_TIME_FORMS = "2023-01-31, 2023-01-31T15:30, 2023-01-31T15:30+01:00, '7 days ago' or now"
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """A moment as people write it, in UTC. Without a zone it is UTC; a date is its midnight.
+
+    Raises ConfigurationError.
+    """
+    wanted = text.strip()
+    if wanted.lower() == "now":
+        return now
+    try:
+        if ago := _AGO.fullmatch(wanted):
+            minutes = _UNITS[ago["unit"].lower()] * int(ago["count"])
+            return now - timedelta(minutes=minutes)
+        if re.match(r"\d{4}-\d\d-\d\d", wanted) is None:
+            raise ValueError(wanted)
+        moment = datetime.fromisoformat(wanted)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, KeyError, OverflowError):
+        raise ConfigurationError(f"{text!r} is not a time", hint=f"write {_TIME_FORMS}") from None
+
+
+class _Parsed(click.ParamType):  # type: ignore[type-arg]
+    """A value that one of the package's own functions reads; its error is told as wrong usage."""
+
+    def parse(self, text: str) -> Any:
+        raise NotImplementedError
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except KrakenDBError as error:
+            self.fail(f"{error.message}; {error.hint}" if error.hint else error.message, param, ctx)
+
+
+class SymbolType(_Parsed):
+    """``BTC/USD``, ``btc-usd``, ``XBTUSD``: our name of the pair."""
+
+    name = "symbol"
+
+    def parse(self, text: str) -> str:
+        return parse_symbol(text)
+
+
+class IntervalType(_Parsed):
+    """``1h`` or ``60``: minutes."""
+
+    name = "interval"
+
+    def parse(self, text: str) -> int:
+        return parse_interval(text)
+
+
+class TimeType(_Parsed):
+    """See ``parse_time``."""
+
+    name = "time"
+
+    def parse(self, text: str) -> datetime:
+        return parse_time(text, datetime.now(UTC))
+
+
+class _SymbolList(_Parsed):
+    """Pairs separated by commas."""
+
+    name = "symbols"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return tuple(parse_symbol(item) for item in text.split(",") if item.strip())
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "SYMBOL..."
+
+
+class _SymbolsOption(click.Option):
+    """Takes several values after one name; needs ``MultiValueCommand``."""
+
+
+class MultiValueCommand(click.Command):
+    """A command with ``--symbols A B C``: every value after the name belongs to the option.
+
+    They end at the next option, at ``--``, and, where the command takes paths too, at the first value that
+    exists as a file or folder or that does not read as a pair.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(self._repeated(ctx, args)))
+
+    def _repeated(self, ctx: click.Context, args: Sequence[str]) -> Iterator[str]:
+        """The arguments with the option's name before each of its values, as Click understands them."""
+        names = {name for p in self.params if isinstance(p, _SymbolsOption) for name in p.opts}
+        takes_paths = any(isinstance(p, click.Argument) for p in self.params)
+        current: str | None = None
+        values = 0
+        for position, arg in enumerate(args):
+            if current and not arg.startswith("-") and (not (takes_paths and values) or _is_symbol(arg)):
+                values += 1
+                yield from (current, arg)
+                continue
+            _require_value(ctx, current, values)
+            current, values = (arg if arg in names else None), 0
+            if arg == "--":
+                yield from args[position:]
+                return
+            if current is None:
+                yield arg
+        _require_value(ctx, current, values)
+
+
+def _require_value(ctx: click.Context, name: str | None, values: int) -> None:
+    if name and not values:
+        raise click.BadOptionUsage(
+            name, f"Option {name!r} needs at least one symbol, e.g. {name} BTC/USD", ctx
+        )
+
+
+def _is_symbol(text: str) -> bool:
+    """Whether a value that may be a symbol or a path is a symbol."""
+    if Path(text).exists():
+        return False
+    try:
+        return all(
+            parse_symbol(item).rpartition("/")[2] in QUOTES for item in text.split(",") if item.strip()
+        )
+    except PairError:
+        return False
+
+
+def _flattened(
+    _ctx: click.Context, _option: click.Parameter, groups: Sequence[Sequence[str]]
+) -> tuple[str, ...] | None:
+    symbols = dict.fromkeys(symbol for group in groups for symbol in group)
+    return tuple(symbols) or None
+
+
+def symbols_option(help_text: str) -> Callable[[_Decorated], _Decorated]:
+    """``--symbols``: a tuple of symbols, or None if it was not given. The command is a MultiValueCommand."""
+    return click.option(
+        "--symbols",
+        cls=_SymbolsOption,
+        type=_SymbolList(),
+        multiple=True,
+        callback=_flattened,
+        help=f"{help_text} Several after one another, separated by commas, or by repeating the option.",
+    )
+
+
+def _database_url(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str:
+    from kraken_db.settings import Settings
+
+    return Settings.from_environment().database_url if value is None else value
+
+
+db_url_option = click.option(
+    "--db-url",
+    metavar="URL",
+    callback=_database_url,
+    help="postgresql://user@host:port/database, or embedded: for the embedded database. Default: what the"
+    " environment's DATABASE_URL says (a password is safer there), else the embedded database.",
+)
+"""``--db-url`` as ``db_url``: always an address; ``embedded:`` where nothing else was said."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, numbers as exact strings.")
