@@ -67,6 +67,12 @@ _RUNS = """
     FROM (SELECT timestamp, id, id - row_number() OVER (ORDER BY id) AS run FROM staged_rows WHERE id > 0) r
     GROUP BY run
 """
+# Stretches of rows without an id, one behind the other in the file.
+_ANONYMOUS_RUNS = """
+    SELECT min(timestamp) AS first, max(timestamp) AS last
+    FROM (SELECT timestamp, line - row_number() OVER (ORDER BY line) AS run FROM staged_rows WHERE id IS NULL) r
+    GROUP BY run
+"""
 # Stored trades without Kraken's id in the ranges that the file shows in full. Stamps of archives may be
 # whole seconds: the second in which a range begins belongs to it.
 _REPLACEABLE = """
@@ -216,8 +222,8 @@ class TradeStaging:
     ) -> MergeCounts:
         await self._connection.execute(
             text(
-                "CREATE TEMPORARY TABLE staged_ranges ON COMMIT DROP AS "
-                + (_RUNS if span.has_ids else "SELECT min(timestamp) AS first, max(timestamp) AS last FROM staged_rows")
+                "CREATE TEMPORARY TABLE staged_ranges ON COMMIT DROP AS"
+                f" SELECT first, last FROM ({_RUNS}) ids UNION ALL {_ANONYMOUS_RUNS}"
             )
         )
         known = 0

@@ -127,7 +127,7 @@ TRADES: dict[str, tuple[str, int | None, str]] = {
     "unknown type": ("100.5,1,1672531200.1,b,z,,5\n", 1, "order type is neither"),
     "id twice": ("100.5,1,1672531200.1,b,l,,5\n100.5,1,1672531200.2,b,l,,5\n", 1, "trade id 5 is there twice"),
     "negative id": ("100.5,1,1672531200.1,b,l,,-5\n", 1, "trade id is negative"),
-    "after a header": ("price,volume,time,buy/sell,market/limit,miscellaneous\nx,1,1,b,l,,5\n", 2, '"x"'),
+    "after a header": ("price,volume,time,buy/sell,market/limit,miscellaneous\nx,1,1,b,l,,5\n", 2, "price 'x' is not a number"),
 }
 
 
