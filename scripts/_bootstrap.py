@@ -21,6 +21,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 _STAMP = VENV / "installed.json"
 _OLDEST = (3, 11)
+_VERSION = "{}.{}".format(*sys.version_info)
 
 
 def ensure(extra):
@@ -36,7 +37,7 @@ def ensure(extra):
         if not _works():
             with step("Making a virtual environment in .venv"):
                 _make_venv()
-        with step("Installing kraken-db with [%s] and what it needs" % extra):
+        with step(f"Installing kraken-db with [{extra}] and what it needs"):
             pip = [
                 str(PYTHON),
                 "-m",
@@ -46,7 +47,7 @@ def ensure(extra):
                 "install",
                 "--quiet",
             ]
-            _quietly([*pip, "--editable", "%s[%s]" % (ROOT, extra)], "installing")
+            _quietly([*pip, "--editable", f"{ROOT}[{extra}]"], "installing")
         stamp["extras"].append(extra)
         _STAMP.write_text(json.dumps(stamp))
 
@@ -55,9 +56,9 @@ def ensure(extra):
 def step(what):
     """Say what is being done, and how long it took."""
     started = time.monotonic()
-    print("%s ..." % what, flush=True)
+    print(f"{what} ...", flush=True)
     yield
-    print("  done in %.0f s" % (time.monotonic() - started), flush=True)
+    print(f"  done in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def fail(problem, *advice):
@@ -67,9 +68,8 @@ def fail(problem, *advice):
 def _check_python():
     if sys.version_info < _OLDEST:
         fail(
-            "this is Python %d.%d (%s); kraken-db needs 3.11 or newer"
-            % (*sys.version_info[:2], sys.executable),
-            "If you have a newer one, name it: python3.12 %s" % sys.argv[0],
+            f"this is Python {_VERSION} ({sys.executable}); kraken-db needs 3.11 or newer",
+            f"If you have a newer one, name it: python3.12 {sys.argv[0]}",
         )
 
 
@@ -77,9 +77,8 @@ def _make_venv():
     # Debian and Ubuntu ship Python without these two, as a package of their own.
     if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurepip"):
         fail(
-            "this Python (%s) cannot make virtual environments: venv or ensurepip is missing"
-            % sys.executable,
-            "On Debian and Ubuntu: apt install python%d.%d-venv" % sys.version_info[:2],
+            f"this Python ({sys.executable}) cannot make virtual environments: venv or ensurepip is missing",
+            f"On Debian and Ubuntu: apt install python{_VERSION}-venv",
         )
     if VENV.exists():
         shutil.rmtree(VENV)
@@ -90,9 +89,9 @@ def _works():
     """Whether .venv has the version of this Python; one that was copied or half made has not."""
     if not PYTHON.exists():
         return False
-    asked = [str(PYTHON), "-c", "import sys, pip; print(sys.prefix, *sys.version_info[:2])"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return done.stdout.split() == [str(VENV), *map(str, sys.version_info[:2])]
+    code = "import sys, pip; print(sys.prefix, '%d.%d' % sys.version_info[:2], sep='\\n')"
+    done = subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.splitlines() == [str(VENV), _VERSION]
 
 
 def _fingerprint():
@@ -112,7 +111,7 @@ def _quietly(command, doing):
     )
     if done.returncode:
         print(done.stdout, file=sys.stderr)
-        fail("%s failed (exit code %d); the reason is above" % (doing, done.returncode))
+        fail(f"{doing} failed (exit code {done.returncode}); the reason is above")
 
 
 @contextlib.contextmanager
@@ -129,7 +128,7 @@ def _only_one():
         lock = (cache / "bootstrap.lock").open("w")
     except OSError as error:
         fail(
-            "cannot write to %s: %s" % (ROOT, error.strerror),
+            f"cannot write to {ROOT}: {error.strerror}",
             "The checkout must belong to the user who runs this.",
         )
     with lock:

@@ -30,8 +30,12 @@ _LANES = {"postgres": start_postgres, "timescale": start_timescale}
 
 
 def pytest_configure() -> None:
-    # CI and `timeout` end us with SIGTERM: fixtures should clean up then as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # CI and `timeout` end us with SIGTERM: clean up then as after Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def pytest_report_header() -> str:
