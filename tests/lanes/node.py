@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import shutil
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -49,13 +50,15 @@ def install() -> list[str]:
 
 
 def _npm_ci(node: list[str], npm: list[str]) -> None:
+    certificates = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
     environment = {
+        "NODE_EXTRA_CA_CERTS": certificates,  # the system's, as pip uses: there may be a proxy with its own
         **os.environ,
         "PATH": f"{Path(node[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "npm_config_cache": str(_CACHE / "npm"),  # HOME may be missing or not ours
         "npm_config_update_notifier": "false",
     }
-    command = [*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    command = [*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retry-mintimeout=2000"]
     done = subprocess.run(command, cwd=SERVER, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"npm ci in {SERVER} failed:\n{done.stdout}{done.stderr}")
