@@ -133,7 +133,9 @@ class TableWriter:
     def _line(self, cells: Sequence[str], *, bold: bool = False, colour: str | None = None) -> str:
         time, *numbers = cells
         width, *widths = self._widths
-        text = "  ".join([time.ljust(width), *(n.rjust(w) for n, w in zip(numbers, widths, strict=True))])
+        text = "  ".join(
+            [time.ljust(width), *(n.rjust(w) for n, w in zip(numbers, widths, strict=True))]
+        ).rstrip()
         return click.style(text, fg=colour, bold=bold or None) if self._colour else text
 
 

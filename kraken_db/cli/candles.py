@@ -179,7 +179,7 @@ async def _nothing_there(provider: HistoricalDataProvider, query: _Query) -> Kra
     others = f" and {count_text(more)} more (kraken-db status)" if more > 0 else ""
     return ConfigurationError(
         f"nothing is stored of {query.symbol}",
-        hint=f"{meant}stored: {', '.join(symbols[:_SHOWN_SYMBOLS])}{others}",
+        hint=f"{meant}Stored: {', '.join(symbols[:_SHOWN_SYMBOLS])}{others}",
     )
 
 

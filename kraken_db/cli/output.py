@@ -33,14 +33,12 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """A table; on a pipe plain columns, two spaces apart, without lines."""
     shown = [tuple(row) for row in rows]
     if is_terminal():
-        _print_rich(columns, shown, title)
+        _print_rich(columns, shown)
         return
-    if title:
-        click.echo(title)
     widths = [max(len(column.title), *(len(row[i]) for row in shown), 0) for i, column in enumerate(columns)]
     for row in [tuple(column.title for column in columns), *shown]:
         cells = (
@@ -50,13 +48,13 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, tit
         click.echo("  ".join(cells).rstrip())
 
 
-def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> None:
+def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
     for row in rows:
@@ -64,12 +62,8 @@ def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]], title:
     Console(width=_UNLIMITED, highlight=False).print(table)
 
 
-def style(text: str, **styles: Any) -> str:
-    """``text`` with colours where stdout is a terminal that wants them."""
-    return click.style(text, **styles) if wants_colour() else text
-
-
 def wants_colour() -> bool:
+    """Whether stdout is a terminal that shows colours, and its user has nothing against them."""
     from rich.console import Console
 
     console = Console()

@@ -171,7 +171,6 @@ def _print(document: Mapping[str, Any]) -> None:
         Column("from (UTC)"),
         Column("to (UTC)"),
         Column("gaps", right=True),
-        Column("sources"),
         Column("last sync (UTC)"),
     ]
     print_table(
@@ -184,12 +183,11 @@ def _row(symbol: str, item: Mapping[str, Any]) -> tuple[str, ...]:
     covered: Sequence[tuple[datetime, datetime]] = item["covered"]
     return (
         symbol,
-        item["data_type"],
+        "candles" if item["data_type"].startswith(_CANDLES) else item["data_type"],
         f"{names[0]} to {names[-1]}" if len(names) > 1 else "".join(names) or "-",
         count_text(item["rows"]),
         moment_text(item["oldest"]),
         moment_text(item["newest"]),
         count_text(len(covered) - 1) if covered else "-",
-        ", ".join(item["sources"]) or "-",
         moment_text(item["last_sync"]),
     )

@@ -1,0 +1,264 @@
+"""The command line as its users run it: as processes, on a database server and on the embedded one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.archives import START, minutes, write
+
+KRAKEN_DB = (sys.executable, "-c", "from kraken_db.cli import main; main()")
+Done = subprocess.CompletedProcess[str]
+
+
+class Shell:
+    """Runs kraken-db with a fixed environment."""
+
+    def __init__(self, cwd: Path, **environment: str) -> None:
+        self.cwd = cwd
+        inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "KRAKEN_DB_DATA_DIR")}
+        self.environment = inherited | environment
+
+    def run(self, *arguments: object, program: tuple[str, ...] = KRAKEN_DB) -> Done:
+        return subprocess.run(
+            [*program, *map(str, arguments)],
+            cwd=self.cwd,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*KRAKEN_DB, *map(str, arguments)],
+            cwd=self.cwd,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def shell(tmp_path: Path, plain_url: str) -> Shell:
+    return Shell(tmp_path, DATABASE_URL=plain_url)
+
+
+@pytest.fixture
+def filled(shell: Shell) -> Shell:
+    """Two hours of BTC/USD, all minutes alike."""
+    path = write(shell.cwd, "XBTUSD_1.csv", minutes(120))
+    assert shell.run("import-csv", path).returncode == 0
+    return shell
+
+
+def test_import_then_read(filled: Shell) -> None:
+    again = filled.run("import-csv", "XBTUSD_1.csv")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert [" ".join(line.split()) for line in again.stdout.splitlines()] == [
+        "symbol data files read new changed unchanged rejected from (UTC) to (UTC)",
+        "BTC/USD 1m 1 120 0 0 120 0 2023-01-01 00:00 2023-01-01 01:59",
+    ]
+    hours = filled.run("candles", "xbtusd", "--json")
+    assert hours.returncode == 0
+    assert json.loads(hours.stdout)["candles"] == [
+        {
+            "timestamp": f"2023-01-01T0{hour}:00:00Z",
+            "open": "100.5",
+            "high": "102",
+            "low": "99.5",
+            "close": "101",
+            "volume": "150",
+            "trades": 420,
+            "vwap": None,
+        }
+        for hour in (0, 1)
+    ]
+
+
+def test_import_as_module_takes_the_same_arguments(shell: Shell) -> None:
+    write(shell.cwd, "data/kraken_csv/deep/XBTUSD_1.csv", minutes(3))
+    module = (sys.executable, "-W", "error", "-m", "kraken_db.bulk_csv_importer")
+    done = shell.run("--all", "--batch-size", 5000, "--json", program=module)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["totals"]["new"] == 3
+
+
+def test_a_bad_file_is_told_and_the_others_go_on(shell: Shell) -> None:
+    write(shell.cwd, "a/XBTUSD_1.csv", minutes(3))
+    write(shell.cwd, "a/ETHUSD_1.csv", minutes(1) + "1672531260,abc,102,99.5,101,2.5,7\n")
+    done = shell.run("import-csv", "a", "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert [(file["symbol"], file["stored"], file["new"]) for file in document["files"]] == [
+        ("BTC/USD", True, 3),
+        ("ETH/USD", False, 0),
+    ]
+    (failure,) = document["failures"]
+    assert failure["file"] == "a/ETHUSD_1.csv"
+    assert failure["line"] == 2
+    assert "Failed: a/ETHUSD_1.csv, line 2: " in done.stderr
+    assert done.stderr.endswith("Error: 1 of 2 files not imported; nothing of them is stored.\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_latest_candles_and_the_note_that_there_are_more(filled: Shell) -> None:
+    latest = filled.run("candles", "BTC/USD", "-i", "1m")
+    assert len(latest.stdout.splitlines()) == 51
+    assert latest.stderr.startswith("These are the newest 50 candles")
+    last = filled.run("candles", "BTC/USD", "-i", "1", "--last", 2, "--format", "csv")
+    assert last.stderr == ""
+    assert last.stdout.splitlines() == [
+        "timestamp,open,high,low,close,volume,trades,vwap",
+        "2023-01-01T01:58:00Z,100.5,102,99.5,101,2.5,7,",
+        "2023-01-01T01:59:00Z,100.5,102,99.5,101,2.5,7,",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "first", "count"),
+    [
+        (["--start", "2023-01-01T01:30"], "2023-01-01T01:30:00Z", 30),
+        (["--end", "2023-01-01 00:10"], "2023-01-01T00:00:00Z", 10),
+        (["--start", "2023-01-01T01:00+01:00", "--end", "2023-01-01T00:05Z"], "2023-01-01T00:00:00Z", 5),
+        (["--start", "2001-01-01", "--end", "now"], "2023-01-01T00:00:00Z", 120),
+    ],
+)
+def test_a_range_includes_its_start_and_excludes_its_end(
+    filled: Shell, options: list[str], first: str, count: int
+) -> None:
+    done = filled.run("candles", "BTC/USD", "-i", "1m", "--format", "csv", *options)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert (rows[0]["timestamp"], len(rows)) == (first, count)
+
+
+def test_quiet_minutes_are_filled_on_request(shell: Shell) -> None:
+    write(shell.cwd, "XBTUSD_1.csv", minutes(1) + minutes(1, start=START + 180))
+    assert shell.run("import-csv", "XBTUSD_1.csv").returncode == 0
+    options = ("BTC/USD", "-i", "1m", "--start", "2023-01-01", "--json")
+    plain = json.loads(shell.run("candles", *options).stdout)["candles"]
+    filled = json.loads(shell.run("candles", *options, "--fill", "previous").stdout)["candles"]
+    assert [candle["trades"] for candle in plain] == [7, 7]
+    assert [candle["trades"] for candle in filled] == [7, 0, 0, 7]
+    assert filled[1]["open"] == filled[1]["close"] == "101"
+
+
+def test_status(filled: Shell) -> None:
+    document = json.loads(filled.run("status", "--json").stdout)
+    assert document["database"]["kind"] == "PostgreSQL"
+    assert document["database"]["embedded"] is False
+    assert document["pending_refresh"] == {"ranges": 0, "oldest": None}
+    (symbol,) = document["symbols"]
+    assert symbol["symbol"] == "BTC/USD"
+    assert symbol["intervals"] == ["1m", "5m", "15m", "30m", "1h", "4h", "12h", "1d", "1w"]
+    (data,) = symbol["data"]
+    assert (data["data_type"], data["rows"], data["sources"]) == ("candles_1m", 120, ["csv"])
+    assert (data["oldest"], data["newest"]) == ("2023-01-01T00:00:00Z", "2023-01-01T01:59:00Z")
+    assert data["covered"] == [["2023-01-01T00:00:00Z", "2023-01-01T02:00:00Z"]]
+    text = filled.run("status").stdout
+    assert "BTC/USD  candles  1m to 1w    120  2023-01-01 00:00  2023-01-01 01:59     0  " in text
+
+
+def test_an_empty_store_says_what_to_do(shell: Shell) -> None:
+    done = shell.run("status")
+    assert done.returncode == 0
+    assert "Nothing is stored yet" in done.stdout
+    assert "kraken-db import-csv" in done.stdout
+    candles = shell.run("candles", "BTC/USD")
+    assert (candles.returncode, candles.stdout) == (1, "")
+    assert candles.stderr == "Error: the store is empty. Import history first: kraken-db import-csv --help\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["BTC/USDT"], "nothing is stored of BTC/USDT. Did you mean BTC/USD? Stored: BTC/USD"),
+        (["LINK/EUR"], "nothing is stored of LINK/EUR. Stored: BTC/USD"),
+        (
+            ["BTC/USD", "--start", "2024-01-01"],
+            "BTC/USD has no 1h candles in this range."
+            " Its candles go from 2023-01-01 00:00 to 2023-01-01 01:59 UTC",
+        ),
+    ],
+)
+@pytest.mark.parametrize("style", ["table", "csv", "json"])
+def test_no_candles_is_one_line(filled: Shell, arguments: list[str], expected: str, style: str) -> None:
+    done = filled.run("candles", *arguments, "--format", style)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {expected}\n")
+
+
+def test_the_schema_is_asked_for_and_made(tmp_path: Path, plain_empty_url: str) -> None:
+    shell = Shell(tmp_path, DATABASE_URL=plain_empty_url)
+    refused = shell.run("status")
+    assert refused.returncode == 1
+    assert refused.stderr == "Error: this database has no kraken-db tables yet. Run: kraken-db db upgrade\n"
+    assert "no tables yet" in shell.run("db", "current").stdout
+    assert (
+        shell.run("db", "upgrade", "--revision", "0003").stdout
+        == "schema upgraded from nothing to revision 0003\n"
+    )
+    assert "too old: revision 0003" in shell.run("status").stderr
+    assert shell.run("db", "upgrade").stdout.startswith("schema upgraded from 0003 to revision ")
+    assert shell.run("db", "upgrade").stdout.endswith(" already\n")
+    assert json.loads(shell.run("db", "current", "--json").stdout)["fits"] is True
+    unknown = shell.run("db", "upgrade", "--revision", "9999")
+    assert unknown.returncode == 1
+    assert unknown.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_error(filled: Shell) -> None:
+    write(filled.cwd, "ETHUSD_1.csv", minutes(20_000))
+    assert filled.run("import-csv", "ETHUSD_1.csv").returncode == 0
+    program = filled.start("candles", "ETH/USD", "-i", "1m", "--start", "2023-01-01", "--format", "csv")
+    assert program.stdout is not None
+    assert program.stdout.readline().startswith("timestamp")
+    program.stdout.close()
+    assert program.stderr is not None
+    assert program.stderr.read() == ""
+    assert program.wait(30) == 141
+    program.stderr.close()
+
+
+def test_an_interrupted_import_stores_nothing_of_its_file(shell: Shell) -> None:
+    write(shell.cwd, "XBTUSD_1.csv", minutes(1_000_000))
+    program = shell.start("import-csv", "XBTUSD_1.csv")
+    time.sleep(2.5)
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=30)
+    assert (program.returncode, out) == (130, "")
+    assert err.endswith("interrupted\n")
+    assert "Traceback" not in err
+    assert "Nothing is stored yet" in shell.run("status").stdout
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Shell]:
+    # Root runs the server as another user, who must be able to reach the folder.
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    shell = Shell(tmp_path, KRAKEN_DB_DATA_DIR=str(tmp_path / "pg"))
+    yield shell
+    shell.run("db", "stop")
+
+
+def test_the_first_command_on_a_fresh_machine(embedded: Shell) -> None:
+    write(embedded.cwd, "XBTUSD_1.csv", minutes(60))
+    done = embedded.run("import-csv", "XBTUSD_1.csv", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["totals"]["new"] == 60
+    rows = list(csv.DictReader(io.StringIO(embedded.run("candles", "BTC/USD", "--format", "csv").stdout)))
+    assert [(row["close"], Decimal(row["volume"])) for row in rows] == [("101", Decimal("150.0"))]
+    status = embedded.run("status").stdout
+    assert status.startswith(f"Database  PostgreSQL, embedded, {embedded.cwd / 'pg'}\n")

@@ -1,0 +1,118 @@
+"""Candles as table, CSV and JSON. All texts here are written by hand."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Literal
+
+import pytest
+
+from kraken_db.cli.candle_formats import candle_writer
+from kraken_db.types import Candle
+
+D = Decimal
+CANDLES = [
+    Candle(
+        "BTC/USD",
+        datetime(2023, 1, 1, 10, tzinfo=UTC),
+        60,
+        D("16541.7700000000"),
+        D("16600.0000000000"),
+        D("16541.1000000000"),
+        D("16599.5000000000"),
+        D("12.0345000000"),
+        103,
+        D("16570.1234567890"),
+    ),
+    Candle(
+        "BTC/USD",
+        datetime(2023, 1, 1, 11, tzinfo=UTC),
+        60,
+        D("16599.5000000000"),
+        D("16599.5000000000"),
+        D("16599.5000000000"),
+        D("16599.5000000000"),
+        D("0E-10"),
+        0,
+        None,
+    ),
+]
+
+
+def written(
+    style: Literal["table", "csv", "json"], *pieces: list[Candle], capsys: pytest.CaptureFixture[str]
+) -> str:
+    writer = candle_writer(style, "BTC/USD", pieces[0][0].interval_minutes)
+    writer.begin(pieces[0])
+    for piece in pieces:
+        writer.write(piece)
+    writer.end()
+    return capsys.readouterr().out
+
+
+def test_csv_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    assert written("csv", CANDLES, capsys=capsys) == (
+        "timestamp,open,high,low,close,volume,trades,vwap\n"
+        "2023-01-01T10:00:00Z,16541.77,16600,16541.1,16599.5,12.0345,103,16570.123456789\n"
+        "2023-01-01T11:00:00Z,16599.5,16599.5,16599.5,16599.5,0,0,\n"
+    )
+
+
+def test_json_in_pieces_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(written("json", CANDLES[:1], CANDLES[1:], capsys=capsys))
+    assert document["symbol"] == "BTC/USD"
+    assert document["interval_minutes"] == 60
+    assert document["candles"] == [
+        {
+            "timestamp": "2023-01-01T10:00:00Z",
+            "open": "16541.77",
+            "high": "16600",
+            "low": "16541.1",
+            "close": "16599.5",
+            "volume": "12.0345",
+            "trades": 103,
+            "vwap": "16570.123456789",
+        },
+        {
+            "timestamp": "2023-01-01T11:00:00Z",
+            "open": "16599.5",
+            "high": "16599.5",
+            "low": "16599.5",
+            "close": "16599.5",
+            "volume": "0",
+            "trades": 0,
+            "vwap": None,
+        },
+    ]
+
+
+def test_a_table_has_aligned_prices_with_the_same_decimals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert written("table", CANDLES, capsys=capsys).splitlines() == [
+        "time (UTC)            open      high       low     close   volume  trades      vwap",
+        "2023-01-01 10:00  16541.77  16600.00  16541.10  16599.50  12.0345     103  16570.12",
+        "2023-01-01 11:00  16599.50  16599.50  16599.50  16599.50   0.0000       0",
+    ]
+
+
+def test_a_table_without_vwap_has_no_column_for_it_and_days_have_no_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    day = Candle("BTC/USD", datetime(2023, 1, 1, tzinfo=UTC), 1440, D(1), D(3), D(1), D(2), D(5), 9, None)
+    assert written("table", [day], capsys=capsys).splitlines() == [
+        "time (UTC)  open  high  low  close  volume  trades",
+        "2023-01-01     1     3    1      2       5       9",
+    ]
+
+
+def test_a_later_price_with_more_decimals_is_not_rounded(capsys: pytest.CaptureFixture[str]) -> None:
+    first = Candle("BTC/USD", datetime(2023, 1, 1, tzinfo=UTC), 1, D(1), D(3), D(1), D(2), D(5), 9, None)
+    later = Candle(
+        "BTC/USD", datetime(2023, 1, 2, tzinfo=UTC), 1, D(1), D("3.0001"), D(1), D(2), D(5), 9, None
+    )
+    assert "3.0001" in written("table", [first], [later], capsys=capsys)
+
+
+def test_nothing_but_text_goes_into_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "\x1b" not in written("table", CANDLES, capsys=capsys)

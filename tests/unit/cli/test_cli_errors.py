@@ -1,0 +1,173 @@
+"""Errors: one line on stderr, an exit code, no traceback, no password. And --help, which costs nothing."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from kraken_db.cli import cli
+from kraken_db.cli.base import LazyCommand, LazyGroup
+from kraken_db.cli.diagnostics import redact
+from kraken_db.errors import ConfigurationError, KrakenDBError
+
+URL = "postgresql://bob:s3cr3t@localhost:1/db"
+
+
+def fail_with(error: BaseException) -> LazyGroup:
+    @click.group(cls=LazyGroup)
+    def group() -> None:
+        pass
+
+    @group.command()
+    def work() -> None:
+        logging.getLogger("kraken_db.test").info("at work on %s", URL)
+        raise error
+
+    return group
+
+
+def run(group: click.Group, *arguments: str) -> Result:
+    return CliRunner().invoke(group, list(arguments))
+
+
+def test_an_error_is_one_line_with_what_to_do() -> None:
+    done = run(fail_with(KrakenDBError("this\nis broken", hint="mend it")), "work")
+    assert (done.stdout, done.stderr, done.exit_code) == ("", "Error: this is broken. Mend it\n", 1)
+
+
+def test_a_hint_that_is_a_command_stays_as_it_is() -> None:
+    done = run(fail_with(KrakenDBError("not installed", hint="pip install it")), "work")
+    assert done.stderr == "Error: not installed. pip install it\n"
+
+
+def test_a_bug_is_one_line_too() -> None:
+    done = run(fail_with(KeyError("x")), "work")
+    assert (done.stderr, done.exit_code) == ("internal error: KeyError: 'x'; run again with --debug\n", 70)
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "work"], ["work", "--debug"]])
+def test_debug_shows_where_it_happened_and_no_password(arguments: list[str]) -> None:
+    done = run(fail_with(ConfigurationError(f"bad {URL}")), *arguments)
+    assert "Traceback" in done.stderr
+    assert "at work on postgresql://bob:***@localhost" in done.stderr
+    assert done.stderr.endswith("Error: bad postgresql://bob:***@localhost:1/db\n")
+    assert "s3cr3t" not in done.output
+
+
+def test_verbose_tells_what_is_done() -> None:
+    done = run(fail_with(KrakenDBError("no")), "work", "-v")
+    assert done.stderr == "at work on postgresql://bob:***@localhost:1/db\nError: no\n"
+
+
+def test_a_later_run_is_quiet_again() -> None:
+    group = fail_with(KrakenDBError("no"))
+    run(group, "--debug", "work")
+    assert run(group, "work").stderr == "Error: no\n"
+
+
+def test_an_interrupt_is_130() -> None:
+    done = run(fail_with(KeyboardInterrupt()), "work")
+    assert (done.stderr.strip(), done.exit_code) == ("interrupted", 130)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
+        ("postgresql+asyncpg://u:p@ss@h/d", "postgresql+asyncpg://u:***@h/d"),
+        ("at postgres://:p@h", "at postgres://:***@h"),
+        ("postgresql://h/d?password=p&user=u", "postgresql://h/d?password=***&user=u"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("expected postgresql://user:password@host:5432/database",) * 2,
+    ],
+)
+def test_passwords_are_taken_out(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("candles", "Missing argument 'SYMBOL'"),
+        ("candles nonsense", "'NONSENSE' is not a pair"),
+        ("candles BTC/USD -i 7m", "there is no interval '7m'; known: 1m, 5m"),
+        ("candles BTC/USD --start yesterday", "'yesterday' is not a time; write 2023-01-31"),
+        ("candles BTC/USD --last 0", "0 is not in the range"),
+        ("candles BTC/USD --last 5 --start 2023-01-01", "--last cannot be combined with --start and --end"),
+        ("candles BTC/USD --start 2023-01-02 --end 2023-01-01", "is not before --end (2023-01-01T00:00:00Z)"),
+        ("candels", "No such command 'candels'"),
+        ("status --what", "No such option"),
+        ("import-csv --symbols", "needs at least one symbol"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help(line: str, expected: str) -> None:
+    done = run(cli, *line.split())
+    assert done.exit_code == 2
+    assert expected in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.endswith("--help\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_address_is_one_line_without_the_password() -> None:
+    done = run(cli, "status", "--db-url", "mysql://bob:s3cr3t@h/d")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(
+        "Error: the database URL cannot be used: it starts with 'mysql:'. Expected "
+    )
+    assert "s3cr3t" not in done.output
+
+
+COMMANDS = ["candles", "db", "import-csv", "status"]
+OF_DB = ["current", "start", "status", "stop", "upgrade", "url"]
+
+
+@pytest.mark.parametrize("path", [[name] for name in COMMANDS] + [["db", name] for name in OF_DB])
+def test_every_command_has_help_and_the_common_options(path: list[str]) -> None:
+    done = run(cli, *path, "-h")
+    assert done.exit_code == 0
+    assert "--debug" in done.output
+
+
+@pytest.mark.parametrize(
+    "path", [["candles"], ["import-csv"], ["status"], ["db"], ["db", "upgrade"], ["db", "current"]]
+)
+def test_help_has_an_example(path: list[str]) -> None:
+    assert "Example: " in run(cli, *path, "--help").output
+
+
+def test_all_commands_are_listed_with_a_summary() -> None:
+    for arguments in ([], ["--help"]):
+        done = run(cli, *arguments)
+        assert done.exit_code == 0
+        listed = done.output.partition("Commands:")[2]
+        assert [line.split(None, 1)[0] for line in listed.strip().splitlines()] == COMMANDS
+
+
+def test_help_loads_neither_drivers_nor_rich() -> None:
+    code = (
+        "import sys; from kraken_db.cli import cli\n"
+        "cli.main(['--help'], standalone_mode=False)\n"
+        "print({'asyncpg', 'sqlalchemy', 'alembic', 'rich'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "set()"
+
+
+def test_a_missing_package_breaks_only_the_command_that_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "no_such_package", None)
+    group = LazyGroup(lazy_commands={"chart": LazyCommand("no_such_package:chart", "Draw.")})
+    assert "Draw." in run(group, "--help").output
+    done = run(group, "chart")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: this command needs the Python package no_such_package")
+    assert "pip install" in done.stderr
+
+
+def test_version() -> None:
+    assert run(cli, "--version").output.startswith("kraken-db ")

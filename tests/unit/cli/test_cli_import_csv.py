@@ -1,0 +1,134 @@
+"""``import-csv`` as far as it needs no database: the plan, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport
+from kraken_db.cli import cli
+from kraken_db.cli.import_report import group_files
+from kraken_db.errors import ImportFileError
+
+ROWS = "1672531200,100.5,102,99.5,101,2.5,7\n1672531260,101,101,100,100,1,2\n"
+
+
+@pytest.fixture(autouse=True)
+def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:s3cr3t@localhost:1/none")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    for name in ("XBTUSDC_1.csv", "XBTUSDC_60.csv", "deep/down/ETHUSD_1.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(ROWS)
+    return tmp_path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["import-csv", *map(str, arguments)])
+
+
+def test_a_dry_run_shows_the_plan(archive: Path) -> None:
+    done = run(archive, "--dry-run")
+    assert done.exit_code == 0
+    assert [line.split()[:4] for line in done.stdout.splitlines()] == [
+        ["symbol", "data", "rows", "size"],
+        ["BTC/USDC", "1m", "2", "67"],
+        ["ETH/USD", "1m", "2", "67"],
+    ]
+    assert "Skipped 1 file: only 1m is imported" in done.stderr
+    assert "[XBTUSDC_60.csv]" in done.stderr
+    assert "Would import 2 files, 4 rows, 134 bytes. Nothing was changed." in done.stderr
+
+
+def test_a_dry_run_as_json(archive: Path) -> None:
+    done = run(archive, "--dry-run", "--json", "--all", "--symbols", "BTC/USDC")
+    document = json.loads(done.stdout)
+    assert document["dry_run"] is True
+    assert [(file["symbol"], file["data"], file["rows"], file["bytes"]) for file in document["files"]] == [
+        ("BTC/USDC", "1m", 2, 67),
+        ("BTC/USDC", "1h", 2, 67),
+    ]
+    assert document["skipped"] == [
+        {"file": str(archive / "deep/down/ETHUSD_1.csv"), "reason": "not among the symbols asked for"}
+    ]
+    assert document["failures"] == []
+
+
+def test_what_cannot_be_read_is_a_failure_of_the_plan(archive: Path) -> None:
+    (archive / "LTCUSD_1.csv").write_text("")
+    (archive / "SOLUSD_1.csv").write_bytes(b"\x00\xff\x00 rubbish\n")
+    done = run(archive, "--dry-run")
+    assert done.exit_code == 1
+    assert f"Failed: {archive / 'LTCUSD_1.csv'}: the file is empty. " in done.stderr
+    assert f"Failed: {archive / 'SOLUSD_1.csv'}" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_paths_and_dir_go_together(archive: Path) -> None:
+    done = run(archive / "XBTUSDC_1.csv", "--dir", archive / "deep", "--dry-run")
+    assert done.exit_code == 0
+    assert "Would import 2 files" in done.stderr
+
+
+def test_the_default_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(archive)
+    done = run("--dry-run")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: no files were named, and there is no folder ./data/kraken_csv. ")
+    default = archive / "data" / "kraken_csv"
+    default.mkdir(parents=True)
+    (archive / "XBTUSDC_1.csv").rename(default / "XBTUSDC_1.csv")
+    assert "Would import 1 file," in run("--dry-run").stderr
+
+
+def test_without_any_file_to_import_no_database_is_asked(archive: Path) -> None:
+    done = run(archive / "nothing.csv")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == [
+        f"Failed: {archive / 'nothing.csv'}: there is no such file",
+        "Error: 1 of 1 file not imported; nothing of them is stored.",
+    ]
+
+
+def test_a_database_that_does_not_answer_is_one_line(archive: Path) -> None:
+    done = run(archive)
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+    assert "no PostgreSQL answers there" in done.stderr
+    assert "s3cr3t" not in done.output
+
+
+def test_reports_of_one_symbol_and_interval_become_one_row() -> None:
+    def report(name: str, interval: int | None, day: int, **counts: int) -> FileReport:
+        file = ArchiveFile(Path(name), None, 1, "BTC/USD", interval)
+        oldest = datetime(2023, 1, day, tzinfo=UTC)
+        return FileReport(file, oldest=oldest, newest=oldest.replace(hour=23), **counts)
+
+    bad = report("c", 1, 9, read=1, rejected=1)
+    bad.error = ImportFileError("c", "broken")
+    groups = group_files(
+        [
+            report("a", 60, 1, read=2, new=2),
+            report("b", 1, 3, read=5, new=3, changed=1, unchanged=1),
+            bad,
+            report("d", 1, 2, read=1, unchanged=1),
+            report("e", None, 1, read=4, new=4),
+        ]
+    )
+    assert [(group.kind, group.files, group.failed, group.read, group.new) for group in groups] == [
+        ("trades", 1, 0, 4, 4),
+        ("1m", 3, 1, 7, 3),
+        ("1h", 1, 0, 2, 2),
+    ]
+    minutes = groups[1]
+    assert (minutes.changed, minutes.unchanged, minutes.rejected) == (1, 2, 1)
+    assert minutes.oldest == datetime(2023, 1, 2, tzinfo=UTC)
+    assert minutes.newest == datetime(2023, 1, 3, 23, tzinfo=UTC)

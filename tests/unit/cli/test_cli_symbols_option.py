@@ -1,0 +1,83 @@
+"""``--symbols A B C``: several values after one option, also beside paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from kraken_db.cli.options import MultiValueCommand, symbols_option
+
+
+@click.command(cls=MultiValueCommand)
+@click.argument("paths", nargs=-1)
+@click.option("--dir", "directory")
+@click.option("--all", "everything", is_flag=True)
+@symbols_option("Which.")
+def with_paths(
+    paths: tuple[str, ...], directory: str | None, everything: bool, symbols: tuple[str, ...] | None
+) -> None:
+    click.echo(f"{list(paths)} {directory} {everything} {symbols}")
+
+
+@click.command(cls=MultiValueCommand)
+@click.option("--resume", is_flag=True)
+@symbols_option("Which.")
+def without_paths(resume: bool, symbols: tuple[str, ...] | None) -> None:
+    click.echo(f"{resume} {symbols}")
+
+
+BOTH = "('BTC/USDC', 'ETH/USDC')"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", "[] None False None"),
+        ("--symbols BTC/USDC ETH/USDC --dir X", f"[] X False {BOTH}"),
+        ("--dir X --symbols BTC/USDC ETH/USDC", f"[] X False {BOTH}"),
+        ("--symbols BTC/USDC,ETH/USDC", f"[] None False {BOTH}"),
+        ("--symbols BTC/USDC, ETH/USDC", f"[] None False {BOTH}"),
+        ("--symbols BTC/USDC --symbols ETH/USDC", f"[] None False {BOTH}"),
+        ("--symbols=BTC/USDC --symbols=ETH/USDC", f"[] None False {BOTH}"),
+        ("--symbols BTC/USDC --all --symbols ETH/USDC", f"[] None True {BOTH}"),
+        ("--symbols xbtusdc ETH-USDC btc/usdc", f"[] None False {BOTH}"),
+        ("file.zip --symbols BTC/USDC", "['file.zip'] None False ('BTC/USDC',)"),
+        ("--symbols BTC/USDC file.zip", "['file.zip'] None False ('BTC/USDC',)"),
+        ("--symbols BTC/USDC ETH/USDC ./a b/c.csv", f"['./a', 'b/c.csv'] None False {BOTH}"),
+        ("--symbols BTC/USDC data/kraken", "['data/kraken'] None False ('BTC/USDC',)"),
+        ("a.zip --symbols BTC/USDC ETH/USDC b.zip", f"['a.zip', 'b.zip'] None False {BOTH}"),
+        ("--symbols BTC/USDC -- ETH/USDC", "['ETH/USDC'] None False ('BTC/USDC',)"),
+        ("-- --symbols", "['--symbols'] None False None"),
+    ],
+)
+def test_symbols_beside_paths(line: str, expected: str) -> None:
+    done = CliRunner().invoke(with_paths, line.split())
+    assert done.output.strip() == expected
+
+
+def test_what_exists_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ETH" / "USD").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(with_paths, ["--symbols", "BTC/USD", "ETH/USD"])
+    assert done.output.strip() == "['ETH/USD'] None False ('BTC/USD',)"
+
+
+def test_without_paths_every_value_is_a_symbol() -> None:
+    done = CliRunner().invoke(without_paths, ["--symbols", "XRP/USDT", "FOO/BAR", "--resume"])
+    assert done.output.strip() == "True ('XRP/USDT', 'FOO/BAR')"
+
+
+@pytest.mark.parametrize("line", ["--symbols", "--symbols --resume", "--symbols --"])
+def test_at_least_one_value_is_needed(line: str) -> None:
+    done = CliRunner().invoke(without_paths, line.split())
+    assert done.exit_code == 2
+    assert "--symbols' needs at least one symbol" in done.output
+
+
+def test_what_is_no_pair_is_refused() -> None:
+    done = CliRunner().invoke(without_paths, ["--symbols", "XRP/USDT", "nonsense"])
+    assert done.exit_code == 2
+    assert "'NONSENSE' is not a pair" in done.output
