@@ -62,8 +62,8 @@ class Postmaster:
         """
         if self.probe().answer is Answer.READY:
             return
-        if alone and self._lost_its_socket():
-            self.stop()
+        if self._lost_its_socket():
+            self._restart(alone)
         log_begin: int | None = None
         lock = open_private(self.layout.lock("server"))
         begin = time.monotonic()
@@ -108,6 +108,14 @@ class Postmaster:
         except OSError:
             return False
         return len(lines) > 7 and lines[7].strip() == "ready" and self.is_running()
+
+    def _restart(self, alone: bool) -> None:
+        if not alone:
+            raise EmbeddedServerError(
+                f"the socket in {self.layout.socket_dir(self.account.uid)} is gone, so nobody can connect",
+                hint="other processes still use the server: end them, or run 'kraken-db db stop', and repeat",
+            )
+        self.stop()
 
     def _launch(self, lock: int) -> int:
         """Start the server, which inherits the lock. Returns where its part of the log begins."""

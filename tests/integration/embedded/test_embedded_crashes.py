@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from kraken_db.db.embedded import EmbeddedServer
+from kraken_db.db.embedded.locks import exclusive
 from kraken_db.errors import EmbeddedServerError, StorageFullError
 
 Users = Callable[..., Any]
@@ -73,7 +74,7 @@ async def test_a_busy_session_of_a_killed_server_is_not_waited_for(embedded: Emb
     """It notices only at the end of its query, and holds the shared memory until then."""
     connection = await asyncpg.connect(embedded.attach())
     busy = await connection.fetchval("SELECT pg_backend_pid()")
-    query = asyncio.create_task(connection.execute("SELECT count(*) FROM generate_series(1, 10::bigint^12)"))
+    query = asyncio.create_task(connection.execute("DO $$ BEGIN LOOP END LOOP; END $$"))
     await asyncio.sleep(0.1)
     pid = embedded.status().pid
     assert pid
@@ -133,6 +134,17 @@ def test_users_coming_and_going_all_the_time(data_dir: Path, users: Users, event
     errors = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], errors
     eventually(lambda: not EmbeddedServer(data_dir).status().running)
+
+
+def test_the_keeper_stops_nothing_while_somebody_is_starting(
+    embedded: EmbeddedServer, data_dir: Path, eventually: Eventually
+) -> None:
+    embedded.attach()
+    with exclusive(data_dir / "start.lock"):
+        embedded.detach()
+        time.sleep(0.5)  # five times as long as it lingers in these tests
+        assert embedded.status().ready
+    eventually(lambda: not embedded.status().running)
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.2, 0.4, 0.5, 0.6])
@@ -208,6 +220,10 @@ def test_a_socket_that_was_swept_away(embedded: EmbeddedServer, data_dir: Path, 
     embedded.attach()  # nobody used it: it is restarted
     assert embedded.status().ready
     assert embedded.status().pid != pid
+    shutil.rmtree(data_dir / "run")  # now somebody uses it, whose work a restart would break
+    with pytest.raises(EmbeddedServerError, match=r"socket in .* is gone.*kraken-db db stop"):
+        EmbeddedServer(data_dir).attach()
+    assert embedded.stop()
 
 
 def test_stop_of_a_starting_server(data_dir: Path, users: Users, eventually: Eventually) -> None:
