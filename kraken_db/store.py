@@ -69,6 +69,3 @@ async def _migrate_if_older(database: Database) -> None:
         revision = await current_revision(connection)
     if revision is None or revision < head_revision():
         await migrate(database)
-
-
-

@@ -60,7 +60,8 @@ def kraken_rows(path: Path) -> list[KrakenRow]:
 
 def as_kraken_rows(candles: Iterable[Candle]) -> list[KrakenRow]:
     return [
-        (int(c.timestamp.timestamp()), c.open, c.high, c.low, c.close, c.volume, c.trade_count) for c in candles
+        (int(c.timestamp.timestamp()), c.open, c.high, c.low, c.close, c.volume, c.trade_count)
+        for c in candles
     ]
 
 
@@ -104,5 +105,3 @@ async def checksums(url: str) -> dict[str, str]:
         found = await query(url, f"SELECT md5(string_agg(r::text, E'\\n' ORDER BY r::text)) FROM ({rows}) r")
         sums[name] = str(found[0][0])
     return sums
-
-

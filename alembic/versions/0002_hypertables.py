@@ -106,12 +106,16 @@ def _version() -> str | None:
 
 
 def _is_loaded() -> bool:
-    """CREATE EXTENSION ends the connection where the library was not preloaded: look first."""
+    """CREATE EXTENSION ends the connection where the library was not preloaded: look first.
+
+    An ordinary role may not read shared_preload_libraries; the loader's own settings it can see.
+    """
     return bool(
         op.get_bind().scalar(
             sa.text(
                 "SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'"
-                " AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'"
+                " AND EXISTS (SELECT FROM pg_settings WHERE name LIKE 'timescaledb.%'"
+                " OR (name = 'shared_preload_libraries' AND setting LIKE '%timescaledb%'))"
             )
         )
     )

@@ -30,14 +30,13 @@ async def import_candles(
     data_type = f"candles_{interval_name(interval)}"
     staging = CandleStaging(connection, symbol, interval)
     report.read = await staging.copy(reader.blocks())
-    problem = await staging.find_problem(store.clock())
-    if problem is not None:
-        report.rejected = problem.count
-        raise reader.error(problem.reason, problem.line)
-    first, last = await staging.span()
-    report.oldest, report.newest = first, last
+    staged = await staging.inspect(store.clock())
+    if staged.problem is not None:
+        report.rejected = staged.problem.count
+        raise reader.error(staged.problem.reason, staged.problem.line)
+    report.oldest, report.newest = first, last = staged.first, staged.last
     await lock_job(connection, data_type, symbol)
-    counts = await staging.merge(report.read, force=replace)
+    counts = await staging.merge(staged, report.read, force=replace)
     report.new, report.changed = counts.new, counts.changed
     report.unchanged, report.rejected = counts.unchanged, counts.dropped
     if counts.read > counts.dropped:

@@ -72,7 +72,9 @@ class Discovery:
         found = {file.symbol for file in self._files}
         for name, symbol in (wanted or {}).items():
             if symbol not in found:
-                self._refuse(symbol, f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)")
+                self._refuse(
+                    symbol, f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)"
+                )
 
     def _walk(self, path: Path) -> Iterator[_Found]:
         try:
@@ -109,21 +111,26 @@ class Discovery:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-            reason = _system_reason(error) if isinstance(error, OSError) else f"not a readable zip archive: {error}"
-            self._refuse(str(path), reason, "get the file again")
+        except OSError as error:
+            self._refuse(str(path), _system_reason(error))
+            return
+        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+            self._refuse(str(path), f"not a readable zip archive: {error}", "get the file again")
             return
         for member in members:
             name = member.filename
-            if member.is_dir() or not name.lower().endswith(".csv") or any(map(_is_hidden, PurePosixPath(name).parts)):
+            parts = PurePosixPath(name).parts
+            if member.is_dir() or not name.lower().endswith(".csv") or any(map(_is_hidden, parts)):
                 continue
             found = _Found(path, name, member.file_size)
-            if ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name or ":" in name:
+            if ".." in parts or name.startswith("/") or "\\" in name or ":" in name:
                 self._refuse(found.name, "the name leads out of the archive")
             elif member.flag_bits & 0x1:
                 self._refuse(found.name, "the file is encrypted")
             elif member.file_size > _MAX_PACKING * max(member.compress_size, 1):
-                self._refuse(found.name, f"it unpacks to {member.file_size:,} bytes: more than text can be packed")
+                self._refuse(
+                    found.name, f"it unpacks to {member.file_size:,} bytes: more than text can be packed"
+                )
             else:
                 yield found
 

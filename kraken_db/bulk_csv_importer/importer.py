@@ -15,10 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.bulk_csv_importer.candle_file import import_candles
 from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
-from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportFailedError, ImportPlan, ImportReport
+from kraken_db.bulk_csv_importer.report import (
+    ArchiveFile,
+    FileReport,
+    ImportFailedError,
+    ImportPlan,
+    ImportReport,
+)
 from kraken_db.bulk_csv_importer.trade_file import import_trades
 from kraken_db.db.copy import CopyRowError
 from kraken_db.errors import ImportFileError, KrakenDBError, NotConnectedError
+from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, NullTask, Progress, Task
 from kraken_db.store import Clock, Store, utc_now
@@ -104,13 +111,13 @@ class BulkCSVImporter:
 
         Raises ImportFileError, and then nothing of the file was stored.
         """
+        interval_name(interval_minutes)
         path = Path(filepath)
-        if not path.is_file():
-            raise ImportFileError(path, "there is no such file")
-        size = await asyncio.to_thread(lambda: path.stat().st_size)
-        file = ArchiveFile(path, None, size, parse_symbol(symbol), INTERVAL_MAP.get(str(interval_minutes)))
-        if file.interval is None:
-            raise ImportFileError(path, f"candles of {interval_minutes} minutes are not kept")
+        try:
+            size = (await asyncio.to_thread(path.stat)).st_size
+        except OSError as error:
+            raise ImportFileError(path, error.strerror or "it cannot be read") from error
+        file = ArchiveFile(path, None, size, parse_symbol(symbol), interval_minutes)
         report = await self.run(ImportPlan([file]), replace=replace)
         for done in report.files:
             if done.error is not None:
@@ -137,7 +144,9 @@ class BulkCSVImporter:
         store = self._connected()
         report = ImportReport(plan)
         progress = self._progress.task("import", plan.size, unit="bytes")
-        chains = [list(chain) for _, chain in groupby(plan.files, key=lambda file: (file.symbol, file.interval))]
+        chains = [
+            list(chain) for _, chain in groupby(plan.files, key=lambda file: (file.symbol, file.interval))
+        ]
         # The longest first: the last worker should not be left alone with it.
         chains.sort(key=lambda chain: -sum(file.size for file in chain))
         waiting = iter(chains)
@@ -152,7 +161,9 @@ class BulkCSVImporter:
                 for _ in range(min(self._workers, len(chains))):
                     workers.create_task(work())
         finally:
-            progress.done("stopped" if len(report.files) < len(plan.files) else "", failed=bool(report.failures))
+            progress.done(
+                "stopped" if len(report.files) < len(plan.files) else "", failed=bool(report.failures)
+            )
         await store.refresh_pending()
         order = {file: position for position, file in enumerate(plan.files)}
         report.files.sort(key=lambda done: order[done.file])
@@ -161,7 +172,10 @@ class BulkCSVImporter:
     async def _import(self, store: Store, file: ArchiveFile, replace: bool, progress: Task) -> FileReport:
         report = FileReport(file)
         try:
-            async with ArchiveReader(file, self._block_size, progress) as reader, store.database.begin() as connection:
+            async with (
+                ArchiveReader(file, self._block_size, progress) as reader,
+                store.database.begin() as connection,
+            ):
                 await store.timeseries.prepare_bulk_write(connection)
                 await self._import_rows(store, connection, reader, report, replace)
         except KrakenDBError as error:
@@ -170,7 +184,12 @@ class BulkCSVImporter:
         return report
 
     async def _import_rows(
-        self, store: Store, connection: AsyncConnection, reader: ArchiveReader, report: FileReport, replace: bool
+        self,
+        store: Store,
+        connection: AsyncConnection,
+        reader: ArchiveReader,
+        report: FileReport,
+        replace: bool,
     ) -> None:
         take = import_trades if report.file.interval is None else import_candles
         try:

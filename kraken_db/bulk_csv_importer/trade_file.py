@@ -37,7 +37,9 @@ async def import_trades(
         raise reader.error(error.reason, error.line, hint="--replace takes the file's") from error
     report.new, report.changed, report.unchanged = counts.new, counts.changed, counts.unchanged
     if counts.dropped:
-        report.notes.append(f"{counts.dropped} trades without an id lie where trades with ids are stored already")
+        report.notes.append(
+            f"{counts.dropped} trades without an id lie where trades with ids are stored already"
+        )
         report.unchanged += counts.dropped
     if counts.removed:
         report.notes.append(f"{counts.removed} stored trades without an id were replaced")

@@ -48,7 +48,9 @@ async def copy_csv_in(
     """
     driver = await raw_connection(connection)
     try:
-        status = await driver.copy_to_table(table, source=source, columns=columns, format="csv", force_not_null=columns)
+        status = await driver.copy_to_table(
+            table, source=source, columns=columns, format="csv", force_not_null=columns
+        )
     except (asyncpg.DataError, asyncpg.BadCopyFileFormatError) as error:
         found = _CONTEXT.search(error.context or "")
         if found is None:

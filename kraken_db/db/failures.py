@@ -64,7 +64,8 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
     match error:
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
             return AuthenticationError(
-                f"{where}: user or password not accepted", hint="check the user and password in the database URL"
+                f"{where}: user or password not accepted",
+                hint="check the user and password in the database URL",
             )
         case asyncpg.InvalidCatalogNameError():
             return AuthenticationError(
@@ -83,7 +84,9 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
         case ssl.SSLError():
             return DatabaseUnavailableError(f"{where}: TLS failed: {error}", hint="check sslmode in the URL")
         case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
-            return DatabaseError(f"{where}: {_first_line(error)}", hint="another session holds a lock; try again")
+            return DatabaseError(
+                f"{where}: {_first_line(error)}", hint="another session holds a lock; try again"
+            )
     if isinstance(error, (*_UNREACHABLE, InterfaceError)) or _is_broken_connection(error):
         return DatabaseUnavailableError(
             f"{where}: no PostgreSQL answers there: {_first_line(error)}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -40,8 +40,6 @@ from kraken_db.repositories.staging import (
     Rule,
     create_temporary,
     first_problem,
-    is_nan,
-    numbered,
 )
 
 _STAGED = Table(
@@ -58,11 +56,22 @@ _STAGED = Table(
     postgresql_on_commit="DROP",
 )
 COLUMNS = [column.name for column in _STAGED.columns]
-_PRICES = (_STAGED.c.open, _STAGED.c.high, _STAGED.c.low, _STAGED.c.close)
 _KEY = ["timestamp", "symbol", "interval_minutes"]
 _VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap"]
 _OPTIONAL = ["quote_volume", "vwap"]
 _COLUMNS = ["symbol", "timestamp", "interval_minutes", *_VALUES]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCandles:
+    """What the staged rows are, all in all."""
+
+    first: datetime
+    last: datetime
+    """Open times of the first and the last row."""
+    quiet: int
+    """Rows without a trade: they are not stored, since a quiet interval has no candle here."""
+    problem: RowProblem | None = None
 
 
 class CandleStaging:
@@ -81,46 +90,49 @@ class CandleStaging:
         await create_temporary(self._connection, _STAGED)
         return await copy_csv_in(self._connection, _STAGED.name, COLUMNS, source)
 
-    async def find_problem(self, now: datetime) -> RowProblem | None:
-        """The first row that cannot be a closed candle of this interval, in strictly rising order."""
-        previous = func.lag(_STAGED.c.timestamp).over()
-        rows = numbered(_STAGED, previous=previous)
-        return await first_problem(self._connection, rows, self._rules(rows.c, now))
+    async def inspect(self, now: datetime) -> StagedCandles:
+        """Look at all staged rows once: are they closed candles of this interval, in rising order?"""
+        c = _STAGED.c
+        rows = select(_STAGED, func.lag(c.timestamp).over().label("previous")).subquery("staged")
+        broken = self._is_broken(rows.c, now)
+        found = await self._connection.execute(
+            select(
+                func.count().filter(broken),
+                func.count().filter(rows.c.trades == 0),
+                func.to_timestamp(func.min(rows.c.timestamp)),
+                func.to_timestamp(func.max(rows.c.timestamp)),
+            )
+        )
+        count, quiet, first, last = found.one()
+        if count:
+            numbered = select(rows, func.row_number().over().label("line")).subquery("numbered")
+            problem = await first_problem(self._connection, numbered, self._rules(numbered.c, now), count)
+            return StagedCandles(first, last, quiet, problem)
+        return StagedCandles(first, last, quiet)
 
-    async def span(self) -> tuple[datetime, datetime]:
-        """The open times of the first and the last staged candle; at least one must be staged."""
-        first, last = func.min(_STAGED.c.timestamp), func.max(_STAGED.c.timestamp)
-        found = await self._connection.execute(select(func.to_timestamp(first), func.to_timestamp(last)))
-        oldest, newest = found.one()
-        return oldest, newest
-
-    async def merge(self, read: int, *, force: bool = False) -> MergeCounts:
+    async def merge(self, staged: StagedCandles, read: int, *, force: bool = False) -> MergeCounts:
         """Write what is new or better than what is stored.
 
         Of two versions of a candle the one with more trades wins; with equal counts only what is missing
         is filled in. ``force`` takes the staged one in any case. Identical rows are not written again.
         """
-        dropped = await self._connection.scalar(
-            select(func.count()).select_from(_STAGED).where(_STAGED.c.trades == 0)
-        )
-        counts = MergeCounts(read, dropped=dropped or 0)
-        if await self._is_range_empty():
+        counts = MergeCounts(read, dropped=staged.quiet)
+        if await self._is_range_empty(staged):
             # Without a conflict to look for, PostgreSQL writes a third faster. Should another program
             # have written in between, the merge below sorts it out.
             try:
                 async with self._connection.begin_nested():
-                    return await self._insert(counts)
+                    return await self._insert(counts, staged)
             except IntegrityError:
                 pass
         return await self._upsert(counts, force)
 
-    async def _is_range_empty(self) -> bool:
-        span = await self.span()
+    async def _is_range_empty(self, staged: StagedCandles) -> bool:
         stored = exists().where(
             CANDLES.c.symbol == self._symbol,
             CANDLES.c.interval_minutes == self._interval,
-            CANDLES.c.timestamp >= span[0],
-            CANDLES.c.timestamp <= span[1],
+            CANDLES.c.timestamp >= staged.first,
+            CANDLES.c.timestamp <= staged.last,
         )
         return not await self._connection.scalar(select(stored))
 
@@ -140,18 +152,17 @@ class CandleStaging:
             null(),
         ).where(staged.trades > 0)
 
-    async def _insert(self, counts: MergeCounts) -> MergeCounts:
+    async def _insert(self, counts: MergeCounts, staged: StagedCandles) -> MergeCounts:
         result = await self._connection.execute(insert(CANDLES).from_select(_COLUMNS, self._fresh()))
-        oldest, newest = await self.span()
-        return replace(counts, new=result.rowcount, oldest=oldest, newest=newest)
+        return replace(counts, new=result.rowcount, oldest=staged.first, newest=staged.last)
 
     async def _upsert(self, counts: MergeCounts, force: bool) -> MergeCounts:
         fresh = insert(CANDLES).from_select(_COLUMNS, self._fresh())
         rule = _force if force else _prefer_more_trades
         values, condition = rule(CANDLES.c, fresh.excluded)
-        statement = fresh.on_conflict_do_update(
-            index_elements=_KEY, set_=values, where=condition
-        ).returning(CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new"))
+        statement = fresh.on_conflict_do_update(index_elements=_KEY, set_=values, where=condition).returning(
+            CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new")
+        )
         written = statement.cte("written")
         row = (
             await self._connection.execute(
@@ -165,25 +176,43 @@ class CandleStaging:
         ).one()
         return replace(counts, new=row[0], changed=row[1], oldest=row[2], newest=row[3])
 
-    def _rules(self, row: Any, now: datetime) -> list[Rule]:
+    def _is_broken(self, row: Any, now: datetime) -> ColumnElement[bool]:
+        """All rules in as few comparisons as there can be: this runs for every row.
+
+        Where the low is above zero and no price is below it, every price is above zero.
+        """
         length = self._interval * 60
-        prices = [row[column.name] for column in _PRICES]
+        return or_(
+            row.timestamp <= row.previous,
+            row.timestamp <= 0,
+            row.timestamp + length > int(now.timestamp()),
+            (row.timestamp - GRID_ORIGIN_EPOCH) % length != 0,
+            row.low <= 0,
+            row.low > func.least(row.open, row.high, row.close),
+            row.high < func.greatest(row.open, row.close),
+            row.volume < 0,
+            row.trades < 0,
+        )
+
+    def _rules(self, row: Any, now: datetime) -> list[Rule]:
+        """The same, one by one, with what to say of the first row that breaks one."""
+        length = self._interval * 60
+        prices = [row.open, row.high, row.low, row.close]
         shown = func.concat_ws(" ", *(func.trim_scale(price) for price in prices))
-        at = cast(row.timestamp, Text)
+        at = literal("timestamp ") + cast(row.timestamp, Text)
         return [
-            Rule(row.timestamp >= MILLISECONDS, literal("timestamp ") + at + " looks like milliseconds, expected seconds"),
-            Rule(row.timestamp <= 0, literal("timestamp ") + at + " is not a Unix time in seconds"),
+            Rule(row.timestamp >= MILLISECONDS, at + " looks like milliseconds, expected seconds"),
+            Rule(row.timestamp <= 0, at + " is not a Unix time in seconds"),
             Rule(
                 (row.timestamp - GRID_ORIGIN_EPOCH) % length != 0,
-                literal("timestamp ") + at + f" does not lie on the grid of {interval_name(self._interval)}",
+                at + f" does not lie on the grid of {interval_name(self._interval)}",
             ),
             Rule(
                 row.timestamp + length > int(now.timestamp()),
-                literal("timestamp ") + at + " lies in the future, or its candle has not closed yet",
+                at + " lies in the future, or its candle has not closed yet",
             ),
-            Rule(row.timestamp == row.previous, literal("timestamp ") + at + " is there twice"),
-            Rule(row.timestamp < row.previous, literal("timestamp ") + at + " is earlier than that of the line before"),
-            Rule(or_(*(is_nan(price) for price in [*prices, row.volume])), literal("NaN is not a number")),
+            Rule(row.timestamp == row.previous, at + " is there twice"),
+            Rule(row.timestamp < row.previous, at + " is earlier than that of the line before"),
             Rule(or_(*(price <= 0 for price in prices)), literal("a price is not above zero: ") + shown),
             Rule(row.high < func.greatest(*prices), literal("the high is below another price: ") + shown),
             Rule(row.low > func.least(*prices), literal("the low is above another price: ") + shown),

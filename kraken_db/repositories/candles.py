@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import FromClause, func, select
+from sqlalchemy import ColumnElement, FromClause, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.intervals import BASE_INTERVAL, interval_length
@@ -66,18 +67,18 @@ class CandleRepository:
     async def _fetch(self, rows: FromClause, *, newest_first: bool, limit: int | None) -> list[Candle]:
         c = rows.c
         order = c.timestamp.desc() if newest_first else c.timestamp
-        statement = select(
+        prices = (c.open, c.high, c.low, c.close)
+        trades = func.coalesce(c.trade_count, 0)
+        fields: list[ColumnElement[Any]] = [
             c.symbol,
             c.timestamp,
             c.interval_minutes,
-            c.open,
-            c.high,
-            c.low,
-            c.close,
+            *prices,
             c.volume,
-            func.coalesce(c.trade_count, 0),
+            trades,
             c.vwap,
-        ).order_by(order)
+        ]
+        statement = select(*fields).order_by(order)
         result = await self._connection.execute(statement.limit(limit))
         return [Candle(*row) for row in result]
 

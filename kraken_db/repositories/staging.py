@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Table, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, FromClause, Table, case, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateTable, DropTable
 
@@ -63,24 +63,14 @@ async def create_temporary(connection: AsyncConnection, table: Table) -> None:
 
 
 async def first_problem(
-    connection: AsyncConnection, rows: FromClause, rules: Sequence[Rule]
-) -> RowProblem | None:
-    """The first of ``rows`` (which have a column ``line``) that breaks a rule, and how many do."""
-    broken = or_(*(rule.broken for rule in rules))
-    count: int = await connection.scalar(select(func.count()).select_from(rows).where(broken)) or 0
-    if count == 0:
-        return None
+    connection: AsyncConnection, numbered: FromClause, rules: Sequence[Rule], count: int
+) -> RowProblem:
+    """The first row (they have a column ``line``) that breaks a rule; ``count`` rows are known to."""
     reason = case(*((rule.broken, rule.reason) for rule in rules))
-    statement = select(rows.c.line, reason).where(broken).order_by(rows.c.line).limit(1)
+    broken = or_(*(rule.broken for rule in rules))
+    statement = select(numbered.c.line, reason).where(broken).order_by(numbered.c.line).limit(1)
     line, text = (await connection.execute(statement)).one()
     return RowProblem(line, text, count)
-
-
-def numbered(table: Table, **extra: ColumnElement[Any]) -> FromClause:
-    """The staged rows with their ``line``: a temporary table is read in the order it was filled in."""
-    line = func.row_number().over()
-    columns = [expression.label(name) for name, expression in extra.items()]
-    return select(table, line.label("line"), *columns).subquery("staged")
 
 
 def is_nan(value: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -7,7 +7,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, MetaData, Numeric, Table, Text, cast, func, literal, or_, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
@@ -21,7 +34,6 @@ from kraken_db.repositories.staging import (
     create_temporary,
     first_problem,
     is_nan,
-    numbered,
 )
 
 _STAGED = Table(
@@ -70,7 +82,8 @@ _RUNS = """
 # Stretches of rows without an id, one behind the other in the file.
 _ANONYMOUS_RUNS = """
     SELECT min(timestamp) AS first, max(timestamp) AS last
-    FROM (SELECT timestamp, line - row_number() OVER (ORDER BY line) AS run FROM staged_rows WHERE id IS NULL) r
+    FROM (SELECT timestamp, line - row_number() OVER (ORDER BY line) AS run
+          FROM staged_rows WHERE id IS NULL) r
     GROUP BY run
 """
 # Stored trades without Kraken's id in the ranges that the file shows in full. Stamps of archives may be
@@ -119,15 +132,18 @@ class TradeStaging:
     async def find_problem(self, now: datetime) -> RowProblem | None:
         """The first row that cannot be a trade, or that is not in order of time."""
         c = _STAGED.c
-        copies = func.count().over(partition_by=func.nullif(c.trade_id, 0))
-        rows = numbered(_STAGED, previous=func.lag(c.time).over())
-        problem = await first_problem(self._connection, rows, _rules(rows.c, now))
-        if problem is not None:
-            return problem
-        rows = numbered(_STAGED, copies=copies)
-        twice = (rows.c.copies > 1) & (rows.c.trade_id > 0)
-        reason = literal("the trade id ") + cast(rows.c.trade_id, Text) + " is there twice"
-        return await first_problem(self._connection, rows, [Rule(twice, reason)])
+        rows = select(
+            _STAGED,
+            func.lag(c.time).over().label("previous"),
+            func.row_number().over().label("line"),
+        ).subquery("staged")
+        # Twice in a file: an id of two rows. Rows without one (0 in some old files) may be equal.
+        ids = select(rows, func.count().over(partition_by=func.nullif(rows.c.trade_id, 0)).label("copies"))
+        numbered = ids.subquery("numbered")
+        rules = _rules(numbered.c, now)
+        broken = or_(*(rule.broken for rule in rules))
+        count = await self._connection.scalar(select(func.count()).select_from(numbered).where(broken))
+        return await first_problem(self._connection, numbered, rules, count) if count else None
 
     async def span(self) -> tuple[datetime, datetime]:
         """The stamps of the first and the last staged trade."""
@@ -195,7 +211,9 @@ class TradeStaging:
             await self._connection.execute(text("ANALYZE staged_rows"))
         row = (
             await self._connection.execute(
-                text("SELECT min(timestamp), max(timestamp), COALESCE(bool_or(id > 0), false) FROM staged_rows")
+                text(
+                    "SELECT min(timestamp), max(timestamp), COALESCE(bool_or(id > 0), false) FROM staged_rows"
+                )
             )
         ).one()
         return _Span(*row)
@@ -244,8 +262,11 @@ class TradeStaging:
             text(f"SELECT count(*) FROM ({stored} EXCEPT {staged}) d"), bounds
         )
         if added or removed:
-            await self._count(f"DELETE FROM trades USING (SELECT t.timestamp, t.id FROM {_REPLACEABLE}) old"
-                " WHERE trades.timestamp = old.timestamp AND trades.symbol = :symbol AND trades.id = old.id", bounds)
+            await self._count(
+                f"DELETE FROM trades USING (SELECT t.timestamp, t.id FROM {_REPLACEABLE}) old"
+                " WHERE trades.timestamp = old.timestamp AND trades.symbol = :symbol AND trades.id = old.id",
+                bounds,
+            )
             await self._count(
                 "INSERT INTO trades (symbol, timestamp, price, volume, side, order_type, misc)"
                 " SELECT :symbol, timestamp, price, volume, side, order_type, misc"
@@ -256,16 +277,13 @@ class TradeStaging:
 
     async def _neighbour(self, moment: datetime, trade_id: int, *, older: bool) -> datetime | None:
         """The stamp of the trade with this id if it is the next one stored before or after ``moment``."""
-        side, order = ("<=", "DESC") if older else (">=", "ASC")
-        found = (
-            await self._connection.execute(
-                text(
-                    f"SELECT id, timestamp FROM trades WHERE symbol = :symbol AND timestamp {side} :moment"
-                    f" AND id > 0 AND id {'<=' if older else '>='} :id ORDER BY timestamp {order}, id {order} LIMIT 1"
-                ),
-                {"symbol": self._symbol, "moment": moment, "id": trade_id},
-            )
-        ).first()
+        beyond, order = ("<=", "DESC") if older else (">=", "ASC")
+        statement = (
+            f"SELECT id, timestamp FROM trades WHERE symbol = :symbol AND timestamp {beyond} :moment"
+            f" AND id > 0 AND id {beyond} :id ORDER BY timestamp {order}, id {order} LIMIT 1"
+        )
+        bounds = {"symbol": self._symbol, "moment": moment, "id": trade_id}
+        found = (await self._connection.execute(text(statement), bounds)).first()
         return found.timestamp if found is not None and found.id == trade_id else None
 
     async def _count(self, statement: str, parameters: dict[str, Any]) -> int:
@@ -278,15 +296,22 @@ def _rules(row: Any, now: datetime) -> list[Rule]:
     stamp = cast(row.time, Text)
     return [
         Rule(or_(is_nan(row.price), is_nan(row.volume), is_nan(row.time)), literal("NaN is not a number")),
-        Rule(row.time >= MILLISECONDS, literal("time ") + stamp + " looks like milliseconds, expected seconds"),
+        Rule(
+            row.time >= MILLISECONDS, literal("time ") + stamp + " looks like milliseconds, expected seconds"
+        ),
         Rule(row.time <= 0, literal("time ") + stamp + " is not a Unix time in seconds"),
         Rule(row.time > now.timestamp(), literal("time ") + stamp + " lies in the future"),
         Rule(row.time < row.previous, literal("time ") + stamp + " is earlier than that of the line before"),
         Rule(row.price <= 0, literal("the price is not above zero: ") + cast(row.price, Text)),
         Rule(row.volume < 0, literal("the volume is negative: ") + cast(row.volume, Text)),
         Rule(row.side.not_in(["b", "s"]), literal("the side is neither b nor s: ") + row.side),
-        Rule(row.order_type.not_in(["m", "l"]), literal("the order type is neither m nor l: ") + row.order_type),
+        Rule(
+            row.order_type.not_in(["m", "l"]), literal("the order type is neither m nor l: ") + row.order_type
+        ),
         Rule(func.length(row.misc) > 50, literal("the flags are longer than 50 characters")),
         Rule(row.trade_id < 0, literal("the trade id is negative: ") + cast(row.trade_id, Text)),
+        Rule(
+            (row.copies > 1) & (row.trade_id > 0),
+            literal("the trade id ") + cast(row.trade_id, Text) + " is there twice",
+        ),
     ]
-

@@ -38,7 +38,7 @@ class TimeSeries(Protocol):
         """Select the candles that open in ``[start, end)``, all columns of ``candles``, in no order."""
         ...
 
-    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[tuple[datetime | None]]:
+    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
         """Select the open time of the newest (or the oldest) candle of a symbol, one row or none."""
         ...
 

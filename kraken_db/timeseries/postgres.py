@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, FromClause, Select, select
+from sqlalchemy import FromClause, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
@@ -32,9 +32,9 @@ class PostgresTimeSeries:
         )
         return _climb(minutes, interval)
 
-    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[tuple[datetime | None]]:
+    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
         minute = CANDLES.c.timestamp
-        opens_at: ColumnElement[datetime | None] = minute if interval == BASE_INTERVAL else bucket(minute, interval)
+        opens_at = minute if interval == BASE_INTERVAL else bucket(minute, interval)
         return (
             select(opens_at)
             .where(CANDLES.c.symbol == symbol, CANDLES.c.interval_minutes == BASE_INTERVAL)

@@ -27,8 +27,8 @@ AnySelect = Select[*tuple[Any, ...]]
 def bucket(timestamp: ColumnElement[Any], interval: int) -> ColumnElement[Any]:
     """The open time of the candle that ``timestamp`` lies in, whatever the session's time zone."""
     # Written out, not bound: GROUP BY must see the same expression as the select list.
-    length = literal_column(f"INTERVAL '{int(interval)} minutes'")
-    origin = literal_column(f"to_timestamp({GRID_ORIGIN_EPOCH})")
+    length: ColumnElement[Any] = literal_column(f"INTERVAL '{int(interval)} minutes'")
+    origin: ColumnElement[Any] = literal_column(f"to_timestamp({GRID_ORIGIN_EPOCH})")
     return func.date_bin(length, timestamp, origin, type_=Timestamp)
 
 

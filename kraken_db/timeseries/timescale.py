@@ -53,7 +53,7 @@ class TimescaleTimeSeries:
         )
         return candles.where(relation.c.interval_minutes == interval) if relation is CANDLES else candles
 
-    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[tuple[datetime | None]]:
+    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
         relation = candle_relation(INTERVAL_VIEWS[interval])
         opens_at = relation.c.timestamp
         candles = select(opens_at).where(relation.c.symbol == symbol)
@@ -63,7 +63,9 @@ class TimescaleTimeSeries:
 
     async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
         # A merge into compressed chunks unpacks what it touches; 100,000 rows is the default limit.
-        await connection.execute(text("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"))
+        await connection.execute(
+            text("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+        )
 
     async def refresh(self, database: Database, stale: Sequence[StaleRange], now: datetime) -> None:
         if not stale:

@@ -18,6 +18,7 @@ from tests.archives import ROW, START, import_paths, minutes, query, write
 
 GOOD = minutes(3)
 NOBODY = 65534
+HEADER = "price,volume,time,buy/sell,market/limit,miscellaneous\n"
 
 
 def second_line(row: str) -> str:
@@ -42,14 +43,22 @@ CANDLES: dict[str, tuple[str | bytes, int | None, str]] = {
     "high below low": (second_line(f"{START + 60},100,100,100.5,100,2.5,7"), 2, "100 100 100.5 100"),
     "low above close": (second_line(f"{START + 60},101,102,100.5,100,2.5,7"), 2, "low is above"),
     "negative volume": (second_line(f"{START + 60},100.5,102,99.5,101,-2.5,7"), 2, "volume is negative"),
-    "negative count": (second_line(f"{START + 60},100.5,102,99.5,101,2.5,-7"), 2, "number of trades is negative"),
+    "negative count": (
+        second_line(f"{START + 60},100.5,102,99.5,101,2.5,-7"),
+        2,
+        "number of trades is negative",
+    ),
     "beyond the column": (
         second_line(f"{START + 60},100.5,12345678901,99.5,101,2.5,7"),
         2,
         "12345678901 does not fit NUMERIC(20,10)",
     ),
     "huge exponent": (second_line(f"{START + 60},100.5,1E+4000,99.5,101,2.5,7"), 2, "does not fit"),
-    "count beyond integer": (second_line(f"{START + 60},100.5,102,99.5,101,2.5,99999999999"), 2, "99999999999"),
+    "count beyond integer": (
+        second_line(f"{START + 60},100.5,102,99.5,101,2.5,99999999999"),
+        2,
+        "99999999999",
+    ),
     "milliseconds": (minutes(1) + f"{START + 60}000,{ROW}\n", 2, "looks like milliseconds"),
     "before all time": (f"-60,{ROW}\n", 1, "not a Unix time"),
     "off the grid": (minutes(1) + f"{START + 61},{ROW}\n", 2, "grid of 1m"),
@@ -64,7 +73,11 @@ CANDLES: dict[str, tuple[str | bytes, int | None, str]] = {
     "empty": ("", None, "the file is empty"),
     "blank line": (minutes(1) + "\n" + minutes(1, start=START + 60), 2, "timestamp is empty"),
     "cut in mid-line": (minutes(2) + f"{START + 120},100.5,102,99", 3, "missing data"),
-    "cut before the last field": (minutes(2) + f"{START + 120},100.5,102,99.5,101,2.5,", 3, "field of trades is empty"),
+    "cut before the last field": (
+        minutes(2) + f"{START + 120},100.5,102,99.5,101,2.5,",
+        3,
+        "field of trades is empty",
+    ),
     "binary": (bytes(range(256)) * 40, 1, "binary data"),
     "binary after good rows": (GOOD.encode() + b"\x00\x01\x02\n", 4, "binary data"),
     "no line ends": ("1" * 100_000, 1, "no end"),
@@ -125,9 +138,17 @@ TRADES: dict[str, tuple[str, int | None, str]] = {
     "NaN price with a side": ("NaN,1,1672531200.1,b,l,,5\n", 1, "NaN"),
     "unknown side": ("100.5,1,1672531200.1,x,l,,5\n", 1, "side is neither"),
     "unknown type": ("100.5,1,1672531200.1,b,z,,5\n", 1, "order type is neither"),
-    "id twice": ("100.5,1,1672531200.1,b,l,,5\n100.5,1,1672531200.2,b,l,,5\n", 1, "trade id 5 is there twice"),
+    "id twice": (
+        "100.5,1,1672531200.1,b,l,,5\n100.5,1,1672531200.2,b,l,,5\n",
+        1,
+        "trade id 5 is there twice",
+    ),
     "negative id": ("100.5,1,1672531200.1,b,l,,-5\n", 1, "trade id is negative"),
-    "after a header": ("price,volume,time,buy/sell,market/limit,miscellaneous\nx,1,1,b,l,,5\n", 2, "price 'x' is not a number"),
+    "after a header": (
+        "price,volume,time,buy/sell,market/limit,miscellaneous\nx,1,1,b,l,,5\n",
+        2,
+        "price 'x' is not a number",
+    ),
 }
 
 
@@ -240,9 +261,7 @@ def ordinary_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-async def test_no_permission(
-    plain_url: str, ordinary_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_permission(plain_url: str, ordinary_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(ordinary_folder))
     write(ordinary_folder, "XBTUSD_1.csv", GOOD).chmod(0)
     write(ordinary_folder, "ETHUSD_1.csv", GOOD).chmod(0o644)

@@ -47,9 +47,7 @@ async def test_a_second_import_writes_nothing(db_url: str, real_data: Path) -> N
     await assert_equal_to_kraken(db_url, archive)
 
 
-async def test_old_chunks_that_were_compressed_change_nothing(
-    timescale_url: str, real_data: Path
-) -> None:
+async def test_old_chunks_that_were_compressed_change_nothing(timescale_url: str, real_data: Path) -> None:
     archive = real_data / "ohlcvt"
     await import_paths(timescale_url, archive)
     before = await checksums(timescale_url)

@@ -5,6 +5,7 @@ The trap: a refresh takes a window of time with all symbols in it, and deletes w
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from kraken_db.intervals import INTERVAL_VIEWS
@@ -20,7 +21,9 @@ async def everything(url: str, symbol: str) -> dict[int, object]:
 
 
 async def drop_minutes(url: str, before: str) -> None:
-    dropped = await query(url, "SELECT drop_chunks('candles', CAST(CAST(:before AS text) AS timestamptz))", before=before)
+    dropped = await query(
+        url, "SELECT drop_chunks('candles', CAST(CAST(:before AS text) AS timestamptz))", before=before
+    )
     assert dropped
 
 
@@ -92,10 +95,8 @@ async def test_what_a_killed_run_did_not_refresh_is_done_by_the_next(db_url: str
             raise KeyboardInterrupt
 
         store.refresh_pending = killed  # type: ignore[method-assign]
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             await importer.run(importer.plan([path]))
-        except KeyboardInterrupt:
-            pass
     assert await query(db_url, "SELECT count(*) FROM pending_refresh") == [(1,)]
     store = await Store.open(db_url)
     await store.refresh_pending()
