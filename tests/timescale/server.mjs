@@ -4,9 +4,13 @@
 //
 // Made for asyncpg. What it cannot do: one session serves all connections of a database (an open transaction
 // holds the others up; settings, temporary tables and advisory locks are shared), no background jobs, no
-// cancelling of what runs, at most about 100,000 rows. Files: protocol.mjs messages and framing; backend.mjs
-// one PGlite instance and its images; database.mjs who may use the session; cluster.mjs databases by name;
-// connection.mjs one client.
+// cancelling of what runs, no passwords. It holds a million rows, but answers are slow by then: keep to 100,000.
+//
+// protocol.mjs    messages and framing
+// backend.mjs     one PGlite instance, and images of its data
+// database.mjs    a database: who may use its one session
+// cluster.mjs     the databases by name: CREATE and DROP DATABASE
+// connection.mjs  one client
 
 import net from 'node:net'
 import { Cluster } from './cluster.mjs'
