@@ -13,7 +13,7 @@ from kraken_db.intervals import BASE_INTERVAL, interval_length, interval_name
 from kraken_db.repositories.candle_staging import CandleStaging
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
-from kraken_db.repositories.staging import MergeCounts
+from kraken_db.repositories.staging import MergeCounts, RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
 from kraken_db.timeseries import StaleRange
@@ -31,9 +31,9 @@ async def import_candles(
     staging = CandleStaging(connection, symbol, interval)
     report.read = await staging.copy(reader.blocks())
     staged = await staging.inspect(store.clock())
-    if staged.problem is not None:
-        report.rejected = staged.problem.count
-        raise reader.error(staged.problem.reason, staged.problem.line)
+    if isinstance(staged, RowProblem):
+        report.rejected = staged.count
+        raise reader.error(staged.reason, staged.line)
     report.oldest, report.newest = first, last = staged.first, staged.last
     await lock_job(connection, data_type, symbol)
     counts = await staging.merge(staged, report.read, force=replace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -71,7 +71,6 @@ class StagedCandles:
     """Open times of the first and the last row."""
     quiet: int
     """Rows without a trade: they are not stored, since a quiet interval has no candle here."""
-    problem: RowProblem | None = None
 
 
 class CandleStaging:
@@ -90,8 +89,11 @@ class CandleStaging:
         await create_temporary(self._connection, _STAGED)
         return await copy_csv_in(self._connection, _STAGED.name, COLUMNS, source)
 
-    async def inspect(self, now: datetime) -> StagedCandles:
-        """Look at all staged rows once: are they closed candles of this interval, in rising order?"""
+    async def inspect(self, now: datetime) -> StagedCandles | RowProblem:
+        """Look at all staged rows once: are they closed candles of this interval, in rising order?
+
+        At least one row must be staged.
+        """
         c = _STAGED.c
         rows = select(_STAGED, func.lag(c.timestamp).over().label("previous")).subquery("staged")
         broken = self._is_broken(rows.c, now)
@@ -99,16 +101,15 @@ class CandleStaging:
             select(
                 func.count().filter(broken),
                 func.count().filter(rows.c.trades == 0),
-                func.to_timestamp(func.min(rows.c.timestamp)),
-                func.to_timestamp(func.max(rows.c.timestamp)),
+                func.min(rows.c.timestamp),
+                func.max(rows.c.timestamp),
             )
         )
         count, quiet, first, last = found.one()
         if count:
             numbered = select(rows, func.row_number().over().label("line")).subquery("numbered")
-            problem = await first_problem(self._connection, numbered, self._rules(numbered.c, now), count)
-            return StagedCandles(first, last, quiet, problem)
-        return StagedCandles(first, last, quiet)
+            return await first_problem(self._connection, numbered, self._rules(numbered.c, now), count)
+        return StagedCandles(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC), quiet)
 
     async def merge(self, staged: StagedCandles, read: int, *, force: bool = False) -> MergeCounts:
         """Write what is new or better than what is stored.

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -155,6 +156,16 @@ def test_quiet_minutes_are_filled_on_request(shell: Shell) -> None:
     assert filled[1]["open"] == filled[1]["close"] == "101"
 
 
+def test_minutes_that_have_trades_but_no_candles_are_not_filled(shell: Shell) -> None:
+    write(shell.cwd, "a/XBTUSD_1.csv", minutes(2))
+    write(shell.cwd, "a/XBTUSD.csv", "".join(f"{START + 30 * n}.5,{500 + n}.0,1.0\n" for n in range(10, 22)))
+    assert shell.run("import-csv", "a").returncode == 0
+    done = shell.run(
+        "candles", "BTC/USD", "-i", "1m", "--end", "2023-01-01T00:12", "--fill", "previous", "--json"
+    )
+    assert [candle["timestamp"][11:16] for candle in json.loads(done.stdout)["candles"]] == ["00:00", "00:01"]
+
+
 def test_status(filled: Shell) -> None:
     document = json.loads(filled.run("status", "--json").stdout)
     assert document["database"]["kind"] == "PostgreSQL"
@@ -221,22 +232,23 @@ def test_the_schema_is_asked_for_and_made(tmp_path: Path, plain_empty_url: str) 
 def test_a_reader_that_leaves_is_no_error(filled: Shell) -> None:
     write(filled.cwd, "ETHUSD_1.csv", minutes(20_000))
     assert filled.run("import-csv", "ETHUSD_1.csv").returncode == 0
-    program = filled.start("candles", "ETH/USD", "-i", "1m", "--start", "2023-01-01", "--format", "csv")
-    assert program.stdout is not None
-    assert program.stdout.readline().startswith("timestamp")
-    program.stdout.close()
-    assert program.stderr is not None
-    assert program.stderr.read() == ""
-    assert program.wait(30) == 141
-    program.stderr.close()
+    with filled.start(
+        "candles", "ETH/USD", "-i", "1m", "--start", "2023-01-01", "--format", "csv"
+    ) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        assert program.stdout.readline().startswith("timestamp")
+        program.stdout.close()
+        assert program.stderr.read() == ""
+        assert program.wait(30) == 141
 
 
 def test_an_interrupted_import_stores_nothing_of_its_file(shell: Shell) -> None:
     write(shell.cwd, "XBTUSD_1.csv", minutes(1_000_000))
-    program = shell.start("import-csv", "XBTUSD_1.csv")
-    time.sleep(2.5)
-    program.send_signal(signal.SIGINT)
-    out, err = program.communicate(timeout=30)
+    with shell.start("import-csv", "XBTUSD_1.csv") as program:
+        time.sleep(2.5)
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=30)
     assert (program.returncode, out) == (130, "")
     assert err.endswith("interrupted\n")
     assert "Traceback" not in err
@@ -244,13 +256,14 @@ def test_an_interrupted_import_stores_nothing_of_its_file(shell: Shell) -> None:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[Shell]:
-    # Root runs the server as another user, who must be able to reach the folder.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    shell = Shell(tmp_path, KRAKEN_DB_DATA_DIR=str(tmp_path / "pg"))
-    yield shell
-    shell.run("db", "stop")
+def embedded() -> Iterator[Shell]:
+    # Not in tmp_path: root runs the server as another user, who must be able to reach the folder.
+    with tempfile.TemporaryDirectory(prefix="kraken-db-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        shell = Shell(folder, KRAKEN_DB_DATA_DIR=str(folder / "pg"))
+        yield shell
+        shell.run("db", "stop")
 
 
 def test_the_first_command_on_a_fresh_machine(embedded: Shell) -> None:
