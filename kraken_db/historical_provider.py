@@ -278,11 +278,8 @@ async def _filled(
     """The candles of a range, with flat ones in the quiet intervals that are known to be complete."""
     found = await candles.between(symbol, interval, start, end)
     before = await candles.latest(symbol, interval, 1, before=start)
-    coverage = CoverageRepository(connection)
-    known = [
-        *await coverage.covered(symbol, "candles_1m"),
-        *await coverage.covered(symbol, "trades"),
-    ]
+    # Not where only the trades are known: their candles may not have been built yet.
+    known = await CoverageRepository(connection).covered(symbol, "candles_1m")
     quiet = _open_times(known, interval, start, end)
     return flat_candles(found, before[-1] if before else None, quiet)
 
