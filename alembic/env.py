@@ -32,8 +32,9 @@ def _run(connection: Connection) -> None:
         compare_type=True,
     )
     with context.begin_transaction():
-        connection.execute(text("SET LOCAL lock_timeout = '30s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        # Readers must not queue up behind a revision that waits for one of them.
+        connection.execute(text("SET LOCAL lock_timeout = '30s'"))
         context.run_migrations()
 
 

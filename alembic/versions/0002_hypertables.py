@@ -12,6 +12,7 @@ import logging
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0002"
 down_revision = "0001"
@@ -92,7 +93,7 @@ def _has_timescaledb() -> bool:
         )
         return False
     if tuple(int(part) for part in version.split("-")[0].split(".")[:2]) < OLDEST_VERSION:
-        raise RuntimeError(
+        raise CommandError(
             f"TimescaleDB {version} is too old: 2.11 is the first that can be used; update it with"
             " ALTER EXTENSION timescaledb UPDATE, or use a database without it"
         )

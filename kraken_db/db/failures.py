@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from kraken_db.errors import (
     AuthenticationError,
+    ConfigurationError,
     DatabaseError,
     DatabaseUnavailableError,
     KrakenDBError,
@@ -80,6 +81,10 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
         case asyncpg.DiskFullError():
             return StorageFullError(
                 f"{where}: the disk of the database is full", hint="free some space and run the command again"
+            )
+        case asyncpg.exceptions.ClientConfigurationError():
+            return ConfigurationError(
+                f"{where}: {_first_line(error)}", hint="correct the parameters of the database URL"
             )
         case ssl.SSLError():
             return DatabaseUnavailableError(f"{where}: TLS failed: {error}", hint="check sslmode in the URL")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.resources
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 Action = Callable[["Config", str], None]
+# Alembic keeps what it works on in global names: one run at a time in a process.
+_one_at_a_time = threading.Lock()
 _UPGRADE_HINT = "run: kraken-db db upgrade"
 
 
@@ -74,8 +78,16 @@ async def _run(url: str, action: Action, revision: str) -> None:
 
 
 async def _run_on(database: Database, action: Action, revision: str) -> None:
-    async with database.begin() as connection:
-        await connection.run_sync(lambda sync: action(_config(sync), revision))
+    from alembic.util import CommandError
+
+    await asyncio.to_thread(_one_at_a_time.acquire)
+    try:
+        async with database.begin() as connection:
+            await connection.run_sync(lambda sync: action(_config(sync), revision))
+    except CommandError as error:
+        raise SchemaError(f"the schema cannot be changed: {error}") from error
+    finally:
+        _one_at_a_time.release()
 
 
 async def current_revision(connection: AsyncConnection) -> str | None:
