@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.timeseries.base import StaleRange, TimeSeries
 from kraken_db.timeseries.postgres import PostgresTimeSeries
+from kraken_db.timeseries.relations import materialized_relations
 from kraken_db.timeseries.timescale import TimescaleTimeSeries
 
 __all__ = ["PostgresTimeSeries", "StaleRange", "TimeSeries", "TimescaleTimeSeries", "detect"]
@@ -33,4 +34,4 @@ async def detect(connection: AsyncConnection) -> TimeSeries:
         log.info("TimescaleDB is there, but this store was made without it: used as plain PostgreSQL")
         return PostgresTimeSeries()
     major, minor = version.split("-")[0].split(".")[:2]
-    return TimescaleTimeSeries((int(major), int(minor)))
+    return TimescaleTimeSeries((int(major), int(minor)), await materialized_relations(connection))

@@ -10,10 +10,10 @@ The traps that decide this file (measured, see the project's notes on TimescaleD
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, Table, delete, exists, insert, or_, select, text
+from sqlalchemy import Select, Table, delete, exists, func, insert, or_, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
@@ -27,8 +27,8 @@ from kraken_db.intervals import (
 )
 from kraken_db.models import CANDLES
 from kraken_db.timeseries.base import StaleRange
-from kraken_db.timeseries.relations import candle_relation, materialized_relations
-from kraken_db.timeseries.rollup import AnySelect, rollup
+from kraken_db.timeseries.relations import candle_relation
+from kraken_db.timeseries.rollup import AnySelect, bucket, rollup
 
 # Each batch of a refresh is a transaction of the server; its default of 10 buckets makes a sparse
 # history of ten years run for hours.
@@ -41,7 +41,9 @@ class TimescaleTimeSeries:
 
     name = "TimescaleDB"
 
-    def __init__(self, version: tuple[int, int]) -> None:
+    def __init__(self, version: tuple[int, int], stored: Mapping[int, Table]) -> None:
+        """``stored``: interval to the table behind its aggregate (``materialized_relations``)."""
+        self._stored = stored
         self._refresh_options = (
             f", options => '{{\"buckets_per_batch\": {BUCKETS_PER_BATCH}}}'" if version >= (2, 21) else ""
         )
@@ -54,12 +56,20 @@ class TimescaleTimeSeries:
         return candles.where(relation.c.interval_minutes == interval) if relation is CANDLES else candles
 
     def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
-        relation = candle_relation(INTERVAL_VIEWS[interval])
-        opens_at = relation.c.timestamp
-        candles = select(opens_at).where(relation.c.symbol == symbol)
-        if relation is CANDLES:
-            candles = candles.where(relation.c.interval_minutes == interval)
-        return candles.order_by(opens_at.desc() if newest else opens_at).limit(1)
+        # Not from the view: it would sort all candles of the symbol. What is not stored in the aggregate
+        # is computed from minutes, and both have an index that begins or ends with the answer.
+        minute = CANDLES.c.timestamp
+        minutes = select(minute if interval == BASE_INTERVAL else bucket(minute, interval)).where(
+            CANDLES.c.symbol == symbol, CANDLES.c.interval_minutes == BASE_INTERVAL
+        )
+        parts = [minutes.order_by(minute.desc() if newest else minute).limit(1)]
+        if (stored := self._stored.get(interval)) is not None:
+            opens_at = stored.c.timestamp
+            candles = select(opens_at).where(stored.c.symbol == symbol)
+            parts.append(candles.order_by(opens_at.desc() if newest else opens_at).limit(1))
+        edges = union_all(*(select(part.subquery()) for part in parts)).subquery()
+        (moment,) = edges.c
+        return select(func.max(moment) if newest else func.min(moment))
 
     async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
         # A merge into compressed chunks unpacks what it touches; 100,000 rows is the default limit.
@@ -70,8 +80,6 @@ class TimescaleTimeSeries:
     async def refresh(self, database: Database, stale: Sequence[StaleRange], now: datetime) -> None:
         if not stale:
             return
-        async with database.read() as connection:
-            stored = await materialized_relations(connection)
         for start, end in slices(stale):
             touched = [item for item in stale if item.start < end and start < item.end]
             for interval, source in INTERVAL_SOURCES.items():
@@ -81,7 +89,9 @@ class TimescaleTimeSeries:
                     min(ceil_to_interval(end, interval), floor_to_interval(now, interval)),
                 )
                 if window[0] < window[1]:
-                    await self._refresh_level(database, stored[interval], interval, source, window, touched)
+                    await self._refresh_level(
+                        database, self._stored[interval], interval, source, window, touched
+                    )
 
     async def _refresh_level(
         self,

@@ -1,0 +1,207 @@
+"""HistoricalDataProvider over small stores that can be checked by hand, on both lanes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from kraken_db.errors import ConfigurationError, PairError
+from kraken_db.historical_provider import HistoricalDataProvider
+from kraken_db.types import Candle
+from tests.archives import EVER, START, at, import_file, query, write
+
+# Minutes 0, 1, 2, 7 and 61 of an hour and a bit: everything else was quiet.
+TRADED = (0, 1, 2, 7, 61)
+
+
+def candle_file() -> str:
+    return "".join(
+        f"{START + 60 * m},{100 + m},{110 + m},{90 + m},{105 + m},{m + 1}.5,{m + 1}\n" for m in TRADED
+    )
+
+
+@pytest.fixture
+async def provider(db_url: str, tmp_path: Path) -> AsyncIterator[HistoricalDataProvider]:
+    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
+    async with HistoricalDataProvider(db_url) as connected:
+        yield connected
+
+
+def opens(candles: list[Candle]) -> list[int]:
+    """Minutes since the start at which the candles open."""
+    return [int((candle.timestamp - at(START)).total_seconds()) // 60 for candle in candles]
+
+
+async def test_candles_by_hand(provider: HistoricalDataProvider) -> None:
+    first, second, third, last = await provider.get_candles("BTC/USD", 5, at(START), at(START + 7200)) + [
+        None
+    ]  # type: ignore[list-item]
+    assert last is None
+    assert first == Candle(
+        "BTC/USD",
+        at(START),
+        5,
+        Decimal(100),
+        Decimal(112),
+        Decimal(90),
+        Decimal(107),
+        Decimal("7.5"),
+        6,
+        None,
+    )
+    assert (second.timestamp, second.open, second.close, second.trade_count) == (at(START + 300), 107, 112, 8)
+    assert third.timestamp == at(START + 3600)
+
+
+async def test_start_is_inclusive_and_end_exclusive(provider: HistoricalDataProvider) -> None:
+    minute = timedelta(minutes=1)
+    assert opens(await provider.get_candles("BTC/USD", 1, at(START), at(START) + 2 * minute)) == [0, 1]
+    assert opens(await provider.get_candles("BTC/USD", 1, at(START) + minute, at(START) + 7 * minute)) == [
+        1,
+        2,
+    ]
+    assert opens(await provider.get_candles("BTC/USD", 5, at(START) + minute, at(START) + 6 * minute)) == [5]
+    assert opens(await provider.get_candles("BTC/USD", 1, *EVER, limit=3)) == [0, 1, 2]
+    assert await provider.get_candles("BTC/USD", 1, at(START), at(START)) == []
+    assert await provider.get_candles("BTC/USD", 1, *EVER[::-1]) == []
+
+
+async def test_latest_is_oldest_first_and_reaches_over_quiet_time(provider: HistoricalDataProvider) -> None:
+    assert opens(await provider.get_latest_candles("BTC/USD", 1, 2)) == [7, 61]
+    assert opens(await provider.get_latest_candles("BTC/USD", 1, 100)) == list(TRADED)
+    assert opens(await provider.get_latest_candles("BTC/USD", 60, 5)) == [0, 60]
+    assert await provider.get_latest_candles("BTC/USD", 1, 0) == []
+    assert await provider.get_latest_candles("ETH/USD", 1, 5) == []
+
+
+async def test_warm_up_takes_closed_candles_only(db_url: str, tmp_path: Path) -> None:
+    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
+    async with HistoricalDataProvider(db_url) as provider:
+        provider._connected().clock = lambda: at(START + 62 * 60)
+        assert opens(await provider.get_warmup_data("BTC/USD", 1, 2)) == [7, 61]
+        assert opens(await provider.get_warmup_data("BTC/USD", 60, 2)) == [0]
+
+
+async def test_quiet_intervals_are_filled_on_request(provider: HistoricalDataProvider) -> None:
+    filled = await provider.get_candles("BTC/USD", 1, *EVER, fill="previous")
+    assert opens(filled) == list(range(62))
+    flat = filled[3]
+    assert (flat.open, flat.high, flat.low, flat.close) == (107,) * 4
+    assert (flat.volume, flat.trade_count, flat.vwap) == (0, 0, None)
+    assert [c for c in filled if c.trade_count] == await provider.get_candles("BTC/USD", 1, *EVER)
+    late = await provider.get_candles("BTC/USD", 1, at(START + 600), at(START + 720), fill="previous")
+    assert [(c.close, c.trade_count) for c in late] == [(112, 0), (112, 0)]
+    assert opens(await provider.get_latest_candles("BTC/USD", 1, 3, fill="previous")) == [59, 60, 61]
+    # Of twelve five-minute intervals only whole ones are known: the last ends after what was imported.
+    assert opens(await provider.get_candles("BTC/USD", 5, *EVER, fill="previous")) == list(range(0, 65, 5))
+
+
+async def test_a_gap_is_never_filled(db_url: str, tmp_path: Path) -> None:
+    """Two files with an hour between them of which nothing is known."""
+    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
+    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", f"{START + 7200},1,1,1,1,1,1\n"))
+    async with HistoricalDataProvider(db_url) as provider:
+        assert opens(await provider.get_candles("BTC/USD", 1, *EVER, fill="previous")) == [*range(62), 120]
+
+
+async def test_multi_timeframe_never_looks_ahead(provider: HistoricalDataProvider) -> None:
+    frames = await provider.get_multi_timeframe_candles("BTC/USD", at(START + 62 * 60 - 1))
+    assert sorted(frames) == [1, 5, 15, 60, 240]
+    assert opens(frames[1]) == [0, 1, 2, 7]
+    assert opens(frames[60]) == [0]
+    assert frames[240] == []
+    frames = await provider.get_multi_timeframe_candles("BTC/USD", at(START + 62 * 60), [1, 60], 1)
+    assert {interval: opens(candles) for interval, candles in frames.items()} == {1: [61], 60: [0]}
+
+
+async def test_replay_at_once_and_in_pace(provider: HistoricalDataProvider) -> None:
+    replayed = [c async for c in provider.replay_candles("BTC/USD", 1, *EVER, speed=0)]
+    assert replayed == await provider.get_candles("BTC/USD", 1, *EVER)
+    began = time.monotonic()
+    fast = [c async for c in provider.replay_candles("BTC/USD", 1, at(START), at(START + 180), speed=1200)]
+    assert len(fast) == 3
+    assert time.monotonic() - began >= 120 / 1200
+
+
+async def test_what_is_stored(provider: HistoricalDataProvider) -> None:
+    assert await provider.get_symbols() == ["BTC/USD"]
+    assert await provider.get_data_range("XBT/USD") == {
+        "oldest": at(START),
+        "newest": at(START + 61 * 60),
+        "total_candles": 5,
+    }
+    assert await provider.get_data_range("ETH/USD") == {"oldest": None, "newest": None, "total_candles": 0}
+    status = await provider.get_sync_status("BTC/USD")
+    assert status is not None
+    assert list(status) == ["symbol", "data_type", "oldest", "newest", "last_sync", "total_records"]
+    assert status["data_type"] == "candles_1m"
+    assert await provider.get_sync_status("ETH/USD") is None
+    assert (await provider.health_check())["total_candles"] == 5
+
+
+async def test_wrong_arguments(provider: HistoricalDataProvider) -> None:
+    naive = datetime(2023, 1, 1)  # noqa: DTZ001 (that is the point)
+    with pytest.raises(ConfigurationError, match="start has no time zone"):
+        await provider.get_candles("BTC/USD", 1, naive, EVER[1])
+    with pytest.raises(ConfigurationError, match="end_time has no time zone"):
+        await provider.get_multi_timeframe_candles("BTC/USD", naive)
+    with pytest.raises(ConfigurationError, match="no interval of 7 minutes"):
+        await provider.get_candles("BTC/USD", 7, *EVER)
+    with pytest.raises(ConfigurationError, match="negative"):
+        await provider.get_latest_candles("BTC/USD", 1, -1)
+    with pytest.raises(ConfigurationError, match="negative"):
+        await provider.get_candles("BTC/USD", 1, *EVER, limit=-1)
+    with pytest.raises(ConfigurationError, match="fill='next'"):
+        await provider.get_candles("BTC/USD", 1, *EVER, fill="next")  # type: ignore[arg-type]
+    with pytest.raises(PairError):
+        await provider.get_candles("'; DROP TABLE candles; --", 1, *EVER)
+
+
+async def test_means_are_weighted_and_sums_are_whole_or_missing(db_url: str) -> None:
+    """vwap over the parts that have one; quote_volume only where every part has one."""
+    rows = [
+        ("00:00", 10, "1", "10", "10"),
+        ("00:01", 20, "3", "60", "20"),
+        ("00:02", 99, "5", None, None),
+        ("01:00", 30, "2", "60", "30"),
+        ("01:01", 40, "2", "80", "40"),
+    ]
+    for moment, price, volume, quote, vwap in rows:
+        await query(
+            db_url,
+            f"INSERT INTO candles VALUES ('BTC/USD', '2023-01-01 {moment}+00', 1,"
+            f" {price}, {price}, {price}, {price}, {volume}, {quote or 'NULL'}, 1, {vwap or 'NULL'})",
+        )
+    hours = await query(
+        db_url, "SELECT vwap, quote_volume, volume, trade_count FROM candles_1h ORDER BY timestamp"
+    )
+    assert hours == [(Decimal("17.5"), None, 9, 3), (Decimal(35), 140, 4, 2)]
+    # The first hour weighs 9: a mean of an hour stands for its whole volume.
+    ((vwap, quote),) = await query(db_url, "SELECT vwap, quote_volume FROM candles_1d")
+    assert (vwap, quote) == (round((Decimal("17.5") * 9 + 35 * 4) / 13, 10), None)
+    async with HistoricalDataProvider(db_url) as provider:
+        (day,) = await provider.get_latest_candles("BTC/USD", 1440, 1)
+        assert day.vwap == vwap
+        found = await provider.get_candles("BTC/USD", 60, datetime(2023, 1, 1, tzinfo=UTC), EVER[1])
+        assert [c.vwap for c in found] == [Decimal("17.5"), Decimal(35)]
+
+
+async def test_weeks_start_on_monday_whatever_the_time_zone(db_url: str, tmp_path: Path) -> None:
+    sunday = 1672617600 - 60  # 2023-01-01 23:59 UTC, a Sunday
+    await import_file(
+        db_url, write(tmp_path, "XBTUSD_1.csv", f"{sunday},1,1,1,1,1,1\n{sunday + 60},2,2,2,2,1,1\n")
+    )
+    weeks = await query(
+        db_url,
+        "SELECT timestamp, close FROM candles_1w, set_config('TimeZone', 'Pacific/Auckland', true)"
+        " ORDER BY 1",
+    )
+    assert [(week.astimezone(UTC).isoformat(), int(close)) for week, close in weeks] == [
+        ("2022-12-26T00:00:00+00:00", 1),
+        ("2023-01-02T00:00:00+00:00", 2),
+    ]
