@@ -28,7 +28,6 @@ from kraken_db.db.embedded.layout import default_directory
 
 COMMAND = str(Path(sys.executable).with_name("kraken-db"))
 FIRST_MINUTE = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
-DAYS = 75
 TRADED_HOURS = 12
 """So many hours at the end also come as single trades, for the first market."""
 
@@ -68,12 +67,14 @@ def main() -> None:
         default=default_directory().with_name("kraken-db-demo"),
         help="where the demo's database keeps its files (default: %(default)s)",
     )
-    data_dir = Path(parser.parse_args().data_dir).absolute()
+    parser.add_argument("--days", type=int, default=75, help=argparse.SUPPRESS)  # fewer, for the tests
+    options = parser.parse_args()
+    data_dir = options.data_dir.absolute()
     os.environ.pop("DATABASE_URL", None)
     os.environ["KRAKEN_DB_DATA_DIR"] = str(data_dir)
     try:
         with tempfile.TemporaryDirectory(prefix="kraken-db-demo-") as folder:
-            show(Path(folder, "Kraken_demo.zip"))
+            show(Path(folder, "Kraken_demo.zip"), options.days)
     except DemoError as error:
         raise SystemExit(f"\nFAILED: {error}\nTo start anew: rm -rf {shlex.quote(str(data_dir))}") from None
     print(
@@ -85,11 +86,11 @@ def main() -> None:
     )
 
 
-def show(archive: Path) -> None:
+def show(archive: Path, days: int) -> None:
     say(
-        f"A synthetic market: {len(MARKETS)} pairs, {DAYS} days of minutes, in the layout of Kraken's archive"
+        f"A synthetic market: {len(MARKETS)} pairs, {days} days of minutes, in the layout of Kraken's archive"
     )
-    rows = write_archive(archive)
+    rows = write_archive(archive, days)
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, {sum(rows.values()):,} rows")
 
     say("Import it: candles and trades, straight out of the zip")
@@ -161,15 +162,15 @@ def exact(candle: dict[str, str]) -> Bar:
 # --- the archive ---
 
 
-def write_archive(path: Path) -> dict[tuple[str, str], int]:
+def write_archive(path: Path, days: int) -> dict[tuple[str, str], int]:
     """Write the zip; returns how many rows there are by symbol and data type."""
     counts = {}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for market in MARKETS:
             traded_minutes = TRADED_HOURS * 60 if market is MARKETS[0] else 0
-            minutes = list(make_minutes(market, DAYS * 1440 - traded_minutes))
+            minutes = list(make_minutes(market, days * 1440 - traded_minutes))
             if traded_minutes:
-                trades = list(make_trades(market, minutes[-1], traded_minutes))
+                trades = list(make_trades(market, minutes[-1], FIRST_MINUTE + days * 86400, traded_minutes))
                 minutes += minutes_of(trades)
                 archive.writestr(f"{market.pair}.csv", "price,volume,time,side,type,misc\n" + text(trades))
                 counts[market.symbol, "trades"] = len(trades)
@@ -197,10 +198,9 @@ def make_minutes(market: Market, count: int) -> Iterator[Bar]:
         yield FIRST_MINUTE + 60 * number, prices[0], max(prices), min(prices), close, volume, trades
 
 
-def make_trades(market: Market, before: Bar, minutes: int) -> Iterator[Trade]:
-    """The last so many minutes, in the layout of the newer files: seven fields, a header that names six."""
+def make_trades(market: Market, before: Bar, end: int, minutes: int) -> Iterator[Trade]:
+    """The last minutes before ``end``, in the layout of the newer files: seven fields, a header of six."""
     random = Random(market.pair + " trades")
-    end = FIRST_MINUTE + DAYS * 86400
     moment, price, trade_id = Decimal(end - minutes * 60), before[4], 70_000_000
     while (moment := moment + Decimal(random.randint(1, 200_000_000)).scaleb(-7)) < end:
         price, trade_id = step(market, price, random), trade_id + 1

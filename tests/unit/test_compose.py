@@ -1,0 +1,82 @@
+"""docker-compose.yml: what it promises, read without Docker."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lanes import timescale
+
+COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
+    return found
+
+
+def settings(service: dict[str, Any]) -> dict[str, str]:
+    program, *arguments = service["command"]
+    assert program == "postgres"
+    assert set(arguments[::2]) == {"-c"}
+    return dict(argument.split("=", 1) for argument in arguments[1::2])
+
+
+def test_the_image_is_pinned_and_the_one_that_tests_use(services: dict[str, Any]) -> None:
+    image = services["timescaledb"]["image"]
+    assert re.fullmatch(r"timescale/timescaledb:\d+\.\d+\.\d+-pg\d+", image)
+    assert timescale._image() == image
+    assert all(re.search(r":\d", service["image"]) for service in services.values())
+
+
+def test_every_port_is_open_to_this_machine_only(services: dict[str, Any]) -> None:
+    assert services["timescaledb"]["ports"] == ["127.0.0.1:5433:5432"]
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_names_are_those_of_the_documented_addresses(services: dict[str, Any]) -> None:
+    environment = services["timescaledb"]["environment"]
+    assert environment["POSTGRES_USER"] == "trading"
+    assert environment["POSTGRES_DB"] == "kraken_data"
+
+
+def test_passwords_are_required_and_have_no_default(services: dict[str, Any]) -> None:
+    passwords = {
+        name: value
+        for service in services.values()
+        for name, value in service["environment"].items()
+        if "PASSWORD" in name
+    }
+    required = {name: re.fullmatch(r"\$\{(\w+):\?[^}]+\}", value) for name, value in passwords.items()}
+    assert {name: found and found[1] for name, found in required.items()} == {
+        "POSTGRES_PASSWORD": "DB_PASSWORD",
+        "PGADMIN_DEFAULT_PASSWORD": "PGADMIN_PASSWORD",
+    }
+
+
+def test_the_server_is_set_up_for_long_histories(services: dict[str, Any]) -> None:
+    found = settings(services["timescaledb"])
+    assert found["max_locks_per_transaction"] == "1024"
+    # Twelve policies; each worker of TimescaleDB's and of a parallel query is one of all workers.
+    jobs, parallel = int(found["timescaledb.max_background_workers"]), int(found["max_parallel_workers"])
+    assert jobs >= 12
+    assert int(found["max_worker_processes"]) > jobs + parallel
+
+
+def test_data_outlives_the_container_and_its_health_is_looked_at(services: dict[str, Any]) -> None:
+    document = yaml.safe_load(COMPOSE.read_text())
+    (volume,) = services["timescaledb"]["volumes"]
+    name, _, folder = volume.partition(":")
+    assert name in document["volumes"]
+    assert folder == "/var/lib/postgresql/data"
+    assert "pg_isready" in services["timescaledb"]["healthcheck"]["test"]
+
+
+def test_pgadmin_starts_only_when_it_is_asked_for(services: dict[str, Any]) -> None:
+    assert [name for name, service in services.items() if "profiles" not in service] == ["timescaledb"]
