@@ -27,11 +27,13 @@ from kraken_db.db.copy import CopyRowError
 from kraken_db.errors import ImportFileError, KrakenDBError, NotConnectedError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
-from kraken_db.progress import NullProgress, NullTask, Progress, Task
+from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.store import Clock, Store, utc_now
 
 # Bytes of a row of Kraken's, more or less: batch_size is a number of rows.
 _ROW_SIZE = 64
+# Measured: reading and staging take about a fifth of a file's time, checking and merging the rest.
+_READING_SHARE = 5
 _LARGEST_BLOCK = 4 * 2**20
 
 
@@ -160,20 +162,21 @@ class BulkCSVImporter:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(min(self._workers, len(chains))):
                     workers.create_task(work())
+            progress.update(note="refreshing the higher intervals")
+            await store.refresh_pending()
         finally:
-            progress.done(
-                "stopped" if len(report.files) < len(plan.files) else "", failed=bool(report.failures)
-            )
-        await store.refresh_pending()
+            stopped = len(report.files) < len(plan.files)
+            progress.done("stopped" if stopped else "", failed=bool(report.failures))
         order = {file: position for position, file in enumerate(plan.files)}
         report.files.sort(key=lambda done: order[done.file])
         return report
 
     async def _import(self, store: Store, file: ArchiveFile, replace: bool, progress: Task) -> FileReport:
         report = FileReport(file)
+        share = _FileProgress(progress, file)
         try:
             async with (
-                ArchiveReader(file, self._block_size, progress) as reader,
+                ArchiveReader(file, self._block_size, share) as reader,
                 store.database.begin() as connection,
             ):
                 await store.timeseries.prepare_bulk_write(connection)
@@ -181,6 +184,7 @@ class BulkCSVImporter:
         except KrakenDBError as error:
             report.error = error
             report.new = report.changed = report.unchanged = 0
+        share.finish()
         return report
 
     async def _import_rows(
@@ -199,10 +203,30 @@ class BulkCSVImporter:
             raise reader.error(error.reason, error.line) from error
 
     async def _count_lines(self, file: ArchiveFile) -> int:
-        async with ArchiveReader(file, self._block_size, NullTask()) as reader:
+        async with ArchiveReader(file, self._block_size) as reader:
             return sum([block.count(b"\n") async for block in reader.blocks()])
 
     def _connected(self) -> Store:
         if self._store is None:
             raise NotConnectedError("the importer is not connected", hint="call connect() first")
         return self._store
+
+
+class _FileProgress:
+    """A file's part of the progress over all bytes: reading is the lesser part of the work."""
+
+    def __init__(self, whole: Task, file: ArchiveFile) -> None:
+        self._whole = whole
+        self._file = file
+        self._told = 0
+
+    def advance(self, size: int) -> None:
+        part = size // _READING_SHARE
+        self._told += part
+        self._whole.advance(part)
+
+    def all_read(self) -> None:
+        self._whole.update(note=f"writing {self._file.symbol} {self._file.kind}")
+
+    def finish(self) -> None:
+        self._whole.advance(self._file.size - self._told)

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import operator
+import re
 import zipfile
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import IO
+from itertools import pairwise
+from typing import IO, Protocol
 
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.errors import ImportFileError
-from kraken_db.progress import Task
 
 # The longest line of Kraken's is a tenth of this.
 MAX_LINE = 4096
+_STAMPS = re.compile(rb"^\+?\d+", re.MULTILINE)
 _NUMBERS = b"0123456789+-.eE,\n"
 # What a trade's side, order type and flags may hold besides; a quote would change how a line is split.
 _WORDS = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+
+class ReadingProgress(Protocol):
+    """Who wants to know how far the reading is."""
+
+    def advance(self, size: int) -> None:
+        """So many more bytes were read."""
+
+    def all_read(self) -> None:
+        """The last block is on its way to the database."""
 
 
 class ArchiveReader:
@@ -28,7 +41,7 @@ class ArchiveReader:
     Reading and unpacking run in a thread, so that the database parses one block while the next is read.
     """
 
-    def __init__(self, file: ArchiveFile, block_size: int, progress: Task) -> None:
+    def __init__(self, file: ArchiveFile, block_size: int, progress: ReadingProgress | None = None) -> None:
         self._file = file
         self._block_size = max(block_size, MAX_LINE)
         self._progress = progress
@@ -36,6 +49,7 @@ class ArchiveReader:
         self._stream: IO[bytes] | None = None
         self._rest = b""
         self._line = 1
+        self._newest = 0
         self._allowed = _NUMBERS
         self.header_lines = 0
         self.fields = 0
@@ -77,6 +91,8 @@ class ArchiveReader:
         if rest:
             self.ends_with_newline = False
             yield self._checked(rest) + b"\n"
+        if self._progress is not None:
+            self._progress.all_read()
 
     def _open(self) -> None:
         try:
@@ -96,7 +112,8 @@ class ArchiveReader:
             block = await asyncio.to_thread(self._stream.read, self._block_size)
         except (OSError, *_BROKEN) as error:
             raise self.error(f"it cannot be read to its end: {error}", hint="get the file again") from error
-        self._progress.advance(len(block))
+        if self._progress is not None:
+            self._progress.advance(len(block))
         return block
 
     def _inspect_start(self) -> None:
@@ -125,8 +142,25 @@ class ArchiveReader:
             allowed = set(self._allowed)
             where = next(index for index, byte in enumerate(block) if byte not in allowed)
             raise self._at(block, where, self._what_is_wrong(block, where))
+        if self._file.interval is not None:
+            self._check_order(block)
         self._line += block.count(b"\n")
         return block
+
+    def _check_order(self, block: bytes) -> None:
+        """Candles rise strictly in time. Looked at here, while the database parses the block before."""
+        stamps = _STAMPS.findall(block)
+        if len(stamps) != block.count(b"\n"):
+            return  # A line does not begin with a number: the database says which, and why.
+        times = [self._newest, *map(int, stamps)]
+        if not all(map(operator.lt, times, times[1:])):
+            at = next(index for index, pair in enumerate(pairwise(times)) if pair[0] >= pair[1])
+            wrong = (
+                "is there twice" if times[at] == times[at + 1] else "is earlier than that of the line before"
+            )
+            reason = f"timestamp {times[at + 1]} {wrong}"
+            raise ImportFileError(self._file.name, reason, line=self._line + at)
+        self._newest = times[-1]
 
     def _at(self, block: bytes, where: int, reason: str) -> ImportFileError:
         return ImportFileError(self._file.name, reason, line=self._line + block.count(b"\n", 0, where))

@@ -84,30 +84,29 @@ class CandleStaging:
     async def copy(self, source: AsyncIterable[bytes]) -> int:
         """Stage rows ``timestamp,open,high,low,close,volume,trades`` (seconds); returns their number.
 
-        Numbers are rounded to ten decimals, as the table keeps them. Raises CopyRowError.
+        They must rise strictly in time. Numbers are rounded to ten decimals, as the table keeps them.
+        Raises CopyRowError.
         """
         await create_temporary(self._connection, _STAGED)
         return await copy_csv_in(self._connection, _STAGED.name, COLUMNS, source)
 
     async def inspect(self, now: datetime) -> StagedCandles | RowProblem:
-        """Look at all staged rows once: are they closed candles of this interval, in rising order?
+        """Look at all staged rows once: are they closed candles of this interval?
 
         At least one row must be staged.
         """
-        c = _STAGED.c
-        rows = select(_STAGED, func.lag(c.timestamp).over().label("previous")).subquery("staged")
-        broken = self._is_broken(rows.c, now)
+        broken = self._is_broken(_STAGED.c, now)
         found = await self._connection.execute(
             select(
                 func.count().filter(broken),
-                func.count().filter(rows.c.trades == 0),
-                func.min(rows.c.timestamp),
-                func.max(rows.c.timestamp),
+                func.count().filter(_STAGED.c.trades == 0),
+                func.min(_STAGED.c.timestamp),
+                func.max(_STAGED.c.timestamp),
             )
         )
         count, quiet, first, last = found.one()
         if count:
-            numbered = select(rows, func.row_number().over().label("line")).subquery("numbered")
+            numbered = select(_STAGED, func.row_number().over().label("line")).subquery("numbered")
             return await first_problem(self._connection, numbered, self._rules(numbered.c, now), count)
         return StagedCandles(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC), quiet)
 
@@ -184,7 +183,6 @@ class CandleStaging:
         """
         length = self._interval * 60
         return or_(
-            row.timestamp <= row.previous,
             row.timestamp <= 0,
             row.timestamp + length > int(now.timestamp()),
             (row.timestamp - GRID_ORIGIN_EPOCH) % length != 0,
@@ -212,8 +210,6 @@ class CandleStaging:
                 row.timestamp + length > int(now.timestamp()),
                 at + " lies in the future, or its candle has not closed yet",
             ),
-            Rule(row.timestamp == row.previous, at + " is there twice"),
-            Rule(row.timestamp < row.previous, at + " is earlier than that of the line before"),
             Rule(or_(*(price <= 0 for price in prices)), literal("a price is not above zero: ") + shown),
             Rule(row.high < func.greatest(*prices), literal("the high is below another price: ") + shown),
             Rule(row.low > func.least(*prices), literal("the low is above another price: ") + shown),
