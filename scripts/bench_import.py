@@ -29,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    options = parser.parse_args()
+    options, _ = parser.parse_known_args()
     with bench.server() as (server, folder):
         figures = measure(server.url(), folder, options.rows, options.repeats)
         if options.memory_rows:

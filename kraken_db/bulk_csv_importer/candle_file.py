@@ -44,11 +44,10 @@ async def import_candles(
             symbol, data_type, oldest=first, newest=last, added=counts.new
         )
     if interval == BASE_INTERVAL:
-        await _tell_of_minutes(store, connection, reader, report, (first, last), counts, replace)
+        await _tell_of_minutes(connection, reader, report, (first, last), counts, replace)
 
 
 async def _tell_of_minutes(
-    store: Store,
     connection: AsyncConnection,
     reader: ArchiveReader,
     report: FileReport,
@@ -66,9 +65,3 @@ async def _tell_of_minutes(
     if counts.oldest is not None and counts.newest is not None:
         stale = StaleRange(symbol, counts.oldest, counts.newest + length, replace)
         await PendingRefreshRepository(connection).add(stale)
-    kept = await store.timeseries.retention(connection, "candles")
-    if kept is not None and span[0] < store.clock() - kept:
-        report.notes.append(
-            f"minutes older than {kept.days} days will be dropped by the retention policy; the higher"
-            " intervals keep them"
-        )

@@ -102,9 +102,12 @@ class BulkCSVImporter:
         """
         return Discovery(only_1m, symbols, skip_empty).plan([Path(path) for path in paths])
 
-    def count_rows(self, file: ArchiveFile) -> int:
-        """How many lines a file of a plan has. Raises ImportFileError where it cannot be read."""
-        return asyncio.run(self._count_lines(file))
+    async def count_rows(self, file: ArchiveFile) -> int:
+        """How many rows a file of a plan has; needs no database. Raises ImportFileError as an import does,
+        for what shows without a database.
+        """
+        async with ArchiveReader(file, self._block_size) as reader:
+            return sum([block.count(b"\n") async for block in reader.blocks()])
 
     async def import_csv_file(
         self, filepath: Path, symbol: str, interval_minutes: int, *, replace: bool = False
@@ -184,6 +187,7 @@ class BulkCSVImporter:
         except KrakenDBError as error:
             report.error = error
             report.new = report.changed = report.unchanged = 0
+            report.rejected = max(report.rejected, 1)
         share.finish()
         return report
 
@@ -198,13 +202,17 @@ class BulkCSVImporter:
         take = import_trades if report.file.interval is None else import_candles
         try:
             await take(store, connection, reader, report, replace)
+            await self._tell_of_retention(store, connection, report)
         except CopyRowError as error:
-            report.rejected = max(report.rejected, 1)
             raise reader.error(error.reason, error.line) from error
 
-    async def _count_lines(self, file: ArchiveFile) -> int:
-        async with ArchiveReader(file, self._block_size) as reader:
-            return sum([block.count(b"\n") async for block in reader.blocks()])
+    async def _tell_of_retention(self, store: Store, connection: AsyncConnection, report: FileReport) -> None:
+        table = "trades" if report.file.interval is None else "candles"
+        kept = await store.timeseries.retention(connection, table)
+        if kept is not None and report.oldest is not None and report.oldest < store.clock() - kept:
+            report.notes.append(
+                f"{table} older than {kept.days} days will be dropped by the retention policy"
+            )
 
     def _connected(self) -> Store:
         if self._store is None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from kraken_db.cli.base import LazyCommand, LazyGroup
+from kraken_db.cli.process_list import hide_password
 
 _DISTRIBUTION = "kraken-historical-data"
 
@@ -57,4 +58,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0 done; 1 an error that is explained in one line; 2 wrong usage; 70 a bug in here; 130 interrupted.
     """
+    hide_password()
     cli.main(None if arguments is None else list(arguments), prog_name="kraken-db")

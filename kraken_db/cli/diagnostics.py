@@ -97,5 +97,5 @@ def report_failure(error: Exception) -> int:
 
 
 def _usage(error: click.UsageError) -> str:
-    message = one_line(redact(error.format_message())).rstrip(".")
+    message = one_line(redact(error.format_message())).rstrip(".?")
     return f"{message}. Try: {error.ctx.command_path} --help" if error.ctx else message

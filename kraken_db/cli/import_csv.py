@@ -116,7 +116,7 @@ def _count(importer: BulkCSVImporter, plan: ImportPlan, progress: Progress) -> d
     counts: dict[str, int | KrakenDBError] = {}
     for file in plan.files:
         try:
-            counts[file.name] = importer.count_rows(file)
+            counts[file.name] = asyncio.run(importer.count_rows(file))
         except KrakenDBError as error:
             counts[file.name] = error
         task.advance(file.size)

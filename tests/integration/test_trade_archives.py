@@ -12,7 +12,7 @@ from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.store import Store
 from kraken_db.types import HistoricalTrade
-from tests.archives import EVER, START, at, checksums, import_file, query, write
+from tests.archives import EVER, START, at, checksums, import_file, minutes, query, write
 
 # Two equal rows are two trades, and a second may hold many.
 WHOLE_SECONDS = (
@@ -216,3 +216,10 @@ async def test_an_archive_with_a_header_alone_is_refused(plain_url: str, tmp_pat
     done = await import_file(plain_url, path)
     assert done.error is not None
     assert await query(plain_url, "SELECT count(*) FROM trades") == [(0,)]
+
+
+async def test_a_note_tells_what_retention_will_drop(timescale_url: str, tmp_path: Path) -> None:
+    old = await import_file(timescale_url, write(tmp_path, "XBTUSD.csv", WHOLE_SECONDS))
+    assert old.notes == ["trades older than 90 days will be dropped by the retention policy"]
+    candles = await import_file(timescale_url, write(tmp_path, "XBTUSD_1.csv", minutes(3)))
+    assert candles.notes == ["candles older than 365 days will be dropped by the retention policy"]
