@@ -81,7 +81,7 @@ async def measure(url: str, repeats: int) -> dict[str, float]:
             ),
         }
         bench.print_machine()
-        print(f"5,256,000 candles of ten symbols; milliseconds, median of {repeats}; bare asyncpg beside it")
+        print(f"5,256,000 candles of ten symbols, median of {repeats}; bare asyncpg beside it")
         for name, (ours, bare) in pairs.items():
             mine, theirs = await compare(ours, bare, repeats)
             figures[name] = mine
