@@ -94,8 +94,7 @@ async def measure(url: str, repeats: int) -> dict[str, float]:
 async def fill(driver: asyncpg.Connection[asyncpg.Record]) -> None:
     await driver.execute(
         "INSERT INTO candles SELECT s, m, 1, 100 + random(), 102, 99, 100 + random(), 1.5, NULL, 3, NULL"
-            line = f"{name:<26} {mine:7.2f} ms   bare driver {theirs:7.2f} ms"
-            print(f"{line}   ratio {mine / theirs:.2f}")
+        " FROM generate_series($1::timestamptz, $2::timestamptz - interval '1 min', interval '1 min') m,"
         " unnest($3::text[]) s",
         START,
         END,
