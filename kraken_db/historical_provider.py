@@ -7,12 +7,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError
+from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.intervals import (
     BASE_INTERVAL,
     INTERVAL_VIEWS,
@@ -26,7 +25,7 @@ from kraken_db.repositories.candles import CandleRepository, flat_candles
 from kraken_db.repositories.coverage import CoverageRepository, TimeRange
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
-from kraken_db.store import Store
+from kraken_db.store import StoreService
 from kraken_db.types import Candle, HistoricalTrade
 
 Fill: TypeAlias = Literal["previous"]
@@ -35,7 +34,7 @@ DEFAULT_TIMEFRAMES = (1, 5, 15, 60, 240)
 REPLAY_STRETCH = 5000
 
 
-class HistoricalDataProvider:
+class HistoricalDataProvider(StoreService):
     """Reads candles and trades from a store.
 
     ``db_url`` is a PostgreSQL address, or ``embedded:`` for the embedded database. All times are aware
@@ -51,30 +50,7 @@ class HistoricalDataProvider:
     INTERVAL_VIEWS: ClassVar[dict[int, str]] = INTERVAL_VIEWS
 
     def __init__(self, db_url: str, pool_min_size: int = 2, pool_max_size: int = 10) -> None:
-        self._db_url = db_url
-        self._pool_sizes = (pool_min_size, pool_max_size)
-        self._store: Store | None = None
-
-    async def connect(self) -> None:
-        """Open the store. Raises an error of ``kraken_db.errors`` that says what to do."""
-        if self._store is None:
-            low, high = self._pool_sizes
-            self._store = await Store.open(self._db_url, pool_min_size=low, pool_max_size=high)
-
-    async def close(self) -> None:
-        """Close all connections; may be called twice."""
-        store, self._store = self._store, None
-        if store is not None:
-            await store.close()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+        super().__init__(db_url, pool_min_size=pool_min_size, pool_max_size=pool_max_size)
 
     async def get_candles(
         self,
@@ -224,11 +200,6 @@ class HistoricalDataProvider:
             "oldest_data": min((row.oldest for row in minutes if row.oldest), default=None),
             "newest_data": max((row.newest for row in minutes if row.newest), default=None),
         }
-
-    def _connected(self) -> Store:
-        if self._store is None:
-            raise NotConnectedError("the provider is not connected", hint="call connect() first")
-        return self._store
 
     @asynccontextmanager
     async def _candles(self) -> AsyncIterator[tuple[CandleRepository, AsyncConnection]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
 
 from kraken_db.db.engine import Database
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
+from kraken_db.errors import NotConnectedError
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.timeseries import TimeSeries, detect
 
@@ -62,6 +65,52 @@ class Store:
         await self.timeseries.refresh(self.database, stale, self.clock())
         async with self.database.begin() as connection:
             await PendingRefreshRepository(connection).remove(ids)
+
+
+class StoreService:
+    """What is common to the services that are connected and closed: provider, importer.
+
+    Use one as an asynchronous context manager, or call ``connect()`` and ``close()``; everything that
+    needs the database raises NotConnectedError (a RuntimeError) before that.
+    """
+
+    def __init__(
+        self, db_url: str, *, pool_min_size: int = 2, pool_max_size: int = 10, clock: Clock = utc_now
+    ) -> None:
+        self._db_url = db_url
+        self._pool_sizes = (pool_min_size, pool_max_size)
+        self._clock = clock
+        self._store: Store | None = None
+
+    async def connect(self) -> None:
+        """Open the store; may be called twice. Raises an error of ``kraken_db.errors``."""
+        if self._store is None:
+            low, high = self._pool_sizes
+            self._store = await Store.open(
+                self._db_url, pool_min_size=low, pool_max_size=high, clock=self._clock
+            )
+
+    async def close(self) -> None:
+        """Close all connections; may be called twice."""
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _connected(self) -> Store:
+        if self._store is None:
+            raise NotConnectedError(
+                f"the {type(self).__name__} is not connected", hint="call connect() first"
+            )
+        return self._store
 
 
 async def _migrate_if_older(database: Database) -> None:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,11 +23,11 @@ from kraken_db.bulk_csv_importer.report import (
 )
 from kraken_db.bulk_csv_importer.trade_file import import_trades
 from kraken_db.db.copy import CopyRowError
-from kraken_db.errors import ImportFileError, KrakenDBError, NotConnectedError
+from kraken_db.errors import ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
-from kraken_db.store import Clock, Store, utc_now
+from kraken_db.store import Clock, Store, StoreService, utc_now
 
 # Bytes of a row of Kraken's, more or less: batch_size is a number of rows.
 _ROW_SIZE = 64
@@ -37,7 +36,7 @@ _READING_SHARE = 5
 _LARGEST_BLOCK = 4 * 2**20
 
 
-class BulkCSVImporter:
+class BulkCSVImporter(StoreService):
     """Imports Kraken's OHLCVT and Time & Sales archives.
 
     ``batch_size`` is how many rows, about, go to the database at a time; memory depends on it and not on
@@ -58,34 +57,10 @@ class BulkCSVImporter:
         progress: Progress | None = None,
         clock: Clock = utc_now,
     ) -> None:
-        self._db_url = db_url
-        self._block_size = min(max(batch_size, 1) * _ROW_SIZE, _LARGEST_BLOCK)
         self._workers = max(1, workers or min(os.cpu_count() or 1, 4))
+        super().__init__(db_url, pool_min_size=1, pool_max_size=self._workers + 1, clock=clock)
+        self._block_size = min(max(batch_size, 1) * _ROW_SIZE, _LARGEST_BLOCK)
         self._progress = progress or NullProgress()
-        self._clock = clock
-        self._store: Store | None = None
-
-    async def connect(self) -> None:
-        """Open the store. Raises an error of ``kraken_db.errors`` that says what to do."""
-        if self._store is None:
-            self._store = await Store.open(
-                self._db_url, pool_min_size=1, pool_max_size=self._workers + 1, clock=self._clock
-            )
-
-    async def close(self) -> None:
-        """Close all connections; may be called twice."""
-        store, self._store = self._store, None
-        if store is not None:
-            await store.close()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     def plan(
         self,
@@ -213,11 +188,6 @@ class BulkCSVImporter:
             report.notes.append(
                 f"{table} older than {kept.days} days will be dropped by the retention policy"
             )
-
-    def _connected(self) -> Store:
-        if self._store is None:
-            raise NotConnectedError("the importer is not connected", hint="call connect() first")
-        return self._store
 
 
 class _FileProgress:
