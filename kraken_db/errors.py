@@ -14,6 +14,13 @@ The tree::
     │   ├── StorageFullError            no space left where the database lives
     │   └── JobRunningError             another run holds the lock of this symbol
     ├── EmbeddedServerError         the embedded PostgreSQL cannot run here
+    ├── ExchangeError               Kraken, or what stands before it, gave no usable answer
+    │   ├── ExchangeUnavailableError    (transient) not reached, out of order, or its answer broke off
+    │   ├── ExchangeThrottledError      (transient) too many requests; may say until when to wait
+    │   ├── ExchangeLockoutError        locked out for a while: going on makes it worse
+    │   ├── ExchangeRequestError        a request that is refused however often it is sent
+    │   │   └── UnknownPairError            (a PairError too) Kraken does not list the pair
+    │   └── ExchangeFormatError         an answer that is not what Kraken's documentation says
     ├── ImportFileError             a file whose content is not accepted
     └── ImportFailedError           (in bulk_csv_importer) a run in which a file was not accepted
 
@@ -88,6 +95,43 @@ class JobRunningError(DatabaseError):
 
 class EmbeddedServerError(KrakenDBError):
     """The embedded PostgreSQL cannot be started, stopped or reached."""
+
+
+class ExchangeError(KrakenDBError):
+    """Kraken, or what stands between it and us, gave no usable answer.
+
+    ``attempts`` counts the requests that were made; the message names it when it is more than one.
+    """
+
+    attempts = 1
+
+
+class ExchangeUnavailableError(ExchangeError, TransientError):
+    """Not reached, timed out, out of order for now, or the answer broke off."""
+
+
+class ExchangeThrottledError(ExchangeError, TransientError):
+    """Too many requests. ``retry_after``: the seconds that Kraken asks to wait, None if it does not say."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ExchangeLockoutError(ExchangeError):
+    """This address is locked out for a while. Never retried: each request makes it longer."""
+
+
+class ExchangeRequestError(ExchangeError):
+    """A request that is refused however often it is sent."""
+
+
+class UnknownPairError(ExchangeRequestError, PairError):
+    """A pair that Kraken does not list."""
+
+
+class ExchangeFormatError(ExchangeError):
+    """An answer of another shape than Kraken documents; nothing of it was used."""
 
 
 class ImportFileError(KrakenDBError):

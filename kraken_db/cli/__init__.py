@@ -16,6 +16,7 @@ _COMMANDS = {
     "candles": LazyCommand("kraken_db.cli.candles:candles", "Print stored candles as table, CSV or JSON."),
     "db": LazyCommand("kraken_db.cli.db:db", "Upgrade the schema; start and stop the embedded database."),
     "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
+    "pairs": LazyCommand("kraken_db.cli.pairs:pairs", "List the pairs of Kraken, by all their names."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, rows, sync times."),
 }
 

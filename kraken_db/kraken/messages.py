@@ -1,0 +1,262 @@
+"""Kraken's REST answers, checked against their shapes and decoded without losing a digit.
+
+https://docs.kraken.com/api/docs/rest-api/get-recent-trades and its neighbours; ``time`` of a trade is a JSON
+number of seconds whose text has up to 7 decimals. It is decoded into a Decimal, which keeps the text, and cut
+to microseconds from there. Prices and volumes are strings there and Decimals here.
+
+Fields that are not known are passed over; a known field of another kind is an ExchangeFormatError, which
+names the place and shows a little of what was there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw
+
+from kraken_db.errors import ExchangeError, ExchangeFormatError, ExchangeUnavailableError
+from kraken_db.kraken.failures import application_error, excerpt
+from kraken_db.kraken.records import KrakenOhlc, KrakenTrade, time_of
+from kraken_db.types import CandleRecord, TradeRecord
+
+_T = TypeVar("_T")
+
+_NUMBER = r"^\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,2})?\Z"
+_Number = Annotated[str, Meta(pattern=_NUMBER)]
+_Id = Annotated[int, Meta(ge=0)]
+_Seconds = Annotated[int, Meta(ge=0)]
+
+Last = int | Annotated[str, Meta(pattern=r"^\d{1,30}\Z")] | None
+
+
+class _Envelope(msgspec.Struct):
+    error: list[str]
+    result: Raw = Raw()
+
+
+class _TradeRow(msgspec.Struct, array_like=True):
+    price: _Number
+    volume: _Number
+    time: Decimal
+    side: Literal["b", "s"]
+    order_type: Literal["m", "l"]
+    misc: str
+    trade_id: _Id = 0
+
+
+class _OhlcRow(msgspec.Struct, array_like=True):
+    time: _Seconds
+    open: _Number
+    high: _Number
+    low: _Number
+    close: _Number
+    vwap: _Number
+    volume: _Number
+    count: _Id
+
+
+class AssetPair(msgspec.Struct, frozen=True):
+    """A market as AssetPairs lists it, under its key."""
+
+    altname: str
+    """Its REST name, ``'XBTUSD'``."""
+    base: str
+    quote: str
+    pair_decimals: int
+    """Decimals of prices."""
+    lot_decimals: int
+    """Decimals of volumes."""
+    wsname: str | None = None
+    """``'XBT/USD'``; dark pools have none."""
+    status: str = "online"
+    ordermin: str | None = None
+    """The smallest order, in the base asset."""
+
+
+class _Time(msgspec.Struct):
+    unixtime: _Seconds
+
+
+class SystemStatus(msgspec.Struct, frozen=True):
+    status: str
+    """``'online'``, ``'maintenance'``, ``'cancel_only'`` or ``'post_only'``."""
+    timestamp: datetime
+
+
+@dataclass(frozen=True)
+class TradesPage:
+    """One answer of Trades, oldest first, at most 1,000."""
+
+    key: str
+    """Kraken's own name of the pair, ``'XXBTZUSD'``, often not the one that was asked for."""
+    trades: list[KrakenTrade]
+    last: int | None
+    """The cursor of the next page in ns, as Kraken gave it; None where it is missing, which happens."""
+    _rows: bytes
+
+    @cached_property
+    def raw(self) -> list[list[Any]]:
+        """The rows as Kraken's JSON has them: ``[price, volume, time, 'b'|'s', 'm'|'l', misc, trade_id]``.
+
+        ``time`` is a float: it is the shortest text of one, so ``repr`` gives Kraken's digits again.
+        """
+        rows: list[list[Any]] = msgspec.json.decode(self._rows)
+        return rows
+
+    def records(self, symbol: str) -> list[TradeRecord]:
+        """The trades as the store takes them."""
+        return [trade.to_record(symbol) for trade in self.trades]
+
+
+@dataclass(frozen=True, slots=True)
+class OhlcPage:
+    """One answer of OHLC, oldest first: at most 720 candles that are complete, and the running one."""
+
+    key: str
+    interval_minutes: int
+    committed: list[KrakenOhlc]
+    """Complete candles, with the empty ones that Kraken puts where nothing was traded."""
+    running: KrakenOhlc | None
+    """The last row, never complete; None in an empty answer."""
+    last: int | None
+    """Seconds: the time of the newest complete candle, as Kraken gave it."""
+
+    def records(self, symbol: str) -> list[CandleRecord]:
+        """The complete candles with trades, as the store takes them."""
+        return [row.to_record(symbol, self.interval_minutes) for row in self.committed if row.trade_count]
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_FIELDS = msgspec.json.Decoder(dict[str, Raw])
+_TRADES = msgspec.json.Decoder(list[_TradeRow])
+_OHLC = msgspec.json.Decoder(list[_OhlcRow])
+_LAST = msgspec.json.Decoder(Last)
+_PAIRS = msgspec.json.Decoder(dict[str, AssetPair])
+_TIME = msgspec.json.Decoder(_Time)
+_STATUS = msgspec.json.Decoder(SystemStatus)
+
+
+def decode_result(body: bytes, what: str, now: float) -> Raw:
+    """The ``result`` of an answer. Raises the error that stands in it; ``now`` is in unix seconds.
+
+    What is no JSON, such as half an answer or a page of Cloudflare, is an ExchangeUnavailableError.
+    """
+    try:
+        envelope = _ENVELOPE.decode(body)
+    except msgspec.ValidationError as error:
+        raise _wrong(what, "the answer", error, body) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        shown = excerpt(body) if body.strip() else "nothing"
+        raise ExchangeUnavailableError(f"{what}: the answer is no whole JSON: {shown}") from None
+    if refused := application_error(envelope.error, what, now):
+        raise refused
+    if not bytes(envelope.result):
+        raise ExchangeFormatError(f"{what}: the answer has neither an error nor a result")
+    return envelope.result
+
+
+def refusal(body: bytes, what: str, now: float) -> ExchangeError | None:
+    """The error that stands in the body of a failed request; None if the body does not tell."""
+    try:
+        return application_error(_ENVELOPE.decode(body).error, what, now)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def decode_trades(result: Raw | bytes, what: str) -> TradesPage:
+    key, rows, last = _split(result, what)
+    place = f"result.{key}"
+    wire = _decode(_TRADES, rows, what, place)
+    try:
+        trades = [
+            KrakenTrade(
+                Decimal(row.price),
+                Decimal(row.volume),
+                time_of(row.time),
+                row.side,
+                row.order_type,
+                row.misc,
+                row.trade_id or None,
+            )
+            for row in wire
+        ]
+    except ValueError as error:
+        raise ExchangeFormatError(f"{what}: {place}: {error}") from None
+    return TradesPage(key, trades, last, bytes(rows))
+
+
+def decode_ohlc(result: Raw | bytes, what: str, interval_minutes: int) -> OhlcPage:
+    """The last row is taken for running whatever ``last`` says, and so is none before it that is after it."""
+    key, raw, last = _split(result, what)
+    place = f"result.{key}"
+    wire = _decode(_OHLC, raw, what, place)
+    try:
+        rows = [
+            KrakenOhlc(
+                time_of(Decimal(row.time)),
+                Decimal(row.open),
+                Decimal(row.high),
+                Decimal(row.low),
+                Decimal(row.close),
+                Decimal(row.vwap),
+                Decimal(row.volume),
+                row.count,
+            )
+            for row in wire
+        ]
+    except ValueError as error:
+        raise ExchangeFormatError(f"{what}: {place}: {error}") from None
+    committed = [row for row, sent in zip(rows[:-1], wire, strict=False) if last is None or sent.time <= last]
+    return OhlcPage(key, interval_minutes, committed, rows[-1] if rows else None, last)
+
+
+def decode_asset_pairs(result: Raw | bytes, what: str) -> dict[str, AssetPair]:
+    return _decode(_PAIRS, result, what, "result")
+
+
+def decode_time(result: Raw | bytes, what: str) -> datetime:
+    seconds = _decode(_TIME, result, what, "result").unixtime
+    try:
+        return time_of(Decimal(seconds))
+    except ValueError as error:
+        raise ExchangeFormatError(f"{what}: result.unixtime: {error}") from None
+
+
+def decode_system_status(result: Raw | bytes, what: str) -> SystemStatus:
+    status = _decode(_STATUS, result, what, "result")
+    if status.timestamp.tzinfo is None:
+        raise ExchangeFormatError(f"{what}: result.timestamp has no time zone: {status.timestamp}")
+    return SystemStatus(status.status, status.timestamp.astimezone(UTC))
+
+
+def _split(result: Raw | bytes, what: str) -> tuple[str, Raw, int | None]:
+    """The one key that is not ``last``, its rows, and ``last``."""
+    fields = _decode(_FIELDS, result, what, "result")
+    keys = [key for key in fields if key != "last"]
+    if len(keys) != 1:
+        named = f"{len(keys)} keys ({excerpt(', '.join(keys))})" if keys else "no key"
+        raise ExchangeFormatError(f"{what}: result has {named} beside 'last' where one pair belongs")
+    last = _decode(_LAST, fields["last"], what, "result.last") if "last" in fields else None
+    return keys[0], fields[keys[0]], None if last is None else int(last)
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], raw: Raw | bytes, what: str, place: str) -> _T:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _wrong(what, place, error, bytes(raw)) from None
+
+
+def _wrong(what: str, place: str, error: Exception, seen: bytes) -> ExchangeFormatError:
+    """``Trades of XBTUSD: result.XXBTZUSD[0][2]: expected ..., got ...``."""
+    reason, _, path = str(error).partition(" - at `")
+    where = place + path.rstrip("`").removeprefix("$")
+    return ExchangeFormatError(
+        f"{what}: {where}: {reason[:1].lower()}{reason[1:]}; it begins with {excerpt(seen)}",
+        hint="Kraken may have changed its format: look for a newer version of this package",
+    )

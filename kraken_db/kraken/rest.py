@@ -1,0 +1,195 @@
+"""Kraken's public REST: https://docs.kraken.com/api/docs/category/rest-api/market-data"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from msgspec import Raw
+
+from kraken_db.errors import ConfigurationError, ExchangeRequestError, ExchangeThrottledError, PairError
+from kraken_db.kraken import messages, transport
+from kraken_db.kraken.failures import status_error
+from kraken_db.kraken.limiter import RateLimiter, Sleep, shared_limiter
+from kraken_db.kraken.messages import AssetPair, OhlcPage, SystemStatus, TradesPage
+from kraken_db.kraken.retry import RetryPolicy
+from kraken_db.pairs import from_rest_pair
+from kraken_db.settings import Settings
+
+OHLC_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
+"""The minutes that OHLC knows; 720 is not among them."""
+MAX_COUNT = 1000
+"""Trades of one page, at most."""
+
+_T = TypeVar("_T")
+
+
+class KrakenRestClient:
+    """Asks Kraken, no faster than it allows, and again where that may help.
+
+    ``base_url``: by default what the settings say. ``rate_limit_delay``: seconds between two requests for one
+    pair, and between two that are for none; all clients of the process share one ``limiter``.
+    ``max_retries``: further attempts after the first, see ``kraken_db.kraken.retry``; ``backoff``: seconds
+    before the second. ``clock`` gives unix seconds. A ``session`` that is passed in is not closed here.
+
+    Every method raises an ExchangeError: see ``kraken_db.errors`` for what its kinds mean.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        rate_limit_delay: float = 1.1,
+        max_retries: int = 3,
+        backoff: float = 1.0,
+        session: aiohttp.ClientSession | None = None,
+        limiter: RateLimiter | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Sleep = asyncio.sleep,
+        timeout: aiohttp.ClientTimeout = transport.TIMEOUT,
+        max_body: int = transport.MAX_BODY,
+    ) -> None:
+        if not 0 <= rate_limit_delay < float("inf"):
+            raise ConfigurationError(f"rate_limit_delay is {rate_limit_delay}: it is seconds, 0 or more")
+        if max_retries < 0:
+            raise ConfigurationError(f"max_retries is {max_retries}: it is 0 or more")
+        self.base_url = checked_base_url(base_url or Settings.from_environment().kraken_base_url)
+        self.rate_limit_delay = rate_limit_delay
+        self._retry = RetryPolicy(max_retries, backoff, sleep)
+        self._limiter = limiter or shared_limiter()
+        self._clock = clock
+        self._timeout = timeout
+        self._max_body = max_body
+        self._session = session
+        self._owns_session = session is None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the client may be used again afterwards."""
+        if self._owns_session and self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def trades(self, pair: str, since: int = 0, *, count: int = MAX_COUNT) -> TradesPage:
+        """The ``count`` oldest trades from ``since`` on, which is the ``last`` of a page before, unchanged.
+
+        ``since`` is in ns (a number of 10 digits is read as seconds); whether the trade of that very moment
+        comes again is not certain, so expect both. 0 is the pair's first trade.
+        """
+        if since < 0 or not 1 <= count <= MAX_COUNT:
+            raise ConfigurationError(f"since is {since}, count {count}: 0 or more, and 1 to {MAX_COUNT}")
+        params = {"pair": pair, "since": str(since), "count": str(count)}
+        return await self._ask(
+            "Trades", params, f"Trades of {pair}", messages.decode_trades, lane=pair_lane(pair)
+        )
+
+    async def ohlc(self, pair: str, interval: int = 1, since: int | None = None) -> OhlcPage:
+        """The newest candles of ``interval`` minutes after ``since``, in seconds: 720 and the running one.
+
+        ``since`` is exclusive, and reaches no further back than those 720. Raises ConfigurationError for an
+        interval that Kraken does not have.
+        """
+        if interval not in OHLC_INTERVALS:
+            known = ", ".join(map(str, OHLC_INTERVALS))
+            raise ConfigurationError(f"Kraken has no candles of {interval} minutes", hint=f"it has {known}")
+        params = {"pair": pair, "interval": str(interval)}
+        if since is not None:
+            params["since"] = str(since)
+        return await self._ask(
+            "OHLC",
+            params,
+            f"OHLC of {pair}",
+            lambda result, what: messages.decode_ohlc(result, what, interval),
+            lane=pair_lane(pair),
+        )
+
+    async def asset_pairs(self) -> dict[str, AssetPair]:
+        """Every market that is listed now, by Kraken's key (``'XXBTZUSD'``)."""
+        return await self._ask("AssetPairs", {}, "AssetPairs", messages.decode_asset_pairs)
+
+    async def time(self) -> datetime:
+        """Kraken's clock, to the second, UTC."""
+        return await self._ask("Time", {}, "Time", messages.decode_time)
+
+    async def system_status(self) -> SystemStatus:
+        return await self._ask("SystemStatus", {}, "SystemStatus", messages.decode_system_status)
+
+    async def _ask(
+        self,
+        method: str,
+        params: Mapping[str, str],
+        what: str,
+        decode: Callable[[Raw, str], _T],
+        lane: str = "",
+    ) -> _T:
+        key = (self.base_url, lane)
+
+        async def attempt() -> _T:
+            started = await self._limiter.acquire(key, self.rate_limit_delay)
+            try:
+                value = decode(await self._result(method, params, what), what)
+            except ExchangeThrottledError as error:
+                self._limiter.throttled(key, started, error.retry_after)
+                raise
+            self._limiter.answered(key)
+            return value
+
+        return await self._retry.run(attempt)
+
+    async def _result(self, method: str, params: Mapping[str, str], what: str) -> Raw:
+        if self._session is None:
+            self._session = transport.open_session()
+        answer = await transport.get(
+            self._session,
+            f"{self.base_url}/0/public/{method}",
+            params,
+            what,
+            timeout=self._timeout,
+            max_body=self._max_body,
+        )
+        now = self._clock()
+        error = status_error(answer.status, answer.retry_after, what, now)
+        if isinstance(error, ExchangeRequestError):  # what Kraken says is worth more than a number
+            error = messages.refusal(answer.body, what, now) or error
+        if error:
+            raise error
+        return messages.decode_result(answer.body, what, now)
+
+
+def pair_lane(pair: str) -> str:
+    """The name that the limit of a pair is kept under: one, however the pair is written."""
+    try:
+        return from_rest_pair(pair)
+    except PairError:
+        return pair
+
+
+def checked_base_url(url: str) -> str:
+    """The address without a slash at its end. Raises ConfigurationError for one that cannot work."""
+    hint = "e.g. https://api.kraken.com, in KRAKEN_BASE_URL"
+    try:
+        parts = urlsplit(url.strip())
+        port_is_right = parts.port != 0
+    except ValueError:
+        raise ConfigurationError("the address of Kraken's REST is not one", hint=hint) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
+        raise ConfigurationError("the address of Kraken's REST does not begin with https://HOST", hint=hint)
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ConfigurationError("the address of Kraken's REST has more than a host and a path", hint=hint)
+    return url.strip().rstrip("/")

@@ -1,0 +1,91 @@
+"""What is tried again, how often, and how long is waited in between.
+
+``max_retries`` counts further attempts: 3 means four requests at most. Only TransientErrors are tried again.
+Being throttled is not a failure of the exchange but of our pace, and ends no run early: it has a count of
+its own, ``MAX_THROTTLED``, and only a wait of more than ``MAX_WAIT`` seconds that Kraken asks for gives up at
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_exponential_jitter
+
+from kraken_db.errors import ExchangeError, ExchangeThrottledError, TransientError
+from kraken_db.kraken.limiter import Sleep
+
+MAX_THROTTLED = 20
+"""How often one request may be throttled before it fails; with the waits in between about ten minutes."""
+MAX_WAIT = 900.0
+"""Seconds: a longer wait that Kraken asks for is an error."""
+MAX_BACKOFF = 30.0
+"""Seconds between two attempts, at most."""
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """``backoff``: seconds before the second attempt; doubled each time, and up to as much more by chance."""
+
+    max_retries: int = 3
+    backoff: float = 1.0
+    sleep: Sleep = asyncio.sleep
+
+    async def run(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """What ``attempt`` returns in the end. Raises its last error, which then names the attempts."""
+        counts = _Counts(self)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=counts.is_enough,
+            wait=wait_exponential_jitter(initial=self.backoff, max=MAX_BACKOFF, jitter=self.backoff),
+            sleep=self._pause,
+            before_sleep=_report,
+            reraise=True,
+        )
+        try:
+            return await retrying(attempt)
+        except ExchangeError as error:
+            made = counts.attempts(error)
+            if made > 1:
+                error.attempts = made
+                error.message = f"{error.message}; that was attempt {made}, the last"
+                error.args = (error.message,)
+            raise
+
+    async def _pause(self, seconds: float) -> None:
+        await self.sleep(seconds)
+
+
+class _Counts:
+    """The failures of one request by kind."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._throttled = 0
+        self._failed = 0
+
+    def is_enough(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, ExchangeThrottledError):
+            self._throttled += 1
+            return self._throttled > MAX_THROTTLED or (error.retry_after or 0.0) > MAX_WAIT
+        self._failed += 1
+        return self._failed > self._policy.max_retries
+
+    def attempts(self, error: ExchangeError) -> int:
+        """``is_enough`` is not asked about an error that is not transient: it is one attempt more."""
+        return self._throttled + self._failed + (0 if isinstance(error, TransientError) else 1)
+
+
+def _report(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0.0
+    _log.info("attempt %d failed, the next in %.1f s: %s", state.attempt_number, pause, error)

@@ -1,0 +1,105 @@
+"""One GET over HTTP, within limits of time and size, with all failures of the network as ExchangeErrors."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+
+from kraken_db.errors import (
+    ConfigurationError,
+    ExchangeFormatError,
+    ExchangeRequestError,
+    ExchangeUnavailableError,
+)
+
+MAX_BODY = 8_000_000
+"""Bytes, decompressed. Kraken's largest answer, the list of all pairs, has about 2 MB."""
+
+TIMEOUT = aiohttp.ClientTimeout(total=60, connect=20, sock_connect=10, sock_read=20)
+"""Seconds: for all of a request; for a connection from the pool; for a new one; between two pieces."""
+
+_USER_AGENT = "kraken-historical-data (Python)"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``retry_after``: the header of that name, as it came."""
+
+    status: int
+    body: bytes
+    retry_after: str | None
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A session that uses the environment's proxies (``HTTPS_PROXY``, ``NO_PROXY``, ``~/.netrc``)."""
+    return aiohttp.ClientSession(
+        trust_env=True, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": _USER_AGENT}
+    )
+
+
+async def get(
+    session: aiohttp.ClientSession,
+    url: str,
+    params: Mapping[str, str],
+    what: str,
+    *,
+    timeout: aiohttp.ClientTimeout = TIMEOUT,  # noqa: ASYNC109 (aiohttp's own: four limits)
+    max_body: int = MAX_BODY,
+) -> Answer:
+    """Status and body, whatever the status is; redirects are not followed.
+
+    Raises ExchangeUnavailableError where trying again may help, ExchangeRequestError for a certificate that
+    is not accepted, ExchangeFormatError for a body above ``max_body``; ``what`` begins their messages.
+    """
+    try:
+        async with session.get(url, params=params, timeout=timeout, allow_redirects=False) as response:
+            body = await _read(response, max_body, what)
+            return Answer(response.status, body, response.headers.get("Retry-After"))
+    except (aiohttp.ClientError, OSError) as error:  # time-outs too
+        raise _failure(error, what) from error
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
+    body = bytearray()
+    too_big = (response.content_length or 0) > limit
+    async for piece in response.content.iter_any():
+        body += piece
+        if too_big := too_big or len(body) > limit:
+            break
+    if too_big:
+        raise ExchangeFormatError(f"{what}: the answer is larger than {limit:,} bytes, and was not read")
+    return bytes(body)
+
+
+def _failure(error: Exception, what: str) -> Exception:
+    """Told without the texts of aiohttp, which may show the address of a proxy with its password."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return ExchangeRequestError(
+                f"{what}: the certificate of {error.host} is not accepted",
+                hint="check this machine's clock and certificates, and what SSL_CERT_FILE says",
+            )
+        case aiohttp.InvalidURL():
+            return ConfigurationError(f"{what}: the address is not one", hint="check KRAKEN_BASE_URL")
+        case aiohttp.ClientProxyConnectionError():
+            reason = "the proxy cannot be reached"
+        case aiohttp.ClientHttpProxyError():
+            reason = f"the proxy answers HTTP {error.status}"
+        case aiohttp.ClientConnectorDNSError():
+            reason = f"there is no address for {error.host}"
+        case aiohttp.ClientConnectorError():
+            cause = error.os_error
+            text = "TLS failed" if isinstance(cause, ssl.SSLError) else cause.strerror or type(cause).__name__
+            reason = f"{error.host}:{error.port} cannot be reached: {text}"
+        case TimeoutError():
+            reason = "no answer in time"
+        case aiohttp.ClientPayloadError():
+            reason = "the answer broke off"
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+            reason = "the connection was closed before the answer"
+        case _:
+            reason = f"the connection failed ({type(error).__name__})"
+    return ExchangeUnavailableError(f"{what}: {reason}", hint="check the network, then run it again")
