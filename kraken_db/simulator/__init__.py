@@ -1,0 +1,36 @@
+"""A Kraken of our own: a deterministic market, served in the shapes of Kraken's public interface.
+
+exchange = SimulatedExchange([Market("BTC/USD", seed=1, trades=20_000)])
+async with exchange.serve() as base_url:
+    ...  # KRAKEN_BASE_URL=base_url
+"""
+
+from kraken_db.simulator.clock import Clock, ManualClock
+from kraken_db.simulator.exchange import Request, SimulatedExchange
+from kraken_db.simulator.faults import ODD_PAGES, PERMANENT, TRANSIENT, Fault, Faults, RateLimit
+from kraken_db.simulator.listing import LISTED, ListedPair, asset_pairs
+from kraken_db.simulator.market import DEFAULT_START, Market
+from kraken_db.simulator.scenario import Scenario
+from kraken_db.simulator.truth import TradeText, TrueCandle, TrueTrade
+
+__all__ = [
+    "DEFAULT_START",
+    "LISTED",
+    "ODD_PAGES",
+    "PERMANENT",
+    "TRANSIENT",
+    "Clock",
+    "Fault",
+    "Faults",
+    "ListedPair",
+    "ManualClock",
+    "Market",
+    "RateLimit",
+    "Request",
+    "Scenario",
+    "SimulatedExchange",
+    "TradeText",
+    "TrueCandle",
+    "TrueTrade",
+    "asset_pairs",
+]

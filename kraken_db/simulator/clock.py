@@ -1,0 +1,29 @@
+"""The exchange's time, in nanoseconds since 1970: any function that returns it will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+Clock: TypeAlias = Callable[[], int]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_ns(moment: datetime) -> int:
+    """Nanoseconds since 1970, exact. The moment must be aware."""
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: datetime | int) -> None:
+        self.now_ns = now if isinstance(now, int) else to_ns(now)
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def advance(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1_000_000_000)

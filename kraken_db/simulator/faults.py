@@ -1,0 +1,159 @@
+"""What goes wrong on the way to the exchange and back, by option and by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+from typing import Literal, TypeAlias
+
+from kraken_db.errors import ConfigurationError
+
+SystemState: TypeAlias = Literal["online", "maintenance", "cancel_only", "post_only"]
+
+
+class Fault(StrEnum):
+    """One thing that can happen to an answer."""
+
+    # Errors that pass, as HTTP 200.
+    TOO_MANY_REQUESTS = "too-many-requests"
+    RATE_LIMIT_EXCEEDED = "rate-limit-exceeded"
+    THROTTLED = "throttled"
+    UNAVAILABLE = "unavailable"
+    BUSY = "busy"
+    DEADLINE = "deadline"
+    INTERNAL = "internal"
+    DATABASE = "database"
+    # Errors that pass, below Kraken's own.
+    HTTP_429 = "http-429"
+    HTTP_5XX = "http-5xx"
+    CLOUDFLARE = "cloudflare"
+    HANG = "hang"
+    RESET = "reset"
+    TRUNCATED = "truncated"
+    # Errors that do not pass.
+    LOCKOUT = "lockout"
+    UNKNOWN_PAIR = "unknown-pair"
+    INVALID_PAIR = "invalid-pair"
+    INVALID_ARGUMENTS = "invalid-arguments"
+    UNKNOWN_METHOD = "unknown-method"
+    # Odd pages of trades.
+    MISSING_LAST = "missing-last"
+    REPEATED_PAGE = "repeated-page"
+    OUT_OF_ORDER = "out-of-order"
+
+
+ODD_PAGES = frozenset({Fault.MISSING_LAST, Fault.REPEATED_PAGE, Fault.OUT_OF_ORDER})
+"""Answers to Trades that look well; other calls are spared."""
+
+PERMANENT = frozenset(
+    {
+        Fault.LOCKOUT,
+        Fault.UNKNOWN_PAIR,
+        Fault.INVALID_PAIR,
+        Fault.INVALID_ARGUMENTS,
+        Fault.UNKNOWN_METHOD,
+    }
+)
+"""After these a client should not try again."""
+
+TRANSIENT = frozenset(Fault) - ODD_PAGES - PERMANENT
+"""After these it should."""
+
+MESSAGES: Mapping[Fault, str] = {
+    Fault.TOO_MANY_REQUESTS: "EGeneral:Too many requests",
+    Fault.RATE_LIMIT_EXCEEDED: "EAPI:Rate limit exceeded",
+    Fault.UNAVAILABLE: "EService:Unavailable",
+    Fault.BUSY: "EService:Busy",
+    Fault.DEADLINE: "EService:Deadline elapsed",
+    Fault.INTERNAL: "EGeneral:Internal error",
+    Fault.DATABASE: "EDatabase:Internal error",
+    Fault.LOCKOUT: "EGeneral:Temporary lockout",
+    Fault.UNKNOWN_PAIR: "EQuery:Unknown asset pair",
+    Fault.INVALID_PAIR: "EQuery:Invalid asset pair",
+    Fault.INVALID_ARGUMENTS: "EGeneral:Invalid arguments",
+    Fault.UNKNOWN_METHOD: "EGeneral:Unknown method",
+}
+"""What Kraken says for those that are only a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How many calls one client may make: ``burst`` at once, then ``per_second``.
+
+    Trades and OHLC are counted by pair, other calls together. A call too many is refused and does not count.
+    After ``lockout_after`` refusals in a row the client is locked out of that pair for ``lockout_seconds``.
+    """
+
+    per_second: float = 1.0
+    burst: int = 1
+    lockout_after: int | None = None
+    lockout_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """All that goes wrong; by itself nothing does. The same seed gives each pair the same faults in the same
+    order, whatever other pairs are asked for in between."""
+
+    rates: Mapping[Fault, float] = field(default_factory=dict)
+    """How large a share of the requests meets the fault; together at most 1."""
+    seed: int | str = 0
+    after: int = 0
+    """How many requests (of each call and pair) are answered well before."""
+    in_a_row: int | None = None
+    """After so many errors in a row an answer is a good one; None: as chance will have it."""
+    since_exclusive: bool = False
+    """Whether ``since`` leaves out the trades at its very stamp, as it used to."""
+    rate_limit: RateLimit | None = None
+    state: SystemState = "online"
+    """In ``maintenance`` Trades and OHLC answer ``EService:Unavailable``."""
+    delisted: Collection[str] = ()
+    """Symbols that are missing in AssetPairs and OHLC, while their trades can still be had."""
+    hang_seconds: float = 3600.0
+    wait_seconds: float = 1.0
+    """What ``Retry-After`` and ``EService: Throttled`` ask for."""
+
+    def __post_init__(self) -> None:
+        if any(rate < 0 for rate in self.rates.values()) or sum(self.rates.values()) > 1 + 1e-9:
+            raise ConfigurationError("the rates of all faults together must be between 0 and 1")
+
+    @classmethod
+    def transient(cls, rate: float, seed: int | str = 0, *, in_a_row: int | None = None) -> Faults:
+        """Every error that passes, evenly, at that share of the requests in all; hangs last 60 s."""
+        rates = {fault: rate / len(TRANSIENT) for fault in sorted(TRANSIENT)}
+        return cls(rates, seed, in_a_row=in_a_row, hang_seconds=60)
+
+
+class FaultPlan:
+    """Which fault the next request of a call and pair meets."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._asked: dict[str, int] = {}
+        self._failed: dict[str, int] = {}
+
+    def next(self, call: str, pair: str) -> Fault | None:
+        name = f"{call}/{pair}"
+        number = self._asked[name] = self._asked.get(name, 0) + 1
+        fault = None if number <= self._faults.after else self._draw(f"{name}/{number}")
+        if fault in ODD_PAGES:
+            return fault if call == "Trades" else None
+        failed = 0 if fault is None else self._failed.get(name, 0) + 1
+        if self._faults.in_a_row is not None and failed > self._faults.in_a_row:
+            fault, failed = None, 0
+        self._failed[name] = failed
+        return fault
+
+    def random(self, call: str, pair: str) -> Random:
+        """For the details of the fault that ``next`` gave."""
+        return Random(f"{self._faults.seed}/{call}/{pair}/{self._asked.get(f'{call}/{pair}')}/details")  # noqa: S311
+
+    def _draw(self, name: str) -> Fault | None:
+        drawn = Random(f"{self._faults.seed}/{name}").random()  # noqa: S311
+        for fault, rate in sorted(self._faults.rates.items()):
+            drawn -= rate
+            if drawn < 0:
+                return fault
+        return None
