@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import os
 import re
+import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
 from typing import IO, Protocol
 
 from kraken_db.bulk_csv_importer.report import ArchiveFile
@@ -17,12 +21,15 @@ from kraken_db.errors import ImportFileError
 
 # The longest line of Kraken's is a tenth of this.
 MAX_LINE = 4096
-_STAMPS = re.compile(rb"^\+?\d+", re.MULTILINE)
+_STAMPS = re.compile(rb"^\+?\d{1,18}(?!\d)", re.MULTILINE)
 _NUMBERS = b"0123456789+-.eE,\n"
 # What a trade's side, order type and flags may hold besides; a quote would change how a line is split.
 _WORDS = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+# What stands before a zip's member: signature, flags, lengths of the name and of the extra field.
+_LOCAL_HEADER = struct.Struct("<4s2xH18x2H")
+_UTF8_NAME, _UNREADABLE = 0x800, 0x61
 
 
 class ReadingProgress(Protocol):
@@ -33,6 +40,43 @@ class ReadingProgress(Protocol):
 
     def all_read(self) -> None:
         """The last block is on its way to the database."""
+
+
+def check_file(path: Path) -> os.stat_result:
+    """What the system knows of a file. Raises ImportFileError where there is none to be read.
+
+    Devices and pipes are none: opening one may wait for ever.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise ImportFileError(path, "there is no such file") from error
+    except (OSError, ValueError) as error:
+        raise ImportFileError(path, system_reason(error)) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ImportFileError(path, "this is not a file")
+    return found
+
+
+def system_reason(error: OSError | ValueError) -> str:
+    """Why the system does not let us read, in words."""
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _open_member(stream: IO[bytes], entry: zipfile.ZipInfo) -> zipfile.ZipExtFile:
+    """A member of a zip whose directory is known: ZipFile would read all of that again for each member.
+
+    ``stream`` is this reader's own: members of one zip can be read side by side.
+    """
+    stream.seek(entry.header_offset)
+    signature, flags, name_length, extra_length = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
+    name = stream.read(name_length).decode("utf-8" if flags & _UTF8_NAME else "cp437")
+    if signature != b"PK\x03\x04" or name != entry.orig_filename or entry.flag_bits & _UNREADABLE:
+        raise zipfile.BadZipFile("the file is not where the zip's directory has it")
+    stream.seek(extra_length, os.SEEK_CUR)
+    return zipfile.ZipExtFile(stream, "r", entry)
 
 
 class ArchiveReader:
@@ -46,10 +90,10 @@ class ArchiveReader:
         self._block_size = max(block_size, MAX_LINE)
         self._progress = progress
         self._stack = ExitStack()
-        self._stream: IO[bytes] | None = None
+        self._stream: IO[bytes] | zipfile.ZipExtFile | None = None
         self._rest = b""
         self._line = 1
-        self._newest = 0
+        self._newest = -1
         self._allowed = _NUMBERS
         self.header_lines = 0
         self.fields = 0
@@ -95,12 +139,17 @@ class ArchiveReader:
             self._progress.all_read()
 
     def _open(self) -> None:
+        path, member, entry = self._file.path, self._file.member, self._file.entry
+        check_file(path)
         try:
-            if self._file.member is None:
-                self._stream = self._stack.enter_context(self._file.path.open("rb"))
+            if member is None:
+                self._stream = self._stack.enter_context(path.open("rb"))
+            elif entry is not None:
+                stream = self._stack.enter_context(path.open("rb"))
+                self._stream = self._stack.enter_context(_open_member(stream, entry))
             else:
-                archive = self._stack.enter_context(zipfile.ZipFile(self._file.path))
-                self._stream = self._stack.enter_context(archive.open(self._file.member))
+                archive = self._stack.enter_context(zipfile.ZipFile(path))
+                self._stream = self._stack.enter_context(archive.open(member))
         except PermissionError as error:
             raise self.error("no permission to read it") from error
         except (OSError, KeyError, *_BROKEN) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,8 @@ class ArchiveFile:
     symbol: str
     interval: int | None
     """Minutes of its candles; None for trades (Time & Sales)."""
+    entry: zipfile.ZipInfo | None = field(default=None, compare=False, repr=False)
+    """Where in the zip it is: without this the reader has to look through the zip's directory."""
 
     @property
     def name(self) -> str:

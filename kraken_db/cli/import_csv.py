@@ -79,7 +79,11 @@ def import_csv(
         plan = importer.plan(
             _sources(paths, directory), only_1m=not every_interval, symbols=symbols, skip_empty=skip_empty
         )
-        outcome = _count(importer, plan, progress) if dry_run else asyncio.run(_run(importer, plan, replace))
+        outcome: dict[str, int | KrakenDBError] | ImportReport
+        if dry_run:
+            outcome = asyncio.run(_count(importer, plan, progress))
+        else:
+            outcome = asyncio.run(_run(importer, plan, replace))
     # Only here, where the bars are gone: they share the screen.
     failures = (
         show_plan(plan, outcome, as_json=as_json)
@@ -110,13 +114,15 @@ async def _run(importer: BulkCSVImporter, plan: ImportPlan, replace: bool) -> Im
         return await importer.run(plan, replace=replace)
 
 
-def _count(importer: BulkCSVImporter, plan: ImportPlan, progress: Progress) -> dict[str, int | KrakenDBError]:
+async def _count(
+    importer: BulkCSVImporter, plan: ImportPlan, progress: Progress
+) -> dict[str, int | KrakenDBError]:
     """The rows of each file of a plan, or why they cannot be read, by the file's name."""
     task = progress.task("counting rows", plan.size, unit="bytes")
     counts: dict[str, int | KrakenDBError] = {}
     for file in plan.files:
         try:
-            counts[file.name] = asyncio.run(importer.count_rows(file))
+            counts[file.name] = await importer.count_rows(file)
         except KrakenDBError as error:
             counts[file.name] = error
         task.advance(file.size)
