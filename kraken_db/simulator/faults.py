@@ -116,7 +116,7 @@ class Faults:
     """What ``Retry-After`` and ``EService: Throttled`` ask for."""
 
     def __post_init__(self) -> None:
-        if any(rate < 0 for rate in self.rates.values()) or sum(self.rates.values()) > 1 + 1e-9:
+        if not all(0 <= rate <= 1 for rate in self.rates.values()) or sum(self.rates.values()) > 1 + 1e-9:
             raise ConfigurationError("the rates of all faults together must be between 0 and 1")
 
     @classmethod
