@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeAlias
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.intervals import (
@@ -21,8 +20,7 @@ from kraken_db.intervals import (
     require_aware,
 )
 from kraken_db.pairs import parse_symbol
-from kraken_db.repositories.candles import CandleRepository, flat_candles
-from kraken_db.repositories.coverage import CoverageRepository, TimeRange
+from kraken_db.repositories.candles import CandleRepository, clip_range
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.store import StoreService
@@ -32,6 +30,7 @@ Fill: TypeAlias = Literal["previous"]
 DEFAULT_TIMEFRAMES = (1, 5, 15, 60, 240)
 # Replay reads ahead in stretches of so many candles, so that memory does not depend on the range.
 REPLAY_STRETCH = 5000
+_MOST = 2**62
 
 
 class HistoricalDataProvider(StoreService):
@@ -63,14 +62,14 @@ class HistoricalDataProvider(StoreService):
         fill: Fill | None = None,
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        _check_range(interval_minutes, start, end, limit)
+        _check_range(interval_minutes, start, end)
+        _check_fill(fill)
+        most = None if limit is None else _check_count(limit, "limit")
         symbol = parse_symbol(symbol)
-        async with self._candles() as (candles, connection):
+        async with self._candles() as candles:
             if fill is None:
-                return await candles.between(symbol, interval_minutes, start, end, limit)
-            _check_fill(fill)
-            filled = await _filled(candles, connection, symbol, interval_minutes, start, end)
-            return filled if limit is None else filled[:limit]
+                return await candles.between(symbol, interval_minutes, start, end, most)
+            return (await candles.filled(symbol, interval_minutes, start, end))[:most]
 
     async def get_latest_candles(
         self, symbol: str, interval_minutes: int, count: int, *, fill: Fill | None = None
@@ -104,12 +103,20 @@ class HistoricalDataProvider(StoreService):
         ``speed=0`` does not wait at all, 1.0 is real time, 10.0 ten times faster. The first candle comes
         at once; the pace is held against the clock, so that slow consumers don't add up to a delay.
         """
-        _check_range(interval_minutes, start, end, None)
+        _check_range(interval_minutes, start, end)
+        _check_fill(fill)
         if speed < 0:
             raise ConfigurationError(f"speed is negative: {speed}")
         stretch = interval_length(interval_minutes) * REPLAY_STRETCH
+        symbol = parse_symbol(symbol)
         pace: _Pace | None = None
         while start < end:
+            # Outside of what is stored there is nothing to walk through; it may grow meanwhile.
+            async with self._candles() as candles:
+                stored = await candles.extent(symbol, interval_minutes, fill=fill is not None)
+            if stored is None or start >= stored[1]:
+                return
+            start = max(start, stored[0])
             stop = min(ceil_to_interval(start, interval_minutes) + stretch, end)
             for candle in await self.get_candles(symbol, interval_minutes, start, stop, fill=fill):
                 if speed:
@@ -129,6 +136,7 @@ class HistoricalDataProvider(StoreService):
     ) -> dict[int, list[Candle]]:
         """For each interval (1, 5, 15, 60 and 240 by default) the newest candles closed by ``end_time``."""
         require_aware(end_time, "end_time")
+        end_time, _ = clip_range(end_time, end_time)
         wanted = list(DEFAULT_TIMEFRAMES if intervals is None else intervals)
         for interval in wanted:
             interval_length(interval)
@@ -144,9 +152,11 @@ class HistoricalDataProvider(StoreService):
         self, symbol: str, start: datetime, end: datetime, limit: int | None = None
     ) -> list[HistoricalTrade]:
         """The trades with ``start <= timestamp < end``, by time and id; ``limit`` keeps the oldest."""
-        _check_range(BASE_INTERVAL, start, end, limit)
+        _check_range(BASE_INTERVAL, start, end)
+        most = None if limit is None else _check_count(limit, "limit")
         async with self._connected().database.read() as connection:
-            return await TradeRepository(connection).between(parse_symbol(symbol), start, end, limit)
+            trades = TradeRepository(connection)
+            return await trades.between(parse_symbol(symbol), *clip_range(start, end), most)
 
     async def get_data_range(self, symbol: str) -> dict[str, Any]:
         """``{'oldest', 'newest', 'total_candles'}`` of the minutes: None and 0 for an unknown symbol."""
@@ -162,13 +172,13 @@ class HistoricalDataProvider(StoreService):
         async with self._connected().database.read() as connection:
             return sorted({status.symbol for status in await SyncStatusRepository(connection).all()})
 
-    async def get_sync_status(self, symbol: str) -> dict[str, Any] | None:
-        """The counters of a symbol's minutes, or None.
+    async def get_sync_status(self, symbol: str, data_type: str = "candles_1m") -> dict[str, Any] | None:
+        """The counters of a symbol's minutes, or of ``trades``, ``candles_1h``, ...; None without any.
 
         Keys: symbol, data_type, oldest, newest, last_sync, total_records.
         """
         async with self._connected().database.read() as connection:
-            status = await SyncStatusRepository(connection).get(parse_symbol(symbol), "candles_1m")
+            status = await SyncStatusRepository(connection).get(parse_symbol(symbol), data_type)
         if status is None:
             return None
         return {
@@ -202,27 +212,26 @@ class HistoricalDataProvider(StoreService):
         }
 
     @asynccontextmanager
-    async def _candles(self) -> AsyncIterator[tuple[CandleRepository, AsyncConnection]]:
+    async def _candles(self) -> AsyncIterator[CandleRepository]:
         store = self._connected()
         async with store.database.read() as connection:
-            yield CandleRepository(connection, store.timeseries), connection
+            yield CandleRepository(connection, store.timeseries)
 
     async def _latest(
         self, symbol: str, interval: int, count: int, before: datetime | None, fill: Fill | None
     ) -> list[Candle]:
         length = interval_length(interval)
-        if count < 0:
-            raise ConfigurationError(f"the number of candles is negative: {count}")
+        count = _check_count(count, "the number of candles")
+        _check_fill(fill)
         symbol = parse_symbol(symbol)
-        async with self._candles() as (candles, connection):
-            if fill is None:
-                return await candles.latest(symbol, interval, count, before=before)
-            _check_fill(fill)
-            newest = await candles.latest(symbol, interval, 1, before=before)
-            if not newest or not count:
-                return []
-            end = newest[0].timestamp + length
-            return await _filled(candles, connection, symbol, interval, end - length * count, end)
+        async with self._candles() as candles:
+            newest = await candles.latest(symbol, interval, 1 if fill and count else count, before=before)
+            stored = await candles.bounds(symbol, interval) if fill else None
+            if not newest or not count or stored is None:
+                return newest
+            end = newest[-1].timestamp + length
+            count = min(count, (end - stored[0]) // length)
+            return await candles.filled(symbol, interval, end - length * count, end)
 
 
 class _Pace:
@@ -238,43 +247,23 @@ class _Pace:
         await asyncio.sleep(max(due - time.monotonic(), 0))
 
 
-async def _filled(
-    candles: CandleRepository,
-    connection: AsyncConnection,
-    symbol: str,
-    interval: int,
-    start: datetime,
-    end: datetime,
-) -> list[Candle]:
-    """The candles of a range, with flat ones in the quiet intervals that are known to be complete."""
-    found = await candles.between(symbol, interval, start, end)
-    before = await candles.latest(symbol, interval, 1, before=start)
-    # Not where only the trades are known: their candles may not have been built yet.
-    known = await CoverageRepository(connection).covered(symbol, "candles_1m")
-    quiet = _open_times(known, interval, start, end)
-    return flat_candles(found, before[-1] if before else None, quiet)
-
-
-def _open_times(known: Sequence[TimeRange], interval: int, start: datetime, end: datetime) -> list[datetime]:
-    """The candles that open in ``[start, end)`` and lie as a whole in one of the known ranges."""
-    length = interval_length(interval)
-    opens: set[datetime] = set()
-    for first, last in known:
-        moment = ceil_to_interval(max(first, start), interval)
-        while moment < end and moment + length <= last:
-            opens.add(moment)
-            moment += length
-    return sorted(opens)
-
-
-def _check_range(interval: int, start: datetime, end: datetime, limit: int | None) -> timedelta:
+def _check_range(interval: int, start: datetime, end: datetime) -> None:
     require_aware(start, "start")
     require_aware(end, "end")
-    if limit is not None and limit < 0:
-        raise ConfigurationError(f"limit is negative: {limit}")
-    return interval_length(interval)
+    interval_length(interval)
 
 
-def _check_fill(fill: str) -> None:
-    if fill != "previous":
+def _check_count(count: int, name: str) -> int:
+    """A number of rows that the database can be asked for."""
+    try:
+        number = operator.index(count)
+    except TypeError:
+        raise ConfigurationError(f"{name} is not a whole number: {count!r}") from None
+    if number < 0:
+        raise ConfigurationError(f"{name} is negative: {count}")
+    return min(number, _MOST)
+
+
+def _check_fill(fill: str | None) -> None:
+    if fill not in (None, "previous"):
         raise ConfigurationError(f"fill={fill!r} is not known", hint="use fill='previous' or leave it out")

@@ -170,9 +170,7 @@ async def _nothing_there(provider: HistoricalDataProvider, query: _Query) -> Kra
             "the store is empty", hint="import history first: kraken-db import-csv --help"
         )
     if query.symbol in symbols:
-        return ConfigurationError(
-            f"{query.symbol} has trades in the store, but no 1m candles", hint="see: kraken-db status"
-        )
+        return await _no_minutes(provider, query.symbol)
     near = difflib.get_close_matches(query.symbol, symbols, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
     more = len(symbols) - _SHOWN_SYMBOLS
@@ -180,6 +178,22 @@ async def _nothing_there(provider: HistoricalDataProvider, query: _Query) -> Kra
     return ConfigurationError(
         f"nothing is stored of {query.symbol}",
         hint=f"{meant}Stored: {', '.join(symbols[:_SHOWN_SYMBOLS])}{others}",
+    )
+
+
+async def _no_minutes(provider: HistoricalDataProvider, symbol: str) -> KrakenDBError:
+    """Something is stored of the symbol, but not what candles are computed from."""
+    kinds = [
+        name
+        for name in INTERVAL_NAMES.values()
+        if await provider.get_sync_status(symbol, f"candles_{name}") is not None
+    ]
+    if kinds:
+        what = f"only files of {', '.join(kinds)} are stored of {symbol}, and no 1m candles"
+    else:
+        what = f"{symbol} has trades in the store, but no 1m candles"
+    return ConfigurationError(
+        what, hint="all intervals are computed from 1m: import its file of 1m; see also: kraken-db status"
     )
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, interval_length
+from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.timeseries import TimeSeries
 from kraken_db.types import Candle
 
 # How far a search for the latest N reaches at first, in lengths of N candles, and by how much it grows:
 # quiet markets have no row for most of their minutes.
 _FIRST_REACH, _GROWTH = 2, 8
+# No candle is older than Unix time, or than the week in which that begins; and the last year that a
+# datetime can hold is left as room for rounding.
+_FIRST, _LAST = datetime(1969, 12, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class CandleRepository:
@@ -32,8 +36,21 @@ class CandleRepository:
         self, symbol: str, interval: int, start: datetime, end: datetime, limit: int | None = None
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        rows = self._timeseries.candles_between(symbol, interval, start, end).subquery("c")
+        rows = self._timeseries.candles_between(symbol, interval, *clip_range(start, end)).subquery("c")
         return await self._fetch(rows, newest_first=False, limit=limit)
+
+    async def filled(self, symbol: str, interval: int, start: datetime, end: datetime) -> list[Candle]:
+        """As ``between``, with flat candles in the quiet intervals that are known to be complete."""
+        stored = await self.extent(symbol, interval, fill=True)
+        if stored is None:
+            return []
+        start, end = max(start, stored[0]), min(end, stored[1])
+        if start >= end:
+            return []
+        found = await self.between(symbol, interval, start, end)
+        before = await self.latest(symbol, interval, 1, before=start)
+        quiet = _open_times(await self._known(symbol), interval, start, end)
+        return flat_candles(found, before[-1] if before else None, quiet)
 
     async def latest(
         self, symbol: str, interval: int, count: int, *, before: datetime | None = None
@@ -46,10 +63,15 @@ class CandleRepository:
         if bounds is None or count <= 0:
             return []
         oldest, newest = bounds
-        end = newest + interval_length(interval)
+        length = interval_length(interval)
+        end = newest + length
         if before is not None:
             end = min(end, before)
-        reach = interval_length(interval) * count * _FIRST_REACH
+        if end <= oldest:
+            return []
+        # Any count is allowed: a time that far back may not exist.
+        count = min(count, (end - oldest) // length + 1)
+        reach = length * count * _FIRST_REACH
         while True:
             start = max(oldest, end - reach) if reach < end - oldest else oldest
             rows = self._timeseries.candles_between(symbol, interval, start, end).subquery("c")
@@ -63,6 +85,20 @@ class CandleRepository:
         oldest = await self._connection.scalar(self._timeseries.edge(symbol, interval, newest=False))
         newest = await self._connection.scalar(self._timeseries.edge(symbol, interval, newest=True))
         return None if oldest is None or newest is None else (oldest, newest)
+
+    async def extent(
+        self, symbol: str, interval: int, *, fill: bool = False
+    ) -> tuple[datetime, datetime] | None:
+        """The range ``[start, end)`` outside of which nothing is found, with ``fill`` by ``filled``."""
+        bounds = await self.bounds(symbol, interval)
+        if bounds is None:
+            return None
+        known = await self._known(symbol) if fill else ()
+        return bounds[0], max([bounds[1] + interval_length(interval), *(end for _, end in known)])
+
+    async def _known(self, symbol: str) -> Sequence[tuple[datetime, datetime]]:
+        # Not where only the trades are known: their candles may not have been built yet.
+        return await CoverageRepository(self._connection).covered(symbol, "candles_1m")
 
     async def _fetch(self, rows: FromClause, *, newest_first: bool, limit: int | None) -> list[Candle]:
         c = rows.c
@@ -81,6 +117,25 @@ class CandleRepository:
         statement = select(*fields).order_by(order)
         result = await self._connection.execute(statement.limit(limit))
         return [Candle(*row) for row in result]
+
+
+def clip_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """What of a range can hold market data: arithmetic with the result does not overflow."""
+    return min(max(start, _FIRST), _LAST), max(min(end, _LAST), _FIRST)
+
+
+def _open_times(
+    known: Sequence[tuple[datetime, datetime]], interval: int, start: datetime, end: datetime
+) -> list[datetime]:
+    """The candles that open in ``[start, end)`` and lie as a whole in one of the known ranges."""
+    length = interval_length(interval)
+    opens: set[datetime] = set()
+    for first, last in known:
+        moment = ceil_to_interval(max(first, start), interval)
+        while moment < end and moment + length <= last:
+            opens.add(moment)
+            moment += length
+    return sorted(opens)
 
 
 def flat_candles(

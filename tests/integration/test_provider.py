@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -160,6 +160,75 @@ async def test_wrong_arguments(provider: HistoricalDataProvider) -> None:
         await provider.get_candles("BTC/USD", 1, *EVER, fill="next")  # type: ignore[arg-type]
     with pytest.raises(PairError):
         await provider.get_candles("'; DROP TABLE candles; --", 1, *EVER)
+
+
+LONG_AGO, FAR_AHEAD = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))])
+async def test_ranges_wider_than_all_time(db_url: str, tmp_path: Path, zone: timezone) -> None:
+    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
+    ever = LONG_AGO.replace(tzinfo=zone), FAR_AHEAD.replace(tzinfo=zone)
+    async with HistoricalDataProvider(db_url) as provider:
+        for interval, count in ((1, 5), (60, 2), (10080, 1)):
+            stored = await provider.get_candles("BTC/USD", interval, *EVER)
+            assert len(stored) == count
+            assert await provider.get_candles("BTC/USD", interval, *ever) == stored
+            assert [c async for c in provider.replay_candles("BTC/USD", interval, *ever, speed=0)] == stored
+            assert await provider.get_latest_candles("BTC/USD", interval, 10**30) == stored
+        filled = await provider.get_candles("BTC/USD", 1, *ever, fill="previous")
+        assert opens(filled) == list(range(62))
+        replay = provider.replay_candles("BTC/USD", 1, *ever, speed=0, fill="previous")
+        assert [c async for c in replay] == filled
+        assert await provider.get_trades("BTC/USD", *ever) == []
+        assert await provider.get_candles("BTC/USD", 60, *ever[::-1]) == []
+        frames = await provider.get_multi_timeframe_candles("BTC/USD", ever[1], [1, 10080], 10**9)
+        assert {interval: len(candles) for interval, candles in frames.items()} == {1: 5, 10080: 1}
+        assert await provider.get_multi_timeframe_candles("BTC/USD", ever[0], [60, 10080]) == {
+            60: [],
+            10080: [],
+        }
+
+
+async def test_counts_larger_than_all_that_is_stored(provider: HistoricalDataProvider) -> None:
+    for count in (10**6, 10**9, 10**30):
+        assert opens(await provider.get_latest_candles("BTC/USD", 10080, count)) == [-8640]
+        filled = await provider.get_latest_candles("BTC/USD", 1, count, fill="previous")
+        assert opens(filled) == list(range(62))
+        assert len(await provider.get_latest_candles("BTC/USD", 1440, count, fill="previous")) == 1
+        assert len(await provider.get_candles("BTC/USD", 1, *EVER, limit=count)) == 5
+        assert len(await provider.get_candles("BTC/USD", 1, *EVER, limit=count, fill="previous")) == 62
+        assert await provider.get_trades("BTC/USD", *EVER, limit=count) == []
+        assert len(await provider.get_warmup_data("BTC/USD", 60, count)) == 2
+    assert await provider.get_latest_candles("BTC/USD", 1, 0, fill="previous") == []
+    with pytest.raises(ConfigurationError, match=r"not a whole number: 5\.5"):
+        await provider.get_latest_candles("BTC/USD", 60, 5.5)  # type: ignore[arg-type]
+
+
+async def test_a_replay_of_millennia_takes_no_time(provider: HistoricalDataProvider) -> None:
+    began = time.monotonic()
+    ever = (LONG_AGO, FAR_AHEAD)
+    for fill in (None, "previous"):
+        replay = provider.replay_candles("BTC/USD", 1, *ever, speed=0, fill=fill)  # type: ignore[arg-type]
+        assert len([c async for c in replay]) in (5, 62)
+        assert [c async for c in provider.replay_candles("ETH/USD", 1, *ever, speed=0)] == []
+    assert time.monotonic() - began < 5
+
+
+async def test_filling_reaches_to_the_end_of_what_is_known(db_url: str, tmp_path: Path) -> None:
+    """Coverage may go on where candles do not: it is quiet there, and after it nothing is known."""
+    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
+    await query(
+        db_url,
+        "UPDATE data_coverage SET covered = covered + tstzmultirange(tstzrange("
+        f"to_timestamp({START + 60 * 60}), to_timestamp({START + 90 * 60})))",
+    )
+    async with HistoricalDataProvider(db_url) as provider:
+        ever = (at(START + 70 * 60), FAR_AHEAD)
+        late = await provider.get_candles("BTC/USD", 1, *ever, fill="previous")
+        assert opens(late) == list(range(70, 90))
+        replay = provider.replay_candles("BTC/USD", 1, *ever, speed=0, fill="previous")
+        assert [c async for c in replay] == late
 
 
 async def test_means_are_weighted_and_sums_are_whole_or_missing(db_url: str) -> None:
