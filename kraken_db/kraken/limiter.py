@@ -101,7 +101,7 @@ class RateLimiter:
         """
         with self._lock:
             lane, now = self._lanes.setdefault(key, _Lane()), self._clock()
-            if started >= lane.slowed_at:
+            if started > lane.slowed_at:
                 lane.factor = min(SLOWEST, lane.factor * SLOW_DOWN)
                 lane.slowed_at = now
             if wait is not None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random
 
 from kraken_db.errors import ExchangeError, ExchangeThrottledError, TransientError
 from kraken_db.kraken.limiter import Sleep
@@ -25,7 +25,7 @@ MAX_THROTTLED = 20
 MAX_WAIT = 900.0
 """Seconds: a longer wait that Kraken asks for is an error."""
 MAX_BACKOFF = 30.0
-"""Seconds between two attempts, at most."""
+"""Seconds between two attempts, at most, before jitter."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """``backoff``: seconds before the second attempt; doubled each time, and up to as much more by chance."""
+    """``backoff``: seconds before the second attempt; doubled each time, plus up to as much by chance."""
 
     max_retries: int = 3
     backoff: float = 1.0
@@ -45,7 +45,7 @@ class RetryPolicy:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=counts.is_enough,
-            wait=wait_exponential_jitter(initial=self.backoff, max=MAX_BACKOFF, jitter=self.backoff),
+            wait=wait_exponential(self.backoff, MAX_BACKOFF) + wait_random(0, self.backoff),
             sleep=self._pause,
             before_sleep=_report,
             reraise=True,

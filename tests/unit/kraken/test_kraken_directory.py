@@ -1,0 +1,100 @@
+"""Names of listed pairs, patterns, and what is told about those that are not listed."""
+
+from __future__ import annotations
+
+import pytest
+
+from kraken_db.errors import PairError, UnknownPairError
+from kraken_db.kraken.directory import PairDirectory
+from kraken_db.kraken.messages import AssetPair
+
+
+def listed(altname: str, wsname: str | None, status: str = "online") -> AssetPair:
+    return AssetPair(altname, "base", "quote", 1, 8, wsname, status)
+
+
+DIRECTORY = PairDirectory(
+    {
+        "XXBTZUSD": listed("XBTUSD", "XBT/USD"),
+        "XXBTZUSD.d": listed("XBTUSD.d", None),
+        "XETHXXBT": listed("ETHXBT", "ETH/XBT"),
+        "XXDGXXBT": listed("XDGXBT", "XDG/XBT"),
+        "XXRPZUSD": listed("XRPUSD", "XRP/USD"),
+        "XXRPZEUR": listed("XRPEUR", "XRP/EUR"),
+        "XRPRLUSD": listed("XRPRLUSD", "XRP/RLUSD", "cancel_only"),
+        "AIXBTUSD": listed("AIXBTUSD", "AIXBT/USD"),
+        "NEWAUSD": listed("NEWAUSD", "NEWA/USD"),
+        "AAPLxUSD": listed("AAPLxUSD", "AAPLx/USD"),
+    }
+)
+
+
+def test_what_has_no_symbol_is_left_out() -> None:
+    assert [pair.symbol for pair in DIRECTORY] == [
+        "AIXBT/USD",
+        "BTC/USD",
+        "DOGE/BTC",
+        "ETH/BTC",
+        "NEWA/USD",
+        "XRP/EUR",
+        "XRP/RLUSD",
+        "XRP/USD",
+    ]
+    assert len(DIRECTORY) == 8
+
+
+@pytest.mark.parametrize("text", ["BTC/USD", "xbt-usd", "XBTUSD", "XXBTZUSD", "btc_usd"])
+def test_a_pair_by_any_of_its_names(text: str) -> None:
+    pair = DIRECTORY.resolve(text)
+    assert (pair.symbol, pair.ws_name, pair.rest_name, pair.key) == (
+        "BTC/USD",
+        "BTC/USD",
+        "XBTUSD",
+        "XXBTZUSD",
+    )
+    assert (pair.status, pair.price_decimals, pair.volume_decimals) == ("online", 1, 8)
+
+
+def test_the_listing_settles_what_a_name_alone_does_not() -> None:
+    with pytest.raises(PairError):
+        PairDirectory({}).resolve("NEWAUSD")
+    assert DIRECTORY.resolve("NEWAUSD").symbol == "NEWA/USD"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "symbols"),
+    [
+        ("XRP/*", ["XRP/EUR", "XRP/RLUSD", "XRP/USD"]),
+        ("xrp/*", ["XRP/EUR", "XRP/RLUSD", "XRP/USD"]),
+        ("*/BTC", ["DOGE/BTC", "ETH/BTC"]),
+        ("*/xbt", ["DOGE/BTC", "ETH/BTC"]),
+        ("XBT/*", ["BTC/USD"]),
+        ("XDG/*", ["DOGE/BTC"]),
+        ("*XBT/*", ["AIXBT/USD"]),
+        ("XRP/?UR", ["XRP/EUR"]),
+        ("XRP/[EU]*", ["XRP/EUR", "XRP/USD"]),
+        ("xbtusd", ["BTC/USD"]),
+    ],
+)
+def test_patterns(pattern: str, symbols: list[str]) -> None:
+    assert [pair.symbol for pair in DIRECTORY.match(pattern)] == symbols
+
+
+def test_several_patterns_give_each_pair_once() -> None:
+    found = DIRECTORY.expand(["XRP/USD", "XRP/*", "BTC/USD"])
+    assert [pair.symbol for pair in found] == ["XRP/USD", "XRP/EUR", "XRP/RLUSD", "BTC/USD"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("XRP/USDT", "Kraken does not list XRP/USDT (near it: XRP/USD, XRP/RLUSD, XRP/EUR)"),
+        ("BTCC/USD", "Kraken does not list BTCC/USD (near it: BTC/USD"),
+        ("QQQQQ/JPY", "Kraken does not list QQQQQ/JPY (kraken-db pairs '*/JPY' lists what there is)"),
+        ("QQQ/*", "no pair that Kraken lists matches 'QQQ/*' (write it as BASE/QUOTE"),
+    ],
+)
+def test_a_pair_that_is_not_listed(text: str, told: str) -> None:
+    with pytest.raises(UnknownPairError) as error:
+        DIRECTORY.match(text)
+    assert str(error.value).startswith(told)
