@@ -90,6 +90,7 @@ class SimulatedExchange:
         finally:
             self._closing.set()
             await runner.cleanup()
+            await asyncio.sleep(0)  # connections that were cut are closed in the loop's next round
 
     def _application(self) -> web.Application:
         application = web.Application()
@@ -155,7 +156,7 @@ class SimulatedExchange:
             case Fault.HANG:
                 return await transport.hang(request, self._closing, self.faults.hang_seconds)
             case Fault.RESET:
-                return transport.reset(request)
+                return transport.reset(request.transport)
             case Fault.TRUNCATED:
                 return await transport.truncated(request, text)
             case Fault.HTTP_429:

@@ -48,14 +48,13 @@ def html_error(fault: Fault, random: Random) -> web.Response:
     return web.Response(status=status, text=_HTML.format(status, known[status]), content_type="text/html")
 
 
-def reset(request: web.Request) -> web.Response:
-    """Cut the connection so that the other side gets a reset."""
-    transport = request.transport
-    if transport is not None:
-        connection: socket.socket | None = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+def reset(connection: asyncio.Transport | None) -> web.Response:
+    """Cut the connection so that the other side gets a reset; what is returned goes nowhere."""
+    if connection is not None:
+        endpoint: socket.socket | None = connection.get_extra_info("socket")
+        if endpoint is not None and not connection.is_closing():
+            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.abort()
     return web.Response()
 
 
@@ -73,6 +72,7 @@ async def truncated(request: web.Request, text: str) -> web.StreamResponse:
 
 async def hang(request: web.Request, closing: asyncio.Event, seconds: float) -> web.Response:
     """Say nothing for that long, or until the exchange closes; then cut the connection."""
+    connection = request.transport  # a server that shuts down takes it away from the request
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(closing.wait(), seconds)
-    return reset(request)
+    return reset(connection)

@@ -1,0 +1,86 @@
+"""``kraken-db simulate`` as a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+_KRAKEN_DB = "from kraken_db.cli import main; main()"
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", "-c", _KRAKEN_DB, "simulate", *arguments]
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        command("--port", "0", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        name, _, url = process.stdout.readline().strip().partition("=")
+        assert name == "export KRAKEN_BASE_URL"
+        yield process, url
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ask(url: str, path: str) -> dict[str, object]:
+    with urllib.request.urlopen(f"{url}/0/public/{path}", timeout=10) as response:
+        answer: dict[str, object] = json.loads(response.read())
+    return answer
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_starts_serves_and_stops(ending: signal.Signals) -> None:
+    arguments = ("--pairs", "BTC/USD", "ethusd", "--pairs", "SOL/USD,XRP/USD", "--trades", "1500")
+    with running(*arguments, "--seed", "x") as (process, url):
+        for pair, key in (("XBTUSD", "XXBTZUSD"), ("ETHUSD", "XETHZUSD"), ("SOLUSD", "SOLUSD")):
+            result = ask(url, f"Trades?pair={pair}&since=0")["result"]
+            assert isinstance(result, dict)
+            assert len(result[key]) == 1000
+        process.send_signal(ending)
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "XRP/USD: 1,500 trades" in errors
+    assert errors.endswith("stopped after 3 requests\n")
+
+
+def test_faults_and_live() -> None:
+    with running("--live", "--fault", "unknown-pair=1", "--maintenance") as (_, url):
+        assert ask(url, "Trades?pair=XRPUSDT") == {"error": ["EQuery:Unknown asset pair"]}
+    with running("--live", "BTC/USD") as (_, url):
+        result = ask(url, "OHLC?pair=XBTUSD")["result"]
+        assert isinstance(result, dict)
+        rows = result["XXBTZUSD"]
+        assert 119 <= len(rows) <= 122
+        assert sum(row[-1] for row in rows) > 1_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--fault", "nonsense"), "one of transient, too-many-requests"),
+        (("--fault", "reset=much"), "a number from 0 to 1"),
+        (("--fault", "reset=2"), "between 0 and 1"),
+        (("--scenario", "nonsense"), "one of calm, quiet"),
+        (("--pairs", "nonsense"), "nonsense"),
+        (("--host", "192.0.2.1"), "cannot listen"),
+    ],
+)
+def test_what_cannot_work_is_one_line(arguments: tuple[str, ...], said: str) -> None:
+    done = subprocess.run(command("--port", "0", *arguments), capture_output=True, text=True, timeout=30)
+    assert done.returncode in (1, 2)
+    assert said.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
