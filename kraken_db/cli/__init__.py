@@ -60,5 +60,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0 done; 1 an error that is explained in one line; 2 wrong usage; 70 a bug in here; 130 interrupted.
     """
-    hide_password()
+    hide_password(arguments)
     cli.main(None if arguments is None else list(arguments), prog_name="kraken-db")
