@@ -9,7 +9,7 @@ from kraken_db.bulk_csv_importer.report import FileReport
 from kraken_db.db.locks import lock_job
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.repositories.trade_staging import SHAPES, TradeConflictError, TradeStaging
+from kraken_db.repositories.trade_staging import SHAPES, TradeConflictError, TradeCounts, TradeStaging
 from kraken_db.store import Store
 
 
@@ -35,14 +35,7 @@ async def import_trades(
     except TradeConflictError as error:
         report.rejected = 1
         raise reader.error(error.reason, error.line, hint="--replace takes the file's") from error
-    report.new, report.changed, report.unchanged = counts.new, counts.changed, counts.unchanged
-    if counts.dropped:
-        report.notes.append(
-            f"{counts.dropped} trades without an id lie where trades with ids are stored already"
-        )
-        report.unchanged += counts.dropped
-    if counts.removed:
-        report.notes.append(f"{counts.removed} stored trades without an id were replaced")
+    _tell(report, counts)
     await SyncStatusRepository(connection).record(
         symbol, "trades", oldest=report.oldest, newest=report.newest, added=counts.new - counts.removed
     )
@@ -51,3 +44,18 @@ async def import_trades(
         report.notes.append("the last line has no line end: its moment does not count as complete")
         ranges = [*ranges[:-1], (ranges[-1][0], min(ranges[-1][1], report.newest))]
     await CoverageRepository(connection).add(symbol, "trades", "csv", ranges)
+
+
+def _tell(report: FileReport, counts: TradeCounts) -> None:
+    known = counts.dropped - counts.disputed
+    report.new, report.changed, report.unchanged = counts.new, counts.changed, counts.unchanged + known
+    report.rejected = counts.disputed
+    if known:
+        report.notes.append(f"{known} trades without an id are stored with their ids already")
+    if counts.disputed:
+        report.notes.append(
+            f"{counts.disputed} trades without an id were left out: other trades are stored with ids for"
+            " the same seconds, which do not count as complete"
+        )
+    if counts.removed:
+        report.notes.append(f"{counts.removed} stored trades without an id were replaced")

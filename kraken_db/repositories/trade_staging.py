@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Numeric,
     Table,
     Text,
+    bindparam,
     cast,
     func,
     literal,
@@ -21,6 +22,8 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
+from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
@@ -35,6 +38,9 @@ from kraken_db.repositories.staging import (
     first_problem,
     is_nan,
 )
+from kraken_db.repositories.trade_merge import Anonymous, TradeConflictError, TradeMerge
+
+__all__ = ["SHAPES", "TradeConflictError", "TradeCounts", "TradeStaging"]
 
 _STAGED = Table(
     "staged_trades",
@@ -57,45 +63,32 @@ SHAPES: dict[int, list[str]] = {
 }
 # REST and WebSocket stamp one trade about a microsecond apart; far less than this, and far more than 0.
 _SAME_TRADE = timedelta(seconds=1)
+# Far above any id of Kraken's, and far enough below the largest bigint to count on.
+_LARGEST_ID = 2**62
 
 # Kraken's stamps are finer than a microsecond: cut off, never rounded, never through a float.
 _STAMP = "TIMESTAMPTZ 'epoch' + CAST(trunc(time * 1000000) AS bigint) * INTERVAL '1 microsecond'"
 _ROWS = f"""
     CREATE TEMPORARY TABLE staged_rows ON COMMIT DROP AS
-    SELECT row_number() OVER () AS line, {_STAMP} AS timestamp, price, volume,
-           CASE side WHEN 'b' THEN 'buy' WHEN 's' THEN 'sell' ELSE '' END AS side,
-           CASE order_type WHEN 'm' THEN 'market' WHEN 'l' THEN 'limit' END AS order_type,
-           misc, NULLIF(trade_id, 0) AS id
-    FROM staged_trades
+    SELECT *, date_bin('1 second', timestamp, 'epoch') AS second FROM (
+        SELECT row_number() OVER () AS line, {_STAMP} AS timestamp, price, volume,
+               CASE side WHEN 'b' THEN 'buy' WHEN 's' THEN 'sell' ELSE '' END AS side,
+               CASE order_type WHEN 'm' THEN 'market' WHEN 'l' THEN 'limit' END AS order_type,
+               misc, NULLIF(trade_id, 0) AS id
+        FROM staged_trades
+    ) r
 """
-# A stored trade with the id of a staged one, looked for where it can be: a little around the file.
-_STORED = """
-    trades t JOIN staged_rows s ON t.id = s.id
-    WHERE t.symbol = :symbol AND t.timestamp >= :around_start AND t.timestamp <= :around_end
-"""
+_SPAN = "SELECT min(timestamp), max(timestamp), COALESCE(bool_or(id > 0), false) FROM staged_rows"
 # Runs of ids without a hole: their ranges are known to be complete.
 _RUNS = """
     SELECT min(timestamp) AS first, max(timestamp) AS last, min(id) AS first_id, max(id) AS last_id
     FROM (SELECT timestamp, id, id - row_number() OVER (ORDER BY id) AS run FROM staged_rows WHERE id > 0) r
-    GROUP BY run
+    GROUP BY run ORDER BY min(id)
 """
-# Stretches of rows without an id, one behind the other in the file.
-_ANONYMOUS_RUNS = """
-    SELECT min(timestamp) AS first, max(timestamp) AS last
-    FROM (SELECT timestamp, line - row_number() OVER (ORDER BY line) AS run
-          FROM staged_rows WHERE id IS NULL) r
-    GROUP BY run
+_WITHOUT_DISPUTED = """
+    SELECT lower(r), upper(r) FROM unnest(:claimed - (
+        SELECT range_agg(tstzrange(second, second + INTERVAL '1 second')) FROM staged_disputed)) r
 """
-# Stored trades without Kraken's id in the ranges that the file shows in full. Stamps of archives may be
-# whole seconds: the second in which a range begins belongs to it.
-_REPLACEABLE = """
-    trades t WHERE t.symbol = :symbol AND t.id < 0
-    AND t.timestamp >= :start AND t.timestamp <= :end
-    AND EXISTS (SELECT 1 FROM staged_ranges r
-                WHERE t.timestamp >= date_bin('1 second', r.first, 'epoch') AND t.timestamp <= r.last)
-"""
-_CONTENT = "timestamp, price, volume, side"
-_COUNTED = f"{_CONTENT}, row_number() OVER (PARTITION BY {_CONTENT}) AS copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +98,10 @@ class _Span:
     has_ids: bool
 
 
-class TradeConflictError(Exception):
-    """A trade of the same id is stored with another content; ``line`` counts from 1."""
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(reason)
-        self.line = line
-        self.reason = reason
+@dataclass(frozen=True, slots=True)
+class TradeCounts(MergeCounts):
+    disputed: int = 0
+    """Rows without an id, part of ``dropped``, of seconds for which other trades are stored with ids."""
 
 
 class TradeStaging:
@@ -123,6 +113,8 @@ class TradeStaging:
     def __init__(self, connection: AsyncConnection, symbol: str) -> None:
         self._connection = connection
         self._symbol = symbol
+        self._span: _Span | None = None
+        self._any_disputed = False
 
     async def copy(self, fields: int, source: AsyncIterable[bytes]) -> int:
         """Stage rows of the shape with so many fields (see ``SHAPES``). Raises CopyRowError."""
@@ -150,51 +142,53 @@ class TradeStaging:
         span = await self._prepare()
         return span.first, span.last
 
-    async def merge(self, read: int, *, force: bool = False) -> MergeCounts:
+    async def merge(self, read: int, *, force: bool = False) -> TradeCounts:
         """Write the trades that are not stored yet.
 
-        Trades with an id are known by it: a stored one whose stamp differs takes the staged stamp (the
-        official record), any other difference raises TradeConflictError unless ``force``. Trades without
-        an id replace the stored ones without an id of the same ranges, as a whole, and are left out where
-        the same second is stored with ids.
+        Trades with an id are known by it: a stored one takes the stamp of the staged one (the official
+        record) and what it lacks; any other difference raises TradeConflictError unless ``force``. Of
+        trades without an id see ``trade_merge``.
         """
         span = await self._prepare()
-        bounds = {
-            "symbol": self._symbol,
-            "start": span.first.replace(microsecond=0),
-            "end": span.last,
-            "around_start": span.first - _SAME_TRADE,
-            "around_end": span.last + _SAME_TRADE,
-        }
-        if not force:
-            await self._refuse_conflicts(bounds)
-        restamped = await self._count(
-            f"DELETE FROM trades USING (SELECT t.timestamp, t.symbol, t.id FROM {_STORED}"
-            " AND (t.timestamp, t.price, t.volume, t.side) IS DISTINCT FROM"
-            " (s.timestamp, s.price, s.volume, s.side)) old"
-            " WHERE trades.timestamp = old.timestamp AND trades.symbol = old.symbol AND trades.id = old.id",
-            bounds,
+        start, end = span.first - _SAME_TRADE, span.last + _SAME_TRADE
+        merge = TradeMerge(self._connection, {"symbol": self._symbol, "start": start, "end": end})
+        outdated, anonymous = 0, Anonymous()
+        any_stored = await merge.look() > 0
+        if any_stored:
+            if not force:
+                await merge.refuse_conflicts()
+            outdated = await merge.find_outdated()
+            anonymous = await merge.decide_anonymous()
+            await merge.delete_obsolete()
+        inserted = await merge.insert_with_ids() if span.has_ids else 0
+        written = await merge.insert_anonymous(everything=not any_stored)
+        self._any_disputed = anonymous.disputed > 0
+        return TradeCounts(
+            read,
+            new=inserted - outdated + (anonymous.added if any_stored else written),
+            changed=outdated,
+            dropped=anonymous.known + anonymous.disputed,
+            removed=anonymous.removed,
+            disputed=anonymous.disputed,
+            oldest=span.first,
+            newest=span.last,
         )
-        inserted = await self._count(
-            "INSERT INTO trades (id, symbol, timestamp, price, volume, side, order_type, misc)"
-            " SELECT s.id, :symbol, s.timestamp, s.price, s.volume, s.side, s.order_type, s.misc"
-            " FROM staged_rows s WHERE s.id > 0 ON CONFLICT DO NOTHING",
-            bounds,
-        )
-        counts = MergeCounts(
-            read, new=inserted - restamped, changed=restamped, oldest=span.first, newest=span.last
-        )
-        return await self._replace_anonymous(counts, span, bounds)
 
     async def complete_ranges(self) -> Sequence[TimeRange]:
         """The ranges that the staged trades show in full, as far as their ids prove it.
 
-        Without ids: from the first stamp to the last, exclusive.
+        Without ids: from the first stamp to the last, exclusive. Never a second that is disputed.
         """
         span = await self._prepare()
-        if not span.has_ids:
-            return [(span.first, span.last)]
-        runs = (await self._connection.execute(text(f"{_RUNS} ORDER BY min(id)"))).all()
+        ranges = await self._proven_by_ids() if span.has_ids else [(span.first, span.last)]
+        if not self._any_disputed:
+            return ranges
+        claimed = MultiRange(Range(first, last) for first, last in ranges if first < last)
+        statement = text(_WITHOUT_DISPUTED).bindparams(bindparam("claimed", claimed, TSTZMULTIRANGE))
+        return [(first, last) for first, last in await self._connection.execute(statement)]
+
+    async def _proven_by_ids(self) -> list[TimeRange]:
+        runs = (await self._connection.execute(text(_RUNS))).all()
         tick = timedelta(microseconds=1)
         ranges = [(run.first, run.last + tick) for run in runs]
         before = await self._neighbour(runs[0].first, runs[0].first_id - 1, older=True)
@@ -206,74 +200,11 @@ class TradeStaging:
         return ranges
 
     async def _prepare(self) -> _Span:
-        if await self._connection.scalar(text("SELECT to_regclass('pg_temp.staged_rows')")) is None:
+        if self._span is None:
             await self._connection.execute(text(_ROWS))
             await self._connection.execute(text("ANALYZE staged_rows"))
-        row = (
-            await self._connection.execute(
-                text(
-                    "SELECT min(timestamp), max(timestamp), COALESCE(bool_or(id > 0), false) FROM staged_rows"
-                )
-            )
-        ).one()
-        return _Span(*row)
-
-    async def _refuse_conflicts(self, bounds: dict[str, Any]) -> None:
-        found = (
-            await self._connection.execute(
-                text(
-                    "SELECT s.line, s.id, t.price, t.volume, t.side, s.price, s.volume, s.side"
-                    f" FROM {_STORED} AND (t.price, t.volume, t.side) IS DISTINCT FROM"
-                    " (s.price, s.volume, s.side) ORDER BY s.line LIMIT 1"
-                ),
-                bounds,
-            )
-        ).first()
-        if found is not None:
-            line, trade_id, *values = found
-            stored, staged = (" ".join(map(str, part)) for part in (values[:3], values[3:]))
-            reason = f"trade {trade_id} is stored as {stored}, but the file says {staged}"
-            raise TradeConflictError(line, reason)
-
-    async def _replace_anonymous(
-        self, counts: MergeCounts, span: _Span, bounds: dict[str, Any]
-    ) -> MergeCounts:
-        await self._connection.execute(
-            text(
-                "CREATE TEMPORARY TABLE staged_ranges ON COMMIT DROP AS"
-                f" SELECT first, last FROM ({_RUNS}) ids UNION ALL {_ANONYMOUS_RUNS}"
-            )
-        )
-        known = 0
-        if not span.has_ids:
-            known = await self._count(
-                "DELETE FROM staged_rows s WHERE EXISTS (SELECT 1 FROM trades t WHERE t.symbol = :symbol"
-                " AND t.id > 0 AND t.timestamp >= date_bin('1 second', s.timestamp, 'epoch')"
-                " AND t.timestamp < date_bin('1 second', s.timestamp, 'epoch') + INTERVAL '1 second')",
-                bounds,
-            )
-        counts = replace(counts, dropped=known)
-        staged = f"SELECT {_COUNTED} FROM staged_rows WHERE id IS NULL"
-        stored = f"SELECT {_COUNTED} FROM {_REPLACEABLE}"
-        added = await self._connection.scalar(
-            text(f"SELECT count(*) FROM ({staged} EXCEPT {stored}) d"), bounds
-        )
-        removed = await self._connection.scalar(
-            text(f"SELECT count(*) FROM ({stored} EXCEPT {staged}) d"), bounds
-        )
-        if added or removed:
-            await self._count(
-                f"DELETE FROM trades USING (SELECT t.timestamp, t.id FROM {_REPLACEABLE}) old"
-                " WHERE trades.timestamp = old.timestamp AND trades.symbol = :symbol AND trades.id = old.id",
-                bounds,
-            )
-            await self._count(
-                "INSERT INTO trades (symbol, timestamp, price, volume, side, order_type, misc)"
-                " SELECT :symbol, timestamp, price, volume, side, order_type, misc"
-                " FROM (SELECT * FROM staged_rows WHERE id IS NULL ORDER BY line) s",
-                bounds,
-            )
-        return replace(counts, new=counts.new + (added or 0), removed=removed or 0)
+            self._span = _Span(*(await self._connection.execute(text(_SPAN))).one())
+        return self._span
 
     async def _neighbour(self, moment: datetime, trade_id: int, *, older: bool) -> datetime | None:
         """The stamp of the trade with this id if it is the next one stored before or after ``moment``."""
@@ -285,11 +216,6 @@ class TradeStaging:
         bounds = {"symbol": self._symbol, "moment": moment, "id": trade_id}
         found = (await self._connection.execute(text(statement), bounds)).first()
         return found.timestamp if found is not None and found.id == trade_id else None
-
-    async def _count(self, statement: str, parameters: dict[str, Any]) -> int:
-        bound = text(statement)
-        used = {name: value for name, value in parameters.items() if name in bound._bindparams}
-        return (await self._connection.execute(bound, used)).rowcount
 
 
 def _rules(row: Any, now: datetime) -> list[Rule]:
@@ -309,6 +235,7 @@ def _rules(row: Any, now: datetime) -> list[Rule]:
             row.order_type.not_in(["m", "l"]), literal("the order type is neither m nor l: ") + row.order_type
         ),
         Rule(func.length(row.misc) > 50, literal("the flags are longer than 50 characters")),
+        Rule(row.trade_id > _LARGEST_ID, literal("no trade id is as large as ") + cast(row.trade_id, Text)),
         Rule(row.trade_id < 0, literal("the trade id is negative: ") + cast(row.trade_id, Text)),
         Rule(
             (row.copies > 1) & (row.trade_id > 0),

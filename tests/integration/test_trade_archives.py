@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,9 @@ from tests.archives import EVER, START, at, checksums, import_file, minutes, que
 WHOLE_SECONDS = (
     f"{START},100.5,0.1\n{START},100.5,0.1\n{START},100.4,2\n{START + 1},100.6,1\n{START + 3},100.6,1E+1\n"
 )
+
+# Enough for a nested loop to take minutes.
+_MANY = 50_000
 
 
 def with_ids(*ids: int, start: int = START, price: str = "100.5") -> str:
@@ -195,6 +199,150 @@ async def test_trades_without_an_id_beside_such_with_one(db_url: str, tmp_path: 
     again = await import_file(db_url, path)
     assert (again.new, again.changed, again.unchanged) == (0, 0, 6)
     assert await checksums(db_url) == before
+
+
+async def test_rows_that_lost_their_ids_are_not_stored_again(db_url: str, tmp_path: Path) -> None:
+    """The same trades with the id 0 beside such with ids: no file doubles what is stored with ids."""
+    await import_file(db_url, write(tmp_path, "XBTUSD.csv", with_ids(*range(1, 9))))
+    before = await checksums(db_url)
+    rows = with_ids(*range(1, 9)).splitlines(keepends=True)
+    zeroed = [row.rsplit(",", 1)[0] + ",0\n" if 2 <= n < 6 else row for n, row in enumerate(rows)]
+    done = await import_file(db_url, write(tmp_path, "XBTUSD.csv", "".join(zeroed)))
+    assert (done.new, done.changed, done.unchanged, done.error) == (0, 0, 8, None)
+    assert await checksums(db_url) == before
+
+
+async def test_an_archive_fills_what_is_missing_between_ids(db_url: str, tmp_path: Path) -> None:
+    """Of the second START + 1 the trades 5 and 6 are not stored: the archive has four, two are known."""
+    await import_file(db_url, write(tmp_path, "XBTUSD.csv", with_ids(1, 2, 3, 4, 7, 8, 9)))
+    archive = write(
+        tmp_path, "XBTUSD.csv", "".join(f"{START + n // 4},100.5,0.25\n" for n in (*range(1, 10), 40))
+    )
+    done = await import_file(db_url, archive)
+    assert (done.new, done.unchanged, done.error) == (3, 7, None)
+    assert (len(await trades(db_url)), await total_records(db_url)) == (10, 10)
+    before = await checksums(db_url)
+    again = await import_file(db_url, archive)
+    assert (again.new, again.unchanged) == (0, 10)
+    assert await checksums(db_url) == before
+    # The missing two arrive with their ids and take the place of those without.
+    done = await import_file(db_url, write(tmp_path, "XBTUSD.csv", with_ids(5, 6)))
+    assert (done.new, done.error) == (2, None)
+    assert [t.id for t in await trades(db_url) if t.id > 0] == list(range(1, 10))
+    assert (len(await trades(db_url)), await total_records(db_url)) == (10, 10)
+
+
+async def test_a_second_told_differently_is_not_claimed(db_url: str, tmp_path: Path) -> None:
+    """A real trade that the archive lacks, and rows that the store lacks: nobody knows which are the same."""
+    await import_file(db_url, write(tmp_path, "XBTUSD.csv", with_ids(9)))
+    rows = [(0, "100.5"), (1, "100.5"), (2, "100.7"), (2, "100.8"), (3, "100.5"), (9, "100.5")]
+    path = write(tmp_path, "XBTUSD.csv", "".join(f"{START + s},{price},0.25\n" for s, price in rows))
+    for new, unchanged in ((4, 0), (0, 4)):
+        done = await import_file(db_url, path)
+        assert (done.new, done.unchanged, done.rejected, done.error) == (new, unchanged, 2, None)
+        assert "do not count as complete" in done.notes[0]
+    assert len(await trades(db_url)) == await total_records(db_url) == 5
+    assert await coverage(db_url) == [
+        (at(START), at(START + 2)),
+        (at(START + 2) + timedelta(microseconds=250349), at(START + 2) + timedelta(microseconds=250350)),
+        (at(START + 3), at(START + 9)),
+    ]
+
+
+async def test_an_archive_of_known_seconds_alone(db_url: str, tmp_path: Path) -> None:
+    await import_file(db_url, write(tmp_path, "XBTUSD.csv", with_ids(*range(1, 9))))
+    path = write(tmp_path, "XBTUSD.csv", f"{START},100.5,0.25\n{START + 1},100.5,0.25\n")
+    done = await import_file(db_url, path)
+    assert (done.new, done.unchanged, done.error) == (0, 2, None)
+    assert done.notes[:1] == ["2 trades without an id are stored with their ids already"]
+    assert await total_records(db_url) == 8
+
+
+@pytest.mark.parametrize("order", ["abab", "baab"])
+async def test_archives_that_meet_inside_a_second(db_url: str, tmp_path: Path, order: str) -> None:
+    paths = {
+        "a": write(tmp_path, "a/XBTUSD.csv", f"{START},1,1\n{START + 5},1,1\n{START + 5},2,1\n"),
+        "b": write(
+            tmp_path, "b/XBTUSD.csv", f"{START + 5},2,1\n{START + 5},2,1\n{START + 5},4,1\n{START + 9},1,1\n"
+        ),
+    }
+    for name in order:
+        await import_file(db_url, paths[name])
+    found = sorted((t.timestamp, int(t.price)) for t in await trades(db_url))
+    assert found == [
+        (at(START), 1),
+        *((at(START + 5), price) for price in (1, 2, 2, 4)),
+        (at(START + 9), 1),
+    ]
+    assert await total_records(db_url) == 6
+
+
+async def test_live_trades_without_ids_at_the_edges_of_an_archive(db_url: str, tmp_path: Path) -> None:
+    """A whole second and a fine stamp are one trade; two fine stamps are two."""
+    live = write(tmp_path, "XBTUSD.csv", "".join(f"1,1,{START + n}.3,b,l,\n" for n in (0, 5)))
+    await import_file(db_url, live)
+    done = await import_file(db_url, write(tmp_path, "XBTUSD.csv", f"{START},1,1\n{START + 5},1,1\n"))
+    assert (done.new, done.unchanged, done.notes[1:]) == (0, 2, [])
+    done = await import_file(db_url, write(tmp_path, "XBTUSD.csv", f"1,1,{START + 5}.7,b,l,\n"))
+    assert (done.new, await total_records(db_url), len(await trades(db_url))) == (1, 3, 3)
+
+
+async def test_ids_that_begin_inside_a_second_keep_what_was_before(db_url: str, tmp_path: Path) -> None:
+    """Trades 4 to 7 are stored without ids; a file that begins with 6 replaces two of them, not four."""
+    await import_file(db_url, write(tmp_path, "XBTUSD.csv", f"{START + 1},100.5,0.25\n" * 4))
+    done = await import_file(db_url, write(tmp_path, "XBTUSD.csv", with_ids(*range(6, 20))))
+    assert (done.new, done.error) == (14, None)
+    assert [t.id > 0 for t in await trades(db_url)] == [False] * 2 + [True] * 14
+    assert await total_records(db_url) == 16
+
+
+async def test_what_a_stored_trade_lacks_is_filled(db_url: str, tmp_path: Path) -> None:
+    await query(
+        db_url,
+        "INSERT INTO trades (id, symbol, timestamp, price, volume, side)"
+        " VALUES (4, 'BTC/USD', '2023-01-01 00:00:01.000349+00', 100.5, 0.25, 'sell')",
+    )
+    path = write(tmp_path, "XBTUSD.csv", with_ids(4))
+    assert [(d.new, d.changed) for d in [await import_file(db_url, path) for _ in range(2)]] == [
+        (0, 1),
+        (0, 0),
+    ]
+    assert await query(db_url, "SELECT order_type, misc FROM trades") == [("limit", "")]
+    other = write(tmp_path, "XBTUSD.csv", with_ids(4).replace(",l,", ",m,"))
+    refused = await import_file(db_url, other)
+    assert "stored as 100.5000000000 0.2500000000 sell limit" in str(refused.error)
+    assert (await import_file(db_url, other, replace=True)).changed == 1
+    assert await query(db_url, "SELECT order_type FROM trades") == [("market",)]
+    # Flags that are stored are not erased by a file that has none.
+    await query(db_url, "UPDATE trades SET misc = 'x'")
+    assert "is stored as" in str((await import_file(db_url, other)).error)
+
+
+@pytest.mark.parametrize("trade_id", [2**62 + 1, 2**63 - 1])
+async def test_an_id_that_cannot_be_counted_on_is_refused(
+    plain_url: str, tmp_path: Path, trade_id: int
+) -> None:
+    row = f"100.5,1,{START}.1,b,l,,{trade_id}\n"
+    done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", row))
+    assert f"no trade id is as large as {trade_id}" in str(done.error)
+
+
+async def test_stale_statistics_do_not_make_it_quadratic(plain_url: str, tmp_path: Path) -> None:
+    """PostgreSQL believes here that there are no trades with ids, or none so late."""
+
+    def anonymous(start: int) -> str:
+        return "".join(f"{start + n // 4},100.5,0.25\n" for n in range(_MANY))
+
+    def holes(start: int) -> str:
+        return with_ids(*range(2, 2 * _MANY, 2), start=start)
+
+    await import_file(plain_url, write(tmp_path, "XBTUSD.csv", anonymous(START)))
+    await query(plain_url, "ANALYZE trades")
+    began = time.monotonic()
+    for text in (holes(START + 10**6), anonymous(START + 2 * 10**6), anonymous(START + 10**6), holes(START)):
+        done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", text))
+        assert done.new or "is stored as" in str(done.error)
+    assert time.monotonic() - began < 30
 
 
 async def test_recorded_trades_of_krakens_rest(plain_url: str, real_data: Path, tmp_path: Path) -> None:
