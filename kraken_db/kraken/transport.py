@@ -24,6 +24,10 @@ TIMEOUT = aiohttp.ClientTimeout(total=60, connect=20, sock_connect=10, sock_read
 _USER_AGENT = "kraken-historical-data (Python)"
 
 
+class _ConnectionLostError(aiohttp.ClientError):
+    """The connection was closed or reset before there was an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """``retry_after``: the header of that name, as it came."""
@@ -55,11 +59,25 @@ async def get(
     is not accepted, ExchangeFormatError for a body above ``max_body``; ``what`` begins their messages.
     """
     try:
-        async with session.get(url, params=params, timeout=timeout, allow_redirects=False) as response:
+        async with session.get(
+            url, params=params, timeout=timeout, allow_redirects=False, middlewares=(_send_once,)
+        ) as response:
             body = await _read(response, max_body, what)
             return Answer(response.status, body, response.headers.get("Retry-After"))
     except (aiohttp.ClientError, OSError) as error:  # time-outs too
         raise _failure(error, what) from error
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp sends a GET a second time by itself when the connection is lost: that would break our pace."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # was never sent
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _ConnectionLostError from error
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
@@ -98,7 +116,7 @@ def _failure(error: Exception, what: str) -> Exception:
             reason = "no answer in time"
         case aiohttp.ClientPayloadError():
             reason = "the answer broke off"
-        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+        case _ConnectionLostError():
             reason = "the connection was closed before the answer"
         case _:
             reason = f"the connection failed ({type(error).__name__})"
