@@ -21,13 +21,11 @@ from msgspec import Meta, Raw
 
 from kraken_db.errors import ExchangeError, ExchangeFormatError, ExchangeUnavailableError
 from kraken_db.kraken.failures import application_error, excerpt
-from kraken_db.kraken.records import KrakenOhlc, KrakenTrade, time_of
+from kraken_db.kraken.records import KrakenOhlc, KrakenTrade, decimals, time_of
 from kraken_db.types import CandleRecord, TradeRecord
 
 _T = TypeVar("_T")
 
-_NUMBER = r"^\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,2})?\Z"
-_Number = Annotated[str, Meta(pattern=_NUMBER)]
 _Id = Annotated[int, Meta(ge=0)]
 _Seconds = Annotated[int, Meta(ge=0)]
 
@@ -40,8 +38,8 @@ class _Envelope(msgspec.Struct):
 
 
 class _TradeRow(msgspec.Struct, array_like=True):
-    price: _Number
-    volume: _Number
+    price: str
+    volume: str
     time: Decimal
     side: Literal["b", "s"]
     order_type: Literal["m", "l"]
@@ -51,12 +49,12 @@ class _TradeRow(msgspec.Struct, array_like=True):
 
 class _OhlcRow(msgspec.Struct, array_like=True):
     time: _Seconds
-    open: _Number
-    high: _Number
-    low: _Number
-    close: _Number
-    vwap: _Number
-    volume: _Number
+    open: str
+    high: str
+    low: str
+    close: str
+    vwap: str
+    volume: str
     count: _Id
 
 
@@ -173,17 +171,18 @@ def decode_trades(result: Raw | bytes, what: str) -> TradesPage:
     place = f"result.{key}"
     wire = _decode(_TRADES, rows, what, place)
     try:
+        prices, volumes = decimals([row.price for row in wire]), decimals([row.volume for row in wire])
         trades = [
             KrakenTrade(
-                Decimal(row.price),
-                Decimal(row.volume),
+                price,
+                volume,
                 time_of(row.time),
                 row.side,
                 row.order_type,
                 row.misc,
                 row.trade_id or None,
             )
-            for row in wire
+            for row, price, volume in zip(wire, prices, volumes, strict=True)
         ]
     except ValueError as error:
         raise ExchangeFormatError(f"{what}: {place}: {error}") from None
@@ -196,23 +195,17 @@ def decode_ohlc(result: Raw | bytes, what: str, interval_minutes: int) -> OhlcPa
     place = f"result.{key}"
     wire = _decode(_OHLC, raw, what, place)
     try:
-        rows = [
-            KrakenOhlc(
-                time_of(Decimal(row.time)),
-                Decimal(row.open),
-                Decimal(row.high),
-                Decimal(row.low),
-                Decimal(row.close),
-                Decimal(row.vwap),
-                Decimal(row.volume),
-                row.count,
-            )
-            for row in wire
-        ]
+        rows = [_ohlc(row) for row in wire]
     except ValueError as error:
         raise ExchangeFormatError(f"{what}: {place}: {error}") from None
     committed = [row for row, sent in zip(rows[:-1], wire, strict=False) if last is None or sent.time <= last]
     return OhlcPage(key, interval_minutes, committed, rows[-1] if rows else None, last)
+
+
+def _ohlc(row: _OhlcRow) -> KrakenOhlc:
+    numbers = decimals([row.open, row.high, row.low, row.close, row.vwap, row.volume])
+    first, high, low, close, vwap, volume = numbers
+    return KrakenOhlc(time_of(Decimal(row.time)), first, high, low, close, vwap, volume, row.count)
 
 
 def decode_asset_pairs(result: Raw | bytes, what: str) -> dict[str, AssetPair]:

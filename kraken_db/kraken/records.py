@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from typing import Any, Literal
+
+import msgspec
 
 from kraken_db.errors import ExchangeFormatError
 from kraken_db.types import CandleRecord, TradeRecord
@@ -17,6 +18,7 @@ _END = Decimal(253_402_300_800)  # the year 10000, in unix seconds
 _MICROSECONDS = Decimal(1_000_000)
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _NUMBER = re.compile(r"\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,2})?", re.ASCII)
+_PLAIN = frozenset("0123456789.")
 _SIDES = {"b": "buy", "s": "sell"}
 _ORDER_TYPES = {"m": "market", "l": "limit"}
 
@@ -26,13 +28,17 @@ def time_of(seconds: Decimal) -> datetime:
 
     Raises ValueError for what is no time between 1970 and 9999.
     """
+    whole, _, fraction = str(seconds).partition(".")
+    if (
+        len(whole) <= 10 and whole.isdecimal() and (fraction.isdecimal() or not fraction)
+    ):  # all that Kraken sends
+        return _EPOCH + timedelta(0, int(whole), int((fraction + "000000")[:6]))
     if not (seconds.is_finite() and 0 <= seconds < _END):
         raise ValueError(f"{seconds!s:.40} is not a time in unix seconds")
     return _EPOCH + timedelta(microseconds=int(_EXACT.multiply(seconds, _MICROSECONDS)))
 
 
-@dataclass(frozen=True, slots=True)
-class KrakenTrade:
+class KrakenTrade(msgspec.Struct, frozen=True, gc=False):
     """One row of Trades."""
 
     price: Decimal
@@ -88,8 +94,7 @@ class KrakenTrade:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class KrakenOhlc:
+class KrakenOhlc(msgspec.Struct, frozen=True, gc=False):
     """One row of OHLC. Prices in the quote asset, the volume in the base asset."""
 
     timestamp: datetime
@@ -119,9 +124,24 @@ class KrakenOhlc:
         )
 
 
+def decimals(texts: Sequence[str]) -> list[Decimal]:
+    """Numbers from 0 on, of digits, a point and maybe an exponent, exact. Raises ValueError for others."""
+    if not _PLAIN.issuperset("".join(texts)):  # Decimal() itself takes signs, blanks, underscores, NaN
+        for text in texts:
+            _decimal(text)
+    try:
+        return list(map(Decimal, texts))
+    except InvalidOperation:
+        raise ValueError(f"{next(filter(_is_no_number, texts), '')!r:.40} is not a number") from None
+
+
+def _is_no_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is None
+
+
 def _decimal(value: Any) -> Decimal:
     """From Kraken's text, or from what a JSON decoder made of it."""
     text = value if isinstance(value, str) else "" if isinstance(value, bool) else str(value)
-    if _NUMBER.fullmatch(text) is None:
+    if _is_no_number(text):
         raise ValueError(f"{text!r:.40} is not a number")
     return Decimal(text)

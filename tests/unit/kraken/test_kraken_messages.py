@@ -57,6 +57,11 @@ def test_a_trade_as_the_store_takes_it() -> None:
     ]
 
 
+def test_exponents_are_numbers_too() -> None:
+    trade = decode('["1E+1","2.5e-7",3,"b","m","",1]').trades[0]
+    assert (trade.price, trade.volume) == (Decimal(10), Decimal("0.00000025"))
+
+
 def test_rows_of_six_fields_and_of_more_than_seven() -> None:
     page = decode('["1","2",3.5,"s","m",""],["1","2",3.5,"s","m","",9,"new"]')
     assert [trade.trade_id for trade in page.trades] == [None, 9]
@@ -144,11 +149,14 @@ def test_a_raw_row_of_another_shape(row: list[object]) -> None:
     ("rows", "told"),
     [
         ('["1","2",3,"b","m","",1],["1",2,3,"b","m","",1]', r"XXBTZUSD\[1\]\[1\]: expected `str`, got `int`"),
-        ('["NaN","2",3,"b","m","",1]', r"XXBTZUSD\[0\]\[0\]: expected `str` matching"),
-        ('["-1","2",3,"b","m","",1]', r"\[0\]\[0\]"),
-        ('["1_0","2",3,"b","m","",1]', r"\[0\]\[0\]"),
-        ('[" 1","2",3,"b","m","",1]', r"\[0\]\[0\]"),
-        ('["1\\n","2",3,"b","m","",1]', r"\[0\]\[0\]"),
+        ('["NaN","2",3,"b","m","",1]', "'NaN' is not a number"),
+        ('["-1","2",3,"b","m","",1]', "'-1' is not a number"),
+        ('["1_0","2",3,"b","m","",1]', "'1_0' is not a number"),
+        ('[" 1","2",3,"b","m","",1]', "' 1' is not a number"),
+        ('["1\\n","2",3,"b","m","",1]', "is not a number"),
+        ('["1.2.3","2",3,"b","m","",1]', "'1.2.3' is not a number"),
+        ('["","2",3,"b","m","",1]', "'' is not a number"),
+        ('["1","1E",3,"b","m","",1]', "'1E' is not a number"),
         ('["1","2","x","b","m","",1]', r"\[0\]\[2\]"),
         ('["1","2",-1,"b","m","",1]', "not a time in unix seconds"),
         ('["1","2",1e300,"b","m","",1]', "not a time in unix seconds"),
