@@ -6,13 +6,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
+from kraken_db.errors import ConfigurationError
+
 Clock: TypeAlias = Callable[[], int]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_ns(moment: datetime) -> int:
-    """Nanoseconds since 1970, exact. The moment must be aware."""
+    """Nanoseconds since 1970, exact. Raises ConfigurationError for a moment without a zone."""
+    if moment.utcoffset() is None:
+        raise ConfigurationError(
+            f"{moment.isoformat()} has no zone", hint="pass aware datetimes, e.g. tzinfo=UTC"
+        )
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 

@@ -156,6 +156,8 @@ def test_arguments_that_cannot_work() -> None:
         Market("BTC/USD", trades=-1)
     with pytest.raises(ConfigurationError):
         Market("BTC/USD", trades_per_minute=0)
+    with pytest.raises(ConfigurationError, match="no zone"):
+        Market("BTC/USD", start=datetime(2024, 1, 1))  # noqa: DTZ001
     with pytest.raises(PairError):
         Market("nonsense")
     late, early = (TradeText("1", "1", time, "b", "l", "", 0) for time in ("9", "8"))
