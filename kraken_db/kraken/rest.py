@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -18,7 +19,7 @@ from kraken_db.kraken import messages, transport
 from kraken_db.kraken.failures import status_error
 from kraken_db.kraken.limiter import RateLimiter, Sleep, shared_limiter
 from kraken_db.kraken.messages import AssetPair, OhlcPage, SystemStatus, TradesPage
-from kraken_db.kraken.retry import RetryPolicy
+from kraken_db.kraken.retry import MAX_WAIT, RetryPolicy
 from kraken_db.pairs import from_rest_pair
 from kraken_db.settings import Settings
 
@@ -27,6 +28,9 @@ OHLC_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 MAX_COUNT = 1000
 """Trades of one page, at most."""
 
+_LONG_WAIT = 10.0  # seconds that a user wonders about
+
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -145,12 +149,20 @@ class KrakenRestClient:
             try:
                 value = decode(await self._result(method, params, what), what)
             except ExchangeThrottledError as error:
-                self._limiter.throttled(key, started, error.retry_after)
+                self._slow_down(key, started, error)
                 raise
             self._limiter.answered(key)
             return value
 
         return await self._retry.run(attempt)
+
+    def _slow_down(self, key: tuple[str, str], started: float, error: ExchangeThrottledError) -> None:
+        wait = error.retry_after
+        if wait is not None and wait > MAX_WAIT:  # told as an error, not slept through by whoever asks next
+            wait = None
+        elif wait is not None and wait >= _LONG_WAIT:
+            _log.warning("%s; waiting %.0f s as it asks", error.message, wait)
+        self._limiter.throttled(key, started, wait)
 
     async def _result(self, method: str, params: Mapping[str, str], what: str) -> Raw:
         if self._session is None:

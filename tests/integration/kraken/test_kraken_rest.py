@@ -316,9 +316,28 @@ async def test_waiting_until_kraken_says(kraken: FakeKraken, fault: Reply) -> No
 
 
 async def test_a_wait_of_a_day_is_told_at_once(kraken: FakeKraken, client: KrakenRestClient) -> None:
-    kraken.script(text("", status=429, headers={"Retry-After": "86400"}))
+    kraken.script(text("", status=429, headers={"Retry-After": "86400"}), GOOD)
     with pytest.raises(ExchangeThrottledError, match="HTTP 429"):
         await client.trades("XBTUSD")
+    assert len(kraken.seen) == 1
+    await client.trades("XBTUSD")  # and the next one does not sleep for that day
+
+
+async def test_a_long_wait_is_told(kraken: FakeKraken, caplog: pytest.LogCaptureFixture) -> None:
+    kraken.script(text("", status=429, headers={"Retry-After": "60"}), GOOD)
+    naps: list[float] = []
+    now = 1000.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        naps.append(seconds)
+        now += seconds
+
+    limiter = RateLimiter(clock=lambda: now, sleep=sleep)
+    async with KrakenRestClient(kraken.url, rate_limit_delay=0, backoff=0, limiter=limiter) as client:
+        await client.trades("XBTUSD")
+    assert naps == [60.0]
+    assert caplog.messages == ["Trades of XBTUSD: HTTP 429; waiting 60 s as it asks"]
 
 
 async def test_a_cancelled_request_leaves_the_client_usable(
