@@ -78,12 +78,15 @@ def interval_length(minutes: int) -> timedelta:
 
 
 def floor_to_interval(moment: datetime, minutes: int) -> datetime:
-    """The open time of the candle that ``moment`` lies in (a boundary belongs to the candle it opens)."""
+    """The open time (UTC) of the candle that ``moment`` lies in; a boundary belongs to what it opens."""
+    # In any other zone a difference of two local times may be an hour off.
+    moment = moment.astimezone(UTC)
     return moment - (moment - _GRID_ORIGIN) % interval_length(minutes)
 
 
 def ceil_to_interval(moment: datetime, minutes: int) -> datetime:
-    """The first open time at or after ``moment``."""
+    """The first open time (UTC) at or after ``moment``."""
+    moment = moment.astimezone(UTC)
     return moment + (_GRID_ORIGIN - moment) % interval_length(minutes)
 
 

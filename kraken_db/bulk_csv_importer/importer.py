@@ -9,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
 
+import asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.bulk_csv_importer.candle_file import import_candles
@@ -23,7 +25,8 @@ from kraken_db.bulk_csv_importer.report import (
 )
 from kraken_db.bulk_csv_importer.trade_file import import_trades
 from kraken_db.db.copy import CopyRowError
-from kraken_db.errors import ImportFileError, KrakenDBError
+from kraken_db.db.failures import driver_error
+from kraken_db.errors import DatabaseError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
@@ -141,7 +144,7 @@ class BulkCSVImporter(StoreService):
                 for _ in range(min(self._workers, len(chains))):
                     workers.create_task(work())
             progress.update(note="refreshing the higher intervals")
-            await store.refresh_pending()
+            await self._refresh(store, report)
         finally:
             stopped = len(report.files) < len(plan.files)
             progress.done("stopped" if stopped else "", failed=bool(report.failures))
@@ -159,12 +162,23 @@ class BulkCSVImporter(StoreService):
             ):
                 await store.timeseries.prepare_bulk_write(connection)
                 await self._import_rows(store, connection, reader, report, replace)
-        except KrakenDBError as error:
-            report.error = error
+        except (KrakenDBError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            report.error = _told(file, error)
             report.new = report.changed = report.unchanged = 0
             report.rejected = max(report.rejected, 1)
         share.finish()
         return report
+
+    async def _refresh(self, store: Store, report: ImportReport) -> None:
+        """What is stored is stored: a refresh that fails is told, and done by the next run."""
+        try:
+            await store.refresh_pending()
+        except (KrakenDBError, DBAPIError) as error:
+            first_line = str(driver_error(error)).splitlines()[0]
+            report.refresh_error = DatabaseError(
+                f"the higher intervals are not up to date: {first_line}",
+                hint="every file is told of above; the next import refreshes them",
+            )
 
     async def _import_rows(
         self,
@@ -188,6 +202,13 @@ class BulkCSVImporter(StoreService):
             report.notes.append(
                 f"{table} older than {kept.days} days will be dropped by the retention policy"
             )
+
+
+def _told(file: ArchiveFile, error: Exception) -> KrakenDBError:
+    if isinstance(error, KrakenDBError):
+        return error
+    first_line = (str(driver_error(error)).splitlines() or [type(error).__name__])[0]
+    return ImportFileError(file.name, f"the database refused it: {first_line}")
 
 
 class _FileProgress:

@@ -91,12 +91,16 @@ class ImportReport:
 
     plan: ImportPlan
     files: list[FileReport] = field(default_factory=list)
+    refresh_error: KrakenDBError | None = None
+    """Why the higher intervals could not be brought up to date; the rows themselves are stored."""
 
     @property
     def failures(self) -> list[tuple[str, KrakenDBError]]:
         """Name and error of every file that was not imported."""
         refused = [(file.name, file.error) for file in self.plan.refused]
-        return refused + [(done.file.name, done.error) for done in self.files if done.error is not None]
+        failed = [(done.file.name, done.error) for done in self.files if done.error is not None]
+        refresh = [("higher intervals", self.refresh_error)] if self.refresh_error is not None else []
+        return refused + failed + refresh
 
     @property
     def written(self) -> dict[str, dict[int, int]]:

@@ -5,8 +5,9 @@ Rows stream through without becoming Python objects; what is sent is what the se
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Coroutine
 from typing import Any
 
 import asyncpg
@@ -48,8 +49,9 @@ async def copy_csv_in(
     """
     driver = await raw_connection(connection)
     try:
-        status = await driver.copy_to_table(
-            table, source=source, columns=columns, format="csv", force_not_null=columns
+        status = await _unless_lost(
+            driver,
+            driver.copy_to_table(table, source=source, columns=columns, format="csv", force_not_null=columns),
         )
     except (asyncpg.DataError, asyncpg.BadCopyFileFormatError) as error:
         found = _CONTEXT.search(error.context or "")
@@ -59,6 +61,27 @@ async def copy_csv_in(
         reason = _reason(error, column, value)
         raise CopyRowError(int(line), column, reason) from error
     return int(status.split()[-1])
+
+
+async def _unless_lost(driver: asyncpg.Connection[Any], copying: Coroutine[Any, Any, str]) -> str:
+    """Wait for a COPY, or for the end of its connection: asyncpg itself would wait for ever."""
+    lost = asyncio.Event()
+
+    def tell(_: object) -> None:
+        lost.set()
+
+    driver.add_termination_listener(tell)
+    copy, end = asyncio.ensure_future(copying), asyncio.ensure_future(lost.wait())
+    try:
+        await asyncio.wait({copy, end}, return_when=asyncio.FIRST_COMPLETED)
+        if not copy.done():
+            raise asyncpg.ConnectionDoesNotExistError("the connection was lost in the middle of a COPY")
+        return copy.result()
+    finally:
+        driver.remove_termination_listener(tell)
+        for task in (copy, end):
+            task.cancel()
+        await asyncio.gather(copy, end, return_exceptions=True)
 
 
 def _reason(error: asyncpg.PostgresError, column: str | None, value: str | None) -> str:

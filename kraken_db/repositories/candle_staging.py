@@ -56,6 +56,8 @@ _STAGED = Table(
     postgresql_on_commit="DROP",
 )
 COLUMNS = [column.name for column in _STAGED.columns]
+# A hundred times what Kraken has seen; and a week of such minutes still fits an integer.
+MOST_TRADES_A_MINUTE = 200_000
 _KEY = ["timestamp", "symbol", "interval_minutes"]
 _VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap"]
 _OPTIONAL = ["quote_volume", "vwap"]
@@ -184,13 +186,14 @@ class CandleStaging:
         length = self._interval * 60
         return or_(
             row.timestamp <= 0,
-            row.timestamp + length > int(now.timestamp()),
-            (row.timestamp - GRID_ORIGIN_EPOCH) % length != 0,
+            row.timestamp > int(now.timestamp()) - length,
+            row.timestamp % length != GRID_ORIGIN_EPOCH % length,
             row.low <= 0,
             row.low > func.least(row.open, row.high, row.close),
             row.high < func.greatest(row.open, row.close),
             row.volume < 0,
             row.trades < 0,
+            row.trades > MOST_TRADES_A_MINUTE * self._interval,
         )
 
     def _rules(self, row: Any, now: datetime) -> list[Rule]:
@@ -203,11 +206,11 @@ class CandleStaging:
             Rule(row.timestamp >= MILLISECONDS, at + " looks like milliseconds, expected seconds"),
             Rule(row.timestamp <= 0, at + " is not a Unix time in seconds"),
             Rule(
-                (row.timestamp - GRID_ORIGIN_EPOCH) % length != 0,
+                row.timestamp % length != GRID_ORIGIN_EPOCH % length,
                 at + f" does not lie on the grid of {interval_name(self._interval)}",
             ),
             Rule(
-                row.timestamp + length > int(now.timestamp()),
+                row.timestamp > int(now.timestamp()) - length,
                 at + " lies in the future, or its candle has not closed yet",
             ),
             Rule(or_(*(price <= 0 for price in prices)), literal("a price is not above zero: ") + shown),
@@ -215,6 +218,10 @@ class CandleStaging:
             Rule(row.low > func.least(*prices), literal("the low is above another price: ") + shown),
             Rule(row.volume < 0, literal("the volume is negative: ") + cast(row.volume, Text)),
             Rule(row.trades < 0, literal("the number of trades is negative: ") + cast(row.trades, Text)),
+            Rule(
+                row.trades > MOST_TRADES_A_MINUTE * self._interval,
+                literal("the number of trades cannot be: ") + cast(row.trades, Text),
+            ),
         ]
 
 
