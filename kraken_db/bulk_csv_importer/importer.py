@@ -25,7 +25,7 @@ from kraken_db.bulk_csv_importer.report import (
 )
 from kraken_db.bulk_csv_importer.trade_file import import_trades
 from kraken_db.db.copy import CopyRowError
-from kraken_db.db.failures import driver_error
+from kraken_db.db.failures import driver_error, first_line
 from kraken_db.errors import DatabaseError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
@@ -174,9 +174,8 @@ class BulkCSVImporter(StoreService):
         try:
             await store.refresh_pending()
         except (KrakenDBError, DBAPIError) as error:
-            first_line = str(driver_error(error)).splitlines()[0]
             report.refresh_error = DatabaseError(
-                f"the higher intervals are not up to date: {first_line}",
+                f"the higher intervals are not up to date: {first_line(driver_error(error))}",
                 hint="every file is told of above; the next import refreshes them",
             )
 
@@ -207,8 +206,7 @@ class BulkCSVImporter(StoreService):
 def _told(file: ArchiveFile, error: Exception) -> KrakenDBError:
     if isinstance(error, KrakenDBError):
         return error
-    first_line = (str(driver_error(error)).splitlines() or [type(error).__name__])[0]
-    return ImportFileError(file.name, f"the database refused it: {first_line}")
+    return ImportFileError(file.name, f"the database refused it: {first_line(driver_error(error))}")
 
 
 class _FileProgress:

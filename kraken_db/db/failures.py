@@ -33,7 +33,7 @@ _UNREACHABLE = (
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.PostgresConnectionError,
 )
-_UPGRADE_HINT = "run: kraken-db db upgrade"
+UPGRADE_HINT = "run: kraken-db db upgrade"
 
 
 @contextmanager
@@ -70,31 +70,31 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
             )
         case asyncpg.InvalidCatalogNameError():
             return AuthenticationError(
-                f"{where}: {_first_line(error)}", hint="create the database or correct its name in the URL"
+                f"{where}: {first_line(error)}", hint="create the database or correct its name in the URL"
             )
         case asyncpg.InsufficientPrivilegeError():
             return PermissionDeniedError(
-                f"{where}: {_first_line(error)}", hint="grant the right, or use the role that owns the schema"
+                f"{where}: {first_line(error)}", hint="grant the right, or use the role that owns the schema"
             )
         case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
-            return SchemaError(f"{where}: {_first_line(error)}", hint=_UPGRADE_HINT)
+            return SchemaError(f"{where}: {first_line(error)}", hint=UPGRADE_HINT)
         case asyncpg.DiskFullError():
             return StorageFullError(
                 f"{where}: the disk of the database is full", hint="free some space and run the command again"
             )
         case asyncpg.exceptions.ClientConfigurationError():
             return ConfigurationError(
-                f"{where}: {_first_line(error)}", hint="correct the parameters of the database URL"
+                f"{where}: {first_line(error)}", hint="correct the parameters of the database URL"
             )
         case ssl.SSLError():
             return DatabaseUnavailableError(f"{where}: TLS failed: {error}", hint="check sslmode in the URL")
         case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
             return DatabaseError(
-                f"{where}: {_first_line(error)}", hint="another session holds a lock; try again"
+                f"{where}: {first_line(error)}", hint="another session holds a lock; try again"
             )
     if isinstance(error, (*_UNREACHABLE, InterfaceError)) or _is_broken_connection(error):
         return DatabaseUnavailableError(
-            f"{where}: no PostgreSQL answers there: {_first_line(error)}",
+            f"{where}: no PostgreSQL answers there: {first_line(error)}",
             hint="check host, port and that the server runs",
         )
     return None
@@ -104,6 +104,7 @@ def _is_broken_connection(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, without its details; its kind if it says nothing."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0]

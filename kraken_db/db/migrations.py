@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
+from kraken_db.db.failures import UPGRADE_HINT
 from kraken_db.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Action = Callable[["Config", str], None]
 # Alembic keeps what it works on in global names: one run at a time in a process.
 _one_at_a_time = threading.Lock()
-_UPGRADE_HINT = "run: kraken-db db upgrade"
 
 
 def script_location() -> Path:
@@ -105,10 +105,10 @@ async def check_schema(connection: AsyncConnection) -> None:
     if found == head:
         return
     if found is None:
-        raise SchemaError("this database has no kraken-db tables yet", hint=_UPGRADE_HINT)
+        raise SchemaError("this database has no kraken-db tables yet", hint=UPGRADE_HINT)
     if found < head:
         raise SchemaError(
-            f"the schema of this database is too old: revision {found}, needed is {head}", hint=_UPGRADE_HINT
+            f"the schema of this database is too old: revision {found}, needed is {head}", hint=UPGRADE_HINT
         )
     raise SchemaError(
         f"the schema of this database is too new: revision {found}, this kraken-db knows up to {head}",
