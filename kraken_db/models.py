@@ -125,6 +125,28 @@ class PendingRefreshRow(Base):
     replaced: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
 
+class DroppedRangeRow(Base):
+    """Ranges whose rows were stored once and are gone: retention has dropped them.
+
+    They are no gap. What is imported into them again is not counted again, and a candle of a higher
+    interval that reaches into them is not computed anew from the minutes that happen to be left.
+    """
+
+    __tablename__ = "dropped_ranges"
+
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
+    data_type: Mapped[str] = mapped_column(String(20), primary_key=True)
+    dropped: Mapped[MultiRange[datetime]] = mapped_column(TSTZMULTIRANGE)
+
+
+class PausedJobRow(Base):
+    """A retention job of TimescaleDB that waits until everything that was written has been aggregated."""
+
+    __tablename__ = "paused_jobs"
+
+    job_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+
+
 Index(
     "ix_candles_symbol_interval_minutes_timestamp",
     CandleRow.symbol,
@@ -138,3 +160,5 @@ CANDLES: Table = Base.metadata.tables["candles"]
 SYNC_STATUS: Table = Base.metadata.tables["data_sync_status"]
 COVERAGE: Table = Base.metadata.tables["data_coverage"]
 PENDING_REFRESH: Table = Base.metadata.tables["pending_refresh"]
+DROPPED_RANGES: Table = Base.metadata.tables["dropped_ranges"]
+PAUSED_JOBS: Table = Base.metadata.tables["paused_jobs"]
