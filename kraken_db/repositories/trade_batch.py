@@ -1,7 +1,7 @@
 """Trades in small batches, as they come from Kraken: pages of REST, and whatever else has them as objects.
 
 What a batch costs decides how fast history is downloaded. So the usual batch, newer than all that is stored,
-is one COPY and one INSERT; only where the store has trades around it, the long way of ``trade_merge`` is gone.
+is one COPY and one INSERT. Where the store has trades around it, it goes the long way of ``trade_merge``.
 """
 
 from __future__ import annotations
