@@ -8,13 +8,17 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+from kraken_db.db.failures import driver_error, first_line
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, ExchangeRequestError, KrakenDBError
+from kraken_db.errors import ConfigurationError, DatabaseError, ExchangeRequestError, KrakenDBError
 from kraken_db.historical_backfill.building import build_minutes, build_missing
 from kraken_db.historical_backfill.download import POLLING, Asker, Download, offset_clock
 from kraken_db.historical_backfill.estimate import Remaining
 from kraken_db.historical_backfill.paging import Step, TradePager, as_nanoseconds, cursor_time
-from kraken_db.historical_backfill.patience import Patience
+from kraken_db.historical_backfill.patience import Patience, unless_set
 from kraken_db.historical_backfill.report import BackfillReport
 from kraken_db.historical_backfill.sequence import IdSequence
 from kraken_db.historical_backfill.storing import PageStore, find_origin, save_raw
@@ -27,7 +31,7 @@ from kraken_db.pairs import PAIR_MAP, parse_symbol
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.settings import KRAKEN_BASE_URL
-from kraken_db.store import Clock, StoreService, utc_now
+from kraken_db.store import Clock, Store, StoreService, utc_now
 
 MAX_PAIRS = 10
 """Pairs that are downloaded side by side, unless more are asked for: each has a limit of its own."""
@@ -174,7 +178,8 @@ class KrakenTradesBackfill(StoreService):
     ) -> list[BackfillReport]:
         """Download several pairs side by side; what happens to one does nothing to the others.
 
-        With ``resume`` each goes on where its last download ended, else all begin at ``since``.
+        ``symbols`` may have patterns such as ``'XRP/*'``. With ``resume`` each pair goes on where its last
+        download ended, else all begin at ``since``.
         """
 
         async def one(symbol: str) -> BackfillReport:
@@ -182,10 +187,12 @@ class KrakenTradesBackfill(StoreService):
                 start = await self.get_resume_point(symbol) or since if resume else since
                 return await self._run(symbol, start, end_timestamp, build_candles, auto_stop_realtime)
 
-        names = dict.fromkeys(parse_symbol(symbol) for symbol in symbols)
+        store = self._connected()
+        names = await unless_set(self._stop, self._expand(symbols)) or []
+        await self._tell_of_retention(store, since if not resume else 0)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(symbol)) for symbol in names]
-        await self._connected().refresh_pending()
+        await store.refresh_pending()
         return [task.result() for task in tasks]
 
     async def get_resume_point(self, symbol: str) -> int:
@@ -193,6 +200,28 @@ class KrakenTradesBackfill(StoreService):
         async with self._connected().database.read() as connection:
             status = await SyncStatusRepository(connection).get(parse_symbol(symbol), "trades")
         return (status.last_kraken_since if status else None) or 0
+
+    async def _expand(self, names: Sequence[str]) -> list[str]:
+        """Patterns as the pairs that Kraken lists; each pair once."""
+        found: dict[str, None] = {}
+        for name in names:
+            if "*" in name or "?" in name:
+                listed = (await pair_directory(self._client)).match(name)
+                found.update(dict.fromkeys(pair.symbol for pair in listed))
+            else:
+                found[parse_symbol(name)] = None
+        return list(found)
+
+    async def _tell_of_retention(self, store: Store, since: int) -> None:
+        """Say so before history is downloaded that will be dropped."""
+        async with store.database.read() as connection:
+            for table in ("trades", "candles"):
+                kept = await store.timeseries.retention(connection, table)
+                if kept is not None and cursor_time(as_nanoseconds(since)) < self._clock() - kept:
+                    self._progress.note(
+                        f"Note: {table} older than {kept.days} days will be dropped again by the retention"
+                        f" policy. To keep them: kraken-db policies set --{table}-retention never"
+                    )
 
     async def _run(
         self, symbol: str, since: int, end: datetime | None, build_candles: bool, auto_stop: bool
@@ -203,6 +232,9 @@ class KrakenTradesBackfill(StoreService):
             await self._download(report, since, end, build_candles, auto_stop, Remaining(task))
         except KrakenDBError as error:
             report.error, report.outcome = error, "failed"
+        except (DBAPIError, asyncpg.PostgresError) as error:
+            told = DatabaseError(f"{symbol}: the database refused it: {first_line(driver_error(error))}")
+            report.error, report.outcome = told, "failed"
         finally:
             task.done(report.outcome, failed=report.error is not None)
         return report
@@ -217,28 +249,23 @@ class KrakenTradesBackfill(StoreService):
         remaining: Remaining,
     ) -> None:
         store, symbol = self._connected(), report.symbol
-        since = as_nanoseconds(since)
+        report.cursor = since = as_nanoseconds(since)
         async with JobLock(store.database, _JOB, symbol) as lock:
-            name = await self._rest_name(symbol)
-            async with store.database.read() as connection:
-                origin = await find_origin(connection, symbol, since)
-            report.cursor = since
             if build_candles:
-                for built in await build_missing(store, symbol):
+                for built in await unless_set(self._stop, build_missing(store, symbol)) or ():
                     report.candles_new += built.new
                     report.candles_changed += built.changed
-            pager = await self._pager(name, since, end, origin.sequence)
+            async with store.database.read() as connection:
+                origin = await find_origin(connection, symbol, since)
+            name = await unless_set(self._stop, self._rest_name(symbol))
+            if name is None:
+                return
+            pager = await unless_set(self._stop, self._pager(name, since, end, origin.sequence))
+            if pager is None:
+                return
+            pages = PageStore(store, symbol, origin, build_candles)
+            download = Download(pager, pages, lock, report, remaining, self._patience, self._stop, auto_stop)
             looking = asyncio.create_task(remaining.look(self._client, name, end))
-            download = Download(
-                pager,
-                PageStore(store, symbol, origin, build_candles),
-                lock,
-                report,
-                remaining,
-                self._patience,
-                self._stop,
-                auto_stop,
-            )
             try:
                 await download.run()
             finally:

@@ -56,7 +56,6 @@ class Download:
     patience: Patience
     stop: asyncio.Event
     auto_stop: bool = True
-    after_saving: Callable[[], None] = lambda: None
     _queue: asyncio.Queue[Step | None] = field(default_factory=lambda: asyncio.Queue(AT_ONCE), init=False)
 
     async def run(self) -> None:
@@ -100,9 +99,12 @@ class Download:
 
     async def _save(self, steps: list[Step]) -> None:
         pages = Pages.of(steps)
-        stored = await self.patience.run(lambda: self.pages.save(pages), between=self._reconnect)
+        stored = await self.patience.run(
+            lambda: self.pages.save(pages),
+            is_worth_it=lambda: not self.stop.is_set(),
+            between=self._reconnect,
+        )
         self._tell(steps, pages, stored)
-        self.after_saving()
 
     async def _reconnect(self) -> None:
         """The database may have been started anew, and its lock be gone."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from tenacity.stop import stop_after_delay
@@ -60,6 +61,18 @@ class Patience:
 
     async def _pause(self, seconds: float) -> None:
         await self.sleep(seconds)
+
+
+async def unless_set(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
+    """What ``work`` returns; None if ``stop`` was set before it was done, and it was cancelled."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
 
 
 def _may_pass(error: BaseException) -> bool:
