@@ -150,7 +150,7 @@ class TradeBatch:
         conflicts = await merge.set_conflicts_aside()
         if len(conflicts) > MOST_CONFLICTS:
             raise ConflictingTradesError(
-                f"{self._symbol}: {len(conflicts)} trades contradict those stored under their ids; {conflicts[0]}",
+                f"{self._symbol}: {len(conflicts)} trades contradict the stored ones; {conflicts[0]}",
                 hint="this database was filled from another exchange or simulator: use a database for each",
             )
         outdated = await merge.find_outdated()
