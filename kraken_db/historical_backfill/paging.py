@@ -39,6 +39,8 @@ QUIET = 2
 STRAY = 10
 """Answers in a row to another question than was asked that mean that something is wrong."""
 
+# Seconds in which a question gets on its way, before a page is decoded and the event loop is busy with that.
+_START = 0.002
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEN_DIGITS = 10
 _REMEMBERED_PAGES = 4
@@ -185,6 +187,8 @@ class TradePager:
         question = self._ahead
         page = await question.answer
         self._ahead = self._question(page.last) if page.last and page.last > question.since else None
+        if self._ahead is not None:
+            await asyncio.sleep(_START)
         return question.asked_at, page
 
     def _question(self, since: int) -> _Question:
