@@ -125,7 +125,7 @@ class PageStore:
         candles_until = pages.known_until and floor_to_interval(pages.known_until, BASE_INTERVAL)
         async with self.store.database.begin() as connection:
             await self.store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, TRADES, self.symbol)
+            await lock_job(connection, TRADES, CANDLES, symbol=self.symbol)
             stored = Stored(await self._save_trades(connection, pages, begins))
             if self.build_candles and candles_from and candles_until and candles_from < candles_until:
                 stored = await self._save_candles(connection, stored.trades, candles_from, candles_until)
@@ -168,7 +168,6 @@ class PageStore:
     async def _save_candles(
         self, connection: AsyncConnection, trades: TradesWritten, start: datetime, end: datetime
     ) -> Stored:
-        await lock_job(connection, CANDLES, self.symbol)
         built = await CandleBuilder(connection, self.symbol).build(start, end)
         await CoverageRepository(connection).add(self.symbol, CANDLES, _SOURCE, [(start, end)])
         if built.oldest is not None and built.newest is not None:
@@ -186,7 +185,7 @@ async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> 
     first, last = trades[0], trades[-1]
     async with store.database.begin() as connection:
         await store.timeseries.prepare_bulk_write(connection)
-        await lock_job(connection, TRADES, symbol)
+        await lock_job(connection, TRADES, symbol=symbol)
         before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
         joins = before is not None and before[0] + 1 == first.trade_id
         sequence = IdSequence(*before) if joins and before else IdSequence()
