@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import DatabaseUnavailableError
@@ -16,31 +14,12 @@ from kraken_db.historical_backfill.paging import Step, TradePager
 from kraken_db.historical_backfill.patience import Patience
 from kraken_db.historical_backfill.report import MOST_EXAMPLES, BackfillReport
 from kraken_db.historical_backfill.storing import Pages, PageStore, Stored
-from kraken_db.kraken.messages import TradesPage
-from kraken_db.kraken.rest import KrakenRestClient
 
 # Pages that wait for the database, and that it takes at once: memory is bounded by them, and a database that
 # is slower than the network has fewer transactions to commit.
 AT_ONCE = 16
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Asker:
-    """Asks for pages with patience: from the first answer on, so that a wrong address is told at once."""
-
-    client: KrakenRestClient
-    pair: str
-    patience: Patience
-    _has_answered: bool = False
-
-    async def ask(self, since: int) -> TradesPage:
-        page = await self.patience.run(
-            lambda: self.client.trades_page(self.pair, since), is_worth_it=lambda: self._has_answered
-        )
-        self._has_answered = True
-        return page
 
 
 @dataclass(slots=True)
@@ -130,8 +109,3 @@ class Download:
         report.conflicts += len(conflicts)
         report.conflict_examples += conflicts[: MOST_EXAMPLES - len(report.conflict_examples)]
         self.remaining.advance(list(pages.trades))
-
-
-def offset_clock(clock: Callable[[], datetime], offset: timedelta) -> Callable[[], datetime]:
-    """``clock``, set by another one."""
-    return lambda: clock() + offset
