@@ -245,7 +245,9 @@ class KrakenTradesBackfill(StoreService):
             name = await unless_set(self._stop, self._exchange.rest_name(symbol))
             if name is None:
                 return
-            pager = await unless_set(self._stop, self._exchange.pager(name, since, end, origin.sequence))
+            pager = await unless_set(
+                self._stop, self._exchange.pager(name, origin.since, end, origin.sequence)
+            )
             if pager is None:
                 return
             pages = PageStore(store, symbol, origin, build_candles)

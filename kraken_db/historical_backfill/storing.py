@@ -80,21 +80,23 @@ async def find_origin(connection: AsyncConnection, symbol: str, since: int) -> O
     status = await SyncStatusRepository(connection).get(symbol, TRADES)
     covered = await CoverageRepository(connection).covered(symbol, TRADES)
     cursor = status.last_kraken_since if status else None
-    known_from, sequence, is_joined = None, IdSequence(), True
-    if since:
-        moment = cursor_time(since)
-        known_from = moment + TICK
-        before = await TradeRepository(connection).newest_until(symbol, moment + TICK)
-        # Of another trade than that of the cursor it is not known what lies between.
-        if before is not None and before[1] >= moment - TICK:
-            sequence = IdSequence(*before)
-            known_from = before[1]
-        minute = floor_to_interval(known_from, BASE_INTERVAL)
-        is_joined = minute == known_from or any(
-            start <= minute and known_from <= end + TICK for start, end in covered
-        )
     chain = [start for start, end in covered if cursor and start <= cursor_time(cursor) <= end + TICK]
-    return Origin(since, sequence, known_from, is_joined, cursor, min(chain, default=None))
+    chain_start = min(chain, default=None)
+    if not since:
+        return Origin(since, IdSequence(), None, True, cursor, chain_start)
+    moment = cursor_time(since)
+    before = await TradeRepository(connection).newest_until(symbol, moment + TICK)
+    if before is not None and before[1] >= moment - TICK:  # the very trade that the cursor is of
+        minute = floor_to_interval(before[1], BASE_INTERVAL)
+        is_joined = any(start <= minute and before[1] <= end + TICK for start, end in covered)
+        return Origin(since, IdSequence(*before), before[1], is_joined, cursor, chain_start)
+    if since == cursor:
+        # It was dropped, and with it the trades of its minute: take that from its beginning.
+        moment = floor_to_interval(moment, BASE_INTERVAL) - TICK
+        since = to_cursor(moment + TICK)
+    known_from = moment + TICK
+    is_joined = known_from == floor_to_interval(known_from, BASE_INTERVAL)
+    return Origin(since, IdSequence(), known_from, is_joined, cursor, chain_start)
 
 
 @dataclass(frozen=True, slots=True)
