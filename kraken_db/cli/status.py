@@ -60,10 +60,12 @@ async def _read(db_url: str) -> dict[str, Any]:
         async with store.database.read() as connection:
             records = await SyncStatusRepository(connection).all()
             coverage = await CoverageRepository(connection).all()
-            _, pending = await PendingRefreshRepository(connection).all()
+            _, stale = await PendingRefreshRepository(connection).all()
             tables = ("trades", "candles")
             retention = {table: await store.timeseries.retention(connection, table) for table in tables}
             revision = await current_revision(connection)
+        # The others wait for their candles to close, not for anybody.
+        pending = [item for item in stale if item.refreshed_at is None]
         return {
             "database": {
                 "kind": store.timeseries.name,

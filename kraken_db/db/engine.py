@@ -116,3 +116,15 @@ class Database:
         with translated_errors(self.display):
             async with self.engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside of transactions that takes no place in the pool, for as long as it is held.
+
+        Closed for good at the end, and its session's locks with it.
+        """
+        with translated_errors(self.display):
+            async with self.engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.run_sync(lambda held: held.detach())
+                yield connection

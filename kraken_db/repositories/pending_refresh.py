@@ -22,7 +22,7 @@ class PendingRefreshRepository:
     async def add(self, item: StaleRange) -> None:
         await self._connection.execute(
             insert(PENDING_REFRESH).values(
-                symbol=item.symbol, stale=Range(item.start, item.end), replaced=item.replaced
+                symbol=item.symbol, stale=Range(item.start, item.end), refreshed_at=item.refreshed_at
             )
         )
 
@@ -31,15 +31,19 @@ class PendingRefreshRepository:
         c = PENDING_REFRESH.c
         rows = (
             await self._connection.execute(
-                select(c.id, c.symbol, func.lower(c.stale), func.upper(c.stale), c.replaced).order_by(c.id)
+                select(c.id, c.symbol, func.lower(c.stale), func.upper(c.stale), c.refreshed_at).order_by(
+                    c.id
+                )
             )
         ).all()
         return [row[0] for row in rows], [StaleRange(*row[1:]) for row in rows]
 
     async def oldest(self) -> datetime | None:
-        """Where the oldest waiting range starts; None if nothing waits."""
+        """Where the oldest range starts that no refresh has been over; None if there is none."""
         found: datetime | None = await self._connection.scalar(
-            select(func.min(func.lower(PENDING_REFRESH.c.stale)))
+            select(func.min(func.lower(PENDING_REFRESH.c.stale))).where(
+                PENDING_REFRESH.c.refreshed_at.is_(None)
+            )
         )
         return found
 
