@@ -25,7 +25,7 @@ from kraken_db.repositories.unproven_ranges import UnprovenRangeRepository
 from kraken_db.timeseries import TimeSeries
 
 TRADES_TYPE, CANDLES_PREFIX = "trades", "candles_"
-_TICK = timedelta(microseconds=1)
+_TICK, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)
 _MINUTES = f"{CANDLES_PREFIX}{interval_name(BASE_INTERVAL)}"
 
 
@@ -51,12 +51,11 @@ class Write:
         self._span = span
         self._table: Table = TRADES
         self._interval: int | None = None
-        self._length = _TICK
         if data_type != TRADES_TYPE:
             self._table = CANDLES
             self._interval = parse_interval(data_type.removeprefix(CANDLES_PREFIX))
-            self._length = interval_length(self._interval)
         self._parts: frozenset[int] = frozenset()
+        self._gone: Sequence[TimeRange] = ()
         self._counted = 0
         self._dropped = DroppedRangeRepository(connection)
         self._unproven = UnprovenRangeRepository(connection)
@@ -64,13 +63,16 @@ class Write:
 
     async def begin(self) -> None:
         self._parts = await self._timeseries.parts(self._connection, self._table.name)
+        self._gone = await self._dropped.of(*self._key)
         self._counted = await self._rows_that_were_dropped()
 
     async def end(self) -> None:
         created = await self._timeseries.created_parts(self._connection, self._table.name, self._parts)
         if created:
             await self._note(created)
-        # Before, there was nothing in what was created: so the first count is right for that, too.
+        # Another write may have made, and committed, what this one has waited for.
+        self._gone = await self._dropped.of(*self._key)
+        # Before, there was nothing in what was made: so the first count is right for that, too.
         self.returned = await self._rows_that_were_dropped() - self._counted
 
     async def shows(self, source: Source, ranges: Iterable[TimeRange]) -> None:
@@ -80,7 +82,7 @@ class Write:
         """
         complete = union(ranges)
         await self._coverage.add(*self._key, source, complete)
-        if await self._dropped.of(*self._key):
+        if self._gone:
             await self._dropped.remove(*self._key, complete)
         known = await self._unproven.of(*self._key)
         if known:
@@ -100,11 +102,11 @@ class Write:
         gone: dict[str, list[TimeRange]] = {}
         for symbol, span in await self._timeseries.aggregated(self._connection, list(created)):
             gone.setdefault(symbol, []).append(span)
-        for symbol, ranges in gone.items():
+        for symbol, ranges in sorted(gone.items()):
             await self._dropped.add(symbol, _MINUTES, ranges)
 
     async def _rows_that_were_dropped(self) -> int:
-        dropped = intersection(await self._dropped.of(*self._key), [self._span])
+        dropped = intersection(self._gone, [self._span])
         if not dropped:
             return 0
         # Half of a candle of 5m may have been stored, and its other half be new.
@@ -118,7 +120,13 @@ class Write:
         """The times of the rows in these ranges, each as long as a row of this type is."""
         moment = self._table.c.timestamp
         rows = await self._connection.scalars(select(moment).where(*self._rows_in(ranges)).distinct())
-        return union((start, start + self._length) for start in rows)
+        return union((start, start + self._length(start)) for start in rows)
+
+    def _length(self, moment: datetime) -> timedelta:
+        if self._interval is not None:
+            return interval_length(self._interval)
+        # Archives of whole seconds: the same trade, with an id, has a finer stamp.
+        return _TICK if moment.microsecond else _SECOND
 
     def _rows_in(self, ranges: Sequence[TimeRange]) -> list[ColumnElement[bool]]:
         c = self._table.c

@@ -26,7 +26,7 @@ _OURS = """
          LATERAL (SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)) own(id),
          LATERAL (SELECT mod(CAST(CAST(c.xmin AS text) AS bigint) - mod(own.id, 4294967296) + 4294967296,
                              4294967296)) after(distance)
-    WHERE c.oid = ANY(CAST(:chunks AS oid[]))
+    WHERE c.oid = ANY(CAST(:tables AS oid[]))
       AND pg_xact_status(CAST(CAST(
               CASE WHEN distance < 2147483648 THEN own.id + distance
                    ELSE own.id + distance - 4294967296 END AS text) AS xid8)) = 'in progress'
@@ -64,10 +64,15 @@ async def chunks(connection: AsyncConnection, table: str) -> frozenset[int]:
 
 async def own_ranges(connection: AsyncConnection, candidates: Collection[int]) -> list[TimeRange]:
     """The times of those of the chunks that the running transaction has made, in order of time."""
-    ours = (await connection.execute(text(_OURS), {"chunks": list(candidates)})).all()
+    ours = await own(connection, candidates)
     names = {"schemas": [schema for schema, _ in ours], "names": [name for _, name in ours]}
     found = await connection.execute(text(_RANGES_OF), names)
     return sorted((start, end) for start, end in found)
+
+
+async def own(connection: AsyncConnection, candidates: Collection[int]) -> list[tuple[str, str]]:
+    """Schema and name of those of the tables that the running transaction has made."""
+    return [(s, n) for s, n in await connection.execute(text(_OURS), {"tables": list(candidates)})]
 
 
 async def ranges_between(

@@ -98,7 +98,9 @@ class Refresh:
                     connection, self._stored[interval], interval, symbol, candles, dropped.of(symbol)
                 )
 
-    async def _call(self, interval: int, windows: Iterable[TimeRange]) -> None:
+    async def _call(self, interval: int, windows: Sequence[TimeRange]) -> None:
+        if not windows:
+            return
         async with self._database.autocommit() as connection:
             for start, end in windows:
                 await connection.execute(
