@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
-from kraken_db.db.locks import hold_shared, try_exclusive
+from kraken_db.db.locks import hold_shared, lock_job, try_exclusive
 from kraken_db.errors import KrakenDBError, PermissionDeniedError
 from kraken_db.repositories.paused_jobs import PausedJobRepository
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
@@ -42,6 +42,7 @@ class RetentionPause:
         self._sleep = sleep
         self._jobs: dict[str, RetentionJob] | None = None
         self._paused: set[str] = set()
+        self._is_holding = False
         self._holding = AsyncExitStack()
         self._turn = asyncio.Lock()
 
@@ -57,10 +58,11 @@ class RetentionPause:
             job = self._jobs.get(table)
             if job is None or table in self._paused or oldest >= self._clock() - job.period + job.part:
                 return
-            if not self._paused:
+            if not self._is_holding:
                 await self._holding.enter_async_context(_holding_off(self._database))
-            self._paused.add(table)
+                self._is_holding = True
             await self._pause(table, job)
+            self._paused.add(table)
 
     async def end(self) -> None:
         """This run is over: let the jobs run again, unless somebody else still writes."""
@@ -79,6 +81,8 @@ class RetentionPause:
     async def _pause(self, table: str, job: RetentionJob) -> None:
         try:
             async with self._database.begin() as connection:
+                # TimescaleDB fails where two transactions alter a job at once.
+                await lock_job(connection, "pause retention", table)
                 if await self._timeseries.schedule_retention(connection, job.job_id, on=False):
                     await PausedJobRepository(connection).add(job.job_id)
         except PermissionDeniedError as error:
