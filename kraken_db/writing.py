@@ -15,9 +15,15 @@ from sqlalchemy import ColumnElement, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.intervals import BASE_INTERVAL, interval_length, interval_name, parse_interval
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    FINEST_AGGREGATE,
+    interval_length,
+    interval_name,
+    parse_interval,
+)
 from kraken_db.models import CANDLES, TRADES
-from kraken_db.ranges import TimeRange, difference, intersection, union
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
 from kraken_db.repositories.coverage import CoverageRepository, Source
 from kraken_db.repositories.dropped_ranges import DATA_TYPES, DroppedRangeRepository
 from kraken_db.repositories.range_sets import multirange
@@ -87,23 +93,28 @@ class Write:
         known = await self._unproven.of(*self._key)
         if known:
             await self._unproven.remove(*self._key, complete)
-        if rest := difference([self._span], complete):
-            # Where ids have a hole, nothing was stored.
-            stored = await self._moments(rest) if complete else rest
+        if difference([self._span], complete):
             covered = await self._coverage.covered(*self._key)
-            await self._unproven.add(*self._key, difference(stored, union(known, covered)))
+            rest = difference([self._span], union(complete, covered, known))
+            # Where ids have a hole, nothing was stored.
+            await self._unproven.add(*self._key, await self._moments(rest) if complete else rest)
 
-    async def _note(self, created: Iterable[TimeRange]) -> None:
+    async def _note(self, created: Sequence[TimeRange]) -> None:
         types = DATA_TYPES[self._table.name]
         await self._dropped.add_stored([name for name in types if name != _MINUTES], created)
         if _MINUTES not in types:
             return
-        # Not from what is covered: that has quiet times, and other programs' rows are in none of it.
-        gone: dict[str, list[TimeRange]] = {}
-        for symbol, span in await self._timeseries.aggregated(self._connection, list(created)):
-            gone.setdefault(symbol, []).append(span)
-        for symbol, ranges in sorted(gone.items()):
-            await self._dropped.add(symbol, _MINUTES, ranges)
+        # Not from what is covered alone: that has quiet weeks, and lacks what other programs wrote.
+        known: dict[str, list[TimeRange]] = {}
+        for symbol, span in await self._timeseries.aggregated(self._connection, created):
+            known.setdefault(symbol, []).append(span)
+        stored = await self._dropped.ever_stored(_MINUTES, created)
+        for symbol, ranges in sorted(known.items()):
+            ours = stored.get(symbol, [])
+            # Of the finest candle, perhaps only a minute was ever there, and not its other four.
+            unknown = difference(ranges, whole_candles(ours, FINEST_AGGREGATE))
+            foreign = await self._timeseries.aggregated_of(self._connection, symbol, unknown)
+            await self._dropped.add(symbol, _MINUTES, union(intersection(ranges, ours), foreign))
 
     async def _rows_that_were_dropped(self) -> int:
         dropped = intersection(self._gone, [self._span])
@@ -118,6 +129,8 @@ class Write:
 
     async def _moments(self, ranges: Sequence[TimeRange]) -> list[TimeRange]:
         """The times of the rows in these ranges, each as long as a row of this type is."""
+        if not ranges:
+            return []
         moment = self._table.c.timestamp
         rows = await self._connection.scalars(select(moment).where(*self._rows_in(ranges)).distinct())
         return union((start, start + self._length(start)) for start in rows)

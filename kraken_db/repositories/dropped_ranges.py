@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -19,8 +19,7 @@ DATA_TYPES = {
     "candles": [f"candles_{name}" for name in INTERVAL_NAMES.values()],
 }
 # range_agg of multiranges needs PostgreSQL 15; of ranges, 14 is enough.
-_ADD_STORED = """
-    INSERT INTO dropped_ranges (symbol, data_type, dropped)
+_STORED = """
     SELECT symbol, data_type, range_agg(part) FROM (
         SELECT symbol, data_type, unnest(covered * :gone) AS part
         FROM data_coverage WHERE data_type = ANY(:types) AND covered && :gone
@@ -28,7 +27,10 @@ _ADD_STORED = """
         SELECT symbol, data_type, unnest(unproven * :gone)
         FROM unproven_ranges WHERE data_type = ANY(:types) AND unproven && :gone
     ) stored
-    GROUP BY symbol, data_type
+    GROUP BY symbol, data_type ORDER BY symbol, data_type
+"""
+_ADD_STORED = f"""
+    INSERT INTO dropped_ranges (symbol, data_type, dropped) {_STORED}
     ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
 """
 
@@ -45,8 +47,16 @@ class DroppedRangeRepository(RangeSetRepository):
 
     async def add_stored(self, data_types: Iterable[str], gone: Iterable[TimeRange]) -> None:
         """Nothing is left of these ranges: add what was stored in them, of all symbols."""
-        statement = text(_ADD_STORED).bindparams(
-            bindparam("gone", multirange(gone), TSTZMULTIRANGE),
-            bindparam("types", list(data_types), ARRAY(VARCHAR)),
-        )
-        await self._connection.execute(statement)
+        await self._connection.execute(_bound(_ADD_STORED, data_types, gone))
+
+    async def ever_stored(self, data_type: str, ranges: Iterable[TimeRange]) -> dict[str, list[TimeRange]]:
+        """What was stored in these ranges at any time, of all symbols that we know of."""
+        rows = await self._connection.execute(_bound(_STORED, [data_type], ranges))
+        return {symbol: [(item.lower, item.upper) for item in found] for symbol, _, found in rows}
+
+
+def _bound(statement: str, data_types: Iterable[str], ranges: Iterable[TimeRange]) -> TextClause:
+    return text(statement).bindparams(
+        bindparam("gone", multirange(ranges), TSTZMULTIRANGE),
+        bindparam("types", list(data_types), ARRAY(VARCHAR)),
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.ranges import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -48,4 +49,6 @@ class PendingRefreshRepository:
         return found
 
     async def remove(self, ids: Sequence[int]) -> None:
-        await self._connection.execute(delete(PENDING_REFRESH).where(PENDING_REFRESH.c.id.in_(ids)))
+        # One parameter: a long run has more ranges than a statement may have parameters.
+        done = bindparam("done", list(ids), ARRAY(BigInteger))
+        await self._connection.execute(delete(PENDING_REFRESH).where(PENDING_REFRESH.c.id == func.any(done)))

@@ -84,9 +84,15 @@ class TimeSeries(Protocol):
     async def aggregated(
         self, connection: AsyncConnection, ranges: Sequence[TimeRange]
     ) -> Sequence[tuple[str, TimeRange]]:
-        """Of each of the ranges and each symbol, from the first to the last minute that the higher
-        intervals know, as stored: where the minutes themselves are gone, what was there once.
+        """Of each of the ranges and each symbol, from the first to the last stored candle of the shortest
+        higher interval: where the minutes themselves are gone, it says when there were some.
         """
+        ...
+
+    async def aggregated_of(
+        self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]
+    ) -> Sequence[TimeRange]:
+        """The times of these stored candles of one symbol, one by one."""
         ...
 
     async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:

@@ -52,8 +52,13 @@ _SCHEDULE = """
     SELECT alter_job(job_id, scheduled => CAST(:on AS boolean)) FROM timescaledb_information.jobs
     WHERE job_id = :job AND scheduled <> CAST(:on AS boolean)
 """
+# One that has just been started does not show as running yet: it has a start and no end. Nor has one whose
+# server crashed: so only for a while.
 _RUNNING = """
-    SELECT count(*) FROM timescaledb_information.job_stats WHERE job_id = :job AND job_status = 'Running'
+    SELECT count(*) FROM timescaledb_information.job_stats
+    WHERE job_id = :job
+      AND (job_status = 'Running'
+           OR last_run_status IS NULL AND last_run_started_at > now() - INTERVAL '10 seconds')
 """
 
 

@@ -64,6 +64,11 @@ class PostgresTimeSeries:
     ) -> Sequence[tuple[str, TimeRange]]:
         return ()
 
+    async def aggregated_of(
+        self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]
+    ) -> Sequence[TimeRange]:
+        return ()
+
     async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
         return None
 

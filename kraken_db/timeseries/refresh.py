@@ -60,6 +60,7 @@ class Refresh:
 
     async def run(self, stale: Sequence[StaleRange]) -> list[StaleRange]:
         """Returns what has not closed yet."""
+        stale = coalesced(stale)
         for start, end in slices(stale):
             touched = [item for item in stale if item.start < end and start < item.end]
             dropped = await self._dropped(start, end)
@@ -110,6 +111,16 @@ class Refresh:
                     ),
                     {"start": start, "end": end},
                 )
+
+
+def coalesced(stale: Sequence[StaleRange]) -> list[StaleRange]:
+    """The same with fewer ranges: a long run has noted one for each page."""
+    apart = [item for item in stale if item.refreshed_at is not None]
+    fresh: dict[str, list[TimeRange]] = {}
+    for item in stale:
+        if item.refreshed_at is None:
+            fresh.setdefault(item.symbol, []).append((item.start, item.end))
+    return apart + [StaleRange(symbol, *span) for symbol in fresh for span in union(fresh[symbol])]
 
 
 def slices(stale: Iterable[StaleRange]) -> Iterator[TimeRange]:

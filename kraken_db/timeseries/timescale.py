@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.db.engine import Database
 from kraken_db.intervals import (
     BASE_INTERVAL,
-    INTERVAL_SOURCES,
+    FINEST_AGGREGATE,
     INTERVAL_VIEWS,
     floor_to_interval,
     interval_length,
@@ -36,8 +36,6 @@ from kraken_db.timeseries.rollup import AnySelect, bucket
 # Each batch of a refresh is a transaction of the server; its default of 10 buckets makes a sparse
 # history of ten years run for hours.
 BUCKETS_PER_BATCH = 2016
-# What knows best when there were minutes.
-_FINEST = min(INTERVAL_SOURCES)
 
 
 class TimescaleTimeSeries:
@@ -98,18 +96,35 @@ class TimescaleTimeSeries:
     async def aggregated(
         self, connection: AsyncConnection, ranges: Sequence[TimeRange]
     ) -> Sequence[tuple[str, TimeRange]]:
-        c = self._stored[_FINEST].c
+        c = self._stored[FINEST_AGGREGATE].c
         found: list[tuple[str, TimeRange]] = []
         for start, end in ranges:
             rows = await connection.execute(
                 select(c.symbol, func.min(c.timestamp), func.max(c.timestamp))
-                .where(c.timestamp >= floor_to_interval(start, _FINEST), c.timestamp < end)
+                .where(c.timestamp >= floor_to_interval(start, FINEST_AGGREGATE), c.timestamp < end)
                 .group_by(c.symbol)
             )
             found += [
-                (symbol, (max(first, start), min(last + interval_length(_FINEST), end)))
+                (symbol, (max(first, start), min(last + interval_length(FINEST_AGGREGATE), end)))
                 for symbol, first, last in rows
             ]
+        return found
+
+    async def aggregated_of(
+        self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]
+    ) -> Sequence[TimeRange]:
+        c = self._stored[FINEST_AGGREGATE].c
+        length = interval_length(FINEST_AGGREGATE)
+        found: list[TimeRange] = []
+        for start, end in ranges:
+            rows = await connection.scalars(
+                select(c.timestamp).where(
+                    c.symbol == symbol,
+                    c.timestamp >= floor_to_interval(start, FINEST_AGGREGATE),
+                    c.timestamp < end,
+                )
+            )
+            found += [(max(opens_at, start), min(opens_at + length, end)) for opens_at in rows]
         return found
 
     async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
