@@ -92,7 +92,8 @@ class BulkCSVImporter(StoreService):
     ) -> int:
         """Import one OHLCVT file; returns the number of candles written, new or changed.
 
-        Raises ImportFileError, and then nothing of the file was stored.
+        Raises ImportFileError, and then nothing of the file was stored; DatabaseError if the candles were
+        stored and the higher intervals could not be brought up to date.
         """
         interval_name(interval_minutes)
         path = Path(filepath)
@@ -102,9 +103,8 @@ class BulkCSVImporter(StoreService):
             raise ImportFileError(path, error.strerror or "it cannot be read") from error
         file = ArchiveFile(path, None, size, parse_symbol(symbol), interval_minutes)
         report = await self.run(ImportPlan([file]), replace=replace)
-        for done in report.files:
-            if done.error is not None:
-                raise done.error
+        for failure in report.errors:
+            raise failure
         return sum(done.new + done.changed for done in report.files)
 
     async def import_directory(self, directory: Path, only_1m: bool = True) -> dict[str, dict[int, int]]:
@@ -114,7 +114,7 @@ class BulkCSVImporter(StoreService):
         with the whole report.
         """
         report = await self.run(self.plan([Path(directory)], only_1m=only_1m))
-        if report.failures:
+        if report.errors:
             raise ImportFailedError(report)
         return report.written
 
@@ -147,7 +147,7 @@ class BulkCSVImporter(StoreService):
             await self._refresh(store, report)
         finally:
             stopped = len(report.files) < len(plan.files)
-            progress.done("stopped" if stopped else "", failed=bool(report.failures))
+            progress.done("stopped" if stopped else "", failed=bool(report.errors))
         order = {file: position for position, file in enumerate(plan.files)}
         report.files.sort(key=lambda done: order[done.file])
         return report
@@ -176,7 +176,7 @@ class BulkCSVImporter(StoreService):
         except (KrakenDBError, DBAPIError) as error:
             report.refresh_error = DatabaseError(
                 f"the higher intervals are not up to date: {first_line(driver_error(error))}",
-                hint="every file is told of above; the next import refreshes them",
+                hint="the rows are stored; the next import refreshes them",
             )
 
     async def _import_rows(

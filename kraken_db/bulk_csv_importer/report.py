@@ -98,9 +98,13 @@ class ImportReport:
     def failures(self) -> list[tuple[str, KrakenDBError]]:
         """Name and error of every file that was not imported."""
         refused = [(file.name, file.error) for file in self.plan.refused]
-        failed = [(done.file.name, done.error) for done in self.files if done.error is not None]
-        refresh = [("higher intervals", self.refresh_error)] if self.refresh_error is not None else []
-        return refused + failed + refresh
+        return refused + [(done.file.name, done.error) for done in self.files if done.error is not None]
+
+    @property
+    def errors(self) -> list[KrakenDBError]:
+        """Everything that went wrong: the files', then the refresh's."""
+        refresh = [self.refresh_error] if self.refresh_error is not None else []
+        return [error for _, error in self.failures] + refresh
 
     @property
     def written(self) -> dict[str, dict[int, int]]:
@@ -115,10 +119,11 @@ class ImportReport:
 
 
 class ImportFailedError(KrakenDBError):
-    """At least one file of a run was not imported. ``report`` tells of all of them, and of the others."""
+    """A file of a run was not imported, or the refresh after it failed. ``report`` tells of everything."""
 
     def __init__(self, report: ImportReport) -> None:
-        failures = report.failures
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        super().__init__(f"not everything was imported: {failures[0][1]}{more}")
+        first, *others = report.errors
+        more = f" (and {len(others)} more)" if others else ""
+        what = "not everything was imported: " if report.failures else ""
+        super().__init__(f"{what}{first}{more}")
         self.report = report

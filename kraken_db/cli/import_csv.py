@@ -85,12 +85,12 @@ def import_csv(
         else:
             outcome = asyncio.run(_run(importer, plan, replace))
     # Only here, where the bars are gone: they share the screen.
-    failures = (
+    went_well = (
         show_plan(plan, outcome, as_json=as_json)
         if isinstance(outcome, dict)
         else show_report(outcome, as_json=as_json)
     )
-    context.exit(1 if failures else 0)
+    context.exit(0 if went_well else 1)
 
 
 def _sources(paths: Sequence[Path], directory: Path | None) -> list[Path]:

@@ -68,8 +68,8 @@ def group_files(files: Iterable[FileReport]) -> list[Group]:
     return sorted(groups.values(), key=lambda group: (group.symbol, _KINDS.index(group.kind)))
 
 
-def show_report(report: ImportReport, *, as_json: bool) -> Failures:
-    """Print what an import did; returns the failures."""
+def show_report(report: ImportReport, *, as_json: bool) -> bool:
+    """Print what an import did; returns whether all of it went well."""
     groups = group_files(report.files)
     failures = report.failures
     if as_json:
@@ -86,11 +86,13 @@ def show_report(report: ImportReport, *, as_json: bool) -> Failures:
     )
     total = len(report.plan.files) + len(report.plan.refused)
     _failed(failures, f"{len(failures)} of {plural(total, 'file')} not imported; nothing of them is stored.")
-    return failures
+    if report.refresh_error is not None:
+        note(f"Error: {sentence(report.refresh_error)}")
+    return not report.errors
 
 
-def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> Failures:
-    """Print what an import would do; returns what would fail already."""
+def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> bool:
+    """Print what an import would do; returns whether all of it can be read."""
     unreadable = [(name, count) for name, count in counts.items() if isinstance(count, KrakenDBError)]
     failures = [*((file.name, file.error) for file in plan.refused), *unreadable]
     if as_json:
@@ -115,7 +117,7 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> Failures
         " Nothing was changed."
     )
     _failed(failures, f"{plural(len(failures), 'file')} cannot be imported.")
-    return failures
+    return not failures
 
 
 def _row(group: Group) -> tuple[str, ...]:
@@ -169,6 +171,7 @@ def _report_document(report: ImportReport, groups: Sequence[Group]) -> dict[str,
             for group in groups
         ],
         "files": [_file_document(done) for done in report.files],
+        "refresh_error": None if report.refresh_error is None else _error_document(report.refresh_error),
         **_leftovers(report.plan, report.failures),
     }
 
@@ -204,9 +207,13 @@ def _leftovers(plan: ImportPlan, failures: Failures) -> dict[str, Any]:
             {
                 "file": name,
                 "line": error.line if isinstance(error, ImportFileError) else None,
-                "reason": error.reason if isinstance(error, ImportFileError) else error.message,
-                "hint": error.hint,
+                **_error_document(error),
             }
             for name, error in failures
         ],
     }
+
+
+def _error_document(error: KrakenDBError) -> dict[str, Any]:
+    reason = error.reason if isinstance(error, ImportFileError) else error.message
+    return {"reason": reason, "hint": error.hint}
