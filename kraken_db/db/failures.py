@@ -34,6 +34,7 @@ _UNREACHABLE = (
     asyncpg.PostgresConnectionError,
 )
 UPGRADE_HINT = "run: kraken-db db upgrade"
+FOREIGN_HINT = "give kraken-db a database of its own: in psql, CREATE DATABASE kraken"
 
 
 @contextmanager
@@ -77,7 +78,16 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
                 f"{where}: {first_line(error)}", hint="grant the right, or use the role that owns the schema"
             )
         case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
-            return SchemaError(f"{where}: {first_line(error)}", hint=UPGRADE_HINT)
+            # The revision has been looked at by then: it says that they are all there.
+            return SchemaError(
+                f"{where}: the tables there are not kraken-db's, or were changed: {first_line(error)}",
+                hint=FOREIGN_HINT,
+            )
+        case asyncpg.DuplicateTableError() | asyncpg.DuplicateObjectError():
+            return SchemaError(
+                f"{where}: something else there has a name that kraken-db needs: {first_line(error)}",
+                hint=FOREIGN_HINT,
+            )
         case asyncpg.DiskFullError():
             return StorageFullError(
                 f"{where}: the disk of the database is full", hint="free some space and run the command again"

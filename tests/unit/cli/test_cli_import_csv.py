@@ -78,6 +78,19 @@ def test_paths_and_dir_go_together(archive: Path) -> None:
     assert "Would import 2 files" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [[""], ["", "--symbols", "BTC/USDC"], ["--dir", ""], ["--symbols", "BTC/USDC", ""]]
+)
+def test_an_empty_path_is_not_the_current_folder(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(archive)
+    done = run(*arguments, "--dry-run")
+    assert done.exit_code == 2
+    assert "a path is empty; the current folder is written as ." in done.stderr
+    assert run(".", "--dry-run").exit_code == 0
+
+
 def test_the_default_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(archive)
     done = run("--dry-run")
