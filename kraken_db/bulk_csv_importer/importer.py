@@ -164,7 +164,7 @@ class BulkCSVImporter(StoreService):
                 await self._import_rows(store, connection, reader, report, replace)
         except (KrakenDBError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             report.error = _told(file, error)
-            report.new = report.changed = report.unchanged = 0
+            report.new = report.changed = report.unchanged = report.differing = 0
             report.rejected = max(report.rejected, 1)
         share.finish()
         return report

@@ -76,6 +76,8 @@ class FileReport:
     new: int = 0
     changed: int = 0
     unchanged: int = 0
+    differing: int = 0
+    """Candles, part of ``unchanged``, that are stored with as many trades but with other numbers."""
     rejected: int = 0
     """Rows that were not taken: the bad ones of a file that failed, those without a trade otherwise."""
     oldest: datetime | None = None

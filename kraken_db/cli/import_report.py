@@ -28,6 +28,7 @@ RowCounts = Mapping[str, int | KrakenDBError]
 
 _EXAMPLES = 3
 _COUNTERS = ("read", "new", "changed", "unchanged", "rejected")
+_JSON_COUNTERS = (*_COUNTERS, "differing")
 _KINDS = ["trades", *INTERVAL_NAMES.values()]
 
 Failures = Sequence[tuple[str, KrakenDBError]]
@@ -46,13 +47,14 @@ class Group:
     changed: int = 0
     unchanged: int = 0
     rejected: int = 0
+    differing: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
 
     def add(self, done: FileReport) -> None:
         self.files += 1
         self.failed += done.error is not None
-        for name in _COUNTERS:
+        for name in _JSON_COUNTERS:
             setattr(self, name, getattr(self, name) + getattr(done, name))
         if done.error is None:  # of a failed file nothing is stored, so its range says nothing
             self.oldest = min((t for t in (self.oldest, done.oldest) if t), default=None)
@@ -158,13 +160,14 @@ def _report_document(report: ImportReport, groups: Sequence[Group]) -> dict[str,
     return {
         "dry_run": False,
         "totals": {
-            name: sum(getattr(group, name) for group in groups) for name in ("files", "failed", *_COUNTERS)
+            name: sum(getattr(group, name) for group in groups)
+            for name in ("files", "failed", *_JSON_COUNTERS)
         },
         "groups": [
             {
                 "symbol": group.symbol,
                 "data": group.kind,
-                **{name: getattr(group, name) for name in ("files", "failed", *_COUNTERS)},
+                **{name: getattr(group, name) for name in ("files", "failed", *_JSON_COUNTERS)},
                 "oldest": group.oldest,
                 "newest": group.newest,
             }
@@ -182,7 +185,7 @@ def _file_document(done: FileReport) -> dict[str, Any]:
         "symbol": done.file.symbol,
         "data": done.file.kind,
         "stored": done.error is None,
-        **{name: getattr(done, name) for name in _COUNTERS},
+        **{name: getattr(done, name) for name in _JSON_COUNTERS},
         "oldest": done.oldest,
         "newest": done.newest,
         "notes": done.notes,
