@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import asyncpg
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,7 +27,7 @@ from kraken_db.bulk_csv_importer.report import (
 from kraken_db.bulk_csv_importer.trade_file import import_trades
 from kraken_db.db.copy import CopyRowError
 from kraken_db.db.failures import driver_error, first_line
-from kraken_db.errors import DatabaseError, ImportFileError, KrakenDBError
+from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
@@ -121,7 +122,8 @@ class BulkCSVImporter(StoreService):
     async def run(self, plan: ImportPlan, *, replace: bool = False) -> ImportReport:
         """Import all files of a plan, then bring the higher intervals up to date.
 
-        A file that is not accepted is reported and the others go on. ``replace`` takes the rows of the
+        A file that is not accepted is reported and the others go on; they do not when the database answers
+        no more (see ``ImportReport.stopped``). ``replace`` takes the rows of the
         files even where what is stored has more trades or another content.
         """
         store = self._connected()
@@ -137,17 +139,22 @@ class BulkCSVImporter(StoreService):
         async def work() -> None:
             for chain in waiting:
                 for file in chain:
-                    report.files.append(await self._import(store, file, replace, progress))
+                    if report.stopped is not None:
+                        return
+                    done = await self._import(store, file, replace, progress)
+                    report.files.append(done)
+                    if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
+                        report.stopped = done.error
 
         try:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(min(self._workers, len(chains))):
                     workers.create_task(work())
-            progress.update(note="refreshing the higher intervals")
-            await self._refresh(store, report)
+            if report.stopped is None:
+                progress.update(note="refreshing the higher intervals")
+                await self._refresh(store, report)
         finally:
-            stopped = len(report.files) < len(plan.files)
-            progress.done("stopped" if stopped else "", failed=bool(report.errors))
+            progress.done("stopped" if report.not_tried else "", failed=bool(report.errors))
         order = {file: position for position, file in enumerate(plan.files)}
         report.files.sort(key=lambda done: order[done.file])
         return report
@@ -201,6 +208,15 @@ class BulkCSVImporter(StoreService):
             report.notes.append(
                 f"{table} older than {kept.days} days will be dropped by the retention policy"
             )
+
+
+async def _answers(store: Store) -> bool:
+    try:
+        async with store.database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+    except KrakenDBError:
+        return False
+    return True
 
 
 def _told(file: ArchiveFile, error: Exception) -> KrakenDBError:

@@ -95,12 +95,19 @@ class ImportReport:
     files: list[FileReport] = field(default_factory=list)
     refresh_error: KrakenDBError | None = None
     """Why the higher intervals could not be brought up to date; the rows themselves are stored."""
+    stopped: KrakenDBError | None = None
+    """Why the run ended before its last file: the database does not answer any more."""
 
     @property
     def failures(self) -> list[tuple[str, KrakenDBError]]:
         """Name and error of every file that was not imported."""
         refused = [(file.name, file.error) for file in self.plan.refused]
         return refused + [(done.file.name, done.error) for done in self.files if done.error is not None]
+
+    @property
+    def not_tried(self) -> int:
+        """How many files of the plan were not even begun, because the run was ``stopped``."""
+        return len(self.plan.files) - len(self.files)
 
     @property
     def errors(self) -> list[KrakenDBError]:

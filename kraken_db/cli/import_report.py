@@ -20,7 +20,7 @@ from kraken_db.cli.output import (
     print_table,
     size_text,
 )
-from kraken_db.errors import ImportFileError, KrakenDBError
+from kraken_db.errors import DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES
 
 RowCounts = Mapping[str, int | KrakenDBError]
@@ -73,7 +73,7 @@ def group_files(files: Iterable[FileReport]) -> list[Group]:
 def show_report(report: ImportReport, *, as_json: bool) -> bool:
     """Print what an import did; returns whether all of it went well."""
     groups = group_files(report.files)
-    failures = report.failures
+    failures: Failures = report.failures
     if as_json:
         print_json(_report_document(report, groups))
     elif groups:
@@ -86,8 +86,15 @@ def show_report(report: ImportReport, *, as_json: bool) -> bool:
     _remarks(
         report.plan.skipped, [f"{done.file.name}: {text}" for done in report.files for text in done.notes]
     )
-    total = len(report.plan.files) + len(report.plan.refused)
-    _failed(failures, f"{len(failures)} of {plural(total, 'file')} not imported; nothing of them is stored.")
+    if report.stopped is not None:  # that is said once, and not of each file that was on its way
+        failures = [one for one in failures if not isinstance(one[1], DatabaseUnavailableError)]
+    for _, error in failures:
+        note(f"Failed: {sentence(error)}")
+    missing = len(report.failures) + report.not_tried
+    if missing:
+        total = plural(len(report.plan.files) + len(report.plan.refused), "file")
+        why = f"{sentence(report.stopped)}. " if report.stopped else ""
+        note(f"Error: {why}{missing} of {total} not imported; nothing of them is stored.")
     if report.refresh_error is not None:
         note(f"Error: {sentence(report.refresh_error)}")
     return not report.errors
@@ -118,7 +125,10 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> bool:
         f"Would import {plural(len(plan.files), 'file')}, {plural(known, 'row')}, {size_text(plan.size)}."
         " Nothing was changed."
     )
-    _failed(failures, f"{plural(len(failures), 'file')} cannot be imported.")
+    for _, error in failures:
+        note(f"Failed: {sentence(error)}")
+    if failures:
+        note(f"Error: {plural(len(failures), 'file')} cannot be imported.")
     return not failures
 
 
@@ -149,13 +159,6 @@ def _remarks(skipped: Sequence[SkippedFile], notes: Sequence[str]) -> None:
         note(f"Note: {text}")
 
 
-def _failed(failures: Failures, summary: str) -> None:
-    for _, error in failures:
-        note(f"Failed: {sentence(error)}")
-    if failures:
-        note(f"Error: {summary}")
-
-
 def _report_document(report: ImportReport, groups: Sequence[Group]) -> dict[str, Any]:
     return {
         "dry_run": False,
@@ -174,7 +177,9 @@ def _report_document(report: ImportReport, groups: Sequence[Group]) -> dict[str,
             for group in groups
         ],
         "files": [_file_document(done) for done in report.files],
-        "refresh_error": None if report.refresh_error is None else _error_document(report.refresh_error),
+        "not_tried": report.not_tried,
+        "stopped": _error_document(report.stopped),
+        "refresh_error": _error_document(report.refresh_error),
         **_leftovers(report.plan, report.failures),
     }
 
@@ -210,13 +215,15 @@ def _leftovers(plan: ImportPlan, failures: Failures) -> dict[str, Any]:
             {
                 "file": name,
                 "line": error.line if isinstance(error, ImportFileError) else None,
-                **_error_document(error),
+                **(_error_document(error) or {}),
             }
             for name, error in failures
         ],
     }
 
 
-def _error_document(error: KrakenDBError) -> dict[str, Any]:
+def _error_document(error: KrakenDBError | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
     reason = error.reason if isinstance(error, ImportFileError) else error.message
     return {"reason": reason, "hint": error.hint}
