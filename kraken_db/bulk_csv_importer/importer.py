@@ -30,6 +30,7 @@ from kraken_db.errors import DatabaseError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
+from kraken_db.retention import RetentionPause
 from kraken_db.store import Clock, Store, StoreService, utc_now
 
 # Bytes of a row of Kraken's, more or less: batch_size is a number of rows.
@@ -134,17 +135,18 @@ class BulkCSVImporter(StoreService):
         chains.sort(key=lambda chain: -sum(file.size for file in chain))
         waiting = iter(chains)
 
-        async def work() -> None:
+        async def work(retention: RetentionPause) -> None:
             for chain in waiting:
                 for file in chain:
-                    report.files.append(await self._import(store, file, replace, progress))
+                    report.files.append(await self._import(store, retention, file, replace, progress))
 
         try:
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(min(self._workers, len(chains))):
-                    workers.create_task(work())
-            progress.update(note="refreshing the higher intervals")
-            await self._refresh(store, report)
+            async with store.retention_paused() as retention:
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(min(self._workers, len(chains))):
+                        workers.create_task(work(retention))
+                progress.update(note="refreshing the higher intervals")
+                await self._refresh(store, report)
         finally:
             stopped = len(report.files) < len(plan.files)
             progress.done("stopped" if stopped else "", failed=bool(report.failures))
@@ -152,16 +154,17 @@ class BulkCSVImporter(StoreService):
         report.files.sort(key=lambda done: order[done.file])
         return report
 
-    async def _import(self, store: Store, file: ArchiveFile, replace: bool, progress: Task) -> FileReport:
+    async def _import(
+        self, store: Store, retention: RetentionPause, file: ArchiveFile, replace: bool, progress: Task
+    ) -> FileReport:
         report = FileReport(file)
         share = _FileProgress(progress, file)
         try:
-            async with (
-                ArchiveReader(file, self._block_size, share) as reader,
-                store.database.begin() as connection,
-            ):
-                await store.timeseries.prepare_bulk_write(connection)
-                await self._import_rows(store, connection, reader, report, replace)
+            async with ArchiveReader(file, self._block_size, share) as reader:
+                await retention.before_writing(_table(file), reader.first_moment)
+                async with store.database.begin() as connection:
+                    await store.timeseries.prepare_bulk_write(connection)
+                    await self._import_rows(store, connection, reader, report, replace)
         except (KrakenDBError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             report.error = _told(file, error)
             report.new = report.changed = report.unchanged = 0
@@ -195,12 +198,16 @@ class BulkCSVImporter(StoreService):
             raise reader.error(error.reason, error.line) from error
 
     async def _tell_of_retention(self, store: Store, connection: AsyncConnection, report: FileReport) -> None:
-        table = "trades" if report.file.interval is None else "candles"
+        table = _table(report.file)
         kept = await store.timeseries.retention(connection, table)
         if kept is not None and report.oldest is not None and report.oldest < store.clock() - kept:
             report.notes.append(
                 f"{table} older than {kept.days} days will be dropped by the retention policy"
             )
+
+
+def _table(file: ArchiveFile) -> str:
+    return "trades" if file.interval is None else "candles"
 
 
 def _told(file: ArchiveFile, error: Exception) -> KrakenDBError:

@@ -51,6 +51,7 @@ def status(as_json: bool, db_url: str) -> None:
 async def _read(db_url: str) -> dict[str, Any]:
     from kraken_db.db.migrations import current_revision
     from kraken_db.repositories.coverage import CoverageRepository
+    from kraken_db.repositories.paused_jobs import PausedJobRepository
     from kraken_db.repositories.pending_refresh import PendingRefreshRepository
     from kraken_db.repositories.sync_status import SyncStatusRepository
     from kraken_db.store import Store
@@ -60,10 +61,13 @@ async def _read(db_url: str) -> dict[str, Any]:
         async with store.database.read() as connection:
             records = await SyncStatusRepository(connection).all()
             coverage = await CoverageRepository(connection).all()
-            _, pending = await PendingRefreshRepository(connection).all()
+            _, stale = await PendingRefreshRepository(connection).all()
             tables = ("trades", "candles")
             retention = {table: await store.timeseries.retention(connection, table) for table in tables}
+            paused = await PausedJobRepository(connection).all()
             revision = await current_revision(connection)
+        # The others wait for their candles to close, not for anybody.
+        pending = [item for item in stale if item.refreshed_at is None]
         return {
             "database": {
                 "kind": store.timeseries.name,
@@ -71,6 +75,7 @@ async def _read(db_url: str) -> dict[str, Any]:
                 "embedded": store.database.is_embedded,
                 "schema_revision": revision,
                 "retention_seconds": retention,
+                "retention_paused": bool(paused),
             },
             "pending_refresh": {
                 "ranges": len(pending),
@@ -153,6 +158,10 @@ def _print(document: Mapping[str, Any]) -> None:
     )
     if kept:
         click.echo(f"Kept      {kept} (older ones are dropped; higher intervals stay)")
+    if database["retention_paused"]:
+        click.echo(
+            "          nothing is dropped until the run that writes old rows, or the next one, is through"
+        )
     pending = document["pending_refresh"]
     if pending["ranges"]:
         click.echo(

@@ -108,12 +108,6 @@ class Database:
         """Within it, the driver's errors are raised as those of ``kraken_db.errors``."""
         return translated_errors(self.display)
 
-    async def connect(self) -> AsyncConnection:
-        """A connection outside of transactions, for the caller to close."""
-        with self.errors():
-            connection = await self.engine.connect()
-            return await connection.execution_options(isolation_level="AUTOCOMMIT")
-
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A unit of work: committed at the end of the block, rolled back if it raises."""
@@ -134,3 +128,15 @@ class Database:
         with self.errors():
             async with self.engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside of transactions that takes no place in the pool, for as long as it is held.
+
+        Closed for good at the end, and its session's locks with it.
+        """
+        with self.errors():
+            async with self.engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.run_sync(lambda held: held.detach())
+                yield connection

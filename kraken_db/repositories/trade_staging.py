@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
 from kraken_db.models import Amount
-from kraken_db.repositories.coverage import TimeRange
+from kraken_db.ranges import TimeRange
 from kraken_db.repositories.staging import (
     MILLISECONDS,
     MergeCounts,

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.db.engine import Database
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, ceil_to_interval
 from kraken_db.models import CANDLES
-from kraken_db.timeseries.base import StaleRange
+from kraken_db.ranges import TimeRange
+from kraken_db.timeseries.base import RetentionJob, StaleRange
 from kraken_db.timeseries.rollup import AnySelect, bucket, rollup
 
 
@@ -45,11 +46,40 @@ class PostgresTimeSeries:
     async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
         pass
 
-    async def refresh(self, database: Database, stale: Sequence[StaleRange], now: datetime) -> None:
-        pass
+    async def refresh(
+        self, database: Database, stale: Sequence[StaleRange], now: datetime
+    ) -> Sequence[StaleRange]:
+        return ()
+
+    async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
+        return frozenset()
+
+    async def created_parts(
+        self, connection: AsyncConnection, table: str, before: frozenset[int]
+    ) -> Sequence[TimeRange]:
+        return ()
+
+    async def aggregated(
+        self, connection: AsyncConnection, ranges: Sequence[TimeRange]
+    ) -> Sequence[tuple[str, TimeRange]]:
+        return ()
+
+    async def aggregated_of(
+        self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]
+    ) -> Sequence[TimeRange]:
+        return ()
 
     async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
         return None
+
+    async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
+        return None
+
+    async def schedule_retention(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
+        return False
+
+    async def is_retention_running(self, connection: AsyncConnection, job_id: int) -> bool:
+        return False
 
 
 def _climb(minutes: AnySelect, interval: int) -> AnySelect:
