@@ -28,7 +28,8 @@ from kraken_db.intervals import (
 from kraken_db.models import CANDLES
 from kraken_db.timeseries.base import StaleRange
 from kraken_db.timeseries.relations import candle_relation
-from kraken_db.timeseries.rollup import AnySelect, bucket, rollup
+from kraken_db.timeseries.rollup import AnySelect, Rows, bucket, rollup
+from kraken_db.timeseries.timescale_policies import TimescalePolicies
 
 # Each batch of a refresh is a transaction of the server; its default of 10 buckets makes a sparse
 # history of ten years run for hours.
@@ -36,7 +37,7 @@ BUCKETS_PER_BATCH = 2016
 SLICE = timedelta(days=84)
 
 
-class TimescaleTimeSeries:
+class TimescaleTimeSeries(TimescalePolicies):
     """TimescaleDB from version 2.11, under its community licence."""
 
     name = "TimescaleDB"
@@ -116,17 +117,6 @@ class TimescaleTimeSeries:
                 {"start": window[0], "end": window[1]},
             )
 
-    async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
-        period: timedelta | None = await connection.scalar(
-            text(
-                "SELECT CAST(config ->> 'drop_after' AS interval) FROM timescaledb_information.jobs"
-                " WHERE proc_name = 'policy_retention' AND hypertable_name = :table"
-                " AND hypertable_schema = current_schema()"
-            ),
-            {"table": table},
-        )
-        return period
-
 
 def slices(stale: Iterable[StaleRange]) -> list[tuple[datetime, datetime]]:
     """The union of the ranges in order of time, cut into pieces of bounded length."""
@@ -144,7 +134,7 @@ def slices(stale: Iterable[StaleRange]) -> list[tuple[datetime, datetime]]:
     return pieces
 
 
-def _source_rollup(interval: int, source: int, window: tuple[datetime, datetime]) -> AnySelect:
+def _source_rollup(interval: int, source: int, window: tuple[datetime, datetime]) -> Rows:
     relation = candle_relation(INTERVAL_VIEWS[source])
     rows = select(relation).where(relation.c.timestamp >= window[0], relation.c.timestamp < window[1])
     if source == BASE_INTERVAL:
