@@ -7,6 +7,7 @@ from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, His
 
 if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
+    from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_provider import HistoricalDataProvider
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "HistoricalCandle",
     "HistoricalDataProvider",
     "HistoricalTrade",
+    "KrakenTradesBackfill",
     "TradeRecord",
 ]
 
@@ -28,6 +30,7 @@ __all__ = [
 _SERVICES = {
     "BulkCSVImporter": "kraken_db.bulk_csv_importer",
     "HistoricalDataProvider": "kraken_db.historical_provider",
+    "KrakenTradesBackfill": "kraken_db.historical_backfill",
 }
 
 

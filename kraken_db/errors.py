@@ -13,6 +13,7 @@ The tree::
     │   ├── SchemaError                 tables missing, too old or too new
     │   ├── StorageFullError            no space left where the database lives
     │   └── JobRunningError             another run holds the lock of this symbol
+    ├── ValueDoesNotFitError        a price or volume beyond what the tables can hold
     ├── EmbeddedServerError         the embedded PostgreSQL cannot run here
     ├── ExchangeError               Kraken, or what stands before it, gave no usable answer
     │   ├── ExchangeUnavailableError    (transient) not reached, out of order, or its answer broke off
@@ -91,6 +92,10 @@ class StorageFullError(DatabaseError):
 
 class JobRunningError(DatabaseError):
     """Another run is working on the same symbol."""
+
+
+class ValueDoesNotFitError(KrakenDBError):
+    """A price or volume with more digits than NUMERIC(20,10) has: never rounded, never cut."""
 
 
 class EmbeddedServerError(KrakenDBError):

@@ -13,10 +13,17 @@ from kraken_db.cli.process_list import hide_password
 _DISTRIBUTION = "kraken-historical-data"
 
 _COMMANDS = {
+    "backfill": LazyCommand(
+        "kraken_db.cli.backfill:backfill",
+        "Download every trade of a pair from Kraken, and build its candles.",
+    ),
     "candles": LazyCommand("kraken_db.cli.candles:candles", "Print stored candles as table, CSV or JSON."),
     "db": LazyCommand("kraken_db.cli.db:db", "Upgrade the schema; start and stop the embedded database."),
     "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
     "pairs": LazyCommand("kraken_db.cli.pairs:pairs", "List the pairs of Kraken, by all their names."),
+    "policies": LazyCommand(
+        "kraken_db.cli.policies:policies", "Show and change how long rows are kept uncompressed, and at all."
+    ),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, rows, sync times."),
 }
@@ -49,6 +56,7 @@ def cli() -> None:
 
     \b
     Begin with:
+      kraken-db backfill --symbols XRP/USDT BTC/USDT
       kraken-db import-csv ~/Downloads/Kraken_OHLCVT.zip --symbols BTC/USD
       kraken-db candles BTC/USD --interval 1h --last 24
       kraken-db status
@@ -58,7 +66,8 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code.
 
-    0 done; 1 an error that is explained in one line; 2 wrong usage; 70 a bug in here; 130 interrupted.
+    0 done; 1 an error that is explained in one line; 2 wrong usage; 70 a bug in here; 130 interrupted;
+    143 told to end.
     """
     hide_password(arguments)
     cli.main(None if arguments is None else list(arguments), prog_name="kraken-db")

@@ -13,6 +13,7 @@ import click
 from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
 from kraken_db.intervals import parse_interval
 from kraken_db.pairs import QUOTES, parse_symbol
+from kraken_db.policies import parse_period
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -93,13 +94,33 @@ class TimeType(_Parsed):
         return parse_time(text, datetime.now(UTC))
 
 
+_PATTERN = re.compile(r"[A-Za-z0-9*?]+/[A-Za-z0-9*?]+")
+
+
+class PeriodType(_Parsed):
+    """See ``parse_period``. A tuple of one, so that never is not the same as nothing."""
+
+    name = "period"
+
+    def parse(self, text: str) -> tuple[timedelta | None]:
+        return (parse_period(text),)
+
+
 class _SymbolList(_Parsed):
-    """Pairs separated by commas."""
+    """Pairs separated by commas, and patterns such as ``XRP/*`` where a command knows all pairs."""
 
     name = "symbols"
 
+    def __init__(self, *, takes_patterns: bool) -> None:
+        self._takes_patterns = takes_patterns
+
     def parse(self, text: str) -> tuple[str, ...]:
-        return tuple(parse_symbol(item) for item in text.split(",") if item.strip())
+        return tuple(self._one(item.strip()) for item in text.split(",") if item.strip())
+
+    def _one(self, text: str) -> str:
+        if self._takes_patterns and _PATTERN.fullmatch(text) and ("*" in text or "?" in text):
+            return text.upper()
+        return parse_symbol(text)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return "SYMBOL..."
@@ -166,12 +187,12 @@ def _flattened(
     return tuple(symbols) or None
 
 
-def symbols_option(help_text: str) -> Callable[[_Decorated], _Decorated]:
+def symbols_option(help_text: str, *, takes_patterns: bool = False) -> Callable[[_Decorated], _Decorated]:
     """``--symbols``: a tuple of symbols, or None if it was not given. The command is a MultiValueCommand."""
     return click.option(
         "--symbols",
         cls=_SymbolsOption,
-        type=_SymbolList(),
+        type=_SymbolList(takes_patterns=takes_patterns),
         multiple=True,
         callback=_flattened,
         help=f"{help_text} Several after one another, separated by commas, or by repeating the option.",

@@ -101,7 +101,6 @@ class LineProgress:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._last = clock()
 
     def task(self, label: str, total: int | None = None, *, unit: Unit = "steps") -> Task:
         return _LineTask(self, label, total, unit)
@@ -112,14 +111,6 @@ class LineProgress:
     def now(self) -> float:
         return self._clock()
 
-    def is_due(self) -> bool:
-        """Whether it is time for another line; True counts as having printed it."""
-        now = self._clock()
-        if now - self._last < SECONDS_BETWEEN_LINES:
-            return False
-        self._last = now
-        return True
-
 
 class _LineTask:
     def __init__(self, progress: LineProgress, label: str, total: int | None, unit: Unit) -> None:
@@ -128,14 +119,15 @@ class _LineTask:
         self._total = total
         self._unit = unit
         self._done = 0
-        self._began = progress.now()
+        self._began = self._last = progress.now()
         self._remark = ""
         self._was_seen = False
 
     def advance(self, amount: int = 1) -> None:
         self._done += amount
-        if self._progress.is_due():
-            self._was_seen = True
+        now = self._progress.now()
+        if now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last, self._was_seen = now, True
             note(f"{self._label}: {self._state()}")
 
     def update(self, *, total: int | None = None, note: str | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -96,23 +96,41 @@ class Database:
         if self._server is not None:
             await asyncio.to_thread(self._server.detach)
 
+    async def revive(self) -> None:
+        """After the connection was lost: start the embedded server again, should it be gone.
+
+        A server of the user's own is the user's to start.
+        """
+        if self._server is not None:
+            await asyncio.to_thread(self._server.attach)
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Within it, the driver's errors are raised as those of ``kraken_db.errors``."""
+        return translated_errors(self.display)
+
+    async def connect(self) -> AsyncConnection:
+        """A connection outside of transactions, for the caller to close."""
+        with self.errors():
+            connection = await self.engine.connect()
+            return await connection.execution_options(isolation_level="AUTOCOMMIT")
+
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A unit of work: committed at the end of the block, rolled back if it raises."""
-        with translated_errors(self.display):
+        with self.errors():
             async with self.engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading; what it did is rolled back."""
-        with translated_errors(self.display):
+        with self.errors():
             async with self.engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:
         """A connection outside of transactions, for statements that refuse to run in one."""
-        with translated_errors(self.display):
+        with self.errors():
             async with self.engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")

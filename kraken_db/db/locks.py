@@ -2,12 +2,75 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+from typing import Self
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.db.engine import Database
+from kraken_db.errors import DatabaseUnavailableError, JobRunningError
+
+_KEY = "hashtextextended(:key, 0)"
 
 
 async def lock_job(connection: AsyncConnection, job: str, symbol: str) -> None:
     """Wait until no other transaction holds this job of this symbol; held until the transaction ends."""
-    await connection.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"kraken-db:{job}:{symbol}"}
-    )
+    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_KEY})"), {"key": _name(job, symbol)})
+
+
+class JobLock:
+    """Held on a connection of its own for as long as a run takes: a second run is refused at once.
+
+    An asynchronous context manager; entering it raises JobRunningError where another process has the lock.
+    """
+
+    def __init__(self, database: Database, job: str, symbol: str) -> None:
+        self._database = database
+        self._job = job
+        self._symbol = symbol
+        self._connection: AsyncConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.hold()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._release()
+
+    async def hold(self) -> None:
+        """Have the lock: again, too, after the connection was lost. Raises JobRunningError."""
+        if self._connection is not None and await self._is_alive():
+            return
+        await self._release()
+        self._connection = await self._database.connect()
+        taken = await self._connection.scalar(
+            text(f"SELECT pg_try_advisory_lock({_KEY})"), {"key": _name(self._job, self._symbol)}
+        )
+        if not taken:
+            await self._release()
+            raise JobRunningError(
+                f"another {self._job} of {self._symbol} is running on this database",
+                hint="wait for it to end, or stop it",
+            )
+
+    async def _is_alive(self) -> bool:
+        assert self._connection is not None
+        try:
+            with self._database.errors():
+                await self._connection.execute(text("SELECT 1"))
+        except DatabaseUnavailableError:
+            return False
+        return True
+
+    async def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.invalidate()  # its lock ends with it, whatever state it is in
+            await connection.close()
+
+
+def _name(job: str, symbol: str) -> str:
+    return f"kraken-db:{job}:{symbol}"

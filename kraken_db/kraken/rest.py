@@ -96,9 +96,18 @@ class KrakenRestClient:
         ``since`` is in ns (a number of 10 digits is read as seconds); whether the trade of that very moment
         comes again is not certain, so expect both. 0 is the pair's first trade.
         """
-        if since < 0 or not 1 <= count <= MAX_COUNT:
-            raise ConfigurationError(f"since is {since}, count {count}: 0 or more, and 1 to {MAX_COUNT}")
-        params = {"pair": pair, "since": str(since), "count": str(count)}
+        if since < 0:
+            raise ConfigurationError(f"since is {since}: it is 0 or more")
+        return await self._trades(pair, {"since": str(since)}, count)
+
+    async def newest_trades(self, pair: str, *, count: int = MAX_COUNT) -> TradesPage:
+        """The newest ``count`` trades, oldest first: what Kraken sends where ``since`` is left out."""
+        return await self._trades(pair, {}, count)
+
+    async def _trades(self, pair: str, params: Mapping[str, str], count: int) -> TradesPage:
+        if not 1 <= count <= MAX_COUNT:
+            raise ConfigurationError(f"count is {count}: it is 1 to {MAX_COUNT}")
+        params = {"pair": pair, **params, "count": str(count)}
         return await self._ask(
             "Trades", params, f"Trades of {pair}", messages.decode_trades, lane=pair_lane(pair)
         )

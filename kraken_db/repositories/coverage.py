@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
 from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -18,6 +18,16 @@ Source: TypeAlias = Literal["rest_trades", "rest_ohlc", "csv", "live"]
 TimeRange: TypeAlias = tuple[datetime, datetime]
 """Start inclusive, end exclusive."""
 
+_NONE = "CAST('{}' AS tstzmultirange)"
+_WITHOUT_CANDLES = f"""
+    SELECT COALESCE((SELECT range_agg(covered) FROM data_coverage
+                     WHERE symbol = :symbol AND data_type = 'trades'), {_NONE})
+         - COALESCE((SELECT range_agg(covered) FROM data_coverage
+                     WHERE symbol = :symbol AND data_type = 'candles_1m'), {_NONE})
+         - COALESCE((SELECT dropped FROM dropped_ranges
+                     WHERE symbol = :symbol AND data_type = 'trades'), {_NONE}) AS unbuilt
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -25,7 +35,7 @@ class Coverage:
 
     symbol: str
     data_type: str
-    source: str
+    source: Source
     ranges: tuple[TimeRange, ...]
 
 
@@ -71,6 +81,11 @@ class CoverageRepository:
             select(func.range_agg(c.covered)).where(c.symbol == symbol, c.data_type == data_type)
         )
         return _pairs(union or [])
+
+    async def without_candles(self, symbol: str) -> tuple[TimeRange, ...]:
+        """Where the trades are known and stored, and the minutes are not known."""
+        statement = text(_WITHOUT_CANDLES).columns(unbuilt=TSTZMULTIRANGE)
+        return _pairs(await self._connection.scalar(statement, {"symbol": symbol}) or [])
 
 
 def _pairs(ranges: Iterable[Range[datetime]]) -> tuple[TimeRange, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import TSTZRANGE
 from sqlalchemy.dialects.postgresql.ranges import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -20,6 +21,17 @@ class PendingRefreshRepository:
         self._connection = connection
 
     async def add(self, item: StaleRange) -> None:
+        """Note a range. One that touches a range of the symbol that waits already makes that one longer."""
+        c, stale = PENDING_REFRESH.c, bindparam("stale", Range(item.start, item.end), TSTZRANGE)
+        longer = (
+            update(PENDING_REFRESH)
+            .where(c.symbol == item.symbol, c.replaced == item.replaced)
+            .where(or_(c.stale.op("&&")(stale), c.stale.op("-|-")(stale)))
+            .values(stale=func.range_merge(c.stale, stale))
+            .returning(c.id)
+        )
+        if (await self._connection.execute(longer)).first() is not None:
+            return
         await self._connection.execute(
             insert(PENDING_REFRESH).values(
                 symbol=item.symbol, stale=Range(item.start, item.end), replaced=item.replaced

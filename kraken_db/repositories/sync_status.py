@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -33,9 +33,19 @@ class SyncStatusRepository:
         self._connection = connection
 
     async def record(
-        self, symbol: str, data_type: str, *, oldest: datetime, newest: datetime, added: int
+        self,
+        symbol: str,
+        data_type: str,
+        *,
+        oldest: datetime,
+        newest: datetime,
+        added: int,
+        cursor: int | None = None,
     ) -> None:
-        """Widen the range to ``[oldest, newest]``, add to the count, and set the time of the sync to now."""
+        """Widen the range to ``[oldest, newest]``, add to the count, and set the time of the sync to now.
+
+        ``cursor``: where the next download goes on, in ns as Kraken gave it; None leaves it as it is.
+        """
         fresh = insert(SYNC_STATUS).values(
             symbol=symbol,
             data_type=data_type,
@@ -43,6 +53,7 @@ class SyncStatusRepository:
             newest_timestamp=newest,
             last_sync_at=func.now(),
             total_records=added,
+            last_kraken_since=cursor,
         )
         new, old = fresh.excluded, SYNC_STATUS.c
         await self._connection.execute(
@@ -53,8 +64,18 @@ class SyncStatusRepository:
                     "newest_timestamp": func.greatest(old.newest_timestamp, new.newest_timestamp),
                     "last_sync_at": new.last_sync_at,
                     "total_records": old.total_records + new.total_records,
+                    "last_kraken_since": func.coalesce(new.last_kraken_since, old.last_kraken_since),
                 },
             )
+        )
+
+    async def touch(self, symbol: str, data_type: str) -> None:
+        """There was nothing new: set the time of the sync to now, and leave the rest."""
+        c = SYNC_STATUS.c
+        await self._connection.execute(
+            update(SYNC_STATUS)
+            .where(c.symbol == symbol, c.data_type == data_type)
+            .values(last_sync_at=func.now())
         )
 
     async def get(self, symbol: str, data_type: str) -> SyncStatus | None:

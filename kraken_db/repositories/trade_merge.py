@@ -45,14 +45,19 @@ _INSIDE = """
     WHERE first + INTERVAL '1 second' < last
 """
 # Rows with ids have all fields. What is NULL or empty in the store was not known there and is filled.
-_CONFLICT = """
-    SELECT s.line, s.id, concat_ws(' ', t.price, t.volume, t.side, t.order_type, t.misc),
-           concat_ws(' ', s.price, s.volume, s.side, s.order_type, s.misc)
-    FROM staged_rows s JOIN stored_trades t ON t.id = s.id
-    WHERE t.price <> s.price OR t.volume <> s.volume OR NULLIF(t.side, '') <> s.side
-       OR NULLIF(t.order_type, '') <> s.order_type OR NULLIF(t.misc, '') <> s.misc
-    ORDER BY s.line LIMIT 1
+_CONTRADICTS = """
+    t.id = s.id
+    AND (t.price <> s.price OR t.volume <> s.volume OR NULLIF(t.side, '') <> s.side
+         OR NULLIF(t.order_type, '') <> s.order_type OR NULLIF(t.misc, '') <> s.misc)
 """
+_BOTH = """
+    s.line, s.id, concat_ws(' ', t.price, t.volume, t.side, t.order_type, t.misc),
+    concat_ws(' ', s.price, s.volume, s.side, s.order_type, s.misc)
+"""
+_CONFLICT = f"""
+    SELECT {_BOTH} FROM staged_rows s JOIN stored_trades t ON {_CONTRADICTS} ORDER BY s.line LIMIT 1
+"""
+_SET_ASIDE = f"DELETE FROM staged_rows s USING stored_trades t WHERE {_CONTRADICTS} RETURNING {_BOTH}"
 _OUTDATED = """
     INSERT INTO obsolete_trades SELECT t.timestamp, t.id
     FROM staged_rows s JOIN stored_trades t ON t.id = s.id
@@ -238,6 +243,14 @@ class TradeMerge:
             raise TradeConflictError(
                 line, f"trade {trade_id} is stored as {stored}, but the file says {staged}"
             )
+
+    async def set_conflicts_aside(self) -> list[str]:
+        """Take the rows that contradict a stored trade out of what is merged; what each of them says."""
+        found = (await self._connection.execute(text(_SET_ASIDE))).all()
+        return [
+            f"trade {trade_id} is stored as {stored}, but came as {staged}"
+            for _, trade_id, stored, staged in sorted(found)
+        ]
 
     async def find_outdated(self) -> int:
         """How many stored trades are not just as the file has them."""

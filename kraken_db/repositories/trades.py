@@ -38,3 +38,15 @@ class TradeRepository:
             .limit(limit)
         )
         return [HistoricalTrade(*row) for row in await self._connection.execute(statement)]
+
+    async def newest_until(self, symbol: str, moment: datetime) -> tuple[int, datetime] | None:
+        """Id and stamp of the newest trade with an id at or before ``moment``; None without any."""
+        c = TRADES.c
+        found = await self._connection.execute(
+            select(c.id, c.timestamp)
+            .where(c.symbol == symbol, c.timestamp <= moment, c.id > 0)
+            .order_by(c.timestamp.desc(), c.id.desc())
+            .limit(1)
+        )
+        row = found.first()
+        return None if row is None else (row.id, row.timestamp)

@@ -95,6 +95,10 @@ class TimeSeries(Protocol):
         """What of a table can be dropped of the rows from before a moment, oldest first."""
         ...
 
+    async def rows(self, connection: AsyncConnection, piece: Piece) -> int:
+        """How many rows a piece has."""
+        ...
+
     async def drop(self, connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange] = ()) -> int:
         """Drop the rows of a piece, and none of their higher candles; returns the number of rows.
 
@@ -110,4 +114,8 @@ class TimeSeries(Protocol):
 
     async def compress(self, connection: AsyncConnection, piece: Piece) -> None:
         """Compress a piece that ``compressible`` named."""
+        ...
+
+    async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
+        """Bytes on disk that dropping and compressing give back; None if they give nothing back."""
         ...

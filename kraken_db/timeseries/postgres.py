@@ -15,7 +15,7 @@ from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, ceil_to_interva
 from kraken_db.models import CANDLES, RETENTION_PERIODS, ROLLED_CANDLES
 from kraken_db.policies import TABLES, BackgroundJob, TableName, TablePolicy
 from kraken_db.timeseries.base import Piece, StaleRange, TimeRange
-from kraken_db.timeseries.postgres_retention import delete_rows, pieces_with_rows
+from kraken_db.timeseries.postgres_retention import count_rows, delete_rows, pieces_with_rows
 from kraken_db.timeseries.rolled import (
     CANDLE_COLUMNS,
     forget_rolled,
@@ -88,6 +88,9 @@ class PostgresTimeSeries:
     ) -> Sequence[Piece]:
         return await pieces_with_rows(connection, table, before)
 
+    async def rows(self, connection: AsyncConnection, piece: Piece) -> int:
+        return await count_rows(connection, piece)
+
     async def drop(self, connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange] = ()) -> int:
         if piece.table == "candles":
             await store_rolled(connection, piece)
@@ -100,6 +103,9 @@ class PostgresTimeSeries:
 
     async def compress(self, connection: AsyncConnection, piece: Piece) -> None:
         raise NotImplementedError("plain PostgreSQL has nothing to compress")
+
+    async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
+        return None  # What is deleted makes room for new rows; the file stays as large as it is.
 
 
 def _climb(symbol: str, interval: int, first: datetime, last: datetime) -> AnySelect:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Interval, Table, delete, func, literal, select, true
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, Range
+from sqlalchemy import (
+    ColumnElement,
+    Interval,
+    Table,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, VARCHAR, Range
 from sqlalchemy.dialects.postgresql.ranges import MultiRange
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,8 +29,38 @@ from kraken_db.timeseries.base import Piece, TimeRange
 _TABLES: dict[TableName, Table] = {"trades": TRADES, "candles": CANDLES}
 # What is deleted in one transaction: as many rows as a moment's work takes, and whole candles.
 _LENGTHS: dict[TableName, timedelta] = {"trades": timedelta(days=1), "candles": timedelta(days=7)}
+_DATA_TYPES: dict[TableName, str] = {"trades": "trades", "candles": "candles_1m"}
 _DAY, _WEEK = 1440, 10080
 _GRIDS: dict[TableName, int] = {"trades": _DAY, "candles": _WEEK}
+
+# What is gone: where everything was known, and beyond that the rows themselves.
+_NOTE = """
+    INSERT INTO dropped_ranges (symbol, data_type, dropped)
+    SELECT :symbol, :data_type, range_agg(part) FROM (
+        SELECT unnest(covered * :going) AS part FROM data_coverage
+        WHERE symbol = :symbol AND data_type = :data_type AND covered && :going
+        UNION ALL
+        {rows}
+    ) gone
+    HAVING count(*) > 0
+    ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
+"""
+_ROWS: dict[TableName, str] = {
+    "trades": """SELECT tstzrange(timestamp, timestamp + INTERVAL '1 microsecond') FROM trades
+        WHERE symbol = :symbol AND timestamp >= lower(:going) AND timestamp < upper(:going)
+          AND timestamp <@ :going""",
+    "candles": """SELECT tstzrange(timestamp, timestamp + INTERVAL '1 minute') FROM candles
+        WHERE symbol = :symbol AND interval_minutes = 1
+          AND timestamp >= lower(:going) AND timestamp < upper(:going) AND timestamp <@ :going""",
+}
+_NOTES = {
+    table: text(_NOTE.format(rows=rows)).bindparams(
+        bindparam("symbol", type_=VARCHAR),
+        bindparam("data_type", type_=VARCHAR),
+        bindparam("going", type_=TSTZMULTIRANGE),
+    )
+    for table, rows in _ROWS.items()
+}
 
 
 async def pieces_with_rows(connection: AsyncConnection, table: TableName, before: datetime) -> list[Piece]:
@@ -59,15 +100,33 @@ async def _pieces_of(
     return [Piece(table, symbol, start, min(start + length, before)) for start in starts]
 
 
+async def count_rows(connection: AsyncConnection, piece: Piece) -> int:
+    found = select(func.count()).select_from(_TABLES[piece.table]).where(*_inside(piece))
+    return await connection.scalar(found) or 0
+
+
 async def delete_rows(connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange]) -> int:
-    """Delete the rows of a piece outside of ``keep``; returns their number."""
+    """Delete the rows of a piece outside of ``keep``, and note what is gone; returns their number."""
+    going = MultiRange(Range(*item) for item in _without(piece, keep))
+    names = {"symbol": piece.symbol, "data_type": _DATA_TYPES[piece.table]}
+    await connection.execute(_NOTES[piece.table], {**names, "going": going})
     rows = _TABLES[piece.table]
-    statement = delete(rows).where(
-        rows.c.symbol == piece.symbol, rows.c.timestamp >= piece.start, rows.c.timestamp < piece.end
-    )
-    if rows is CANDLES:
-        statement = statement.where(CANDLES.c.interval_minutes == BASE_INTERVAL)
-    if keep:
-        kept = literal(MultiRange([Range(start, end) for start, end in keep]), TSTZMULTIRANGE)
-        statement = statement.where(~kept.bool_op("@>")(rows.c.timestamp))
-    return (await connection.execute(statement)).rowcount
+    moving = rows.c.timestamp.bool_op("<@")(literal(going, TSTZMULTIRANGE))
+    return (await connection.execute(delete(rows).where(*_inside(piece), moving))).rowcount
+
+
+def _inside(piece: Piece) -> list[ColumnElement[bool]]:
+    rows = _TABLES[piece.table]
+    c = rows.c
+    inside = [c.symbol == piece.symbol, c.timestamp >= piece.start, c.timestamp < piece.end]
+    return [*inside, CANDLES.c.interval_minutes == BASE_INTERVAL] if rows is CANDLES else inside
+
+
+def _without(piece: Piece, keep: Sequence[TimeRange]) -> Iterator[TimeRange]:
+    start = piece.start
+    for first, last in sorted(keep):
+        if start < first:
+            yield start, first
+        start = max(start, last)
+    if start < piece.end:
+        yield start, piece.end

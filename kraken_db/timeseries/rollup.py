@@ -49,10 +49,10 @@ def rollup(source: FromClause, interval: int) -> Rows:
         opens_at.label("timestamp"),
         # As small as the table's: PostgreSQL merges only unions of equal types without sorting them anew.
         cast(literal_column(str(int(interval))), SmallInteger).label("interval_minutes"),
-        _in_order(c.open, c.timestamp)[1].label("open"),
+        in_order(c.open, c.timestamp)[1].label("open"),
         func.max(c.high).label("high"),
         func.min(c.low).label("low"),
-        _in_order(c.close, c.timestamp)[func.count()].label("close"),
+        in_order(c.close, c.timestamp)[func.count()].label("close"),
         func.sum(c.volume).label("volume"),
         case((every_part_known, func.sum(c.quote_volume))).label("quote_volume"),
         cast(func.sum(c.trade_count), Integer).label("trade_count"),
@@ -60,5 +60,6 @@ def rollup(source: FromClause, interval: int) -> Rows:
     ).group_by(c.symbol, opens_at)
 
 
-def _in_order(value: ColumnElement[Any], timestamp: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.array_agg(aggregate_order_by(value, timestamp), type_=ARRAY(Amount))
+def in_order(value: ColumnElement[Any], *order: ColumnElement[Any]) -> ColumnElement[Any]:
+    """All of a group's values as an array, by ``order``: the first is ``[1]``."""
+    return func.array_agg(aggregate_order_by(value, *order), type_=ARRAY(Amount))

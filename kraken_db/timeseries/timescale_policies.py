@@ -111,15 +111,17 @@ class TimescalePolicies:
     ) -> Sequence[Piece]:
         return await _chunks(connection, table, before, unpacked=False)
 
+    async def rows(self, connection: AsyncConnection, piece: Piece) -> int:
+        moment = _HYPERTABLES[piece.table].c.timestamp
+        found = select(func.count()).where(moment >= piece.start, moment < piece.end)
+        return await connection.scalar(found) or 0
+
     async def drop(self, connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange] = ()) -> int:
         if keep:
             return 0
-        moment = _HYPERTABLES[piece.table].c.timestamp
-        rows: int | None = await connection.scalar(
-            select(func.count()).where(moment >= piece.start, moment < piece.end)
-        )
+        rows = await self.rows(connection, piece)
         await connection.execute(_DROP, {"table": piece.table, "start": piece.start, "end": piece.end})
-        return rows or 0
+        return rows
 
     async def compressible(
         self, connection: AsyncConnection, table: TableName, before: datetime
@@ -128,6 +130,10 @@ class TimescalePolicies:
 
     async def compress(self, connection: AsyncConnection, piece: Piece) -> None:
         await connection.execute(_COMPRESS, {"table": piece.table, "start": piece.start, "end": piece.end})
+
+    async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
+        size: int = await connection.scalar(text(f"SELECT hypertable_size({_TABLE})"), {"table": table})
+        return size
 
 
 async def _job(connection: AsyncConnection, table: str, task: _Task) -> tuple[int, timedelta] | None:

@@ -1,0 +1,7 @@
+"""Every trade of a pair since its first one, from Kraken's REST."""
+
+from kraken_db.historical_backfill.backfill import KrakenTradesBackfill
+from kraken_db.historical_backfill.report import BackfillReport
+from kraken_db.historical_backfill.sequence import IdHole
+
+__all__ = ["BackfillReport", "IdHole", "KrakenTradesBackfill"]

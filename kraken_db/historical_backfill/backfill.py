@@ -1,0 +1,307 @@
+"""KrakenTradesBackfill: every trade of a pair since its first one, and the candles of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+from kraken_db.db.failures import driver_error, first_line
+from kraken_db.db.locks import JobLock
+from kraken_db.errors import ConfigurationError, DatabaseError, ExchangeRequestError, KrakenDBError
+from kraken_db.historical_backfill.building import build_minutes, build_missing
+from kraken_db.historical_backfill.download import POLLING, Asker, Download, offset_clock
+from kraken_db.historical_backfill.estimate import Remaining
+from kraken_db.historical_backfill.paging import Step, TradePager, as_nanoseconds, cursor_time
+from kraken_db.historical_backfill.patience import Patience, unless_set
+from kraken_db.historical_backfill.report import BackfillReport
+from kraken_db.historical_backfill.sequence import IdSequence
+from kraken_db.historical_backfill.storing import PageStore, find_origin, save_raw
+from kraken_db.intervals import require_aware
+from kraken_db.kraken.directory import pair_directory
+from kraken_db.kraken.limiter import Sleep
+from kraken_db.kraken.records import KrakenTrade
+from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.pairs import PAIR_MAP, parse_symbol
+from kraken_db.progress import NullProgress, Progress
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.settings import KRAKEN_BASE_URL
+from kraken_db.store import Clock, Store, StoreService, utc_now
+
+MAX_PAIRS = 10
+"""Pairs that are downloaded side by side, unless more are asked for: each has a limit of its own."""
+
+_JOB = "backfill"
+_log = logging.getLogger(__name__)
+
+
+class KrakenTradesBackfill(StoreService):
+    """Downloads trades from Kraken's REST into a store.
+
+    ``rate_limit_delay``: seconds between two requests for one pair; Kraken's limit is kept per pair, and the
+    delay grows by itself where Kraken throttles. ``max_retries``: further attempts for one request; a
+    download goes on for ten minutes more before it gives up. ``BASE_URL`` may be set to another address, as
+    ``KRAKEN_BASE_URL`` in the environment. ``pairs_at_once``: how many pairs ``backfill`` works on.
+
+    Use it as an asynchronous context manager, or call ``connect()`` and ``close()``; what needs the database
+    raises NotConnectedError (a RuntimeError) before that. All times are aware datetimes in UTC.
+    """
+
+    BASE_URL: ClassVar[str] = KRAKEN_BASE_URL
+    RATE_LIMIT_DELAY: ClassVar[float] = 1.1
+
+    def __init__(
+        self,
+        db_url: str,
+        rate_limit_delay: float = 1.1,
+        max_retries: int = 3,
+        *,
+        pairs_at_once: int = MAX_PAIRS,
+        progress: Progress | None = None,
+        clock: Clock = utc_now,
+        client: KrakenRestClient | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        if pairs_at_once < 1:
+            raise ConfigurationError(f"pairs_at_once is {pairs_at_once}: it is 1 or more")
+        super().__init__(db_url, pool_min_size=2, pool_max_size=2 * pairs_at_once + 1, clock=clock)
+        base_url = self.BASE_URL if self.BASE_URL != KRAKEN_BASE_URL else None
+        self._client = client or KrakenRestClient(
+            base_url, rate_limit_delay=rate_limit_delay, max_retries=max_retries
+        )
+        self._pairs_at_once = asyncio.Semaphore(pairs_at_once)
+        self._progress = progress or NullProgress()
+        self._patience = Patience(sleep)
+        self._stop = asyncio.Event()
+        self._offset: timedelta | None = None
+
+    async def close(self) -> None:
+        """Close all connections, to the database and to Kraken; may be called twice."""
+        await self._client.close()
+        await super().close()
+
+    def request_stop(self) -> None:
+        """Let every download finish the pages that it has, and end."""
+        self._stop.set()
+
+    async def fetch_trades_page(self, pair: str, since: int = 0) -> tuple[list[list[Any]], int]:
+        """One page as Kraken has it, and the cursor of the next one, in ns.
+
+        ``pair`` is a REST name (``'XRPUSDT'``) or a symbol. Where Kraken leaves the cursor out it is
+        ``since``. Raises an ExchangeError.
+        """
+        name = await self._rest_name(parse_symbol(pair)) if "/" in pair else pair
+        page = await self._client.trades(name, since)
+        return page.raw, since if page.last is None else page.last
+
+    async def fetch_all_trades(
+        self,
+        symbol: str,
+        start_since: int = 0,
+        end_timestamp: datetime | None = None,
+        auto_stop_realtime: bool = True,
+    ) -> AsyncIterator[list[list[Any]]]:
+        """Page after page of Kraken's own rows, oldest first: no trade twice, none skipped.
+
+        ``start_since`` is in ns, 0 the first trade of all; ``end_timestamp`` is exclusive. Without
+        ``auto_stop_realtime`` it goes on waiting for new trades. Nothing is stored.
+        """
+        name = await self._rest_name(parse_symbol(symbol))
+        pager = await self._pager(name, start_since, end_timestamp)
+        while True:
+            step = await pager.next()
+            if step.positions:
+                yield step.raw
+            if _is_over(step, auto_stop_realtime):
+                return
+            if step.caught_up:
+                await asyncio.sleep(POLLING.total_seconds())
+
+    async def store_trades(self, symbol: str, trades: list[list[Any]]) -> None:
+        """Store Kraken's rows, as often as you like: ``[price, volume, time, 'b'|'s', 'm'|'l', misc, id]``.
+
+        Rows of six fields, from before there were ids, are taken too. Coverage grows as far as the ids, or
+        the order of rows without ids, prove it. Raises ExchangeFormatError for what is no trade.
+        """
+        rows = [KrakenTrade.from_raw(row) for row in trades]
+        if rows:
+            await save_raw(self._connected(), parse_symbol(symbol), rows)
+
+    async def build_candles_from_trades(self, symbol: str, start_time: datetime, end_time: datetime) -> None:
+        """Build the minutes that lie in ``[start_time, end_time)`` as a whole from the stored trades.
+
+        A stored candle with more trades stays. A minute that has not ended yet gets no candle.
+        """
+        require_aware(start_time, "start_time")
+        require_aware(end_time, "end_time")
+        store = self._connected()
+        await build_minutes(store, parse_symbol(symbol), start_time, end_time)
+        await store.refresh_pending()
+
+    async def backfill_symbol(
+        self,
+        symbol: str,
+        since: int = 0,
+        end_timestamp: datetime | None = None,
+        build_candles: bool = True,
+        auto_stop_realtime: bool = True,
+    ) -> int:
+        """Download from ``since`` (ns, 0 for the first trade) on; returns how many trades were new.
+
+        ``end_timestamp`` is exclusive. Without ``auto_stop_realtime`` it goes on waiting for new trades
+        until ``request_stop``. May be killed and repeated at any moment: no trade is stored twice.
+
+        Raises JobRunningError where another process downloads the same pair, and the error that ended it.
+        """
+        report = await self._run(
+            parse_symbol(symbol), since, end_timestamp, build_candles, auto_stop_realtime
+        )
+        await self._connected().refresh_pending()
+        if report.error is not None:
+            raise report.error
+        return report.new
+
+    async def backfill(
+        self,
+        symbols: Sequence[str],
+        *,
+        since: int = 0,
+        end_timestamp: datetime | None = None,
+        resume: bool = False,
+        build_candles: bool = True,
+        auto_stop_realtime: bool = True,
+    ) -> list[BackfillReport]:
+        """Download several pairs side by side; what happens to one does nothing to the others.
+
+        ``symbols`` may have patterns such as ``'XRP/*'``. With ``resume`` each pair goes on where its last
+        download ended, else all begin at ``since``.
+        """
+
+        async def one(symbol: str) -> BackfillReport:
+            async with self._pairs_at_once:
+                start = await self.get_resume_point(symbol) or since if resume else since
+                return await self._run(symbol, start, end_timestamp, build_candles, auto_stop_realtime)
+
+        store = self._connected()
+        names = await unless_set(self._stop, self._expand(symbols)) or []
+        await self._tell_of_retention(store, since if not resume else 0)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(symbol)) for symbol in names]
+        await store.refresh_pending()
+        return [task.result() for task in tasks]
+
+    async def get_resume_point(self, symbol: str) -> int:
+        """Where the last download of a symbol ended, in ns as Kraken gave it; 0 if there was none."""
+        async with self._connected().database.read() as connection:
+            status = await SyncStatusRepository(connection).get(parse_symbol(symbol), "trades")
+        return (status.last_kraken_since if status else None) or 0
+
+    async def _expand(self, names: Sequence[str]) -> list[str]:
+        """Patterns as the pairs that Kraken lists; each pair once."""
+        found: dict[str, None] = {}
+        for name in names:
+            if "*" in name or "?" in name:
+                listed = (await pair_directory(self._client)).match(name)
+                found.update(dict.fromkeys(pair.symbol for pair in listed))
+            else:
+                found[parse_symbol(name)] = None
+        return list(found)
+
+    async def _tell_of_retention(self, store: Store, since: int) -> None:
+        """Say so before history is downloaded that will be dropped."""
+        async with store.database.read() as connection:
+            for table in ("trades", "candles"):
+                kept = await store.timeseries.retention(connection, table)
+                if kept is not None and cursor_time(as_nanoseconds(since)) < self._clock() - kept:
+                    self._progress.note(
+                        f"Note: {table} older than {kept.days} days will be dropped again by the retention"
+                        f" policy. To keep them: kraken-db policies set --{table}-retention never"
+                    )
+
+    async def _run(
+        self, symbol: str, since: int, end: datetime | None, build_candles: bool, auto_stop: bool
+    ) -> BackfillReport:
+        report = BackfillReport(symbol)
+        task = self._progress.task(symbol, unit="trades")
+        try:
+            await self._download(report, since, end, build_candles, auto_stop, Remaining(task))
+        except KrakenDBError as error:
+            report.error, report.outcome = error, "failed"
+        except (DBAPIError, asyncpg.PostgresError) as error:
+            told = DatabaseError(f"{symbol}: the database refused it: {first_line(driver_error(error))}")
+            report.error, report.outcome = told, "failed"
+        finally:
+            task.done(report.outcome, failed=report.error is not None)
+        return report
+
+    async def _download(
+        self,
+        report: BackfillReport,
+        since: int,
+        end: datetime | None,
+        build_candles: bool,
+        auto_stop: bool,
+        remaining: Remaining,
+    ) -> None:
+        store, symbol = self._connected(), report.symbol
+        report.cursor = since = as_nanoseconds(since)
+        async with JobLock(store.database, _JOB, symbol) as lock:
+            if build_candles:
+                for built in await unless_set(self._stop, build_missing(store, symbol)) or ():
+                    report.candles_new += built.new
+                    report.candles_changed += built.changed
+            async with store.database.read() as connection:
+                origin = await find_origin(connection, symbol, since)
+            name = await unless_set(self._stop, self._rest_name(symbol))
+            if name is None:
+                return
+            pager = await unless_set(self._stop, self._pager(name, since, end, origin.sequence))
+            if pager is None:
+                return
+            pages = PageStore(store, symbol, origin, build_candles)
+            download = Download(pager, pages, lock, report, remaining, self._patience, self._stop, auto_stop)
+            looking = asyncio.create_task(remaining.look(self._client, name, end))
+            try:
+                await download.run()
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
+
+    async def _pager(
+        self, name: str, since: int, end: datetime | None, sequence: IdSequence | None = None
+    ) -> TradePager:
+        if since < 0:
+            raise ConfigurationError(f"since is {since}: it is 0 or more")
+        if end is not None:
+            require_aware(end, "end_timestamp")
+            if since and end <= cursor_time(as_nanoseconds(since)):
+                raise ConfigurationError(f"the end, {end.isoformat()}, is not after the beginning")
+        asker = Asker(self._client, name, self._patience)
+        now = offset_clock(self._clock, await self._clock_offset())
+        return TradePager(asker.ask, now, since, end=end, sequence=sequence)
+
+    async def _clock_offset(self) -> timedelta:
+        """How far Kraken's clock is ahead of ours: what is proven by time is proven by Kraken's."""
+        if self._offset is None:
+            try:
+                kraken = await self._client.time()
+                self._offset = kraken - self._clock()
+            except ExchangeRequestError as error:
+                _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
+                self._offset = timedelta()
+        return self._offset
+
+    async def _rest_name(self, symbol: str) -> str:
+        """What REST calls the pair: those beyond the map are looked up in Kraken's list."""
+        if symbol in PAIR_MAP:
+            return PAIR_MAP[symbol]
+        return (await pair_directory(self._client)).resolve(symbol).rest_name
+
+
+def _is_over(step: Step, auto_stop: bool) -> bool:
+    return step.reached_end or (step.caught_up and auto_stop)

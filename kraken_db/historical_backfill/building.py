@@ -1,0 +1,73 @@
+"""Minutes from trades that are in the store already: from archives, or from a run without candles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from kraken_db.db.locks import lock_job
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
+from kraken_db.repositories.candle_building import CandleBuilder
+from kraken_db.repositories.candle_merge import CandlesWritten
+from kraken_db.repositories.coverage import CoverageRepository, TimeRange
+from kraken_db.repositories.pending_refresh import PendingRefreshRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.store import Store
+from kraken_db.timeseries import StaleRange
+
+CANDLES = "candles_1m"
+_SLICE = timedelta(days=1)
+_MINUTE = interval_length(BASE_INTERVAL)
+
+
+async def build_missing(store: Store, symbol: str) -> list[CandlesWritten]:
+    """Build the minutes whose trades are known to be complete, and that no candle is known of."""
+    async with store.database.read() as connection:
+        ranges = await CoverageRepository(connection).without_candles(symbol)
+    return [written for start, end in ranges for written in await build_minutes(store, symbol, start, end)]
+
+
+async def build_minutes(store: Store, symbol: str, start: datetime, end: datetime) -> list[CandlesWritten]:
+    """Build the minutes that lie in ``[start, end)`` as a whole and have ended, a day in a transaction."""
+    async with store.database.read() as connection:
+        status = await SyncStatusRepository(connection).get(symbol, "trades")
+    if status is None or status.oldest is None or status.newest is None:
+        return []
+    first = max(ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(status.oldest, BASE_INTERVAL))
+    stop = min(end, store.clock(), status.newest + _MINUTE)
+    slices = _slices(first, floor_to_interval(stop, BASE_INTERVAL))
+    return [await _build(store, symbol, *one) for one in slices]
+
+
+async def _build(store: Store, symbol: str, start: datetime, end: datetime) -> CandlesWritten:
+    async with store.database.begin() as connection:
+        await store.timeseries.prepare_bulk_write(connection)
+        await lock_job(connection, "trades", symbol)
+        await lock_job(connection, CANDLES, symbol)
+        written = await CandleBuilder(connection, symbol).build(start, end)
+        coverage = CoverageRepository(connection)
+        for known in await coverage.all(symbol):
+            if known.data_type == "trades":
+                await coverage.add(symbol, CANDLES, known.source, _minutes(known.ranges, start, end))
+        if written.oldest is not None and written.newest is not None:
+            await SyncStatusRepository(connection).record(
+                symbol, CANDLES, oldest=written.oldest, newest=written.newest, added=written.new
+            )
+            stale = StaleRange(symbol, written.oldest, written.newest + _MINUTE)
+            await PendingRefreshRepository(connection).add(stale)
+    return written
+
+
+def _slices(start: datetime, end: datetime) -> Iterator[TimeRange]:
+    while start < end:
+        yield start, min(start + _SLICE, end)
+        start += _SLICE
+
+
+def _minutes(ranges: tuple[TimeRange, ...], start: datetime, end: datetime) -> list[TimeRange]:
+    """The whole minutes of ``[start, end)`` that lie in the ranges."""
+    inside = ((max(first, start), min(last, end)) for first, last in ranges)
+    return [
+        (ceil_to_interval(first, BASE_INTERVAL), floor_to_interval(last, BASE_INTERVAL))
+        for first, last in inside
+    ]

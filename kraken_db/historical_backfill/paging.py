@@ -1,0 +1,245 @@
+"""From page to page through a pair's trades, so that none is skipped and none is seen twice.
+
+Kraken's answers are not taken at their word. The facts behind the rules are in the project's notes on Kraken:
+
+- the cursor is ``last``, unchanged; whether the trade at that very moment comes again is not certain;
+- identical stamps are normal, and the end of a page may split them: only ids tell what was seen;
+- a jump in the ids means that trades were skipped: they are asked for again from further back;
+- ``last`` may be missing, rows may be out of order, and an answer may be that of the question before;
+- there is no end marker. A page that is short or empty, or has nothing new, proves nothing alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from kraken_db.errors import ExchangeFormatError
+from kraken_db.historical_backfill.sequence import IdHole, IdSequence
+from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
+from kraken_db.kraken.messages import TradesPage
+from kraken_db.kraken.records import KrakenTrade
+from kraken_db.kraken.rest import MAX_COUNT
+
+Ask: TypeAlias = Callable[[int], Awaitable[TradesPage]]
+
+TICK = timedelta(microseconds=1)
+SETTLED = timedelta(seconds=5)
+"""How old a moment must be before an answer without trades after it counts as a proof that there are none."""
+BACK = (TICK, timedelta(seconds=1), timedelta(minutes=1))
+"""How far before a jump in the ids it is asked again, one after the other; then the ids do not exist."""
+QUIET = 2
+"""Answers in a row without a new trade that mean the end of what has happened so far."""
+STRAY = 10
+"""Answers in a row to another question than was asked that mean that something is wrong."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TEN_DIGITS = 10
+_REMEMBERED_PAGES = 4
+
+
+def to_cursor(moment: datetime) -> int:
+    """A cursor for the trades from ``moment`` on, whether ``since`` includes its own moment or not."""
+    return max(0, (moment - _EPOCH) // TICK * 1000 - 1)
+
+
+def cursor_time(cursor: int) -> datetime:
+    """The microsecond that a cursor lies in."""
+    return _EPOCH + TICK * (cursor // 1000)
+
+
+def as_nanoseconds(since: int) -> int:
+    """``since`` as Kraken reads it: with up to ten digits it is in seconds."""
+    return since * 1_000_000_000 if 0 < since < 10**_TEN_DIGITS else since
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One page, checked: what of it is new, and what is known now."""
+
+    page: TradesPage
+    positions: Sequence[int]
+    """Where in the page the new trades are, oldest first."""
+    cursor: int
+    """What to go on with after this page, in ns; all trades up to there have been handed out."""
+    known_until: datetime | None
+    """Every trade before this moment has been handed out; None if there is none at all."""
+    holes: Sequence[IdHole] = ()
+    """Ids that Kraken has no trade for, however it was asked."""
+    caught_up: bool = False
+    """There was nothing newer when it was asked."""
+    reached_end: bool = False
+    """A trade at or after the end that was asked for has been seen."""
+
+    @property
+    def trades(self) -> list[KrakenTrade]:
+        return [self.page.trades[position] for position in self.positions]
+
+    @property
+    def raw(self) -> list[list[Any]]:
+        return [self.page.raw[position] for position in self.positions]
+
+
+class TradePager:
+    """Walks from ``since`` (ns) on. ``ask`` gets a page, ``now`` is the exchange's time.
+
+    ``sequence``: where the ids stood before, for a walk that goes on with an earlier one. ``end`` is
+    exclusive.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        now: Callable[[], datetime],
+        since: int = 0,
+        *,
+        end: datetime | None = None,
+        sequence: IdSequence | None = None,
+    ) -> None:
+        self._ask = ask
+        self._now = now
+        self._end = end
+        self._since = self._cursor = as_nanoseconds(since)
+        self._sequence = sequence or IdSequence()
+        self._newest = self._sequence.last_time
+        self._anonymous: deque[Counter[tuple[object, ...]]] = deque(maxlen=_REMEMBERED_PAGES)
+        self._asked_again: tuple[int, int] = (0, 0)
+        self._rejoined = -1
+
+    async def next(self) -> Step:
+        """The next page that has something new, or one without trades that says that there is nothing now.
+
+        Raises what ``ask`` raises, and ExchangeFormatError for answers that never fit the question.
+        """
+        quiet = stray = 0
+        while True:
+            asked_at = self._now()
+            page = await self._ask(self._since)
+            if self._is_stray(page):
+                stray += 1
+                if stray >= STRAY:
+                    raise ExchangeFormatError(
+                        f"{page.key}: {STRAY} answers in a row have trades from before what was asked for"
+                    )
+                continue
+            order = sorted(range(len(page.trades)), key=lambda at: _order(page.trades[at]))
+            if self._is_torn(page, order):
+                continue
+            fresh = self._fresh(page, order)
+            if not fresh:
+                if self._is_behind(page, order):
+                    self._since = self._next_since(page, order)
+                    continue
+                if len(page.trades) >= MAX_COUNT:  # a page full of trades of one moment, all known
+                    self._since += 1
+                    continue
+                quiet += 1
+                if quiet < QUIET:
+                    continue
+                return Step(page, [], self._cursor, self._settled(asked_at), caught_up=True)
+            step = self._step(page, order, fresh)
+            if step is not None:
+                return step
+
+    def _step(self, page: TradesPage, order: Sequence[int], fresh: Sequence[int]) -> Step | None:
+        """Take what is new; None if there was a jump in the ids, and it is to be asked again."""
+        wanted = [at for at in fresh if self._end is None or page.trades[at].timestamp < self._end]
+        trades = [page.trades[at] for at in wanted]
+        sequence, holes = self._sequence.follow(trades)
+        if holes and self._go_back(holes[0]):
+            return None
+        self._sequence = sequence
+        reached_end = len(wanted) < len(fresh)
+        self._since = self._next_since(page, order)
+        if page.last is not None and not reached_end:
+            self._cursor = max(self._cursor, page.last)
+        if trades:
+            self._newest = trades[-1].timestamp
+        self._remember(trades)
+        until = self._end if reached_end else self._newest
+        return Step(page, wanted, self._cursor, until, holes, reached_end=reached_end)
+
+    def _is_stray(self, page: TradesPage) -> bool:
+        """Whether it answers another question: no trade is older than what was asked for."""
+        if not self._since or not page.trades:
+            return False
+        return min(trade.timestamp for trade in page.trades) < cursor_time(self._since) - TICK
+
+    def _is_torn(self, page: TradesPage, order: Sequence[int]) -> bool:
+        """Whether trades without ids may be lost between the last page and this one: then ask from before.
+
+        Where ``since`` leaves out its own moment, the rest of a group that the last page has split is never
+        sent, and without ids nothing shows it.
+        """
+        if not any(self._anonymous) or not page.trades or self._rejoined == self._since:
+            return False
+        if page.trades[order[0]].timestamp <= cursor_time(self._since) + TICK:
+            return False
+        self._since = self._rejoined = max(0, self._since - 1000)
+        return True
+
+    def _fresh(self, page: TradesPage, order: Sequence[int]) -> list[int]:
+        """Where the trades are that were not handed out yet."""
+        last_id, newest = self._sequence.last_id, self._newest
+        known: Counter[tuple[object, ...]] = sum(self._anonymous, Counter())
+        found = []
+        for at in order:
+            trade = page.trades[at]
+            if trade.trade_id is not None:
+                if last_id is None or trade.trade_id > last_id:
+                    found.append(at)
+            elif newest is None or trade.timestamp > newest or not known[_content(trade)]:
+                found.append(at)
+            else:
+                known[_content(trade)] -= 1
+        return found
+
+    def _is_behind(self, page: TradesPage, order: Sequence[int]) -> bool:
+        """Whether a page without news ends before what was handed out: it was asked from further back."""
+        if not order or self._newest is None:
+            return False
+        ends = page.trades[order[-1]].timestamp
+        return ends < self._newest - TICK and self._next_since(page, order) > self._since
+
+    def _next_since(self, page: TradesPage, order: Sequence[int]) -> int:
+        if page.last is not None:
+            return page.last
+        # Not there, which happens. The stamp is only near it: go back a little, what comes again is known.
+        return to_cursor(page.trades[order[-1]].timestamp - TICK) if order else self._since
+
+    def _go_back(self, hole: IdHole) -> bool:
+        """Set out to ask for a hole again from before it; False if that was done often enough."""
+        first, tried = self._asked_again
+        tried = tried if first == hole.first else 0
+        if tried >= len(BACK):
+            return False
+        self._asked_again = (hole.first, tried + 1)
+        self._since = to_cursor(hole.after - BACK[tried])
+        return True
+
+    def _remember(self, trades: Sequence[KrakenTrade]) -> None:
+        self._anonymous.append(Counter(_content(trade) for trade in trades if trade.trade_id is None))
+
+    def _settled(self, asked_at: datetime) -> datetime | None:
+        """How far it is known that nothing happened, when nothing new came.
+
+        To the end of the last trade's minute at most: what is claimed then depends on the trades alone, not
+        on when it was asked.
+        """
+        if self._newest is None:
+            return None
+        minute = floor_to_interval(self._newest, BASE_INTERVAL) + interval_length(BASE_INTERVAL)
+        known = min(minute, max(self._newest, asked_at - SETTLED))
+        return known if self._end is None else min(known, self._end)
+
+
+def _order(trade: KrakenTrade) -> tuple[datetime, int]:
+    return trade.timestamp, trade.trade_id or -1
+
+
+def _content(trade: KrakenTrade) -> tuple[object, ...]:
+    """What tells trades without ids apart; two that are equal in it are two trades all the same."""
+    return trade.timestamp, trade.price, trade.volume, trade.side_code, trade.order_type_code

@@ -1,0 +1,54 @@
+"""What Kraken's trade ids prove: a sequence per pair, in which a missing number is a missing trade."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from kraken_db.kraken.records import KrakenTrade
+
+
+@dataclass(frozen=True, slots=True)
+class IdHole:
+    """Ids that no answer had, between two trades that came: ``first`` and ``last`` are both missing."""
+
+    first: int
+    last: int
+    after: datetime
+    """The stamp of the trade before the hole."""
+    before: datetime
+    """The stamp of the trade behind it."""
+
+    def __str__(self) -> str:
+        ids = f"id {self.first}" if self.first == self.last else f"ids {self.first} to {self.last}"
+        return f"{ids} between {self.after.isoformat()} and {self.before.isoformat()}"
+
+
+@dataclass(frozen=True, slots=True)
+class IdSequence:
+    """How far a pair's trades are known. ``last_id`` None: no trade with an id has been seen."""
+
+    last_id: int | None = None
+    last_time: datetime | None = None
+    """The stamp of that trade."""
+    anonymous: int = 0
+    """Trades without an id since then."""
+
+    def follow(self, trades: Iterable[KrakenTrade]) -> tuple[IdSequence, Sequence[IdHole]]:
+        """Where the sequence stands after ``trades``, in order, and the holes on the way there.
+
+        In Kraken's past, runs of trades had the id 0. Where they used up numbers, the hole that their run
+        leaves is no larger than the run, and is none.
+        """
+        last_id, last_time, anonymous = self.last_id, self.last_time, self.anonymous
+        holes: list[IdHole] = []
+        for trade in trades:
+            number = trade.trade_id
+            if number is None:
+                anonymous += 1
+                continue
+            if last_id is not None and last_time is not None and number - last_id - 1 > anonymous:
+                holes.append(IdHole(last_id + 1, number - 1, last_time, trade.timestamp))
+            last_id, last_time, anonymous = number, trade.timestamp, 0
+        return IdSequence(last_id, last_time, anonymous), holes

@@ -1,0 +1,215 @@
+"""What was downloaded goes into the store: trades, cursor, counters, coverage and candles in one go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.db.locks import lock_job
+from kraken_db.historical_backfill.paging import TICK, Step, cursor_time, to_cursor
+from kraken_db.historical_backfill.sequence import IdHole, IdSequence
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
+from kraken_db.kraken.records import KrakenTrade
+from kraken_db.repositories.candle_building import CandleBuilder
+from kraken_db.repositories.coverage import CoverageRepository, Source, TimeRange
+from kraken_db.repositories.pending_refresh import PendingRefreshRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
+from kraken_db.repositories.trades import TradeRepository
+from kraken_db.store import Store
+from kraken_db.timeseries import StaleRange
+
+TRADES, CANDLES = "trades", "candles_1m"
+_log = logging.getLogger(__name__)
+_SOURCE: Source = "rest_trades"
+_MINUTE = interval_length(BASE_INTERVAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Some pages in a row that are stored together."""
+
+    trades: Sequence[KrakenTrade]
+    cursor: int
+    known_until: datetime | None
+    holes: Sequence[IdHole]
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> Pages:
+        return cls(
+            [trade for step in steps for trade in step.trades],
+            steps[-1].cursor,
+            max((step.known_until for step in steps if step.known_until), default=None),
+            [hole for step in steps for hole in step.holes],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a download begins, and how it lies to what is stored."""
+
+    since: int
+    sequence: IdSequence
+    known_from: datetime | None
+    """From where on it knows every trade; None: since the first one, wherever that is."""
+    is_joined: bool
+    """Whether all before ``known_from`` in its minute is known too, so that the minute will be whole."""
+    stored_cursor: int | None
+    chain_start: datetime | None
+    """Where the stretch begins that ``stored_cursor`` is the end of."""
+
+    def cursor(self, reached: int) -> int | None:
+        """What the stored cursor becomes: the end of one stretch without a gap; None leaves it as it is."""
+        if self.stored_cursor is None:
+            return reached
+        if self.since > self.stored_cursor:
+            return None
+        chain_start = self.chain_start
+        meets = (
+            chain_start is None or self.since >= to_cursor(chain_start) or reached >= to_cursor(chain_start)
+        )
+        return max(self.stored_cursor, reached) if meets else reached
+
+
+async def find_origin(connection: AsyncConnection, symbol: str, since: int) -> Origin:
+    """What is stored around the place where a download begins (``since`` in ns)."""
+    status = await SyncStatusRepository(connection).get(symbol, TRADES)
+    covered = await CoverageRepository(connection).covered(symbol, TRADES)
+    cursor = status.last_kraken_since if status else None
+    known_from, sequence, is_joined = None, IdSequence(), True
+    if since:
+        moment = cursor_time(since)
+        known_from = moment + TICK
+        before = await TradeRepository(connection).newest_until(symbol, moment + TICK)
+        # Of another trade than that of the cursor it is not known what lies between.
+        if before is not None and before[1] >= moment - TICK:
+            sequence = IdSequence(*before)
+            known_from = before[1]
+        minute = floor_to_interval(known_from, BASE_INTERVAL)
+        is_joined = minute == known_from or any(
+            start <= minute and known_from <= end + TICK for start, end in covered
+        )
+    chain = [start for start, end in covered if cursor and start <= cursor_time(cursor) <= end + TICK]
+    return Origin(since, sequence, known_from, is_joined, cursor, min(chain, default=None))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a transaction did."""
+
+    trades: TradesWritten
+    candles_new: int = 0
+    candles_changed: int = 0
+
+
+@dataclass(slots=True)
+class PageStore:
+    """Stores the pages of one download of one symbol, in their order."""
+
+    store: Store
+    symbol: str
+    origin: Origin
+    build_candles: bool = True
+    _known_until: datetime | None = field(default=None, init=False)
+    """Where the claim of the last transaction ended."""
+    _candles_until: datetime | None = field(default=None, init=False)
+
+    async def save(self, pages: Pages) -> Stored:
+        """One transaction: whole or not at all, and the same if it is done twice."""
+        begins = self._begins(pages)
+        candles_from = self._candles_until or self._first_minute(begins)
+        candles_until = pages.known_until and floor_to_interval(pages.known_until, BASE_INTERVAL)
+        async with self.store.database.begin() as connection:
+            await self.store.timeseries.prepare_bulk_write(connection)
+            await lock_job(connection, TRADES, self.symbol)
+            stored = Stored(await self._save_trades(connection, pages, begins))
+            if self.build_candles and candles_from and candles_until and candles_from < candles_until:
+                stored = await self._save_candles(connection, stored.trades, candles_from, candles_until)
+        self._known_until = pages.known_until or self._known_until
+        if candles_from and candles_until:
+            self._candles_until = max(candles_from, candles_until)
+        return stored
+
+    def _begins(self, pages: Pages) -> datetime | None:
+        """From where on these pages know every trade; None while there is none."""
+        if self._known_until or self.origin.known_from:
+            return self._known_until or self.origin.known_from
+        # Before the first trade of all there is nothing: its minute is whole.
+        return floor_to_interval(pages.trades[0].timestamp, BASE_INTERVAL) if pages.trades else None
+
+    def _first_minute(self, begins: datetime | None) -> datetime | None:
+        if begins is None:
+            return None
+        rounded = floor_to_interval if self.origin.is_joined else ceil_to_interval
+        return rounded(begins, BASE_INTERVAL)
+
+    async def _save_trades(
+        self, connection: AsyncConnection, pages: Pages, begins: datetime | None
+    ) -> TradesWritten:
+        written = await TradeBatch(connection, self.symbol).write(pages.trades)
+        if pages.trades:
+            await SyncStatusRepository(connection).record(
+                self.symbol,
+                TRADES,
+                oldest=pages.trades[0].timestamp,
+                newest=pages.trades[-1].timestamp,
+                added=written.new - written.removed,
+                cursor=self.origin.cursor(pages.cursor),
+            )
+        if begins is not None and pages.known_until is not None:
+            ranges = _without(begins, pages.known_until, pages.holes)
+            await CoverageRepository(connection).add(self.symbol, TRADES, _SOURCE, ranges)
+        return written
+
+    async def _save_candles(
+        self, connection: AsyncConnection, trades: TradesWritten, start: datetime, end: datetime
+    ) -> Stored:
+        await lock_job(connection, CANDLES, self.symbol)
+        built = await CandleBuilder(connection, self.symbol).build(start, end)
+        await CoverageRepository(connection).add(self.symbol, CANDLES, _SOURCE, [(start, end)])
+        if built.oldest is not None and built.newest is not None:
+            await SyncStatusRepository(connection).record(
+                self.symbol, CANDLES, oldest=built.oldest, newest=built.newest, added=built.new
+            )
+            stale = StaleRange(self.symbol, built.oldest, built.newest + _MINUTE)
+            await PendingRefreshRepository(connection).add(stale)
+        return Stored(trades, built.new, built.changed)
+
+
+async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> TradesWritten:
+    """Store trades that somebody has got from Kraken, in one transaction; what their ids prove is covered."""
+    trades = sorted(trades, key=lambda trade: (trade.timestamp, trade.trade_id or -1))
+    first, last = trades[0], trades[-1]
+    async with store.database.begin() as connection:
+        await store.timeseries.prepare_bulk_write(connection)
+        await lock_job(connection, TRADES, symbol)
+        before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
+        joins = before is not None and before[0] + 1 == first.trade_id
+        sequence = IdSequence(*before) if joins and before else IdSequence()
+        _, holes = sequence.follow(trades)
+        written = await TradeBatch(connection, symbol).write(trades)
+        await SyncStatusRepository(connection).record(
+            symbol,
+            TRADES,
+            oldest=first.timestamp,
+            newest=last.timestamp,
+            added=written.new - written.removed,
+        )
+        ranges = _without(sequence.last_time or first.timestamp, last.timestamp, holes)
+        await CoverageRepository(connection).add(symbol, TRADES, _SOURCE, ranges)
+    for conflict in written.conflicts:
+        _log.error("%s: %s; left as it is stored", symbol, conflict)
+    return written
+
+
+def _without(start: datetime, end: datetime, holes: Iterable[IdHole]) -> list[TimeRange]:
+    """``[start, end)`` without the stretches in which trades are missing."""
+    ranges: list[TimeRange] = []
+    for hole in holes:
+        ranges.append((start, hole.after + TICK))
+        start = max(hole.before, hole.after + timedelta(microseconds=2))
+    return [*ranges, (start, end)]

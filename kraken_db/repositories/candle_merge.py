@@ -1,0 +1,70 @@
+"""How two versions of a candle become one: the rules, and the one statement that applies them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, and_, case, func, literal_column, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from kraken_db.models import CANDLES
+
+KEY = ["timestamp", "symbol", "interval_minutes"]
+VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap"]
+COLUMNS = ["symbol", "timestamp", "interval_minutes", *VALUES]
+"""The order in which ``fresh`` has its columns."""
+_OPTIONAL = ["quote_volume", "vwap"]
+
+MergeRule: TypeAlias = Callable[[Any, Any], tuple[dict[str, Any], ColumnElement[bool]]]
+"""From the stored row and the new one to the values that are set, and to when they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandlesWritten:
+    """What was written. ``oldest`` and ``newest`` bound it, both inclusive; None if nothing was."""
+
+    new: int
+    changed: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+async def merge_candles(
+    connection: AsyncConnection | AsyncSession, fresh: Any, rule: MergeRule
+) -> CandlesWritten:
+    """Write the candles that ``fresh`` selects where the rule prefers them; never commits."""
+    candidates = insert(CANDLES).from_select(COLUMNS, fresh)
+    values, condition = rule(CANDLES.c, candidates.excluded)
+    written = (
+        candidates.on_conflict_do_update(index_elements=KEY, set_=values, where=condition)
+        .returning(CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new"))
+        .cte("written")
+    )
+    counts = select(
+        func.count().filter(written.c.is_new),
+        func.count().filter(~written.c.is_new),
+        func.min(written.c.timestamp),
+        func.max(written.c.timestamp),
+    )
+    return CandlesWritten(*(await connection.execute(counts)).one())
+
+
+def take_new(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
+    """The new one, whatever is stored."""
+    values = {name: new[name] for name in VALUES}
+    return values, or_(*(old[name].is_distinct_from(new[name]) for name in VALUES))
+
+
+def prefer_more_trades(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
+    """The one with more trades; with equal counts only what is missing is filled in."""
+    better = func.coalesce(new.trade_count, -1) > func.coalesce(old.trade_count, -1)
+    values = {name: case((better, new[name]), else_=old[name]) for name in VALUES}
+    for name in _OPTIONAL:
+        values[name] = case((better, new[name]), else_=func.coalesce(old[name], new[name]))
+    equal = old.trade_count.is_not_distinct_from(new.trade_count)
+    fills_in = or_(*(and_(old[name].is_(None), new[name].is_not(None)) for name in _OPTIONAL))
+    return values, or_(better, and_(equal, fills_in))
