@@ -12,6 +12,7 @@ from kraken_db.db.locks import lock_job
 from kraken_db.intervals import BASE_INTERVAL, interval_length, interval_name
 from kraken_db.repositories.candle_staging import CandleStaging
 from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import MergeCounts, RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -62,6 +63,7 @@ async def _tell_of_minutes(
         report.notes.append(UNFINISHED)
         end = span[1]
     await CoverageRepository(connection).add(symbol, "candles_1m", "csv", [(span[0], end)])
+    await DroppedRangeRepository(connection).remove(symbol, "candles_1m", [(span[0], end)])
     if counts.oldest is not None and counts.newest is not None:
         stale = StaleRange(symbol, counts.oldest, counts.newest + length, replace)
         await PendingRefreshRepository(connection).add(stale)

@@ -8,6 +8,7 @@ from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
 from kraken_db.db.locks import lock_job
 from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_staging import SHAPES, TradeConflictError, TradeCounts, TradeStaging
 from kraken_db.store import Store
@@ -44,6 +45,7 @@ async def import_trades(
         report.notes.append("the last line has no line end: its moment does not count as complete")
         ranges = [*ranges[:-1], (ranges[-1][0], min(ranges[-1][1], report.newest))]
     await CoverageRepository(connection).add(symbol, "trades", "csv", ranges)
+    await DroppedRangeRepository(connection).remove(symbol, "trades", ranges)
 
 
 def _tell(report: FileReport, counts: TradeCounts) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import build_minutes
+from kraken_db.intervals import floor_to_interval
 from kraken_db.maintenance.report import MaintenanceReport, TableReport
 from kraken_db.policies import TableName
 from kraken_db.progress import NullProgress, Progress
@@ -18,6 +19,7 @@ from kraken_db.repositories.retention import RetentionRepository
 from kraken_db.store import Clock, Store, StoreService, utc_now
 from kraken_db.timeseries import Piece, StaleRange
 
+_DAY = 1440
 _DATA_TYPES: dict[TableName, str] = {"trades": "trades", "candles": "candles_1m"}
 
 
@@ -48,7 +50,8 @@ class Maintenance(StoreService):
             await store.refresh_pending()
         now = store.clock()
         for policy in policies:
-            before = None if policy.retention is None else now - policy.retention
+            # Whole days: no candle of a day is cut.
+            before = None if policy.retention is None else floor_to_interval(now - policy.retention, _DAY)
             table = TableReport(policy, before)
             report.tables.append(table)
             if before is not None and policy.table == "trades" and not dry_run:
