@@ -38,8 +38,7 @@ _JOBS = text("""
     FROM timescaledb_information.jobs j
     LEFT JOIN timescaledb_information.job_stats s ON s.job_id = j.job_id
     LEFT JOIN timescaledb_information.continuous_aggregates a
-      ON a.materialization_hypertable_schema = j.hypertable_schema
-     AND a.materialization_hypertable_name = j.hypertable_name
+      ON a.materialization_hypertable_name = '_materialized_hypertable_' || (j.config ->> 'mat_hypertable_id')
     WHERE (j.proc_name IN ('policy_retention', 'policy_compression')
            AND j.hypertable_schema = current_schema() AND j.hypertable_name IN ('trades', 'candles'))
        OR (j.proc_name = 'policy_refresh_continuous_aggregate' AND a.view_schema = current_schema())
