@@ -14,6 +14,7 @@ The tree::
     │   ├── StorageFullError            no space left where the database lives
     │   └── JobRunningError             another run holds the lock of this symbol
     ├── ValueDoesNotFitError        a price or volume beyond what the tables can hold
+    ├── ConflictingTradesError      the store holds another market under this symbol
     ├── EmbeddedServerError         the embedded PostgreSQL cannot run here
     ├── ExchangeError               Kraken, or what stands before it, gave no usable answer
     │   ├── ExchangeUnavailableError    (transient) not reached, out of order, or its answer broke off
@@ -96,6 +97,10 @@ class JobRunningError(DatabaseError):
 
 class ValueDoesNotFitError(KrakenDBError):
     """A price or volume with more digits than NUMERIC(20,10) has: never rounded, never cut."""
+
+
+class ConflictingTradesError(KrakenDBError):
+    """So many trades contradict the stored ones that these must be another market's; none was written."""
 
 
 class EmbeddedServerError(KrakenDBError):

@@ -56,8 +56,10 @@ def _tell(report: BackfillReport) -> None:
         note(f"{report.symbol}: stopped{where}; --resume goes on from there")
     for hole in report.holes:
         note(f"Warning: {report.symbol}: Kraken has no trade for {hole}; it counts as a gap")
-    for conflict in report.conflicts:
+    for conflict in report.conflict_examples:
         note(f"Error: {report.symbol}: {conflict}; the stored one was left as it is")
+    if more := report.conflicts - len(report.conflict_examples):
+        note(f"Error: {report.symbol}: and {count_text(more)} more such trades")
     if report.error is not None:
         note(f"Failed: {report.symbol}: {sentence(report.error)}")
 
@@ -73,5 +75,6 @@ def _document(report: BackfillReport) -> dict[str, Any]:
         "cursor": None if report.cursor is None else str(report.cursor),
         "missing_ids": [asdict(hole) for hole in report.holes],
         "conflicts": report.conflicts,
+        "conflict_examples": report.conflict_examples,
         "error": report.error and {"reason": report.error.message, "hint": report.error.hint},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -15,9 +16,9 @@ from kraken_db.db.failures import driver_error, first_line
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseError, ExchangeRequestError, KrakenDBError
 from kraken_db.historical_backfill.building import build_minutes, build_missing
-from kraken_db.historical_backfill.download import POLLING, Asker, Download, offset_clock
+from kraken_db.historical_backfill.download import Asker, Download, offset_clock
 from kraken_db.historical_backfill.estimate import Remaining
-from kraken_db.historical_backfill.paging import Step, TradePager, as_nanoseconds, cursor_time
+from kraken_db.historical_backfill.paging import TradePager, as_nanoseconds, cursor_time
 from kraken_db.historical_backfill.patience import Patience, unless_set
 from kraken_db.historical_backfill.report import BackfillReport
 from kraken_db.historical_backfill.sequence import IdSequence
@@ -114,14 +115,10 @@ class KrakenTradesBackfill(StoreService):
         """
         name = await self._rest_name(parse_symbol(symbol))
         pager = await self._pager(name, start_since, end_timestamp)
-        while True:
-            step = await pager.next()
-            if step.positions:
-                yield step.raw
-            if _is_over(step, auto_stop_realtime):
-                return
-            if step.caught_up:
-                await asyncio.sleep(POLLING.total_seconds())
+        async with aclosing(pager.steps(auto_stop=auto_stop_realtime)) as steps:
+            async for step in steps:
+                if step.positions:
+                    yield step.raw
 
     async def store_trades(self, symbol: str, trades: list[list[Any]]) -> None:
         """Store Kraken's rows, as often as you like: ``[price, volume, time, 'b'|'s', 'm'|'l', misc, id]``.
@@ -302,7 +299,3 @@ class KrakenTradesBackfill(StoreService):
         if symbol in PAIR_MAP:
             return PAIR_MAP[symbol]
         return (await pair_directory(self._client)).resolve(symbol).rest_name
-
-
-def _is_over(step: Step, auto_stop: bool) -> bool:
-    return step.reached_end or (step.caught_up and auto_stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,7 +14,7 @@ from kraken_db.errors import DatabaseUnavailableError
 from kraken_db.historical_backfill.estimate import Remaining
 from kraken_db.historical_backfill.paging import Step, TradePager
 from kraken_db.historical_backfill.patience import Patience
-from kraken_db.historical_backfill.report import BackfillReport
+from kraken_db.historical_backfill.report import MOST_EXAMPLES, BackfillReport
 from kraken_db.historical_backfill.storing import Pages, PageStore, Stored
 from kraken_db.kraken.messages import TradesPage
 from kraken_db.kraken.rest import KrakenRestClient
@@ -21,8 +22,6 @@ from kraken_db.kraken.rest import KrakenRestClient
 # Pages that wait for the database, and that it takes at once: memory is bounded by them, and a database that
 # is slower than the network has fewer transactions to commit.
 AT_ONCE = 16
-POLLING = timedelta(seconds=5)
-"""The pause between two questions for new trades, once everything is there."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class Asker:
 
     async def ask(self, since: int) -> TradesPage:
         page = await self.patience.run(
-            lambda: self.client.trades(self.pair, since), is_worth_it=lambda: self._has_answered
+            lambda: self.client.trades_page(self.pair, since), is_worth_it=lambda: self._has_answered
         )
         self._has_answered = True
         return page
@@ -75,13 +74,9 @@ class Download:
 
     async def _fetch(self) -> None:
         try:
-            while True:
-                step = await self.pager.next()
-                await self._queue.put(step)
-                if step.reached_end or (step.caught_up and self.auto_stop):
-                    return
-                if step.caught_up:
-                    await asyncio.sleep(POLLING.total_seconds())
+            async with aclosing(self.pager.steps(auto_stop=self.auto_stop)) as steps:
+                async for step in steps:
+                    await self._queue.put(step)
         finally:
             # What has been fetched is still stored; a full queue has room as soon as that goes on.
             await asyncio.shield(self._queue.put(None))
@@ -134,9 +129,9 @@ class Download:
         for hole in pages.holes:
             report.holes.append(hole)
             _log.warning("%s: Kraken has no trade for %s", report.symbol, hole)
-        for conflict in stored.trades.conflicts:
-            report.conflicts.append(conflict)
-            _log.error("%s: %s; left as it is stored", report.symbol, conflict)
+        conflicts = stored.trades.conflicts
+        report.conflicts += len(conflicts)
+        report.conflict_examples += conflicts[: MOST_EXAMPLES - len(report.conflict_examples)]
         self.remaining.advance(list(pages.trades))
 
 

@@ -11,8 +11,9 @@ Kraken's answers are not taken at their word. The facts behind the rules are in 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -31,6 +32,8 @@ SETTLED = timedelta(seconds=5)
 """How old a moment must be before an answer without trades after it counts as a proof that there are none."""
 BACK = (TICK, timedelta(seconds=1), timedelta(minutes=1))
 """How far before a jump in the ids it is asked again, one after the other; then the ids do not exist."""
+POLLING = timedelta(seconds=5)
+"""The pause between two looks for new trades, once everything is there."""
 QUIET = 2
 """Answers in a row without a new trade that mean the end of what has happened so far."""
 STRAY = 10
@@ -83,11 +86,18 @@ class Step:
         return [self.page.raw[position] for position in self.positions]
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    since: int
+    asked_at: datetime
+    answer: asyncio.Future[TradesPage]
+
+
 class TradePager:
     """Walks from ``since`` (ns) on. ``ask`` gets a page, ``now`` is the exchange's time.
 
     ``sequence``: where the ids stood before, for a walk that goes on with an earlier one. ``end`` is
-    exclusive.
+    exclusive. It asks ahead: ``close`` it in the end.
     """
 
     def __init__(
@@ -107,6 +117,7 @@ class TradePager:
         self._newest = self._sequence.last_time
         self._anonymous: deque[Counter[tuple[object, ...]]] = deque(maxlen=_REMEMBERED_PAGES)
         self._asked_again: tuple[int, int] = (0, 0)
+        self._ahead: _Question | None = None
         self._rejoined = -1
 
     async def next(self) -> Step:
@@ -116,8 +127,7 @@ class TradePager:
         """
         quiet = stray = 0
         while True:
-            asked_at = self._now()
-            page = await self._ask(self._since)
+            asked_at, page = await self._answer()
             if self._is_stray(page):
                 stray += 1
                 if stray >= STRAY:
@@ -143,6 +153,42 @@ class TradePager:
             step = self._step(page, order, fresh)
             if step is not None:
                 return step
+
+    async def steps(self, *, auto_stop: bool) -> AsyncGenerator[Step]:
+        """Step after step to the end; without ``auto_stop`` it goes on to wait for new trades."""
+        try:
+            while True:
+                step = await self.next()
+                yield step
+                if step.reached_end or (step.caught_up and auto_stop):
+                    return
+                if step.caught_up:
+                    await asyncio.sleep(POLLING.total_seconds())
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Give up the question that is on its way."""
+        question, self._ahead = self._ahead, None
+        if question is not None:
+            question.answer.cancel()
+            await asyncio.gather(question.answer, return_exceptions=True)
+
+    async def _answer(self) -> tuple[datetime, TradesPage]:
+        """The page of ``since``, and when it was asked for.
+
+        The next question goes out as soon as its cursor is known, before anybody looks at the trades.
+        """
+        if self._ahead is None or self._ahead.since != self._since:
+            await self.close()
+            self._ahead = self._question(self._since)
+        question = self._ahead
+        page = await question.answer
+        self._ahead = self._question(page.last) if page.last and page.last > question.since else None
+        return question.asked_at, page
+
+    def _question(self, since: int) -> _Question:
+        return _Question(since, self._now(), asyncio.ensure_future(self._ask(since)))
 
     def _step(self, page: TradesPage, order: Sequence[int], fresh: Sequence[int]) -> Step | None:
         """Take what is new; None if there was a jump in the ids, and it is to be asked again."""

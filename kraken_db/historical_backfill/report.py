@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from kraken_db.errors import KrakenDBError
 from kraken_db.historical_backfill.sequence import IdHole
 
+MOST_EXAMPLES = 20
 Outcome: TypeAlias = Literal["caught up", "reached the end", "stopped", "failed"]
 
 
@@ -34,8 +35,9 @@ class BackfillReport:
     """Where ``--resume`` goes on, in ns."""
     holes: list[IdHole] = field(default_factory=list)
     """Ids that Kraken has no trade for, however it was asked: their stretch counts as unknown."""
-    conflicts: list[str] = field(default_factory=list)
+    conflicts: int = 0
     """Trades that are stored under the same id with another content; they were left as they are."""
+    conflict_examples: list[str] = field(default_factory=list)
     error: KrakenDBError | None = None
 
     @property

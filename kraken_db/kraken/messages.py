@@ -88,14 +88,23 @@ class SystemStatus(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class TradesPage:
-    """One answer of Trades, oldest first, at most 1,000."""
+    """One answer of Trades, oldest first, at most 1,000.
+
+    Its rows are decoded when they are first looked at, which takes longer than to ask for the next page.
+    """
 
     key: str
     """Kraken's own name of the pair, ``'XXBTZUSD'``, often not the one that was asked for."""
-    trades: list[KrakenTrade]
     last: int | None
     """The cursor of the next page in ns, as Kraken gave it; None where it is missing, which happens."""
     _rows: bytes
+    _what: str
+    """Who was asked for what, for errors."""
+
+    @cached_property
+    def trades(self) -> list[KrakenTrade]:
+        """Typed and exact. Raises ExchangeFormatError."""
+        return _trades(self._rows, self._what, f"result.{self.key}")
 
     @cached_property
     def raw(self) -> list[list[Any]]:
@@ -166,13 +175,24 @@ def refusal(body: bytes, what: str, now: float) -> ExchangeError | None:
         return None
 
 
-def decode_trades(result: Raw | bytes, what: str) -> TradesPage:
+def open_trades(result: Raw | bytes, what: str) -> TradesPage:
+    """A page whose rows have not been looked at yet."""
     key, rows, last = _split(result, what)
-    place = f"result.{key}"
+    return TradesPage(key, last, bytes(rows), what)
+
+
+def decode_trades(result: Raw | bytes, what: str) -> TradesPage:
+    """A page whose rows are known to be trades."""
+    page = open_trades(result, what)
+    _ = page.trades
+    return page
+
+
+def _trades(rows: bytes, what: str, place: str) -> list[KrakenTrade]:
     wire = _decode(_TRADES, rows, what, place)
     try:
         prices, volumes = decimals([row.price for row in wire]), decimals([row.volume for row in wire])
-        trades = [
+        return [
             KrakenTrade(
                 price,
                 volume,
@@ -186,7 +206,6 @@ def decode_trades(result: Raw | bytes, what: str) -> TradesPage:
         ]
     except ValueError as error:
         raise ExchangeFormatError(f"{what}: {place}: {error}") from None
-    return TradesPage(key, trades, last, bytes(rows))
 
 
 def decode_ohlc(result: Raw | bytes, what: str, interval_minutes: int) -> OhlcPage:

@@ -96,20 +96,24 @@ class KrakenRestClient:
         ``since`` is in ns (a number of 10 digits is read as seconds); whether the trade of that very moment
         comes again is not certain, so expect both. 0 is the pair's first trade.
         """
-        if since < 0:
-            raise ConfigurationError(f"since is {since}: it is 0 or more")
-        return await self._trades(pair, {"since": str(since)}, count)
+        return _read(await self.trades_page(pair, since, count=count))
 
     async def newest_trades(self, pair: str, *, count: int = MAX_COUNT) -> TradesPage:
         """The newest ``count`` trades, oldest first: what Kraken sends where ``since`` is left out."""
-        return await self._trades(pair, {}, count)
+        return _read(await self.trades_page(pair, count=count))
 
-    async def _trades(self, pair: str, params: Mapping[str, str], count: int) -> TradesPage:
-        if not 1 <= count <= MAX_COUNT:
-            raise ConfigurationError(f"count is {count}: it is 1 to {MAX_COUNT}")
-        params = {"pair": pair, **params, "count": str(count)}
+    async def trades_page(self, pair: str, since: int | None = None, *, count: int = MAX_COUNT) -> TradesPage:
+        """As ``trades``, or ``newest_trades`` without ``since``; the rows are not looked at yet.
+
+        Whoever is in a hurry asks for the next page first. A row that is no trade shows with the look.
+        """
+        if (since is not None and since < 0) or not 1 <= count <= MAX_COUNT:
+            raise ConfigurationError(f"since is {since}, count {count}: 0 or more, and 1 to {MAX_COUNT}")
+        params = {"pair": pair, "count": str(count)}
+        if since is not None:
+            params["since"] = str(since)
         return await self._ask(
-            "Trades", params, f"Trades of {pair}", messages.decode_trades, lane=pair_lane(pair)
+            "Trades", params, f"Trades of {pair}", messages.open_trades, lane=pair_lane(pair)
         )
 
     async def ohlc(self, pair: str, interval: int = 1, since: int | None = None) -> OhlcPage:
@@ -191,6 +195,12 @@ class KrakenRestClient:
         if error:
             raise error
         return messages.decode_result(answer.body, what, now)
+
+
+def _read(page: TradesPage) -> TradesPage:
+    """Look at the rows: raises ExchangeFormatError if they are not trades."""
+    _ = page.trades
+    return page
 
 
 def pair_lane(pair: str) -> str:

@@ -16,12 +16,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
-from kraken_db.errors import ValueDoesNotFitError
+from kraken_db.errors import ConflictingTradesError, ValueDoesNotFitError
 from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE
 from kraken_db.repositories.trade_merge import Anonymous, TradeMerge
 
 SAME_TRADE = timedelta(seconds=1)
 """How far apart two stamps of one trade are at most: REST and WebSocket differ by about a microsecond."""
+MOST_CONFLICTS = 100
+"""Contradictions in one batch that are still taken for single mistakes."""
 
 _COLUMNS = ["line", "timestamp", "price", "volume", "side", "order_type", "misc", "id"]
 # Kept for the connection: made for each batch it would be a third of the batch's time. Amounts have no width
@@ -105,7 +107,8 @@ class TradeBatch:
         Trades with an id are known by it: a stored one takes the stamp of the new one, which is the official
         record, and what it lacks. Trades without an id meet stored ones as ``trade_merge`` says.
 
-        Raises ValueDoesNotFitError for a price or volume that the table cannot hold.
+        Raises ValueDoesNotFitError for a price or volume that the table cannot hold, and
+        ConflictingTradesError where more than ``MOST_CONFLICTS`` trades contradict the stored ones.
         """
         if not trades:
             return TradesWritten()
@@ -145,6 +148,11 @@ class TradeBatch:
         merge = TradeMerge(self._connection, bounds)
         await merge.look()
         conflicts = await merge.set_conflicts_aside()
+        if len(conflicts) > MOST_CONFLICTS:
+            raise ConflictingTradesError(
+                f"{self._symbol}: {len(conflicts)} trades contradict the stored ones; {conflicts[0]}",
+                hint="this database was filled from another exchange or simulator: use a database for each",
+            )
         outdated = await merge.find_outdated()
         anonymous: Anonymous = await merge.decide_anonymous()
         await merge.delete_obsolete()
