@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, union_all
+from sqlalchemy import ColumnElement, Integer, Select, delete, func, literal_column, select, text, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,9 @@ from kraken_db.timeseries.rolled import (
     store_rolled,
 )
 from kraken_db.timeseries.rollup import AnySelect, Rows, bucket, rollup
+
+_STORED = literal_column("0", Integer).label("rank")
+_COMPUTED = literal_column("1", Integer).label("rank")
 
 
 class PostgresTimeSeries:
@@ -116,15 +119,15 @@ def _climb(symbol: str, interval: int, first: datetime, last: datetime) -> AnySe
     computed = rollup(_climb(symbol, source, first, last).subquery(), interval)
     if source != BASE_INTERVAL:
         return computed
-    # Bounds here too, or PostgreSQL would compare with everything that was ever rolled up.
+    # Not an anti-join: where the statistics of a young table are missing, that takes time by the square of
+    # its rows. In order, which minutes are rolled up in anyway, a candle follows upon its stored one.
     rolled = rolled_between(symbol, interval, first, last)
-    fresh = computed.subquery()
-    known = rolled.with_only_columns(ROLLED_CANDLES.c.timestamp).where(
-        ROLLED_CANDLES.c.timestamp == fresh.c.timestamp
-    )
-    missing = select(*(fresh.c[name] for name in CANDLE_COLUMNS)).where(~known.exists())
-    # In order, which these are computed in anyway: so the union can be sent on while it is computed.
-    return union_all(missing.order_by(fresh.c.timestamp), rolled)
+    both = union_all(
+        computed.add_columns(_COMPUTED).order_by("timestamp"), rolled.add_columns(_STORED)
+    ).subquery()
+    candles = select(*(both.c[name] for name in CANDLE_COLUMNS)).order_by(both.c.timestamp, both.c.rank)
+    # SQLAlchemy 2.0 and 2.1 have different words for it.
+    return candles.prefix_with(text("DISTINCT ON (timestamp)"))
 
 
 def _edge(rows: Rows, moment: ColumnElement[datetime], newest: bool) -> ColumnElement[datetime | None]:

@@ -7,9 +7,8 @@ again as a whole, and must stay while some of them are dropped.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Interval, and_, delete, func, literal, or_, select
+from sqlalchemy import ColumnElement, Interval, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,7 +25,7 @@ from kraken_db.timeseries.rollup import Rows, rollup
 
 ROLLED_INTERVALS = [interval for interval, source in INTERVAL_SOURCES.items() if source == BASE_INTERVAL]
 _KEY = ["symbol", "interval_minutes", "timestamp"]
-CANDLE_COLUMNS = [column.name for column in CANDLES.columns]
+CANDLE_COLUMNS = [column.name for column in rollup(CANDLES, BASE_INTERVAL).selected_columns]
 
 
 def minutes_between(symbol: str, start: datetime | None = None, end: datetime | None = None) -> Rows:
@@ -38,7 +37,7 @@ def minutes_between(symbol: str, start: datetime | None = None, end: datetime | 
 def rolled_between(
     symbol: str, interval: int, start: datetime | None = None, end: datetime | None = None
 ) -> Rows:
-    """All columns of ``candles``, in its order."""
+    """All columns of ``candles``, in the order that ``rollup`` has."""
     c = ROLLED_CANDLES.c
     columns = (c[name] for name in CANDLE_COLUMNS)
     rows = select(*columns).where(c.symbol == symbol, c.interval_minutes == interval)
@@ -59,23 +58,14 @@ async def store_rolled(connection: AsyncConnection, piece: Piece) -> None:
     A candle that is there already gives way only to one of minutes that are all there.
     """
     assert piece.symbol is not None
-    old = ROLLED_CANDLES.c
     for interval in ROLLED_INTERVALS:
         minutes = minutes_between(piece.symbol, piece.start, piece.end)
         fresh = rollup(minutes.subquery(), interval).subquery()
-        same = and_(
-            old.symbol == fresh.c.symbol,
-            old.interval_minutes == interval,
-            old.timestamp == fresh.c.timestamp,
-        )
-        rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS)).select_from(
-            fresh.outerjoin(ROLLED_CANDLES, same)
-        )
-        new = insert(ROLLED_CANDLES).from_select(
-            CANDLE_COLUMNS, rows.where(or_(old.timestamp.is_(None), _is_whole(fresh.c, interval)))
-        )
+        rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS))
+        new = insert(ROLLED_CANDLES).from_select(CANDLE_COLUMNS, rows)
         values = {name: new.excluded[name] for name in CANDLE_COLUMNS if name not in _KEY}
-        await connection.execute(new.on_conflict_do_update(index_elements=_KEY, set_=values))
+        is_whole = _is_whole(piece.symbol, new.excluded.timestamp, interval)
+        await connection.execute(new.on_conflict_do_update(index_elements=_KEY, set_=values, where=is_whole))
 
 
 async def forget_rolled(database: Database, item: StaleRange) -> None:
@@ -92,16 +82,14 @@ async def forget_rolled(database: Database, item: StaleRange) -> None:
                     old.interval_minutes == interval,
                     old.timestamp >= floor_to_interval(item.start, interval),
                     old.timestamp < item.end,
-                    _is_whole(old, interval),
+                    _is_whole(item.symbol, old.timestamp, interval),
                 )
             )
 
 
-def _is_whole(candle: Any, interval: int) -> ColumnElement[bool]:
+def _is_whole(symbol: str, opens_at: ColumnElement[datetime], interval: int) -> ColumnElement[bool]:
     """Whether no minute of a candle was dropped, or all of them are there again."""
     d = DROPPED_RANGES.c
-    dropped = (
-        select(d.dropped).where(d.symbol == candle.symbol, d.data_type == "candles_1m").scalar_subquery()
-    )
-    span = func.tstzrange(candle.timestamp, candle.timestamp + literal(interval_length(interval), Interval))
+    dropped = select(d.dropped).where(d.symbol == symbol, d.data_type == "candles_1m").scalar_subquery()
+    span = func.tstzrange(opens_at, opens_at + literal(interval_length(interval), Interval))
     return ~func.coalesce(dropped.bool_op("&&")(span), False)

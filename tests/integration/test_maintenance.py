@@ -20,6 +20,7 @@ from kraken_db.policies import TableName
 from kraken_db.store import Store
 from kraken_db.timeseries import Piece, PostgresTimeSeries, TimeRange
 from tests.archives import as_kraken_rows, import_file, kraken_rows, minutes, query, read_candles, write
+from tests.integration.test_plans import nodes, watched
 from tests.lanes import Lane
 
 HOUR, DAY, WEEK = 60, 24 * 60, 7 * 24 * 60
@@ -342,3 +343,18 @@ async def test_trades_and_their_minutes_go_in_one_run(plain_url: str, tmp_path: 
     report = await maintain(plain_url, moment(26))
     assert (report.built_candles, report.tables[0].dropped_rows, report.tables[1].dropped_rows) == (8, 24, 8)
     assert [row[9] for row in (await views(plain_url))[1440]] == [24]
+
+
+# --- reads ---
+
+
+async def test_reading_what_was_rolled_up_needs_no_statistics(plain_url: str, tmp_path: Path) -> None:
+    """Right after a run PostgreSQL takes the new rows for one or none: no plan may rely on it."""
+    await query(plain_url, "ALTER TABLE rolled_candles SET (autovacuum_enabled = off)")
+    await three_weeks(plain_url, tmp_path)
+    await keep(plain_url, candles=timedelta(days=10))
+    await maintain(plain_url, moment(26))
+    async with watched(plain_url) as (provider, plans):
+        assert len(await provider.get_candles("BTC/USD", 5, moment(2), moment(23))) == 3 * WEEK / 5
+        assert len(await provider.get_latest_candles("BTC/USD", 60, 500)) == 500
+    assert "Nested Loop" not in {node["Node Type"] for plan in plans for node in nodes(plan)}
