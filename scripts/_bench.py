@@ -70,6 +70,12 @@ def psql() -> str:
     return str(Path(spec.submodule_search_locations[0], "pginstall", "bin", "psql"))
 
 
+def sql(url: str, *statements: str) -> None:
+    """Run statements, or commands of psql; the first that fails ends it."""
+    commands = [part for statement in statements for part in ("-c", statement)]
+    run([psql(), "-Xq", "-v", "ON_ERROR_STOP=1", "-d", url, *commands], {})
+
+
 def write_archive(path: Path, rows: int, seed: int = 1) -> None:
     """A file in Kraken's layout: minutes of a random walk, every fifth one quiet."""
     with path.open("w") as out:

@@ -48,12 +48,12 @@ def measure(url: str, folder: Path, rows: int, repeats: int) -> dict[str, float]
     prepare(url)
 
     def copy() -> bench.Cost:
-        sql(url, "TRUNCATE copied")
+        bench.sql(url, "TRUNCATE copied")
         checkpoint(url)
         return bench.run([bench.psql(), "-Xq", "-d", url, "-c", f"\\copy copied from '{layout}'"], {})
 
     def first_import() -> bench.Cost:
-        sql(url, "TRUNCATE candles, data_sync_status, data_coverage, pending_refresh")
+        bench.sql(url, "TRUNCATE candles, data_sync_status, data_coverage, pending_refresh")
         checkpoint(url)
         return import_csv(url, archive)
 
@@ -88,7 +88,7 @@ def measure(url: str, folder: Path, rows: int, repeats: int) -> dict[str, float]
 
 def prepare(url: str) -> None:
     bench.run([COMMAND, "db", "upgrade", "--db-url", url], {})
-    sql(
+    bench.sql(
         url,
         "CREATE TABLE copied (LIKE candles INCLUDING DEFAULTS)",
         f"ALTER TABLE copied ADD {bench.KEY}",
@@ -102,7 +102,7 @@ def verify(url: str, rows: int) -> None:
         f"SELECT 1 / (CASE WHEN (SELECT count(*) FROM candles) = {rows} AND NOT EXISTS"
         " (SELECT * FROM copied EXCEPT SELECT * FROM candles) THEN 1 ELSE 0 END)"
     )
-    sql(url, difference)
+    bench.sql(url, difference)
 
 
 def measure_memory(url: str, folder: Path, rows: int) -> float:
@@ -120,12 +120,7 @@ def import_csv(url: str, archive: Path) -> bench.Cost:
 
 def checkpoint(url: str) -> None:
     """So that no measurement pays for the writes of the one before it."""
-    sql(url.replace("//kraken@", "//postgres@"), "CHECKPOINT")
-
-
-def sql(url: str, *statements: str) -> None:
-    commands = [part for statement in statements for part in ("-c", statement)]
-    bench.run([bench.psql(), "-Xq", "-v", "ON_ERROR_STOP=1", "-d", url, *commands], {})
+    bench.sql(url.replace("//kraken@", "//postgres@"), "CHECKPOINT")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ async def import_candles(
         report.rejected = staged.count
         raise reader.error(staged.reason, staged.line)
     report.oldest, report.newest = first, last = staged.first, staged.last
-    await lock_job(connection, data_type, symbol)
+    await lock_job(connection, data_type, symbol=symbol)
     counts = await staging.merge(staged, report.read, force=replace)
     report.new, report.changed = counts.new, counts.changed
     report.unchanged, report.rejected = counts.unchanged, counts.dropped

@@ -30,7 +30,7 @@ async def import_trades(
         report.rejected = problem.count
         raise reader.error(problem.reason, problem.line)
     report.oldest, report.newest = await staging.span()
-    await lock_job(connection, "trades", symbol)
+    await lock_job(connection, "trades", symbol=symbol)
     try:
         counts = await staging.merge(report.read, force=replace)
     except TradeConflictError as error:

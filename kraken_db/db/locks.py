@@ -11,12 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.db.engine import Database
 from kraken_db.errors import DatabaseUnavailableError, JobRunningError
 
-_KEY = "hashtextextended(:key, 0)"
 
+async def lock_job(connection: AsyncConnection, *jobs: str, symbol: str) -> None:
+    """Wait until no other transaction holds these jobs of this symbol; held until the transaction ends.
 
-async def lock_job(connection: AsyncConnection, job: str, symbol: str) -> None:
-    """Wait until no other transaction holds this job of this symbol; held until the transaction ends."""
-    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_KEY})"), {"key": _name(job, symbol)})
+    Whoever needs several takes them at once, or in alphabetical order: two never wait for each other.
+    """
+    locks = ", ".join(f"pg_advisory_xact_lock(hashtextextended(:job{at}, 0))" for at in range(len(jobs)))
+    names = {f"job{at}": _name(job, symbol) for at, job in enumerate(sorted(jobs))}
+    await connection.execute(text(f"SELECT {locks}"), names)
 
 
 class JobLock:
@@ -47,7 +50,8 @@ class JobLock:
         await self._release()
         self._connection = await self._database.connect()
         taken = await self._connection.scalar(
-            text(f"SELECT pg_try_advisory_lock({_KEY})"), {"key": _name(self._job, self._symbol)}
+            text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"),
+            {"key": _name(self._job, self._symbol)},
         )
         if not taken:
             await self._release()

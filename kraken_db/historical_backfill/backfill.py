@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar
 
 import asyncpg
@@ -14,21 +14,20 @@ from sqlalchemy.exc import DBAPIError
 
 from kraken_db.db.failures import driver_error, first_line
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, DatabaseError, ExchangeRequestError, KrakenDBError
+from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
 from kraken_db.historical_backfill.building import build_minutes, build_missing
-from kraken_db.historical_backfill.download import Asker, Download, offset_clock
+from kraken_db.historical_backfill.download import Download
 from kraken_db.historical_backfill.estimate import Remaining
-from kraken_db.historical_backfill.paging import TradePager, as_nanoseconds, cursor_time
+from kraken_db.historical_backfill.exchange import Exchange
+from kraken_db.historical_backfill.paging import as_nanoseconds, cursor_time
 from kraken_db.historical_backfill.patience import Patience, unless_set
 from kraken_db.historical_backfill.report import BackfillReport
-from kraken_db.historical_backfill.sequence import IdSequence
 from kraken_db.historical_backfill.storing import PageStore, find_origin, save_raw
 from kraken_db.intervals import require_aware
-from kraken_db.kraken.directory import pair_directory
 from kraken_db.kraken.limiter import Sleep
 from kraken_db.kraken.records import KrakenTrade
 from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.pairs import PAIR_MAP, parse_symbol
+from kraken_db.pairs import parse_symbol
 from kraken_db.policies import period_text
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -79,8 +78,8 @@ class KrakenTradesBackfill(StoreService):
         self._pairs_at_once = asyncio.Semaphore(pairs_at_once)
         self._progress = progress or NullProgress()
         self._patience = Patience(sleep)
+        self._exchange = Exchange(self._client, self._patience, clock)
         self._stop = asyncio.Event()
-        self._offset: timedelta | None = None
 
     async def close(self) -> None:
         """Close all connections, to the database and to Kraken; may be called twice."""
@@ -97,7 +96,7 @@ class KrakenTradesBackfill(StoreService):
         ``pair`` is a REST name (``'XRPUSDT'``) or a symbol. Where Kraken leaves the cursor out it is
         ``since``. Raises an ExchangeError.
         """
-        name = await self._rest_name(parse_symbol(pair)) if "/" in pair else pair
+        name = await self._exchange.rest_name(parse_symbol(pair)) if "/" in pair else pair
         page = await self._client.trades(name, since)
         return page.raw, since if page.last is None else page.last
 
@@ -113,8 +112,8 @@ class KrakenTradesBackfill(StoreService):
         ``start_since`` is in ns, 0 the first trade of all; ``end_timestamp`` is exclusive. Without
         ``auto_stop_realtime`` it goes on waiting for new trades. Nothing is stored.
         """
-        name = await self._rest_name(parse_symbol(symbol))
-        pager = await self._pager(name, start_since, end_timestamp)
+        name = await self._exchange.rest_name(parse_symbol(symbol))
+        pager = await self._exchange.pager(name, start_since, end_timestamp)
         async with aclosing(pager.steps(auto_stop=auto_stop_realtime)) as steps:
             async for step in steps:
                 if step.positions:
@@ -186,7 +185,7 @@ class KrakenTradesBackfill(StoreService):
                 return await self._run(symbol, start, end_timestamp, build_candles, auto_stop_realtime)
 
         store = self._connected()
-        names = await unless_set(self._stop, self._expand(symbols)) or []
+        names = await unless_set(self._stop, self._exchange.expand(symbols)) or []
         await self._tell_of_retention(store, since if not resume else 0)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(symbol)) for symbol in names]
@@ -198,17 +197,6 @@ class KrakenTradesBackfill(StoreService):
         async with self._connected().database.read() as connection:
             status = await SyncStatusRepository(connection).get(parse_symbol(symbol), "trades")
         return (status.last_kraken_since if status else None) or 0
-
-    async def _expand(self, names: Sequence[str]) -> list[str]:
-        """Patterns as the pairs that Kraken lists; each pair once."""
-        found: dict[str, None] = {}
-        for name in names:
-            if "*" in name or "?" in name:
-                listed = (await pair_directory(self._client)).match(name)
-                found.update(dict.fromkeys(pair.symbol for pair in listed))
-            else:
-                found[parse_symbol(name)] = None
-        return list(found)
 
     async def _tell_of_retention(self, store: Store, since: int) -> None:
         """Say so before history is downloaded that will be dropped."""
@@ -255,10 +243,12 @@ class KrakenTradesBackfill(StoreService):
                     report.candles_changed += built.changed
             async with store.database.read() as connection:
                 origin = await find_origin(connection, symbol, since)
-            name = await unless_set(self._stop, self._rest_name(symbol))
+            name = await unless_set(self._stop, self._exchange.rest_name(symbol))
             if name is None:
                 return
-            pager = await unless_set(self._stop, self._pager(name, since, end, origin.sequence))
+            pager = await unless_set(
+                self._stop, self._exchange.pager(name, origin.since, end, origin.sequence)
+            )
             if pager is None:
                 return
             pages = PageStore(store, symbol, origin, build_candles)
@@ -269,33 +259,3 @@ class KrakenTradesBackfill(StoreService):
             finally:
                 looking.cancel()
                 await asyncio.gather(looking, return_exceptions=True)
-
-    async def _pager(
-        self, name: str, since: int, end: datetime | None, sequence: IdSequence | None = None
-    ) -> TradePager:
-        if since < 0:
-            raise ConfigurationError(f"since is {since}: it is 0 or more")
-        if end is not None:
-            require_aware(end, "end_timestamp")
-            if since and end <= cursor_time(as_nanoseconds(since)):
-                raise ConfigurationError(f"the end, {end.isoformat()}, is not after the beginning")
-        asker = Asker(self._client, name, self._patience)
-        now = offset_clock(self._clock, await self._clock_offset())
-        return TradePager(asker.ask, now, since, end=end, sequence=sequence)
-
-    async def _clock_offset(self) -> timedelta:
-        """How far Kraken's clock is ahead of ours: what is proven by time is proven by Kraken's."""
-        if self._offset is None:
-            try:
-                kraken = await self._client.time()
-                self._offset = kraken - self._clock()
-            except ExchangeRequestError as error:
-                _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
-                self._offset = timedelta()
-        return self._offset
-
-    async def _rest_name(self, symbol: str) -> str:
-        """What REST calls the pair: those beyond the map are looked up in Kraken's list."""
-        if symbol in PAIR_MAP:
-            return PAIR_MAP[symbol]
-        return (await pair_directory(self._client)).resolve(symbol).rest_name

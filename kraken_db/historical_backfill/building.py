@@ -42,8 +42,7 @@ async def build_minutes(store: Store, symbol: str, start: datetime, end: datetim
 async def _build(store: Store, symbol: str, start: datetime, end: datetime) -> CandlesWritten:
     async with store.database.begin() as connection:
         await store.timeseries.prepare_bulk_write(connection)
-        await lock_job(connection, "trades", symbol)
-        await lock_job(connection, CANDLES, symbol)
+        await lock_job(connection, "trades", CANDLES, symbol=symbol)
         written = await CandleBuilder(connection, symbol).build(start, end)
         coverage = CoverageRepository(connection)
         for known in await coverage.all(symbol):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import DatabaseUnavailableError
@@ -16,31 +14,12 @@ from kraken_db.historical_backfill.paging import Step, TradePager
 from kraken_db.historical_backfill.patience import Patience
 from kraken_db.historical_backfill.report import MOST_EXAMPLES, BackfillReport
 from kraken_db.historical_backfill.storing import Pages, PageStore, Stored
-from kraken_db.kraken.messages import TradesPage
-from kraken_db.kraken.rest import KrakenRestClient
 
 # Pages that wait for the database, and that it takes at once: memory is bounded by them, and a database that
 # is slower than the network has fewer transactions to commit.
 AT_ONCE = 16
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Asker:
-    """Asks for pages with patience: from the first answer on, so that a wrong address is told at once."""
-
-    client: KrakenRestClient
-    pair: str
-    patience: Patience
-    _has_answered: bool = False
-
-    async def ask(self, since: int) -> TradesPage:
-        page = await self.patience.run(
-            lambda: self.client.trades_page(self.pair, since), is_worth_it=lambda: self._has_answered
-        )
-        self._has_answered = True
-        return page
 
 
 @dataclass(slots=True)
@@ -55,42 +34,41 @@ class Download:
     patience: Patience
     stop: asyncio.Event
     auto_stop: bool = True
-    _queue: asyncio.Queue[Step | None] = field(default_factory=lambda: asyncio.Queue(AT_ONCE), init=False)
+    _queue: asyncio.Queue[Step] = field(default_factory=lambda: asyncio.Queue(AT_ONCE), init=False)
 
     async def run(self) -> None:
         """Raises what neither patience nor a second attempt helps against; what was stored stays."""
         fetching = asyncio.create_task(self._fetch())
         stopping = asyncio.create_task(self.stop.wait())
+        # A page that is under way is not waited for: it is asked for again by the next run.
         stopping.add_done_callback(lambda _: fetching.cancel())
         try:
-            await self._save_all()
+            while steps := await self._fetched(fetching):
+                await self._save(steps)
+            if not fetching.cancelled():
+                fetching.result()
         finally:
-            # A page that is under way is not waited for: it is asked for again by the next run.
             fetching.cancel()
             stopping.cancel()
-            done, _ = await asyncio.gather(fetching, stopping, return_exceptions=True)
-        if isinstance(done, BaseException) and not isinstance(done, asyncio.CancelledError):
-            raise done
+            await asyncio.gather(fetching, stopping, return_exceptions=True)
 
     async def _fetch(self) -> None:
-        try:
-            async with aclosing(self.pager.steps(auto_stop=self.auto_stop)) as steps:
-                async for step in steps:
-                    await self._queue.put(step)
-        finally:
-            # What has been fetched is still stored; a full queue has room as soon as that goes on.
-            await asyncio.shield(self._queue.put(None))
+        async with contextlib.aclosing(self.pager.steps(auto_stop=self.auto_stop)) as steps:
+            async for step in steps:
+                await self._queue.put(step)
 
-    async def _save_all(self) -> None:
-        is_over = False
-        while not is_over:
-            steps = [await self._queue.get()]
-            while len(steps) < AT_ONCE and not self._queue.empty():
-                steps.append(self._queue.get_nowait())
-            is_over = steps[-1] is None
-            found = [step for step in steps if step is not None]
-            if found:
-                await self._save(found)
+    async def _fetched(self, fetching: asyncio.Task[None]) -> list[Step]:
+        """All pages that wait to be stored; waits for one. Nothing is left when nothing more will come."""
+        steps: list[Step] = []
+        if self._queue.empty():
+            first = asyncio.create_task(self._queue.get())
+            await asyncio.wait({first, fetching}, return_when=asyncio.FIRST_COMPLETED)
+            if first.done():
+                steps.append(first.result())
+            first.cancel()
+        while not self._queue.empty():
+            steps.append(self._queue.get_nowait())
+        return steps
 
     async def _save(self, steps: list[Step]) -> None:
         pages = Pages.of(steps)
@@ -103,11 +81,9 @@ class Download:
 
     async def _reconnect(self) -> None:
         """The database may have been started anew, and its lock be gone."""
-        try:
+        with contextlib.suppress(DatabaseUnavailableError):  # the attempt itself tells it
             await self.pages.store.database.revive()
             await self.lock.hold()
-        except DatabaseUnavailableError:
-            pass  # told by the attempt itself
 
     def _tell(self, steps: list[Step], pages: Pages, stored: Stored) -> None:
         report = self.report
@@ -133,8 +109,3 @@ class Download:
         report.conflicts += len(conflicts)
         report.conflict_examples += conflicts[: MOST_EXAMPLES - len(report.conflict_examples)]
         self.remaining.advance(list(pages.trades))
-
-
-def offset_clock(clock: Callable[[], datetime], offset: timedelta) -> Callable[[], datetime]:
-    """``clock``, set by another one."""
-    return lambda: clock() + offset

@@ -4,6 +4,7 @@ Kraken's answers are not taken at their word. The facts behind the rules are in 
 
 - the cursor is ``last``, unchanged; whether the trade at that very moment comes again is not certain;
 - identical stamps are normal, and the end of a page may split them: only ids tell what was seen;
+- where ``since`` turns out to leave out its own moment, it is asked from a microsecond before;
 - a jump in the ids means that trades were skipped: they are asked for again from further back;
 - ``last`` may be missing, rows may be out of order, and an answer may be that of the question before;
 - there is no end marker. A page that is short or empty, or has nothing new, proves nothing alone.
@@ -39,7 +40,10 @@ QUIET = 2
 STRAY = 10
 """Answers in a row to another question than was asked that mean that something is wrong."""
 
+# Seconds in which a question gets on its way, before a page is decoded and the event loop is busy with that.
+_START = 0.002
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_A_LITTLE = 1000  # ns
 _TEN_DIGITS = 10
 _REMEMBERED_PAGES = 4
 
@@ -118,7 +122,9 @@ class TradePager:
         self._anonymous: deque[Counter[tuple[object, ...]]] = deque(maxlen=_REMEMBERED_PAGES)
         self._asked_again: tuple[int, int] = (0, 0)
         self._ahead: _Question | None = None
-        self._rejoined = -1
+        self._last: int | None = self._since if sequence and sequence.last_id else None
+        """``since``, where it is a cursor of Kraken's and thus the moment of a trade."""
+        self._lead = 0
 
     async def next(self) -> Step:
         """The next page that has something new, or one without trades that says that there is nothing now.
@@ -136,12 +142,12 @@ class TradePager:
                     )
                 continue
             order = sorted(range(len(page.trades)), key=lambda at: _order(page.trades[at]))
-            if self._is_torn(page, order):
+            if self._is_torn(page):
                 continue
             fresh = self._fresh(page, order)
             if not fresh:
                 if self._is_behind(page, order):
-                    self._since = self._next_since(page, order)
+                    self._go_on(page, order)
                     continue
                 if len(page.trades) >= MAX_COUNT:  # a page full of trades of one moment, all known
                     self._since += 1
@@ -184,7 +190,10 @@ class TradePager:
             self._ahead = self._question(self._since)
         question = self._ahead
         page = await question.answer
-        self._ahead = self._question(page.last) if page.last and page.last > question.since else None
+        since = (page.last or 0) - self._lead
+        self._ahead = self._question(since) if since > question.since else None
+        if self._ahead is not None:
+            await asyncio.sleep(_START)
         return question.asked_at, page
 
     def _question(self, since: int) -> _Question:
@@ -199,7 +208,7 @@ class TradePager:
             return None
         self._sequence = sequence
         reached_end = len(wanted) < len(fresh)
-        self._since = self._next_since(page, order)
+        self._go_on(page, order)
         if page.last is not None and not reached_end:
             self._cursor = max(self._cursor, page.last)
         if trades:
@@ -214,17 +223,19 @@ class TradePager:
             return False
         return min(trade.timestamp for trade in page.trades) < cursor_time(self._since) - TICK
 
-    def _is_torn(self, page: TradesPage, order: Sequence[int]) -> bool:
-        """Whether trades without ids may be lost between the last page and this one: then ask from before.
+    def _is_torn(self, page: TradesPage) -> bool:
+        """Whether ``since`` leaves out its own moment: then what the last page has split of it never comes.
 
-        Where ``since`` leaves out its own moment, the rest of a group that the last page has split is never
-        sent, and without ids nothing shows it.
+        With ids that shows as a jump, without them nothing would show it. It is asked again from just
+        before, as is everything from then on.
         """
-        if not any(self._anonymous) or not page.trades or self._rejoined == self._since:
+        if self._lead or self._since != self._last:
             return False
-        if page.trades[order[0]].timestamp <= cursor_time(self._since) + TICK:
+        at = cursor_time(self._since) + TICK
+        if any(trade.timestamp <= at for trade in page.trades):
             return False
-        self._since = self._rejoined = max(0, self._since - 1000)
+        self._lead = _A_LITTLE
+        self._since -= _A_LITTLE
         return True
 
     def _fresh(self, page: TradesPage, order: Sequence[int]) -> list[int]:
@@ -248,11 +259,15 @@ class TradePager:
         if not order or self._newest is None:
             return False
         ends = page.trades[order[-1]].timestamp
-        return ends < self._newest - TICK and self._next_since(page, order) > self._since
+        return ends < self._newest - TICK and self._after(page, order) > self._since
 
-    def _next_since(self, page: TradesPage, order: Sequence[int]) -> int:
+    def _go_on(self, page: TradesPage, order: Sequence[int]) -> None:
+        self._since, self._last = self._after(page, order), page.last
+
+    def _after(self, page: TradesPage, order: Sequence[int]) -> int:
+        """What to ask for after a page."""
         if page.last is not None:
-            return page.last
+            return page.last - self._lead
         # Not there, which happens. The stamp is only near it: go back a little, what comes again is known.
         return to_cursor(page.trades[order[-1]].timestamp - TICK) if order else self._since
 

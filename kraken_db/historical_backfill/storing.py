@@ -80,21 +80,23 @@ async def find_origin(connection: AsyncConnection, symbol: str, since: int) -> O
     status = await SyncStatusRepository(connection).get(symbol, TRADES)
     covered = await CoverageRepository(connection).covered(symbol, TRADES)
     cursor = status.last_kraken_since if status else None
-    known_from, sequence, is_joined = None, IdSequence(), True
-    if since:
-        moment = cursor_time(since)
-        known_from = moment + TICK
-        before = await TradeRepository(connection).newest_until(symbol, moment + TICK)
-        # Of another trade than that of the cursor it is not known what lies between.
-        if before is not None and before[1] >= moment - TICK:
-            sequence = IdSequence(*before)
-            known_from = before[1]
-        minute = floor_to_interval(known_from, BASE_INTERVAL)
-        is_joined = minute == known_from or any(
-            start <= minute and known_from <= end + TICK for start, end in covered
-        )
     chain = [start for start, end in covered if cursor and start <= cursor_time(cursor) <= end + TICK]
-    return Origin(since, sequence, known_from, is_joined, cursor, min(chain, default=None))
+    chain_start = min(chain, default=None)
+    if not since:
+        return Origin(since, IdSequence(), None, True, cursor, chain_start)
+    moment = cursor_time(since)
+    before = await TradeRepository(connection).newest_until(symbol, moment + TICK)
+    if before is not None and before[1] >= moment - TICK:  # the very trade that the cursor is of
+        minute = floor_to_interval(before[1], BASE_INTERVAL)
+        is_joined = any(start <= minute and before[1] <= end + TICK for start, end in covered)
+        return Origin(since, IdSequence(*before), before[1], is_joined, cursor, chain_start)
+    if since == cursor:
+        # It was dropped, and with it the trades of its minute: take that from its beginning.
+        moment = floor_to_interval(moment, BASE_INTERVAL) - TICK
+        since = to_cursor(moment + TICK)
+    known_from = moment + TICK
+    is_joined = known_from == floor_to_interval(known_from, BASE_INTERVAL)
+    return Origin(since, IdSequence(), known_from, is_joined, cursor, chain_start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class PageStore:
         candles_until = pages.known_until and floor_to_interval(pages.known_until, BASE_INTERVAL)
         async with self.store.database.begin() as connection:
             await self.store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, TRADES, self.symbol)
+            await lock_job(connection, TRADES, CANDLES, symbol=self.symbol)
             stored = Stored(await self._save_trades(connection, pages, begins))
             if self.build_candles and candles_from and candles_until and candles_from < candles_until:
                 stored = await self._save_candles(connection, stored.trades, candles_from, candles_until)
@@ -168,7 +170,6 @@ class PageStore:
     async def _save_candles(
         self, connection: AsyncConnection, trades: TradesWritten, start: datetime, end: datetime
     ) -> Stored:
-        await lock_job(connection, CANDLES, self.symbol)
         built = await CandleBuilder(connection, self.symbol).build(start, end)
         await CoverageRepository(connection).add(self.symbol, CANDLES, _SOURCE, [(start, end)])
         if built.oldest is not None and built.newest is not None:
@@ -186,7 +187,7 @@ async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> 
     first, last = trades[0], trades[-1]
     async with store.database.begin() as connection:
         await store.timeseries.prepare_bulk_write(connection)
-        await lock_job(connection, TRADES, symbol)
+        await lock_job(connection, TRADES, symbol=symbol)
         before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
         joins = before is not None and before[0] + 1 == first.trade_id
         sequence = IdSequence(*before) if joins and before else IdSequence()

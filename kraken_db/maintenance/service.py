@@ -111,7 +111,7 @@ class Maintenance(StoreService):
             await store.timeseries.refresh(store.database, stale, store.clock())
         async with store.database.begin() as connection:
             for symbol in symbols:
-                await lock_job(connection, _DATA_TYPES[piece.table], symbol)
+                await lock_job(connection, _DATA_TYPES[piece.table], symbol=symbol)
             if await _is_waiting(connection, piece):
                 report.waiting_pieces += 1
                 return

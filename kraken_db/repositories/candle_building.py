@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import asyncpg
 from sqlalchemy import Select, cast, func, literal, literal_column, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.db.failures import driver_error
+from kraken_db.errors import ValueDoesNotFitError
 from kraken_db.intervals import BASE_INTERVAL
-from kraken_db.models import TRADES, Amount
+from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE, TRADES, Amount
 from kraken_db.repositories.candle_merge import CandlesWritten, merge_candles, prefer_more_trades
 from kraken_db.timeseries.rollup import Rows, bucket, in_order
 
@@ -25,8 +29,20 @@ class CandleBuilder:
 
         All trades of the range must be stored: whoever calls knows that. A stored candle that knows more
         trades stays; of one with as many, vwap and quote volume are filled in where they are missing.
+
+        Raises ValueDoesNotFitError where a minute's volume or value is beyond its column; the transaction
+        is over then.
         """
-        return await merge_candles(self._connection, self._minutes(start, end), prefer_more_trades)
+        try:
+            return await merge_candles(self._connection, self._minutes(start, end), prefer_more_trades)
+        except DBAPIError as error:
+            if isinstance(driver_error(error), asyncpg.NumericValueOutOfRangeError):
+                raise ValueDoesNotFitError(
+                    f"{self._symbol}: a minute between {start.isoformat()} and {end.isoformat()} has a volume"
+                    f" or value that does not fit NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})",
+                    hint="its trades can be stored without candles (--no-candles)",
+                ) from error
+            raise
 
     def _minutes(self, start: datetime, end: datetime) -> Select[*tuple[object, ...]]:
         c = TRADES.c

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import TSTZRANGE
 from sqlalchemy.dialects.postgresql.ranges import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -29,13 +29,11 @@ class PendingRefreshRepository:
             .where(or_(c.stale.op("&&")(stale), c.stale.op("-|-")(stale)))
             .values(stale=func.range_merge(c.stale, stale))
             .returning(c.id)
+            .cte("longer")
         )
-        if (await self._connection.execute(longer)).first() is not None:
-            return
+        other = select(literal(item.symbol), stale, literal(item.replaced)).where(~exists(select(longer)))
         await self._connection.execute(
-            insert(PENDING_REFRESH).values(
-                symbol=item.symbol, stale=Range(item.start, item.end), replaced=item.replaced
-            )
+            insert(PENDING_REFRESH).from_select(["symbol", "stale", "replaced"], other).add_cte(longer)
         )
 
     async def all(self) -> tuple[Sequence[int], Sequence[StaleRange]]:
