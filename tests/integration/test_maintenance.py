@@ -17,8 +17,9 @@ from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.maintenance import Maintenance, MaintenanceReport
 from kraken_db.maintenance.policy_change import Periods, change_policies
 from kraken_db.policies import TableName
+from kraken_db.repositories.coverage import TimeRange
 from kraken_db.store import Store
-from kraken_db.timeseries import Piece, PostgresTimeSeries, TimeRange
+from kraken_db.timeseries import Piece, PostgresTimeSeries
 from tests.archives import as_kraken_rows, import_file, kraken_rows, minutes, query, read_candles, write
 from tests.integration.test_plans import nodes, watched
 from tests.lanes import Lane
