@@ -30,6 +30,7 @@ from kraken_db.db.failures import driver_error, first_line
 from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
+from kraken_db.policies import period_text
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Clock, Store, StoreService, utc_now
@@ -209,7 +210,7 @@ class BulkCSVImporter(StoreService):
         kept = await store.timeseries.retention(connection, table)
         if kept is not None and report.oldest is not None and report.oldest < store.clock() - kept:
             report.notes.append(
-                f"{table} older than {kept.days} days will be dropped by the retention policy"
+                f"{table} older than {period_text(kept)} will be dropped by the retention policy"
             )
 
 

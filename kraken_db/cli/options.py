@@ -13,6 +13,7 @@ import click
 from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
 from kraken_db.intervals import parse_interval
 from kraken_db.pairs import QUOTES, parse_symbol
+from kraken_db.policies import parse_period
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -106,6 +107,15 @@ class TimeType(_Parsed):
 
 
 _PATTERN = re.compile(r"[A-Za-z0-9*?]+/[A-Za-z0-9*?]+")
+
+
+class PeriodType(_Parsed):
+    """See ``parse_period``. A tuple of one, so that never is not the same as nothing."""
+
+    name = "period"
+
+    def parse(self, text: str) -> tuple[timedelta | None]:
+        return (parse_period(text),)
 
 
 class _SymbolList(_Parsed):
