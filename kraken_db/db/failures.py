@@ -101,6 +101,8 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
 
 
 def _is_broken_connection(error: BaseException) -> bool:
+    if isinstance(error, asyncpg.InternalClientError):  # a COPY that the server has left in the middle
+        return "cannot switch to state" in str(error)
     return isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error)
 
 
