@@ -44,6 +44,9 @@ INTERVAL_SOURCES: dict[int, int] = {
 }
 """What each higher interval is computed from, every source before those that need it."""
 
+FINEST_AGGREGATE = min(INTERVAL_SOURCES)
+"""The shortest of the higher intervals: it knows best when there were minutes."""
+
 # Monday. Every shorter interval divides a day, so this origin serves all of them.
 _GRID_ORIGIN = datetime(2000, 1, 3, tzinfo=UTC)
 GRID_ORIGIN_EPOCH = int(_GRID_ORIGIN.timestamp())

@@ -11,7 +11,6 @@ from decimal import Decimal
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Identity,
     Index,
     Integer,
@@ -115,7 +114,8 @@ class PendingRefreshRow(Base):
     """A range of minutes that was written and is not in the higher intervals yet.
 
     Committed together with the candles and removed after the refresh: a run that is killed in between
-    leaves the work order behind for the next one.
+    leaves the work order behind for the next one. ``refreshed_at`` says that a refresh has been over it,
+    and when: what was left are the candles that had not closed by then.
     """
 
     __tablename__ = "pending_refresh"
@@ -123,14 +123,29 @@ class PendingRefreshRow(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH))
     stale: Mapped[Range[datetime]] = mapped_column(TSTZRANGE)
-    replaced: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    refreshed_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class UnprovenRangeRow(Base):
+    """Ranges of which rows were stored that no source has shown to be complete.
+
+    Coverage and these together are all that was ever stored: the last moment of a file that may have been
+    cut, or files whose completeness is not kept.
+    """
+
+    __tablename__ = "unproven_ranges"
+
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
+    data_type: Mapped[str] = mapped_column(String(20), primary_key=True)
+    unproven: Mapped[MultiRange[datetime]] = mapped_column(TSTZMULTIRANGE)
 
 
 class DroppedRangeRow(Base):
-    """Ranges whose rows were stored once and are gone: retention has dropped them.
+    """Ranges whose rows were stored once and are gone, while other rows are there in their place.
 
     They are no gap. What is imported into them again is not counted again, and a candle of a higher
-    interval that reaches into them is not computed anew from the minutes that happen to be left.
+    interval that reaches into them is not computed anew from the minutes that happen to be left. Time
+    without any row needs no entry on TimescaleDB: that it has no chunk tells the same.
     """
 
     __tablename__ = "dropped_ranges"
@@ -195,6 +210,7 @@ CANDLES: Table = Base.metadata.tables["candles"]
 SYNC_STATUS: Table = Base.metadata.tables["data_sync_status"]
 COVERAGE: Table = Base.metadata.tables["data_coverage"]
 PENDING_REFRESH: Table = Base.metadata.tables["pending_refresh"]
+UNPROVEN_RANGES: Table = Base.metadata.tables["unproven_ranges"]
 DROPPED_RANGES: Table = Base.metadata.tables["dropped_ranges"]
 PAUSED_JOBS: Table = Base.metadata.tables["paused_jobs"]
 RETENTION_PERIODS: Table = Base.metadata.tables["retention_periods"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
 from kraken_db.errors import NotConnectedError
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
+from kraken_db.retention import RetentionPause, release
 from kraken_db.timeseries import TimeSeries, detect
+from kraken_db.writing import Write, writing
 
 Clock = Callable[[], datetime]
 
@@ -62,9 +67,45 @@ class Store:
             ids, stale = await PendingRefreshRepository(connection).all()
         if not ids:
             return
-        await self.timeseries.refresh(self.database, stale, self.clock())
+        left = await self.timeseries.refresh(self.database, stale, self.clock())
         async with self.database.begin() as connection:
-            await PendingRefreshRepository(connection).remove(ids)
+            pending = PendingRefreshRepository(connection)
+            await pending.remove(ids, stale)
+            for item in left:
+                await pending.add(item)
+
+    def writing(
+        self, connection: AsyncConnection, symbol: str, data_type: str, start: datetime, end: datetime
+    ) -> AbstractAsyncContextManager[Write]:
+        """Have this around all statements that write rows of times in ``[start, end)``.
+
+        ``data_type`` is that of ``data_sync_status``. After the block: count ``returned`` off what is new,
+        and call ``shows`` with the ranges that are known to be complete, in the same transaction::
+
+            async with store.writing(connection, symbol, "candles_1m", start, end) as write:
+                counts = await staging.merge(...)
+            await SyncStatusRepository(connection).record(..., added=counts.new - write.returned)
+            await write.shows("csv", [(start, end)])
+        """
+        return writing(connection, self.timeseries, symbol, data_type, start, end)
+
+    @asynccontextmanager
+    async def retention_paused(self) -> AsyncIterator[RetentionPause]:
+        """Have this around a run that writes rows which may be old, and around the refresh at its end.
+
+        Before each transaction that writes, call ``before_writing`` of what it gives. At the end, the jobs
+        run again, those that a killed run had left paused too; not while another process writes old rows,
+        and not while old rows wait for their refresh.
+        """
+        pause = RetentionPause(self.database, self.timeseries, self.clock)
+        try:
+            yield pause
+        finally:
+            await pause.end()
+
+    async def release_retention(self) -> bool:
+        """Let retention run again where nothing speaks against it; returns whether it does."""
+        return await release(self.database, self.timeseries, self.clock())
 
 
 class StoreService:

@@ -48,6 +48,7 @@ async def import_paths(url: str, *paths: Path, replace: bool = False, **options:
 async def import_file(url: str, path: Path, *, replace: bool = False) -> FileReport:
     report = await import_paths(url, path, only_1m=False, replace=replace)
     assert not report.plan.refused, report.plan.refused
+    assert report.refresh_error is None, report.refresh_error
     (done,) = report.files
     return done
 

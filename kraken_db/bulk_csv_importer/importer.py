@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import asyncpg
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,11 +27,12 @@ from kraken_db.bulk_csv_importer.report import (
 from kraken_db.bulk_csv_importer.trade_file import import_trades
 from kraken_db.db.copy import CopyRowError
 from kraken_db.db.failures import driver_error, first_line
-from kraken_db.errors import DatabaseError, ImportFileError, KrakenDBError
+from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.policies import period_text
 from kraken_db.progress import NullProgress, Progress, Task
+from kraken_db.retention import RetentionPause
 from kraken_db.store import Clock, Store, StoreService, utc_now
 
 # Bytes of a row of Kraken's, more or less: batch_size is a number of rows.
@@ -93,7 +95,8 @@ class BulkCSVImporter(StoreService):
     ) -> int:
         """Import one OHLCVT file; returns the number of candles written, new or changed.
 
-        Raises ImportFileError, and then nothing of the file was stored.
+        Raises ImportFileError, and then nothing of the file was stored; DatabaseError if the candles were
+        stored and the higher intervals could not be brought up to date.
         """
         interval_name(interval_minutes)
         path = Path(filepath)
@@ -103,9 +106,8 @@ class BulkCSVImporter(StoreService):
             raise ImportFileError(path, error.strerror or "it cannot be read") from error
         file = ArchiveFile(path, None, size, parse_symbol(symbol), interval_minutes)
         report = await self.run(ImportPlan([file]), replace=replace)
-        for done in report.files:
-            if done.error is not None:
-                raise done.error
+        for failure in report.errors:
+            raise failure
         return sum(done.new + done.changed for done in report.files)
 
     async def import_directory(self, directory: Path, only_1m: bool = True) -> dict[str, dict[int, int]]:
@@ -115,14 +117,15 @@ class BulkCSVImporter(StoreService):
         with the whole report.
         """
         report = await self.run(self.plan([Path(directory)], only_1m=only_1m))
-        if report.failures:
+        if report.errors:
             raise ImportFailedError(report)
         return report.written
 
     async def run(self, plan: ImportPlan, *, replace: bool = False) -> ImportReport:
         """Import all files of a plan, then bring the higher intervals up to date.
 
-        A file that is not accepted is reported and the others go on. ``replace`` takes the rows of the
+        A file that is not accepted is reported and the others go on; they do not when the database answers
+        no more (see ``ImportReport.stopped``). ``replace`` takes the rows of the
         files even where what is stored has more trades or another content.
         """
         store = self._connected()
@@ -135,37 +138,44 @@ class BulkCSVImporter(StoreService):
         chains.sort(key=lambda chain: -sum(file.size for file in chain))
         waiting = iter(chains)
 
-        async def work() -> None:
+        async def work(retention: RetentionPause) -> None:
             for chain in waiting:
                 for file in chain:
-                    report.files.append(await self._import(store, file, replace, progress))
+                    if report.stopped is not None:
+                        return
+                    done = await self._import(store, retention, file, replace, progress)
+                    report.files.append(done)
+                    if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
+                        report.stopped = done.error
 
         try:
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(min(self._workers, len(chains))):
-                    workers.create_task(work())
-            progress.update(note="refreshing the higher intervals")
-            await self._refresh(store, report)
+            async with store.retention_paused() as retention:
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(min(self._workers, len(chains))):
+                        workers.create_task(work(retention))
+                if report.stopped is None:
+                    progress.update(note="refreshing the higher intervals")
+                    await self._refresh(store, report)
         finally:
-            stopped = len(report.files) < len(plan.files)
-            progress.done("stopped" if stopped else "", failed=bool(report.failures))
+            progress.done("stopped" if report.not_tried else "", failed=bool(report.errors))
         order = {file: position for position, file in enumerate(plan.files)}
         report.files.sort(key=lambda done: order[done.file])
         return report
 
-    async def _import(self, store: Store, file: ArchiveFile, replace: bool, progress: Task) -> FileReport:
+    async def _import(
+        self, store: Store, retention: RetentionPause, file: ArchiveFile, replace: bool, progress: Task
+    ) -> FileReport:
         report = FileReport(file)
         share = _FileProgress(progress, file)
         try:
-            async with (
-                ArchiveReader(file, self._block_size, share) as reader,
-                store.database.begin() as connection,
-            ):
-                await store.timeseries.prepare_bulk_write(connection)
-                await self._import_rows(store, connection, reader, report, replace)
+            async with ArchiveReader(file, self._block_size, share) as reader:
+                await retention.before_writing(_table(file), reader.first_moment)
+                async with store.database.begin() as connection:
+                    await store.timeseries.prepare_bulk_write(connection)
+                    await self._import_rows(store, connection, reader, report, replace)
         except (KrakenDBError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             report.error = _told(file, error)
-            report.new = report.changed = report.unchanged = 0
+            report.new = report.changed = report.unchanged = report.differing = 0
             report.rejected = max(report.rejected, 1)
         share.finish()
         return report
@@ -177,7 +187,7 @@ class BulkCSVImporter(StoreService):
         except (KrakenDBError, DBAPIError) as error:
             report.refresh_error = DatabaseError(
                 f"the higher intervals are not up to date: {first_line(driver_error(error))}",
-                hint="every file is told of above; the next import refreshes them",
+                hint="the rows are stored; the next import refreshes them",
             )
 
     async def _import_rows(
@@ -196,12 +206,25 @@ class BulkCSVImporter(StoreService):
             raise reader.error(error.reason, error.line) from error
 
     async def _tell_of_retention(self, store: Store, connection: AsyncConnection, report: FileReport) -> None:
-        table = "trades" if report.file.interval is None else "candles"
+        table = _table(report.file)
         kept = await store.timeseries.retention(connection, table)
         if kept is not None and report.oldest is not None and report.oldest < store.clock() - kept:
             report.notes.append(
                 f"{table} older than {period_text(kept)} will be dropped by the retention policy"
             )
+
+
+def _table(file: ArchiveFile) -> str:
+    return "trades" if file.interval is None else "candles"
+
+
+async def _answers(store: Store) -> bool:
+    try:
+        async with store.database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+    except KrakenDBError:
+        return False
+    return True
 
 
 def _told(file: ArchiveFile, error: Exception) -> KrakenDBError:

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Protocol
@@ -19,6 +20,7 @@ from typing import IO, Protocol
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.errors import ImportFileError
 
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 # The longest line of Kraken's is a tenth of this.
 MAX_LINE = 4096
 _STAMPS = re.compile(rb"^\+?\d{1,18}(?!\d)", re.MULTILINE)
@@ -79,6 +81,14 @@ def _open_member(stream: IO[bytes], entry: zipfile.ZipInfo) -> zipfile.ZipExtFil
     return zipfile.ZipExtFile(stream, "r", entry)
 
 
+def _moment(seconds: bytes) -> datetime:
+    try:
+        # To know on which day it is, a float will do.
+        return datetime.fromtimestamp(float(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return EARLIEST  # What is wrong with it is told by the database, with the line.
+
+
 class ArchiveReader:
     """One pass over a file. Lines count from 1; every ImportFileError names the line where it can.
 
@@ -98,6 +108,8 @@ class ArchiveReader:
         self.header_lines = 0
         self.fields = 0
         """How many fields the first row has; known once the file is open."""
+        self.first_moment = EARLIEST
+        """The time of the first row, the oldest of a file in order; ``EARLIEST`` if there is none in it."""
         self.ends_with_newline = True
 
     async def __aenter__(self) -> ArchiveReader:
@@ -176,6 +188,10 @@ class ArchiveReader:
             )
         if self._file.interval is None:
             self._inspect_trades()
+        fields = self._rest.partition(b"\n")[0].split(b",")
+        at = 2 if self.fields > 3 else 0
+        if len(fields) > at:
+            self.first_moment = _moment(fields[at])
 
     def _inspect_trades(self) -> None:
         first, newline, rest = self._rest.partition(b"\n")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
 from kraken_db.db.locks import lock_job
-from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_staging import SHAPES, TradeConflictError, TradeCounts, TradeStaging
 from kraken_db.store import Store
+
+# Times of rows are those of a database: microseconds.
+_TICK = timedelta(microseconds=1)
 
 
 async def import_trades(
@@ -30,22 +33,24 @@ async def import_trades(
         report.rejected = problem.count
         raise reader.error(problem.reason, problem.line)
     report.oldest, report.newest = await staging.span()
-    await lock_job(connection, "trades", symbol=symbol)
+    await lock_job(connection, "trades", of=symbol)
+    first, end = report.oldest, report.newest + _TICK
     try:
-        counts = await staging.merge(report.read, force=replace)
+        async with store.writing(connection, symbol, "trades", first, end) as write:
+            counts = await staging.merge(report.read, force=replace)
     except TradeConflictError as error:
         report.rejected = 1
         raise reader.error(error.reason, error.line, hint="--replace takes the file's") from error
     _tell(report, counts)
+    added = counts.new - counts.removed - write.returned
     await SyncStatusRepository(connection).record(
-        symbol, "trades", oldest=report.oldest, newest=report.newest, added=counts.new - counts.removed
+        symbol, "trades", oldest=report.oldest, newest=report.newest, added=added
     )
     ranges = await staging.complete_ranges()
     if not reader.ends_with_newline and ranges:
         report.notes.append("the last line has no line end: its moment does not count as complete")
         ranges = [*ranges[:-1], (ranges[-1][0], min(ranges[-1][1], report.newest))]
-    await CoverageRepository(connection).add(symbol, "trades", "csv", ranges)
-    await DroppedRangeRepository(connection).remove(symbol, "trades", ranges)
+    await write.shows("csv", ranges)
 
 
 def _tell(report: FileReport, counts: TradeCounts) -> None:

@@ -9,6 +9,7 @@ import click
 
 from kraken_db.cli.base import LazyCommand, LazyGroup
 from kraken_db.cli.process_list import hide_password
+from kraken_db.cli.streams import guard_streams
 
 _DISTRIBUTION = "kraken-historical-data"
 
@@ -70,4 +71,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     143 told to end.
     """
     hide_password(arguments)
+    guard_streams()
     cli.main(None if arguments is None else list(arguments), prog_name="kraken-db")

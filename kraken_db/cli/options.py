@@ -67,6 +67,18 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{error.message}; {error.hint}" if error.hint else error.message, param, ctx)
 
 
+class SourcePath(click.Path):
+    """A file or folder to read. An empty one is no path: it would be the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("a path is empty; the current folder is written as .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class SymbolType(_Parsed):
     """``BTC/USD``, ``btc-usd``, ``XBTUSD``: our name of the pair."""
 

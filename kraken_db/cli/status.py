@@ -53,6 +53,7 @@ def status(as_json: bool, db_url: str) -> None:
 async def _read(db_url: str) -> dict[str, Any]:
     from kraken_db.db.migrations import current_revision
     from kraken_db.repositories.coverage import CoverageRepository
+    from kraken_db.repositories.paused_jobs import PausedJobRepository
     from kraken_db.repositories.pending_refresh import PendingRefreshRepository
     from kraken_db.repositories.sync_status import SyncStatusRepository
     from kraken_db.store import Store
@@ -62,10 +63,13 @@ async def _read(db_url: str) -> dict[str, Any]:
         async with store.database.read() as connection:
             records = await SyncStatusRepository(connection).all()
             coverage = await CoverageRepository(connection).all()
-            _, pending = await PendingRefreshRepository(connection).all()
+            _, stale = await PendingRefreshRepository(connection).all()
             policies = await store.timeseries.policies(connection)
             jobs = await store.timeseries.jobs(connection)
+            paused = await PausedJobRepository(connection).all()
             revision = await current_revision(connection)
+        # The others wait for their candles to close, not for anybody.
+        pending = [item for item in stale if item.refreshed_at is None]
         return {
             "database": {
                 "kind": store.timeseries.name,
@@ -74,6 +78,7 @@ async def _read(db_url: str) -> dict[str, Any]:
                 "schema_revision": revision,
                 "retention_seconds": {policy.table: policy.retention for policy in policies},
                 "drops_by_itself": any(job.task == "retention" for job in jobs),
+                "retention_paused": bool(paused),
             },
             "pending_refresh": {
                 "ranges": len(pending),
@@ -157,6 +162,10 @@ def _print(document: Mapping[str, Any]) -> None:
     if kept:
         who = "older ones are dropped" if database["drops_by_itself"] else _MAINTAIN
         click.echo(f"Kept      {kept} ({who}; higher intervals stay)")
+    if database["retention_paused"]:
+        click.echo(
+            "          nothing is dropped until the run that writes old rows, or the next one, is through"
+        )
     pending = document["pending_refresh"]
     if pending["ranges"]:
         click.echo(

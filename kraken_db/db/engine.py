@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
 from kraken_db.db.failures import translated_errors
+from kraken_db.db.keepalive import keep_alive
 from kraken_db.db.urls import DatabaseURL, parse_url
 from kraken_db.settings import EMBEDDED_URL, Settings
 
@@ -31,6 +32,7 @@ async def _connect(url: DatabaseURL) -> asyncpg.Connection[Any]:
     connection = await asyncpg.connect(
         url.dsn, timeout=url.connect_timeout, server_settings=dict(_SERVER_SETTINGS)
     )
+    keep_alive(connection)
     # Decimal's own parser is faster than asyncpg's binary decoder, and as exact.
     await connection.set_type_codec(
         "numeric", schema="pg_catalog", encoder=str, decoder=Decimal, format="text"
@@ -108,12 +110,6 @@ class Database:
         """Within it, the driver's errors are raised as those of ``kraken_db.errors``."""
         return translated_errors(self.display)
 
-    async def connect(self) -> AsyncConnection:
-        """A connection outside of transactions, for the caller to close."""
-        with self.errors():
-            connection = await self.engine.connect()
-            return await connection.execution_options(isolation_level="AUTOCOMMIT")
-
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A unit of work: committed at the end of the block, rolled back if it raises."""
@@ -134,3 +130,15 @@ class Database:
         with self.errors():
             async with self.engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside of transactions that takes no place in the pool, for as long as it is held.
+
+        Closed for good at the end, and its session's locks with it.
+        """
+        with self.errors():
+            async with self.engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.run_sync(lambda held: held.detach())
+                yield connection

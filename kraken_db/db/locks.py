@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,14 +13,28 @@ from kraken_db.db.engine import Database
 from kraken_db.errors import DatabaseUnavailableError, JobRunningError
 
 
-async def lock_job(connection: AsyncConnection, *jobs: str, symbol: str) -> None:
-    """Wait until no other transaction holds these jobs of this symbol; held until the transaction ends.
+async def lock_job(connection: AsyncConnection, *jobs: str, of: str) -> None:
+    """Wait until no other transaction holds these jobs ``of`` a symbol, or of whatever they are done to.
 
-    Whoever needs several takes them at once, or in alphabetical order: two never wait for each other.
+    Held until the transaction ends. Whoever needs several takes them at once, or in alphabetical order: two
+    never wait for each other.
     """
     locks = ", ".join(f"pg_advisory_xact_lock(hashtextextended(:job{at}, 0))" for at in range(len(jobs)))
-    names = {f"job{at}": _name(job, symbol) for at, job in enumerate(sorted(jobs))}
+    names = {f"job{at}": _name(job, of) for at, job in enumerate(sorted(jobs))}
     await connection.execute(text(f"SELECT {locks}"), names)
+
+
+async def hold_shared(connection: AsyncConnection, key: str) -> None:
+    """Hold ``key`` together with any number of others, until the connection is closed."""
+    await connection.execute(text("SELECT pg_advisory_lock_shared(hashtextextended(:key, 0))"), {"key": key})
+
+
+async def try_exclusive(connection: AsyncConnection, key: str) -> bool:
+    """Hold ``key`` alone until the transaction ends; returns whether nobody else has it."""
+    free: bool = await connection.scalar(
+        text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key}
+    )
+    return free
 
 
 class JobLock:
@@ -33,6 +48,7 @@ class JobLock:
         self._job = job
         self._symbol = symbol
         self._connection: AsyncConnection | None = None
+        self._held = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self.hold()
@@ -48,7 +64,7 @@ class JobLock:
         if self._connection is not None and await self._is_alive():
             return
         await self._release()
-        self._connection = await self._database.connect()
+        self._connection = await self._held.enter_async_context(self._database.dedicated())
         taken = await self._connection.scalar(
             text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"),
             {"key": _name(self._job, self._symbol)},
@@ -70,10 +86,9 @@ class JobLock:
         return True
 
     async def _release(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.invalidate()  # its lock ends with it, whatever state it is in
-            await connection.close()
+        self._connection = None
+        with suppress(DatabaseUnavailableError):  # then the lock is gone already
+            await self._held.aclose()
 
 
 def _name(job: str, symbol: str) -> str:

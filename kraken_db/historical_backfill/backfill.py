@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -31,14 +32,30 @@ from kraken_db.pairs import parse_symbol
 from kraken_db.policies import period_text
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.retention import RetentionPause
 from kraken_db.settings import KRAKEN_BASE_URL
 from kraken_db.store import Clock, Store, StoreService, utc_now
 
 MAX_PAIRS = 10
 """Pairs that are downloaded side by side, unless more are asked for: each has a limit of its own."""
 
+REFRESH_EVERY = 600.0
+"""Seconds between two refreshes of the higher intervals while a download runs."""
+
 _JOB = "backfill"
 _log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What to download of each pair."""
+
+    since: int
+    end: datetime | None
+    resume: bool
+    build_candles: bool
+    auto_stop: bool
 
 
 class KrakenTradesBackfill(StoreService):
@@ -137,8 +154,9 @@ class KrakenTradesBackfill(StoreService):
         require_aware(start_time, "start_time")
         require_aware(end_time, "end_time")
         store = self._connected()
-        await build_minutes(store, parse_symbol(symbol), start_time, end_time)
-        await store.refresh_pending()
+        async with store.retention_paused() as retention:
+            await build_minutes(store, retention, parse_symbol(symbol), start_time, end_time)
+            await store.refresh_pending()
 
     async def backfill_symbol(
         self,
@@ -155,10 +173,13 @@ class KrakenTradesBackfill(StoreService):
 
         Raises JobRunningError where another process downloads the same pair, and the error that ended it.
         """
-        report = await self._run(
-            parse_symbol(symbol), since, end_timestamp, build_candles, auto_stop_realtime
+        (report,) = await self.backfill(
+            [parse_symbol(symbol)],
+            since=since,
+            end_timestamp=end_timestamp,
+            build_candles=build_candles,
+            auto_stop_realtime=auto_stop_realtime,
         )
-        await self._connected().refresh_pending()
         if report.error is not None:
             raise report.error
         return report.new
@@ -179,17 +200,19 @@ class KrakenTradesBackfill(StoreService):
         download ended, else all begin at ``since``.
         """
 
-        async def one(symbol: str) -> BackfillReport:
-            async with self._pairs_at_once:
-                start = await self.get_resume_point(symbol) or since if resume else since
-                return await self._run(symbol, start, end_timestamp, build_candles, auto_stop_realtime)
-
         store = self._connected()
+        wanted = _Wanted(since, end_timestamp, resume, build_candles, auto_stop_realtime)
         names = await unless_set(self._stop, self._exchange.expand(symbols)) or []
-        await self._tell_of_retention(store, since if not resume else 0)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(symbol)) for symbol in names]
-        await store.refresh_pending()
+        await self._tell_of_retention(store, 0 if resume else since)
+        async with store.retention_paused() as retention:
+            refreshing = asyncio.create_task(self._refresh_now_and_then(store))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._run(name, wanted, retention)) for name in names]
+            finally:
+                refreshing.cancel()
+                await asyncio.gather(refreshing, return_exceptions=True)
+            await _refresh(store)
         return [task.result() for task in tasks]
 
     async def get_resume_point(self, symbol: str) -> int:
@@ -209,36 +232,37 @@ class KrakenTradesBackfill(StoreService):
                         f" policy. To keep them: kraken-db policies set --{table}-retention never"
                     )
 
-    async def _run(
-        self, symbol: str, since: int, end: datetime | None, build_candles: bool, auto_stop: bool
-    ) -> BackfillReport:
+    async def _refresh_now_and_then(self, store: Store) -> None:
+        """A download may take days: its higher intervals should not."""
+        while True:
+            await asyncio.sleep(REFRESH_EVERY)
+            await _refresh(store)
+
+    async def _run(self, symbol: str, wanted: _Wanted, retention: RetentionPause) -> BackfillReport:
         report = BackfillReport(symbol)
-        task = self._progress.task(symbol, unit="trades")
-        try:
-            await self._download(report, since, end, build_candles, auto_stop, Remaining(task))
-        except KrakenDBError as error:
-            report.error, report.outcome = error, "failed"
-        except (DBAPIError, asyncpg.PostgresError) as error:
-            told = DatabaseError(f"{symbol}: the database refused it: {first_line(driver_error(error))}")
-            report.error, report.outcome = told, "failed"
-        finally:
-            task.done(report.outcome, failed=report.error is not None)
+        async with self._pairs_at_once:
+            task = self._progress.task(symbol, unit="trades")
+            try:
+                await self._download(report, wanted, retention, Remaining(task))
+            except KrakenDBError as error:
+                report.error, report.outcome = error, "failed"
+            except (DBAPIError, asyncpg.PostgresError) as error:
+                told = DatabaseError(f"{symbol}: the database refused it: {first_line(driver_error(error))}")
+                report.error, report.outcome = told, "failed"
+            finally:
+                task.done(report.outcome, failed=report.error is not None)
         return report
 
     async def _download(
-        self,
-        report: BackfillReport,
-        since: int,
-        end: datetime | None,
-        build_candles: bool,
-        auto_stop: bool,
-        remaining: Remaining,
+        self, report: BackfillReport, wanted: _Wanted, retention: RetentionPause, remaining: Remaining
     ) -> None:
         store, symbol = self._connected(), report.symbol
-        report.cursor = since = as_nanoseconds(since)
         async with JobLock(store.database, _JOB, symbol) as lock:
-            if build_candles:
-                for built in await unless_set(self._stop, build_missing(store, symbol)) or ():
+            since = await self.get_resume_point(symbol) if wanted.resume else 0
+            report.cursor = since = as_nanoseconds(since or wanted.since)
+            if wanted.build_candles:
+                building = build_missing(store, retention, symbol)
+                for built in await unless_set(self._stop, building) or ():
                     report.candles_new += built.new
                     report.candles_changed += built.changed
             async with store.database.read() as connection:
@@ -246,16 +270,26 @@ class KrakenTradesBackfill(StoreService):
             name = await unless_set(self._stop, self._exchange.rest_name(symbol))
             if name is None:
                 return
-            pager = await unless_set(
-                self._stop, self._exchange.pager(name, origin.since, end, origin.sequence)
-            )
+            walk = self._exchange.pager(name, origin.since, wanted.end, origin.sequence)
+            pager = await unless_set(self._stop, walk)
             if pager is None:
                 return
-            pages = PageStore(store, symbol, origin, build_candles)
-            download = Download(pager, pages, lock, report, remaining, self._patience, self._stop, auto_stop)
-            looking = asyncio.create_task(remaining.look(self._client, name, end))
+            pages = PageStore(store, retention, symbol, origin, wanted.build_candles)
+            download = Download(
+                pager, pages, lock, report, remaining, self._patience, self._stop, wanted.auto_stop
+            )
+            looking = asyncio.create_task(remaining.look(self._client, name, wanted.end))
             try:
                 await download.run()
             finally:
                 looking.cancel()
                 await asyncio.gather(looking, return_exceptions=True)
+
+
+async def _refresh(store: Store) -> None:
+    """What is stored is stored: a refresh that fails is told, and done by the next run."""
+    try:
+        await store.refresh_pending()
+    except (KrakenDBError, DBAPIError) as error:
+        reason = first_line(driver_error(error))
+        _log.warning("the higher intervals are not up to date: %s; the next run refreshes them", reason)

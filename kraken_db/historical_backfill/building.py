@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.locks import lock_job
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
 from kraken_db.repositories.candle_building import CandleBuilder
 from kraken_db.repositories.candle_merge import CandlesWritten
-from kraken_db.repositories.coverage import CoverageRepository, TimeRange
+from kraken_db.repositories.coverage import CoverageRepository, Source, TimeRange
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 from kraken_db.timeseries import StaleRange
 
-CANDLES = "candles_1m"
+TRADES, CANDLES = "trades", "candles_1m"
 _SLICE = timedelta(days=1)
 _MINUTE = interval_length(BASE_INTERVAL)
 
 
-async def build_missing(store: Store, symbol: str) -> list[CandlesWritten]:
+async def build_missing(store: Store, retention: RetentionPause, symbol: str) -> list[CandlesWritten]:
     """Build the minutes whose trades are known to be complete, and that no candle is known of."""
     async with store.database.read() as connection:
         ranges = await CoverageRepository(connection).without_candles(symbol)
-    return [written for start, end in ranges for written in await build_minutes(store, symbol, start, end)]
+    return [
+        written
+        for start, end in ranges
+        for written in await build_minutes(store, retention, symbol, start, end)
+    ]
 
 
-async def build_minutes(store: Store, symbol: str, start: datetime, end: datetime) -> list[CandlesWritten]:
+async def build_minutes(
+    store: Store, retention: RetentionPause, symbol: str, start: datetime, end: datetime
+) -> list[CandlesWritten]:
     """Build the minutes that lie in ``[start, end)`` as a whole and have ended, a day in a transaction."""
     async with store.database.read() as connection:
-        status = await SyncStatusRepository(connection).get(symbol, "trades")
+        status = await SyncStatusRepository(connection).get(symbol, TRADES)
     if status is None or status.oldest is None or status.newest is None:
         return []
     first = max(ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(status.oldest, BASE_INTERVAL))
     stop = min(end, store.clock(), status.newest + _MINUTE)
     slices = _slices(first, floor_to_interval(stop, BASE_INTERVAL))
-    return [await _build(store, symbol, *one) for one in slices]
+    return [await _build(store, retention, symbol, *one) for one in slices]
 
 
-async def _build(store: Store, symbol: str, start: datetime, end: datetime) -> CandlesWritten:
+async def _build(
+    store: Store, retention: RetentionPause, symbol: str, start: datetime, end: datetime
+) -> CandlesWritten:
+    await retention.before_writing("candles", start)
     async with store.database.begin() as connection:
         await store.timeseries.prepare_bulk_write(connection)
-        await lock_job(connection, "trades", CANDLES, symbol=symbol)
-        written = await CandleBuilder(connection, symbol).build(start, end)
-        coverage = CoverageRepository(connection)
-        for known in await coverage.all(symbol):
-            if known.data_type == "trades":
-                await coverage.add(symbol, CANDLES, known.source, _minutes(known.ranges, start, end))
-        if written.oldest is not None and written.newest is not None:
-            await SyncStatusRepository(connection).record(
-                symbol, CANDLES, oldest=written.oldest, newest=written.newest, added=written.new
-            )
-            stale = StaleRange(symbol, written.oldest, written.newest + _MINUTE)
-            await PendingRefreshRepository(connection).add(stale)
-    return written
+        await lock_job(connection, TRADES, CANDLES, of=symbol)
+        known = {
+            item.source: _minutes(item.ranges, start, end)
+            for item in await CoverageRepository(connection).all(symbol)
+            if item.data_type == TRADES
+        }
+        return await write_minutes(store, connection, symbol, start, end, known)
+
+
+async def write_minutes(
+    store: Store,
+    connection: AsyncConnection,
+    symbol: str,
+    start: datetime,
+    end: datetime,
+    known: Mapping[Source, Sequence[TimeRange]],
+) -> CandlesWritten:
+    """Build the minutes of ``[start, end)`` from stored trades; ``known`` is where those are complete."""
+    async with store.writing(connection, symbol, CANDLES, start, end) as write:
+        built = await CandleBuilder(connection, symbol).build(start, end)
+    for source, ranges in (known or {"rest_trades": []}).items():
+        await write.shows(source, ranges)
+    if built.oldest is not None and built.newest is not None:
+        await SyncStatusRepository(connection).record(
+            symbol, CANDLES, oldest=built.oldest, newest=built.newest, added=built.new - write.returned
+        )
+        stale = StaleRange(symbol, built.oldest, built.newest + _MINUTE)
+        await PendingRefreshRepository(connection).add(stale)
+    return built
 
 
 def _slices(start: datetime, end: datetime) -> Iterator[TimeRange]:

@@ -6,7 +6,8 @@ count trades, and so requests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from kraken_db.errors import KrakenDBError
@@ -24,9 +25,15 @@ class Remaining:
     first_id: int | None = None
     began: datetime | None = None
     goal: KrakenTrade | None = None
+    _has_begun: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def look(self, client: KrakenRestClient, pair: str, end: datetime | None) -> None:
-        """Ask for the trade that the download will end at. Without an answer there is no estimate."""
+        """Ask for the trade that the download will end at. Without an answer there is no estimate.
+
+        It waits for the first trades of the download: an answer to this question that comes again must not
+        be taken for the beginning.
+        """
+        await self._has_begun.wait()
         try:
             self.goal = await _goal(client, pair, end)
         except KrakenDBError:
@@ -38,6 +45,7 @@ class Remaining:
             return
         if self.began is None:
             self.began = trades[0].timestamp
+            self._has_begun.set()
             self.first_id = next((trade.trade_id for trade in trades if trade.trade_id), None)
             self._tell_total()
         self.task.update(note=self._place(trades[-1].timestamp))

@@ -33,6 +33,8 @@ SETTLED = timedelta(seconds=5)
 """How old a moment must be before an answer without trades after it counts as a proof that there are none."""
 BACK = (TICK, timedelta(seconds=1), timedelta(minutes=1))
 """How far before a jump in the ids it is asked again, one after the other; then the ids do not exist."""
+SAME_STAMP = timedelta(milliseconds=1)
+"""Two stamps of one trade are not further apart: REST and WebSocket differ by about a microsecond."""
 POLLING = timedelta(seconds=5)
 """The pause between two looks for new trades, once everything is there."""
 QUIET = 2
@@ -121,6 +123,8 @@ class TradePager:
         self._newest = self._sequence.last_time
         self._anonymous: deque[Counter[tuple[object, ...]]] = deque(maxlen=_REMEMBERED_PAGES)
         self._asked_again: tuple[int, int] = (0, 0)
+        self._misfits = 0
+        self._first: tuple[datetime, int] | None = None
         self._ahead: _Question | None = None
         self._last: int | None = self._since if sequence and sequence.last_id else None
         """``since``, where it is a cursor of Kraken's and thus the moment of a trade."""
@@ -142,15 +146,12 @@ class TradePager:
                     )
                 continue
             order = sorted(range(len(page.trades)), key=lambda at: _order(page.trades[at]))
-            if self._is_torn(page):
+            if self._is_unproven(page, order) or self._is_torn(page):
                 continue
             fresh = self._fresh(page, order)
             if not fresh:
-                if self._is_behind(page, order):
-                    self._go_on(page, order)
-                    continue
-                if len(page.trades) >= MAX_COUNT:  # a page full of trades of one moment, all known
-                    self._since += 1
+                if len(page.trades) >= MAX_COUNT or self._is_behind(page, order):
+                    self._pass(page, order)
                     continue
                 quiet += 1
                 if quiet < QUIET:
@@ -203,10 +204,12 @@ class TradePager:
         """Take what is new; None if there was a jump in the ids, and it is to be asked again."""
         wanted = [at for at in fresh if self._end is None or page.trades[at].timestamp < self._end]
         trades = [page.trades[at] for at in wanted]
-        sequence, holes = self._sequence.follow(trades)
-        if holes and self._go_back(holes[0]):
+        # The first trade behind the end shows whether there is a hole before it.
+        _, found = self._sequence.follow(page.trades[at] for at in fresh)
+        holes = [hole for hole in found if self._end is None or hole.after < self._end]
+        if holes and self._go_back(holes[0], begins=page.trades[order[0]].timestamp):
             return None
-        self._sequence = sequence
+        self._sequence, _ = self._sequence.follow(trades)
         reached_end = len(wanted) < len(fresh)
         self._go_on(page, order)
         if page.last is not None and not reached_end:
@@ -222,6 +225,16 @@ class TradePager:
         if not self._since or not page.trades:
             return False
         return min(trade.timestamp for trade in page.trades) < cursor_time(self._since) - TICK
+
+    def _is_unproven(self, page: TradesPage, order: Sequence[int]) -> bool:
+        """Whether the walk would begin with this page, and only this one answer says that it begins there.
+
+        Later on the ids tell where an answer belongs. Most pairs begin with the id 1.
+        """
+        if self._newest is not None or not order:
+            return False
+        first, self._first = self._first, _order(page.trades[order[0]])
+        return self._first != first and self._first[1] != 1
 
     def _is_torn(self, page: TradesPage) -> bool:
         """Whether ``since`` leaves out its own moment: then what the last page has split of it never comes.
@@ -264,6 +277,13 @@ class TradePager:
     def _go_on(self, page: TradesPage, order: Sequence[int]) -> None:
         self._since, self._last = self._after(page, order), page.last
 
+    def _pass(self, page: TradesPage, order: Sequence[int]) -> None:
+        """Go on behind a page of which all is known, always: it may be full of trades of one moment."""
+        before = self._since
+        self._go_on(page, order)
+        if self._since <= before:
+            self._since = max(page.last or 0, before + 1)
+
     def _after(self, page: TradesPage, order: Sequence[int]) -> int:
         """What to ask for after a page."""
         if page.last is not None:
@@ -271,10 +291,17 @@ class TradePager:
         # Not there, which happens. The stamp is only near it: go back a little, what comes again is known.
         return to_cursor(page.trades[order[-1]].timestamp - TICK) if order else self._since
 
-    def _go_back(self, hole: IdHole) -> bool:
-        """Set out to ask for a hole again from before it; False if that was done often enough."""
+    def _go_back(self, hole: IdHole, *, begins: datetime) -> bool:
+        """Set out to ask for a hole again from before it; False if that was done often enough.
+
+        ``begins``: the first stamp of the answer that has the hole. One that does not reach back to where it
+        was asked from says nothing of the hole: it is the answer to another question.
+        """
         first, tried = self._asked_again
         tried = tried if first == hole.first else 0
+        self._misfits = self._misfits + 1 if tried and begins > hole.after + SAME_STAMP else 0
+        if 0 < self._misfits < STRAY:
+            return True
         if tried >= len(BACK):
             return False
         self._asked_again = (hole.first, tried + 1)

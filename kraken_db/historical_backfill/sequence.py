@@ -33,22 +33,27 @@ class IdSequence:
     last_time: datetime | None = None
     """The stamp of that trade."""
     anonymous: int = 0
-    """Trades without an id since then."""
+    """Trades without an id since then, or at its very moment, that no missing number was put down to."""
+    anonymous_at: datetime | None = None
+    """The stamp of the last of them."""
 
     def follow(self, trades: Iterable[KrakenTrade]) -> tuple[IdSequence, Sequence[IdHole]]:
         """Where the sequence stands after ``trades``, in order, and the holes on the way there.
 
-        In Kraken's past, runs of trades had the id 0. Where they used up numbers, the hole that their run
-        leaves is no larger than the run, and is none.
+        In Kraken's past, runs of trades had the id 0. Where they used up numbers, the hole that their
+        run leaves is no larger than it, and is none. Of trades of one moment nobody knows where they were.
         """
-        last_id, last_time, anonymous = self.last_id, self.last_time, self.anonymous
+        last_id, last_time = self.last_id, self.last_time
+        anonymous, anonymous_at = self.anonymous, self.anonymous_at
         holes: list[IdHole] = []
         for trade in trades:
             number = trade.trade_id
             if number is None:
-                anonymous += 1
+                anonymous, anonymous_at = anonymous + 1, trade.timestamp
                 continue
-            if last_id is not None and last_time is not None and number - last_id - 1 > anonymous:
+            missing = 0 if last_id is None else number - last_id - 1
+            if last_id is not None and last_time is not None and missing > anonymous:
                 holes.append(IdHole(last_id + 1, number - 1, last_time, trade.timestamp))
-            last_id, last_time, anonymous = number, trade.timestamp, 0
-        return IdSequence(last_id, last_time, anonymous), holes
+            anonymous = max(0, anonymous - missing) if anonymous_at == trade.timestamp else 0
+            last_id, last_time = number, trade.timestamp
+        return IdSequence(last_id, last_time, anonymous, anonymous_at), holes

@@ -10,23 +10,20 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.locks import lock_job
+from kraken_db.historical_backfill.building import CANDLES, TRADES, write_minutes
 from kraken_db.historical_backfill.paging import TICK, Step, cursor_time, to_cursor
 from kraken_db.historical_backfill.sequence import IdHole, IdSequence
-from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.kraken.records import KrakenTrade
-from kraken_db.repositories.candle_building import CandleBuilder
 from kraken_db.repositories.coverage import CoverageRepository, Source, TimeRange
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
 from kraken_db.repositories.trades import TradeRepository
+from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
-from kraken_db.timeseries import StaleRange
 
-TRADES, CANDLES = "trades", "candles_1m"
 _log = logging.getLogger(__name__)
 _SOURCE: Source = "rest_trades"
-_MINUTE = interval_length(BASE_INTERVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +110,7 @@ class PageStore:
     """Stores the pages of one download of one symbol, in their order."""
 
     store: Store
+    retention: RetentionPause
     symbol: str
     origin: Origin
     build_candles: bool = True
@@ -125,9 +123,13 @@ class PageStore:
         begins = self._begins(pages)
         candles_from = self._candles_until or self._first_minute(begins)
         candles_until = pages.known_until and floor_to_interval(pages.known_until, BASE_INTERVAL)
+        if pages.trades:
+            await self.retention.before_writing("trades", pages.trades[0].timestamp)
+        if candles_from:
+            await self.retention.before_writing("candles", candles_from)
         async with self.store.database.begin() as connection:
             await self.store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, TRADES, CANDLES, symbol=self.symbol)
+            await lock_job(connection, TRADES, CANDLES, of=self.symbol)
             stored = Stored(await self._save_trades(connection, pages, begins))
             if self.build_candles and candles_from and candles_until and candles_from < candles_until:
                 stored = await self._save_candles(connection, stored.trades, candles_from, candles_until)
@@ -152,32 +154,36 @@ class PageStore:
     async def _save_trades(
         self, connection: AsyncConnection, pages: Pages, begins: datetime | None
     ) -> TradesWritten:
-        written = await TradeBatch(connection, self.symbol).write(pages.trades)
-        if pages.trades:
-            await SyncStatusRepository(connection).record(
-                self.symbol,
-                TRADES,
-                oldest=pages.trades[0].timestamp,
-                newest=pages.trades[-1].timestamp,
-                added=written.new - written.removed,
-                cursor=self.origin.cursor(pages.cursor),
-            )
+        coverage = CoverageRepository(connection)
+        ranges: list[TimeRange] = []
         if begins is not None and pages.known_until is not None:
             ranges = _without(begins, pages.known_until, pages.holes)
-            await CoverageRepository(connection).add(self.symbol, TRADES, _SOURCE, ranges)
+        if not pages.trades:
+            await coverage.add(self.symbol, TRADES, _SOURCE, ranges)
+            await SyncStatusRepository(connection).touch(
+                self.symbol, [TRADES, CANDLES] if self.build_candles else [TRADES]
+            )
+            return TradesWritten()
+        oldest, newest = pages.trades[0].timestamp, pages.trades[-1].timestamp
+        async with self.store.writing(connection, self.symbol, TRADES, oldest, newest + TICK) as write:
+            written = await TradeBatch(connection, self.symbol).write(pages.trades)
+        await SyncStatusRepository(connection).record(
+            self.symbol,
+            TRADES,
+            oldest=oldest,
+            newest=newest,
+            added=written.new - written.removed - write.returned,
+            cursor=self.origin.cursor(pages.cursor),
+        )
+        await write.shows(_SOURCE, ranges, goes_on=True)
         return written
 
     async def _save_candles(
         self, connection: AsyncConnection, trades: TradesWritten, start: datetime, end: datetime
     ) -> Stored:
-        built = await CandleBuilder(connection, self.symbol).build(start, end)
-        await CoverageRepository(connection).add(self.symbol, CANDLES, _SOURCE, [(start, end)])
-        if built.oldest is not None and built.newest is not None:
-            await SyncStatusRepository(connection).record(
-                self.symbol, CANDLES, oldest=built.oldest, newest=built.newest, added=built.new
-            )
-            stale = StaleRange(self.symbol, built.oldest, built.newest + _MINUTE)
-            await PendingRefreshRepository(connection).add(stale)
+        built = await write_minutes(
+            self.store, connection, self.symbol, start, end, {_SOURCE: [(start, end)]}
+        )
         return Stored(trades, built.new, built.changed)
 
 
@@ -185,23 +191,28 @@ async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> 
     """Store trades that somebody has got from Kraken, in one transaction; what their ids prove is covered."""
     trades = sorted(trades, key=lambda trade: (trade.timestamp, trade.trade_id or -1))
     first, last = trades[0], trades[-1]
-    async with store.database.begin() as connection:
-        await store.timeseries.prepare_bulk_write(connection)
-        await lock_job(connection, TRADES, symbol=symbol)
-        before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
-        joins = before is not None and before[0] + 1 == first.trade_id
-        sequence = IdSequence(*before) if joins and before else IdSequence()
-        _, holes = sequence.follow(trades)
-        written = await TradeBatch(connection, symbol).write(trades)
-        await SyncStatusRepository(connection).record(
-            symbol,
-            TRADES,
-            oldest=first.timestamp,
-            newest=last.timestamp,
-            added=written.new - written.removed,
-        )
-        ranges = _without(sequence.last_time or first.timestamp, last.timestamp, holes)
-        await CoverageRepository(connection).add(symbol, TRADES, _SOURCE, ranges)
+    async with store.retention_paused() as retention:
+        await retention.before_writing("trades", first.timestamp)
+        async with store.database.begin() as connection:
+            await store.timeseries.prepare_bulk_write(connection)
+            await lock_job(connection, TRADES, of=symbol)
+            before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
+            joins = before is not None and before[0] + 1 == first.trade_id
+            sequence = IdSequence(*before) if joins and before else IdSequence()
+            _, holes = sequence.follow(trades)
+            async with store.writing(
+                connection, symbol, TRADES, first.timestamp, last.timestamp + TICK
+            ) as write:
+                written = await TradeBatch(connection, symbol).write(trades)
+            await SyncStatusRepository(connection).record(
+                symbol,
+                TRADES,
+                oldest=first.timestamp,
+                newest=last.timestamp,
+                added=written.new - written.removed - write.returned,
+            )
+            ranges = _without(sequence.last_time or first.timestamp, last.timestamp, holes)
+            await write.shows(_SOURCE, ranges)
     for conflict in written.conflicts:
         _log.error("%s: %s; left as it is stored", symbol, conflict)
     return written

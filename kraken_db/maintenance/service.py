@@ -16,6 +16,7 @@ from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.coverage import CoverageRepository, TimeRange
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.retention import RetentionRepository
+from kraken_db.retention import RetentionPause
 from kraken_db.store import Clock, Store, StoreService, utc_now
 from kraken_db.timeseries import Piece, StaleRange
 
@@ -44,10 +45,11 @@ class Maintenance(StoreService):
         report = MaintenanceReport(store.timeseries.name, dry_run)
         async with store.database.read() as connection:
             policies = await store.timeseries.policies(connection)
-            waiting, _ = await PendingRefreshRepository(connection).all()
-        report.refreshed_ranges = len(waiting)
+            report.refreshed_ranges = len(await _waiting(connection))
         if not dry_run:
             await store.refresh_pending()
+            await store.release_retention()
+            await store.release_retention()
         now = store.clock()
         for policy in policies:
             # Whole days: no candle of a day is cut.
@@ -55,8 +57,9 @@ class Maintenance(StoreService):
             table = TableReport(policy, before)
             report.tables.append(table)
             if before is not None and policy.table == "trades" and not dry_run:
-                report.built_candles = await self._build_candles(store, before)
-                await store.refresh_pending()
+                async with store.retention_paused() as retention:
+                    report.built_candles = await self._build_candles(store, retention, before)
+                    await store.refresh_pending()
             await self._work_on(store, table, now, dry_run)
         return report
 
@@ -73,7 +76,7 @@ class Maintenance(StoreService):
         async with store.database.read() as connection:
             report.freed_bytes = before - (await store.timeseries.size(connection, name) or 0)
 
-    async def _build_candles(self, store: Store, before: datetime) -> int:
+    async def _build_candles(self, store: Store, retention: RetentionPause, before: datetime) -> int:
         """Build the minutes of all trades that are about to go and are known to be complete."""
         built = 0
         async with store.database.read() as connection:
@@ -82,7 +85,7 @@ class Maintenance(StoreService):
             async with store.database.read() as connection:
                 ranges = await CoverageRepository(connection).without_candles(symbol)
             for start, end in ranges:
-                for written in await build_minutes(store, symbol, start, min(end, before)):
+                for written in await build_minutes(store, retention, symbol, start, min(end, before)):
                     built += written.new
         return built
 
@@ -111,7 +114,7 @@ class Maintenance(StoreService):
             await store.timeseries.refresh(store.database, stale, store.clock())
         async with store.database.begin() as connection:
             for symbol in symbols:
-                await lock_job(connection, _DATA_TYPES[piece.table], symbol=symbol)
+                await lock_job(connection, _DATA_TYPES[piece.table], of=symbol)
             if await _is_waiting(connection, piece):
                 report.waiting_pieces += 1
                 return
@@ -153,11 +156,16 @@ async def _is_waiting(connection: AsyncConnection, piece: Piece) -> bool:
     """Whether minutes of a piece were written that are not in the higher intervals yet."""
     if piece.table != "candles":
         return False
-    _, pending = await PendingRefreshRepository(connection).all()
     return any(
         item.start < piece.end and piece.start < item.end and piece.symbol in (None, item.symbol)
-        for item in pending
+        for item in await _waiting(connection)
     )
+
+
+async def _waiting(connection: AsyncConnection) -> list[StaleRange]:
+    """What no refresh has been over yet. The other ranges wait for their candles to close."""
+    _, pending = await PendingRefreshRepository(connection).all()
+    return [item for item in pending if item.refreshed_at is None]
 
 
 async def _unaggregated(connection: AsyncConnection, piece: Piece, symbols: Sequence[str]) -> list[TimeRange]:

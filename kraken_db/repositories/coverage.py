@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
 from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.models import COVERAGE
+from kraken_db.ranges import TimeRange, union
+
+__all__ = ["Coverage", "CoverageRepository", "Source", "TimeRange"]
 
 Source: TypeAlias = Literal["rest_trades", "rest_ohlc", "csv", "live"]
-TimeRange: TypeAlias = tuple[datetime, datetime]
-"""Start inclusive, end exclusive."""
 
 _NONE = "CAST('{}' AS tstzmultirange)"
 _WITHOUT_CANDLES = f"""
@@ -77,10 +78,10 @@ class CoverageRepository:
     async def covered(self, symbol: str, data_type: str) -> tuple[TimeRange, ...]:
         """The union over all sources."""
         c = COVERAGE.c
-        union = await self._connection.scalar(
-            select(func.range_agg(c.covered)).where(c.symbol == symbol, c.data_type == data_type)
+        found = await self._connection.scalars(
+            select(c.covered).where(c.symbol == symbol, c.data_type == data_type)
         )
-        return _pairs(union or [])
+        return tuple(union(*(_pairs(covered) for covered in found)))
 
     async def without_candles(self, symbol: str) -> tuple[TimeRange, ...]:
         """Where the trades are known and stored, and the minutes are not known."""

@@ -69,12 +69,12 @@ class SyncStatusRepository:
             )
         )
 
-    async def touch(self, symbol: str, data_type: str) -> None:
+    async def touch(self, symbol: str, data_types: Sequence[str]) -> None:
         """There was nothing new: set the time of the sync to now, and leave the rest."""
         c = SYNC_STATUS.c
         await self._connection.execute(
             update(SYNC_STATUS)
-            .where(c.symbol == symbol, c.data_type == data_type)
+            .where(c.symbol == symbol, c.data_type.in_(data_types))
             .values(last_sync_at=func.now())
         )
 

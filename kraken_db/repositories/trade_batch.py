@@ -94,7 +94,7 @@ class TradesWritten:
 class TradeBatch:
     """Writes trades of one symbol inside the caller's transaction; never commits.
 
-    One writer of a symbol at a time: hold ``lock_job(connection, "trades", symbol)``.
+    One writer of a symbol at a time: hold ``lock_job(connection, "trades", of=symbol)``.
     """
 
     def __init__(self, connection: AsyncConnection, symbol: str) -> None:

@@ -7,7 +7,7 @@ import logging
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.timeseries.base import Piece, StaleRange, TimeSeries
+from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange, TimeSeries
 from kraken_db.timeseries.postgres import PostgresTimeSeries
 from kraken_db.timeseries.relations import materialized_relations
 from kraken_db.timeseries.timescale import TimescaleTimeSeries
@@ -15,6 +15,7 @@ from kraken_db.timeseries.timescale import TimescaleTimeSeries
 __all__ = [
     "Piece",
     "PostgresTimeSeries",
+    "RetentionJob",
     "StaleRange",
     "TimeSeries",
     "TimescaleTimeSeries",

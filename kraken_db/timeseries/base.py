@@ -5,31 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
 from kraken_db.policies import BackgroundJob, TableName, TablePolicy
+from kraken_db.ranges import TimeRange
 from kraken_db.timeseries.rollup import AnySelect
-
-TimeRange: TypeAlias = tuple[datetime, datetime]
-"""Start inclusive, end exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaleRange:
     """Minutes of a symbol that were written and that the higher intervals may not show yet.
 
-    ``start`` is inclusive, ``end`` exclusive. ``replaced`` says that the new minutes were forced: they
-    are right even where they hold fewer trades than what the higher intervals know.
+    ``start`` is inclusive, ``end`` exclusive. ``refreshed_at``: when a refresh has been over it. Then only
+    the candles are stale that had not closed by that moment.
     """
 
     symbol: str
     start: datetime
     end: datetime
-    replaced: bool = False
+    refreshed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionJob:
+    """What drops old rows of a table, a whole part of the table at a time."""
+
+    job_id: int
+    period: timedelta
+    """The age at which a part is dropped: that of its newest moment."""
+    part: timedelta
+    """How much time a part holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +72,60 @@ class TimeSeries(Protocol):
         """Lift, for the running transaction, the limits that large merges into old data run into."""
         ...
 
-    async def refresh(self, database: Database, stale: Sequence[StaleRange], now: datetime) -> None:
+    async def refresh(
+        self, database: Database, stale: Sequence[StaleRange], now: datetime
+    ) -> Sequence[StaleRange]:
         """Bring all higher intervals up to date over these ranges, and never lose one of their candles.
 
         Runs in transactions of its own, in bounded slices; may be killed and repeated at any point.
+        Returns what has to be refreshed again later: the candles that have not closed yet.
         """
+        ...
+
+    async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
+        """The parts that a table consists of, as far as they are dropped and made one by one."""
+        ...
+
+    async def created_parts(
+        self, connection: AsyncConnection, table: str, before: frozenset[int]
+    ) -> Sequence[TimeRange]:
+        """The times of the parts that the running transaction has made since ``before``, one by one.
+
+        Nothing was stored there when it made them: what had been was dropped.
+        """
+        ...
+
+    async def aggregated(
+        self, connection: AsyncConnection, ranges: Sequence[TimeRange]
+    ) -> Sequence[tuple[str, TimeRange]]:
+        """Of each of the ranges and each symbol, from the first to the last stored candle of the shortest
+        higher interval: where the minutes themselves are gone, it says when there were some.
+        """
+        ...
+
+    async def aggregated_of(
+        self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]
+    ) -> Sequence[TimeRange]:
+        """The times of these stored candles of one symbol, one by one."""
         ...
 
     async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
         """The age at which the database drops rows of ``table`` by itself; None for never."""
+        ...
+
+    async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
+        """The job that drops old rows of ``table``; None if nothing does."""
+        ...
+
+    async def schedule_retention(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
+        """Whether a retention job is to run from now on; returns whether this is a change.
+
+        A job that does not exist any more is no error.
+        """
+        ...
+
+    async def is_retention_running(self, connection: AsyncConnection, job_id: int) -> bool:
+        """Whether a retention job is at work at this moment."""
         ...
 
     async def policies(self, connection: AsyncConnection) -> tuple[TablePolicy, ...]:

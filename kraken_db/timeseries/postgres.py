@@ -14,7 +14,8 @@ from kraken_db.errors import ConfigurationError
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, ceil_to_interval
 from kraken_db.models import CANDLES, RETENTION_PERIODS, ROLLED_CANDLES
 from kraken_db.policies import TABLES, BackgroundJob, TableName, TablePolicy
-from kraken_db.timeseries.base import Piece, StaleRange, TimeRange
+from kraken_db.ranges import TimeRange
+from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange
 from kraken_db.timeseries.postgres_retention import count_rows, delete_rows, pieces_with_rows
 from kraken_db.timeseries.rolled import (
     CANDLE_COLUMNS,
@@ -54,9 +55,30 @@ class PostgresTimeSeries:
     async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
         pass
 
-    async def refresh(self, database: Database, stale: Sequence[StaleRange], now: datetime) -> None:
+    async def refresh(
+        self, database: Database, stale: Sequence[StaleRange], now: datetime
+    ) -> Sequence[StaleRange]:
         for item in stale:
             await forget_rolled(database, item)
+        return ()
+
+    async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
+        return frozenset()
+
+    async def created_parts(
+        self, connection: AsyncConnection, table: str, before: frozenset[int]
+    ) -> Sequence[TimeRange]:
+        return ()
+
+    async def aggregated(
+        self, connection: AsyncConnection, ranges: Sequence[TimeRange]
+    ) -> Sequence[tuple[str, TimeRange]]:
+        return ()
+
+    async def aggregated_of(
+        self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]
+    ) -> Sequence[TimeRange]:
+        return ()
 
     async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
         c = RETENTION_PERIODS.c
@@ -109,6 +131,15 @@ class PostgresTimeSeries:
 
     async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
         return None  # What is deleted makes room for new rows; the file stays as large as it is.
+
+    async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
+        return None
+
+    async def schedule_retention(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
+        return False
+
+    async def is_retention_running(self, connection: AsyncConnection, job_id: int) -> bool:
+        return False
 
 
 def _climb(symbol: str, interval: int, first: datetime, last: datetime) -> AnySelect:

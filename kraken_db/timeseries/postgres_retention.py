@@ -24,7 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
 from kraken_db.models import CANDLES, SYNC_STATUS, TRADES, Timestamp
 from kraken_db.policies import TableName
-from kraken_db.timeseries.base import Piece, TimeRange
+from kraken_db.ranges import TimeRange
+from kraken_db.timeseries.base import Piece
 
 _TABLES: dict[TableName, Table] = {"trades": TRADES, "candles": CANDLES}
 # What is deleted in one transaction: as many rows as a moment's work takes, and whole candles.

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.models import CANDLES, TRADES
 from kraken_db.policies import TABLES, BackgroundJob, TableName, TablePolicy
-from kraken_db.timeseries.base import Piece, TimeRange
+from kraken_db.ranges import TimeRange
+from kraken_db.timeseries.base import Piece
 
 _Task: TypeAlias = Literal["retention", "compression"]
 _PERIOD_KEYS: dict[_Task, str] = {"retention": "drop_after", "compression": "compress_after"}

@@ -1,0 +1,161 @@
+"""A refresh that never loses a candle, on TimescaleDB.
+
+TimescaleDB's own refresh takes a window of time with all symbols in it and deletes what has no minutes left.
+Only the levels that are computed from minutes are in danger: what the others come from is never dropped. So
+for these levels, time without a chunk and whatever ``dropped_ranges`` has of any symbol is left out of it.
+There the candles of the stale symbols, and only theirs, are written into the aggregate's own table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Table, bindparam, select, text
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
+from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
+
+from kraken_db.db.engine import Database
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    INTERVAL_SOURCES,
+    INTERVAL_VIEWS,
+    ceil_to_interval,
+    floor_to_interval,
+)
+from kraken_db.models import DROPPED_RANGES
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.timeseries.base import StaleRange
+from kraken_db.timeseries.chunks import ranges_between
+from kraken_db.timeseries.direct import store_directly
+
+SLICE = timedelta(weeks=12)
+_LONGEST = max(INTERVAL_SOURCES)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What is missing of the minutes of a slice."""
+
+    without_chunk: Sequence[TimeRange]
+    by_symbol: Mapping[str, Sequence[TimeRange]]
+    """Where a symbol's minutes are gone while there are others."""
+
+    def of_any(self) -> list[TimeRange]:
+        return union(self.without_chunk, *self.by_symbol.values())
+
+    def of(self, symbol: str) -> list[TimeRange]:
+        return union(self.without_chunk, self.by_symbol.get(symbol, ()))
+
+
+class Refresh:
+    """One refresh. ``stored``: interval to the table behind its aggregate; ``options`` of the CALL."""
+
+    def __init__(self, database: Database, stored: Mapping[int, Table], options: str, now: datetime) -> None:
+        self._database = database
+        self._stored = stored
+        self._options = options
+        self._now = now
+
+    async def run(self, stale: Sequence[StaleRange]) -> list[StaleRange]:
+        """Returns what has not closed yet."""
+        stale = coalesced(stale)
+        for start, end in slices(stale):
+            touched = [item for item in stale if item.start < end and start < item.end]
+            dropped = await self._dropped(start, end)
+            for interval, source in INTERVAL_SOURCES.items():
+                wanted = _by_symbol(touched, interval, (start, end), self._now)
+                if source == BASE_INTERVAL:
+                    await self._from_minutes(interval, wanted, dropped)
+                else:
+                    await self._call(interval, union(*wanted.values()))
+        return unclosed(stale, self._now)
+
+    async def _dropped(self, start: datetime, end: datetime) -> Dropped:
+        c = DROPPED_RANGES.c
+        window = bindparam("window", MultiRange([Range(start, end)]), TSTZMULTIRANGE)
+        inside = select(c.symbol, c.dropped.op("*", return_type=TSTZMULTIRANGE())(window)).where(
+            c.data_type == "candles_1m", c.dropped.op("&&")(window)
+        )
+        async with self._database.read() as connection:
+            there = await ranges_between(connection, "candles", start, end)
+            rows = (await connection.execute(inside)).all()
+        by_symbol = {symbol: [(item.lower, item.upper) for item in ranges] for symbol, ranges in rows}
+        return Dropped(difference([(start, end)], there), by_symbol)
+
+    async def _from_minutes(
+        self, interval: int, wanted: Mapping[str, Sequence[TimeRange]], dropped: Dropped
+    ) -> None:
+        everything = union(*wanted.values())
+        danger = intersection(everything, whole_candles(dropped.of_any(), interval))
+        await self._call(interval, difference(everything, danger))
+        if not danger:
+            return
+        async with self._database.begin() as connection:
+            for symbol, ranges in wanted.items():
+                candles = intersection(ranges, danger)
+                await store_directly(
+                    connection, self._stored[interval], interval, symbol, candles, dropped.of(symbol)
+                )
+
+    async def _call(self, interval: int, windows: Sequence[TimeRange]) -> None:
+        if not windows:
+            return
+        async with self._database.autocommit() as connection:
+            for start, end in windows:
+                await connection.execute(
+                    text(
+                        f"CALL refresh_continuous_aggregate('{INTERVAL_VIEWS[interval]}',"
+                        f" CAST(:start AS timestamptz), CAST(:end AS timestamptz){self._options})"
+                    ),
+                    {"start": start, "end": end},
+                )
+
+
+def coalesced(stale: Sequence[StaleRange]) -> list[StaleRange]:
+    """The same with fewer ranges: a long run has noted one for each page."""
+    apart = [item for item in stale if item.refreshed_at is not None]
+    fresh: dict[str, list[TimeRange]] = {}
+    for item in stale:
+        if item.refreshed_at is None:
+            fresh.setdefault(item.symbol, []).append((item.start, item.end))
+    return apart + [StaleRange(symbol, *span) for symbol in fresh for span in union(fresh[symbol])]
+
+
+def slices(stale: Iterable[StaleRange]) -> Iterator[TimeRange]:
+    """The weeks of the ranges in order of time, cut into pieces of bounded length."""
+    for start, end in whole_candles([(item.start, item.end) for item in stale], _LONGEST):
+        while start < end:
+            yield start, min(start + SLICE, end)
+            start += SLICE
+
+
+def _by_symbol(
+    stale: Iterable[StaleRange], interval: int, piece: TimeRange, now: datetime
+) -> dict[str, list[TimeRange]]:
+    """The closed candles of a slice that are stale, of each symbol."""
+    found: dict[str, list[TimeRange]] = {}
+    for item in stale:
+        # A candle that still grows is read from its source; stored, it would hide what follows.
+        start = floor_to_interval(item.start, interval)
+        end = min(ceil_to_interval(item.end, interval), floor_to_interval(now, interval))
+        if item.refreshed_at is not None:
+            start = max(start, floor_to_interval(item.refreshed_at, interval))
+        found.setdefault(item.symbol, []).append((start, end))
+    inside = {symbol: intersection(ranges, [piece]) for symbol, ranges in found.items()}
+    return {symbol: ranges for symbol, ranges in inside.items() if ranges}
+
+
+def unclosed(stale: Iterable[StaleRange], now: datetime) -> list[StaleRange]:
+    """What of these ranges a refresh at ``now`` cannot store yet: one range of each symbol."""
+    opened = floor_to_interval(now, _LONGEST)
+    left: dict[str, StaleRange] = {}
+    for item in stale:
+        if item.end <= opened:
+            continue
+        start, end, done = max(item.start, opened), item.end, max(item.refreshed_at or now, now)
+        if (other := left.get(item.symbol)) is not None:
+            start, end = min(start, other.start), max(end, other.end)
+        left[item.symbol] = StaleRange(item.symbol, start, end, done)
+    return list(left.values())

@@ -1,0 +1,169 @@
+"""What every write of rows has around it: which times were stored once and are gone is found out here.
+
+A write into a part of a table that was dropped makes that part anew, and nothing shows any more that its
+time had been dropped. So each write looks for the parts that it has made, in its own transaction, and notes
+what had been stored in them, of all symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Table, bindparam, func, select
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    FINEST_AGGREGATE,
+    interval_length,
+    interval_name,
+    parse_interval,
+)
+from kraken_db.models import CANDLES, TRADES
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.repositories.coverage import CoverageRepository, Source
+from kraken_db.repositories.dropped_ranges import DATA_TYPES, DroppedRangeRepository
+from kraken_db.repositories.range_sets import multirange
+from kraken_db.repositories.unproven_ranges import UnprovenRangeRepository
+from kraken_db.timeseries import TimeSeries
+
+TRADES_TYPE, CANDLES_PREFIX = "trades", "candles_"
+_TICK, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)
+_MINUTES = f"{CANDLES_PREFIX}{interval_name(BASE_INTERVAL)}"
+
+
+class Write:
+    """One batch of rows of a symbol and data type, all of whose times lie in ``span`` (half-open)."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        timeseries: TimeSeries,
+        symbol: str,
+        data_type: str,
+        span: TimeRange,
+    ) -> None:
+        self.returned = 0
+        """How many rows more there are now at times that were stored before and then dropped.
+
+        Known after the block. They have been counted once: ``data_sync_status`` does not count them again.
+        """
+        self._connection = connection
+        self._timeseries = timeseries
+        self._key = (symbol, data_type)
+        self._span = span
+        self._table: Table = TRADES
+        self._interval: int | None = None
+        if data_type != TRADES_TYPE:
+            self._table = CANDLES
+            self._interval = parse_interval(data_type.removeprefix(CANDLES_PREFIX))
+        self._parts: frozenset[int] = frozenset()
+        self._gone: Sequence[TimeRange] = ()
+        self._counted = 0
+        self._dropped = DroppedRangeRepository(connection)
+        self._unproven = UnprovenRangeRepository(connection)
+        self._coverage = CoverageRepository(connection)
+
+    async def begin(self) -> None:
+        self._parts = await self._timeseries.parts(self._connection, self._table.name)
+        self._gone = await self._dropped.of(*self._key)
+        self._counted = await self._rows_that_were_dropped()
+
+    async def end(self) -> None:
+        created = await self._timeseries.created_parts(self._connection, self._table.name, self._parts)
+        if created:
+            await self._note(created)
+        # Another write may have made, and committed, what this one has waited for.
+        self._gone = await self._dropped.of(*self._key)
+        # Before, there was nothing in what was made: so the first count is right for that, too.
+        self.returned = await self._rows_that_were_dropped() - self._counted
+
+    async def shows(self, source: Source, ranges: Iterable[TimeRange], *, goes_on: bool = False) -> None:
+        """Call this after the block, always: the ranges that ``source`` has shown to be complete.
+
+        They are covered, and nothing of them is missing any more. What else was written is unproven; unless
+        it ``goes_on``: the next write of a run proves the end of this one.
+        """
+        complete = union(ranges)
+        await self._coverage.add(*self._key, source, complete)
+        if self._gone:
+            await self._dropped.remove(*self._key, complete)
+        known = await self._unproven.of(*self._key)
+        if known:
+            await self._unproven.remove(*self._key, complete)
+        if difference([self._span], complete):
+            covered = await self._coverage.covered(*self._key)
+            rest = difference([self._span], union(complete, covered, known))
+            # Where ids have a hole, nothing was stored.
+            await self._unproven.add(*self._key, await self._moments(rest) if complete else rest)
+
+    async def _note(self, created: Sequence[TimeRange]) -> None:
+        types = DATA_TYPES[self._table.name]
+        await self._dropped.add_stored([name for name in types if name != _MINUTES], created)
+        if _MINUTES not in types:
+            return
+        # Not from what is covered alone: that has quiet weeks, and lacks what other programs wrote.
+        known: dict[str, list[TimeRange]] = {}
+        for symbol, span in await self._timeseries.aggregated(self._connection, created):
+            known.setdefault(symbol, []).append(span)
+        stored = await self._dropped.ever_stored(_MINUTES, created)
+        for symbol, ranges in sorted(known.items()):
+            ours = stored.get(symbol, [])
+            # Of the finest candle, perhaps only a minute was ever there, and not its other four.
+            unknown = difference(ranges, whole_candles(ours, FINEST_AGGREGATE))
+            foreign = await self._timeseries.aggregated_of(self._connection, symbol, unknown)
+            await self._dropped.add(symbol, _MINUTES, union(intersection(ranges, ours), foreign))
+
+    async def _rows_that_were_dropped(self) -> int:
+        dropped = intersection(self._gone, [self._span])
+        if not dropped:
+            return 0
+        # Half of a candle of 5m may have been stored, and its other half be new.
+        stored = union(await self._coverage.covered(*self._key), await self._unproven.of(*self._key))
+        counted = intersection(dropped, stored)
+        if not counted:
+            return 0
+        return await self._connection.scalar(select(func.count()).where(*self._rows_in(counted))) or 0
+
+    async def _moments(self, ranges: Sequence[TimeRange]) -> list[TimeRange]:
+        """The times of the rows in these ranges, each as long as a row of this type is."""
+        if not ranges:
+            return []
+        moment = self._table.c.timestamp
+        rows = await self._connection.scalars(select(moment).where(*self._rows_in(ranges)).distinct())
+        return union((start, start + self._length(start)) for start in rows)
+
+    def _length(self, moment: datetime) -> timedelta:
+        if self._interval is not None:
+            return interval_length(self._interval)
+        # Archives of whole seconds: the same trade, with an id, has a finer stamp.
+        return _TICK if moment.microsecond else _SECOND
+
+    def _rows_in(self, ranges: Sequence[TimeRange]) -> list[ColumnElement[bool]]:
+        c = self._table.c
+        inside = [
+            c.symbol == self._key[0],
+            c.timestamp >= ranges[0][0],
+            c.timestamp < ranges[-1][1],
+            c.timestamp.op("<@")(bindparam("inside", multirange(ranges), TSTZMULTIRANGE)),
+        ]
+        return inside if self._interval is None else [*inside, c.interval_minutes == self._interval]
+
+
+@asynccontextmanager
+async def writing(
+    connection: AsyncConnection,
+    timeseries: TimeSeries,
+    symbol: str,
+    data_type: str,
+    start: datetime,
+    end: datetime,
+) -> AsyncIterator[Write]:
+    """Around the statements that write rows of times in ``[start, end)``; see ``Store.writing``."""
+    write = Write(connection, timeseries, symbol, data_type, (start, end))
+    await write.begin()
+    yield write
+    await write.end()
