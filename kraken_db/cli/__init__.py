@@ -23,7 +23,7 @@ _COMMANDS = {
     "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
     "pairs": LazyCommand("kraken_db.cli.pairs:pairs", "List the pairs of Kraken, by all their names."),
     "policies": LazyCommand(
-        "kraken_db.cli.policies:policies", "Show and change how long rows are kept uncompressed, and at all."
+        "kraken_db.cli.policies:policies", "Show and change when old rows are compressed and dropped."
     ),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, rows, sync times."),

@@ -45,10 +45,10 @@ class Maintenance(StoreService):
         report = MaintenanceReport(store.timeseries.name, dry_run)
         async with store.database.read() as connection:
             policies = await store.timeseries.policies(connection)
-            waiting, _ = await PendingRefreshRepository(connection).all()
-        report.refreshed_ranges = len(waiting)
+            report.refreshed_ranges = len(await _waiting(connection))
         if not dry_run:
             await store.refresh_pending()
+            await store.release_retention()
             await store.release_retention()
         now = store.clock()
         for policy in policies:
@@ -156,11 +156,16 @@ async def _is_waiting(connection: AsyncConnection, piece: Piece) -> bool:
     """Whether minutes of a piece were written that are not in the higher intervals yet."""
     if piece.table != "candles":
         return False
-    _, pending = await PendingRefreshRepository(connection).all()
     return any(
         item.start < piece.end and piece.start < item.end and piece.symbol in (None, item.symbol)
-        for item in pending
+        for item in await _waiting(connection)
     )
+
+
+async def _waiting(connection: AsyncConnection) -> list[StaleRange]:
+    """What no refresh has been over yet. The other ranges wait for their candles to close."""
+    _, pending = await PendingRefreshRepository(connection).all()
+    return [item for item in pending if item.refreshed_at is None]
 
 
 async def _unaggregated(connection: AsyncConnection, piece: Piece, symbols: Sequence[str]) -> list[TimeRange]:

@@ -23,6 +23,18 @@ _WITHOUT_CANDLE = text("""
                       AND d.data_type = 'candles_1m' AND d.dropped @> minute)
     ORDER BY minute
 """)
+# range_agg of multiranges needs PostgreSQL 15; of ranges, 14 is enough.
+_STORED = text("""
+    SELECT lower(stored), upper(stored) FROM (
+        SELECT unnest(
+            COALESCE((SELECT range_agg(part) FROM (
+                SELECT unnest(covered) AS part FROM data_coverage
+                WHERE symbol = :symbol AND data_type = :data_type) parts), '{}')
+            - COALESCE((SELECT dropped FROM dropped_ranges
+                        WHERE symbol = :symbol AND data_type = :data_type), '{}')) AS stored
+    ) ranges
+    ORDER BY stored
+""")
 
 
 class RetentionRepository:
@@ -38,6 +50,11 @@ class RetentionRepository:
             select(c.symbol).where(c.data_type == data_type).order_by(c.symbol)
         )
         return found.all()
+
+    async def still_stored(self, symbol: str, data_type: str) -> list[TimeRange]:
+        """What is known to be complete and was not dropped: where there is no row, nothing was traded."""
+        rows = await self._connection.execute(_STORED, {"symbol": symbol, "data_type": data_type})
+        return [(start, end) for start, end in rows]
 
     async def minutes_without_candle(self, symbol: str, start: datetime, end: datetime) -> list[TimeRange]:
         """The minutes of ``[start, end)``, two whole ones, that have trades and never had a candle."""

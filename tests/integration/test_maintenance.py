@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kraken_db import HistoricalDataProvider
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.maintenance import Maintenance, MaintenanceReport
 from kraken_db.maintenance.policy_change import Periods, change_policies
@@ -164,8 +165,6 @@ async def test_oldest_newest_and_latest_of_what_has_no_minutes(plain_url: str, t
     await keep(plain_url, candles=timedelta(days=10))
     await maintain(plain_url, datetime(2024, 1, 1, tzinfo=UTC))
     assert await query(plain_url, "SELECT count(*) FROM candles") == [(0,)]
-    from kraken_db import HistoricalDataProvider
-
     async with HistoricalDataProvider(plain_url) as provider:
         assert await provider.get_latest_candles("BTC/USD", 1, 5) == []
         newest = await provider.get_latest_candles("BTC/USD", 240, 2)
@@ -227,6 +226,20 @@ async def test_a_whole_hour_comes_again_with_other_numbers(plain_url: str, tmp_p
     await maintain(plain_url, moment(26))
     assert await query(plain_url, "SELECT count(*) FROM candles WHERE timestamp < '2023-01-16'") == [(0,)]
     await check()
+
+
+async def test_minutes_that_were_dropped_do_not_look_quiet(plain_url: str, tmp_path: Path) -> None:
+    await three_weeks(plain_url, tmp_path)
+    await keep(plain_url, candles=timedelta(days=10))
+    await maintain(plain_url, moment(26))
+    # An hour comes back, of which the second half is quiet.
+    part = minutes(30, start=MONDAY) + minutes(1, start=MONDAY + 59 * 60)
+    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", part))
+    async with HistoricalDataProvider(plain_url) as provider:
+        filled = await provider.get_candles("BTC/USD", 1, moment(2), moment(2, 3), fill="previous")
+        assert [candle.trade_count for candle in filled] == [7] * 30 + [0] * 29 + [7]
+        hours = await provider.get_candles("BTC/USD", 60, moment(2), moment(2, 3), fill="previous")
+        assert [candle.trade_count for candle in hours] == [7 * 31, 420, 420]
 
 
 # --- runs ---
