@@ -80,7 +80,9 @@ def show_report(report: ImportReport, *, as_json: bool) -> Failures:
             Column("data"),
             *(Column(name, right=True) for name in ("files", *_COUNTERS)),
         ]
-        print_table([*columns, Column("from (UTC)"), Column("to (UTC)")], map(_row, groups))
+        print_table(
+            [*columns, Column("from (UTC)", folds=True), Column("to (UTC)", folds=True)], map(_row, groups)
+        )
     _remarks(
         report.plan.skipped, [f"{done.file.name}: {text}" for done in report.files for text in done.notes]
     )

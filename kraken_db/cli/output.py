@@ -17,16 +17,17 @@ from typing import Any
 
 import click
 
-# Rows are never wrapped or cut: what is wider than the terminal is the terminal's to break.
+# Nothing is ever cut: what is wider than the terminal, its columns folded, is the terminal's to break.
 _UNLIMITED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``right``: numbers, aligned at their right end."""
+    """``right``: numbers, aligned at their right end. ``folds``: at its spaces, on a narrow terminal."""
 
     title: str
     right: bool = False
+    folds: bool = False
 
 
 def is_terminal() -> bool:
@@ -54,12 +55,26 @@ def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+    width = Console().width
+    narrowest = [_narrowest(column, [row[at] for row in rows]) for at, column in enumerate(columns)]
+    gap = 1 if sum(narrowest) + 2 * len(columns) > width else 2
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, gap - 1, 0, 0))
+    for column, least in zip(columns, narrowest, strict=True):
+        table.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            no_wrap=not column.folds,
+            min_width=least,
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(width=_UNLIMITED, highlight=False).print(table)
+    Console(width=_UNLIMITED, highlight=False).print(table, width=width)
+
+
+def _narrowest(column: Column, cells: Sequence[str]) -> int:
+    """The longest piece that must stay in one line."""
+    texts = (column.title, *cells)
+    return max(len(part) for text in texts for part in (text.split(" ") if column.folds else [text]))
 
 
 def wants_colour() -> bool:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _CANDLES = "candles_"
 _MINUTES = "candles_1m"
-_NEXT_STEP = "Nothing is stored yet. Import Kraken's archive: kraken-db import-csv FILE-OR-FOLDER..."
+_NEXT_STEP = """Nothing is stored yet. To begin:
+  kraken-db backfill --symbols BTC/USD     every trade, from Kraken
+  kraken-db import-csv FILE-OR-FOLDER...   Kraken's archives"""
 
 
 @click.command(
@@ -157,7 +159,7 @@ def _print(document: Mapping[str, Any]) -> None:
     if pending["ranges"]:
         click.echo(
             f"Pending   {plural(pending['ranges'], 'range')} from {moment_text(pending['oldest'])} on not yet"
-            " in the higher intervals; the next import brings them up to date"
+            " in the higher intervals; the next import or backfill brings them up to date"
         )
     if not document["symbols"]:
         click.echo(_NEXT_STEP)
@@ -168,10 +170,10 @@ def _print(document: Mapping[str, Any]) -> None:
         Column("data"),
         Column("intervals"),
         Column("rows", right=True),
-        Column("from (UTC)"),
-        Column("to (UTC)"),
+        Column("from (UTC)", folds=True),
+        Column("to (UTC)", folds=True),
         Column("gaps", right=True),
-        Column("last sync (UTC)"),
+        Column("last sync (UTC)", folds=True),
     ]
     print_table(
         columns, [_row(entry["symbol"], item) for entry in document["symbols"] for item in entry["data"]]

@@ -50,8 +50,8 @@ def test_a_total_may_be_unknown_or_come_late(capsys: pytest.CaptureFixture[str])
     clock.now = 10
     task.advance(1000)
     assert capsys.readouterr().err.splitlines() == [
-        "BTC/USD: 5,000 trades, 1,000 trades/s",
-        "BTC/USD: 60%, 6,000 trades of 10,000 trades, 600 trades/s, 0:00:07 left (waiting for Kraken)",
+        "BTC/USD: 5,000 trades, 1,000/s",
+        "BTC/USD: 60%, 6,000 of 10,000 trades, 600/s, 0:00:07 left (waiting for Kraken)",
     ]
 
 
