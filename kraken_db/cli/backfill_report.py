@@ -66,7 +66,8 @@ def _tell(report: BackfillReport) -> None:
     if more := report.conflicts - len(report.conflict_examples):
         note(f"Error: {report.symbol}: and {count_text(more)} more such trades")
     if report.error is not None:
-        note(f"Failed: {report.symbol}: {sentence(report.error)}")
+        reason = sentence(report.error).removeprefix(f"{report.symbol}: ")
+        note(f"Failed: {report.symbol}: {reason}")
 
 
 def _document(report: BackfillReport) -> dict[str, Any]:
