@@ -73,6 +73,8 @@ def main() -> None:
             show(address, Path(folder), options.trades)
     except (DemoError, KrakenDBError) as error:
         raise SystemExit(f"\nFAILED: {error}\nTo start anew: rm -rf {shlex.quote(str(data_dir))}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     print(
         "\nAll of this is in a database of the demo's own. Look further:\n"
         f"  export KRAKEN_DB_DATA_DIR={shlex.quote(str(data_dir))}\n"
@@ -140,7 +142,7 @@ def exchange(trades: int) -> Iterator[str]:
         finally:
             process.terminate()
             _, told = process.communicate()
-    print(f"\nThe exchange {told.splitlines()[-1]}.")
+    print("".join(f"\nThe exchange {line}.\n" for line in told.splitlines()[-1:]), end="")
 
 
 def download(address: str, pair: str) -> list[Row]:
