@@ -31,9 +31,7 @@ def test_with_room_each_row_is_a_line(
 ) -> None:
     heading, row = printed(monkeypatch, capsys, 100)
     assert heading.split("  ")[0] == "symbol"
-    assert row == (
-        "BTC/USD  reached the end  103,456,789    4,141,111  2013-10-06 21:34  2024-01-04 15:51"
-    )
+    assert row == ("BTC/USD  reached the end  103,456,789    4,141,111  2013-10-06 21:34  2024-01-04 15:51")
 
 
 def test_on_a_narrow_terminal_columns_fold_at_their_spaces(
