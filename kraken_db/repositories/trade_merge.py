@@ -264,7 +264,7 @@ class TradeMerge:
         """Take the rows that contradict a stored trade out of what is merged; what each of them says."""
         found = (await self._connection.execute(text(_SET_ASIDE))).all()
         return [
-            f"trade {trade_id} is stored as {stored}, but came as {staged}"
+            f"trade {trade_id} is stored as {stored.strip()}, but came as {staged.strip()}"
             for _, trade_id, stored, staged in sorted(found)
         ]
 
