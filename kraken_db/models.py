@@ -6,7 +6,7 @@ against them by ``alembic check``. Times are UTC; ranges are half-open.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import (
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     MetaData,
     Numeric,
     SmallInteger,
@@ -162,6 +163,40 @@ class PausedJobRow(Base):
     job_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
 
 
+class RetentionPeriodRow(Base):
+    """How long the rows of a table are kept, on plain PostgreSQL: no row means for good.
+
+    TimescaleDB's jobs know their own periods; there this table is empty.
+    """
+
+    __tablename__ = "retention_periods"
+
+    table_name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    kept_for: Mapped[timedelta] = mapped_column(Interval)
+
+
+class RolledCandleRow(Base):
+    """A candle of 5, 15, 30 or 60 minutes that outlives its minutes, on plain PostgreSQL.
+
+    Where there is one, it is the candle of that moment, whatever minutes are left.
+    """
+
+    __tablename__ = "rolled_candles"
+
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
+    interval_minutes: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    timestamp: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
+    open: Mapped[Decimal] = mapped_column(Amount)
+    high: Mapped[Decimal] = mapped_column(Amount)
+    low: Mapped[Decimal] = mapped_column(Amount)
+    close: Mapped[Decimal] = mapped_column(Amount)
+    # Not cut to the width of a minute's column: an hour may hold more than fits there.
+    volume: Mapped[Decimal] = mapped_column(Numeric)
+    quote_volume: Mapped[Decimal | None] = mapped_column(Numeric)
+    trade_count: Mapped[int | None] = mapped_column(Integer)
+    vwap: Mapped[Decimal | None] = mapped_column(Amount)
+
+
 Index(
     "ix_candles_symbol_interval_minutes_timestamp",
     CandleRow.symbol,
@@ -178,3 +213,5 @@ PENDING_REFRESH: Table = Base.metadata.tables["pending_refresh"]
 UNPROVEN_RANGES: Table = Base.metadata.tables["unproven_ranges"]
 DROPPED_RANGES: Table = Base.metadata.tables["dropped_ranges"]
 PAUSED_JOBS: Table = Base.metadata.tables["paused_jobs"]
+RETENTION_PERIODS: Table = Base.metadata.tables["retention_periods"]
+ROLLED_CANDLES: Table = Base.metadata.tables["rolled_candles"]

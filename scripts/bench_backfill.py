@@ -145,7 +145,7 @@ def exchange(trades: int, pairs: Sequence[str], *options: str) -> Iterator[str]:
 
 
 def clear(url: str) -> None:
-    tables = "trades, candles, data_sync_status, data_coverage, pending_refresh"
+    tables = "trades, candles, data_sync_status, data_coverage, pending_refresh, unproven_ranges"
     bench.sql(url, f"TRUNCATE {tables}")
     bench.sql(url.replace("//kraken@", "//postgres@"), "CHECKPOINT")
 

@@ -38,6 +38,12 @@ async def import_candles(
         counts = await staging.merge(staged, report.read, force=replace)
     report.new, report.changed = counts.new, counts.changed
     report.unchanged, report.rejected = counts.unchanged, counts.dropped
+    report.differing = counts.differing
+    if counts.differing:
+        report.notes.append(
+            f"{counts.differing} stored candles have as many trades but other numbers, and were kept;"
+            f" the first, {counts.difference}; --replace takes the file's"
+        )
     if counts.read > counts.dropped:
         await SyncStatusRepository(connection).record(
             symbol, data_type, oldest=first, newest=last, added=counts.new - write.returned

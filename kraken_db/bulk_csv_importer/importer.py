@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import asyncpg
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,9 +27,10 @@ from kraken_db.bulk_csv_importer.report import (
 from kraken_db.bulk_csv_importer.trade_file import import_trades
 from kraken_db.db.copy import CopyRowError
 from kraken_db.db.failures import driver_error, first_line
-from kraken_db.errors import DatabaseError, ImportFileError, KrakenDBError
+from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
+from kraken_db.policies import period_text
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Clock, Store, StoreService, utc_now
@@ -93,7 +95,8 @@ class BulkCSVImporter(StoreService):
     ) -> int:
         """Import one OHLCVT file; returns the number of candles written, new or changed.
 
-        Raises ImportFileError, and then nothing of the file was stored.
+        Raises ImportFileError, and then nothing of the file was stored; DatabaseError if the candles were
+        stored and the higher intervals could not be brought up to date.
         """
         interval_name(interval_minutes)
         path = Path(filepath)
@@ -103,9 +106,8 @@ class BulkCSVImporter(StoreService):
             raise ImportFileError(path, error.strerror or "it cannot be read") from error
         file = ArchiveFile(path, None, size, parse_symbol(symbol), interval_minutes)
         report = await self.run(ImportPlan([file]), replace=replace)
-        for done in report.files:
-            if done.error is not None:
-                raise done.error
+        for failure in report.errors:
+            raise failure
         return sum(done.new + done.changed for done in report.files)
 
     async def import_directory(self, directory: Path, only_1m: bool = True) -> dict[str, dict[int, int]]:
@@ -115,14 +117,15 @@ class BulkCSVImporter(StoreService):
         with the whole report.
         """
         report = await self.run(self.plan([Path(directory)], only_1m=only_1m))
-        if report.failures:
+        if report.errors:
             raise ImportFailedError(report)
         return report.written
 
     async def run(self, plan: ImportPlan, *, replace: bool = False) -> ImportReport:
         """Import all files of a plan, then bring the higher intervals up to date.
 
-        A file that is not accepted is reported and the others go on. ``replace`` takes the rows of the
+        A file that is not accepted is reported and the others go on; they do not when the database answers
+        no more (see ``ImportReport.stopped``). ``replace`` takes the rows of the
         files even where what is stored has more trades or another content.
         """
         store = self._connected()
@@ -138,18 +141,23 @@ class BulkCSVImporter(StoreService):
         async def work(retention: RetentionPause) -> None:
             for chain in waiting:
                 for file in chain:
-                    report.files.append(await self._import(store, retention, file, replace, progress))
+                    if report.stopped is not None:
+                        return
+                    done = await self._import(store, retention, file, replace, progress)
+                    report.files.append(done)
+                    if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
+                        report.stopped = done.error
 
         try:
             async with store.retention_paused() as retention:
                 async with asyncio.TaskGroup() as workers:
                     for _ in range(min(self._workers, len(chains))):
                         workers.create_task(work(retention))
-                progress.update(note="refreshing the higher intervals")
-                await self._refresh(store, report)
+                if report.stopped is None:
+                    progress.update(note="refreshing the higher intervals")
+                    await self._refresh(store, report)
         finally:
-            stopped = len(report.files) < len(plan.files)
-            progress.done("stopped" if stopped else "", failed=bool(report.failures))
+            progress.done("stopped" if report.not_tried else "", failed=bool(report.errors))
         order = {file: position for position, file in enumerate(plan.files)}
         report.files.sort(key=lambda done: order[done.file])
         return report
@@ -167,7 +175,7 @@ class BulkCSVImporter(StoreService):
                     await self._import_rows(store, connection, reader, report, replace)
         except (KrakenDBError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             report.error = _told(file, error)
-            report.new = report.changed = report.unchanged = 0
+            report.new = report.changed = report.unchanged = report.differing = 0
             report.rejected = max(report.rejected, 1)
         share.finish()
         return report
@@ -179,7 +187,7 @@ class BulkCSVImporter(StoreService):
         except (KrakenDBError, DBAPIError) as error:
             report.refresh_error = DatabaseError(
                 f"the higher intervals are not up to date: {first_line(driver_error(error))}",
-                hint="every file is told of above; the next import refreshes them",
+                hint="the rows are stored; the next import refreshes them",
             )
 
     async def _import_rows(
@@ -202,12 +210,21 @@ class BulkCSVImporter(StoreService):
         kept = await store.timeseries.retention(connection, table)
         if kept is not None and report.oldest is not None and report.oldest < store.clock() - kept:
             report.notes.append(
-                f"{table} older than {kept.days} days will be dropped by the retention policy"
+                f"{table} older than {period_text(kept)} will be dropped by the retention policy"
             )
 
 
 def _table(file: ArchiveFile) -> str:
     return "trades" if file.interval is None else "candles"
+
+
+async def _answers(store: Store) -> bool:
+    try:
+        async with store.database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+    except KrakenDBError:
+        return False
+    return True
 
 
 def _told(file: ArchiveFile, error: Exception) -> KrakenDBError:

@@ -76,6 +76,8 @@ class FileReport:
     new: int = 0
     changed: int = 0
     unchanged: int = 0
+    differing: int = 0
+    """Candles, part of ``unchanged``, that are stored with as many trades but with other numbers."""
     rejected: int = 0
     """Rows that were not taken: the bad ones of a file that failed, those without a trade otherwise."""
     oldest: datetime | None = None
@@ -93,14 +95,25 @@ class ImportReport:
     files: list[FileReport] = field(default_factory=list)
     refresh_error: KrakenDBError | None = None
     """Why the higher intervals could not be brought up to date; the rows themselves are stored."""
+    stopped: KrakenDBError | None = None
+    """Why the run ended before its last file: the database does not answer any more."""
 
     @property
     def failures(self) -> list[tuple[str, KrakenDBError]]:
         """Name and error of every file that was not imported."""
         refused = [(file.name, file.error) for file in self.plan.refused]
-        failed = [(done.file.name, done.error) for done in self.files if done.error is not None]
-        refresh = [("higher intervals", self.refresh_error)] if self.refresh_error is not None else []
-        return refused + failed + refresh
+        return refused + [(done.file.name, done.error) for done in self.files if done.error is not None]
+
+    @property
+    def not_tried(self) -> int:
+        """How many files of the plan were not even begun, because the run was ``stopped``."""
+        return len(self.plan.files) - len(self.files)
+
+    @property
+    def errors(self) -> list[KrakenDBError]:
+        """Everything that went wrong: the files', then the refresh's."""
+        refresh = [self.refresh_error] if self.refresh_error is not None else []
+        return [error for _, error in self.failures] + refresh
 
     @property
     def written(self) -> dict[str, dict[int, int]]:
@@ -115,10 +128,11 @@ class ImportReport:
 
 
 class ImportFailedError(KrakenDBError):
-    """At least one file of a run was not imported. ``report`` tells of all of them, and of the others."""
+    """A file of a run was not imported, or the refresh after it failed. ``report`` tells of everything."""
 
     def __init__(self, report: ImportReport) -> None:
-        failures = report.failures
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        super().__init__(f"not everything was imported: {failures[0][1]}{more}")
+        first, *others = report.errors
+        more = f" (and {len(others)} more)" if others else ""
+        what = "not everything was imported: " if report.failures else ""
+        super().__init__(f"{what}{first}{more}")
         self.report = report

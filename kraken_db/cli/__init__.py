@@ -9,6 +9,7 @@ import click
 
 from kraken_db.cli.base import LazyCommand, LazyGroup
 from kraken_db.cli.process_list import hide_password
+from kraken_db.cli.streams import guard_streams
 
 _DISTRIBUTION = "kraken-historical-data"
 
@@ -21,6 +22,9 @@ _COMMANDS = {
     "db": LazyCommand("kraken_db.cli.db:db", "Upgrade the schema; start and stop the embedded database."),
     "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
     "pairs": LazyCommand("kraken_db.cli.pairs:pairs", "List the pairs of Kraken, by all their names."),
+    "policies": LazyCommand(
+        "kraken_db.cli.policies:policies", "Show and change when old rows are compressed and dropped."
+    ),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, rows, sync times."),
 }
@@ -67,4 +71,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     143 told to end.
     """
     hide_password(arguments)
+    guard_streams()
     cli.main(None if arguments is None else list(arguments), prog_name="kraken-db")

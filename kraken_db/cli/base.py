@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 import click
 
 from kraken_db.cli.diagnostics import configure_logging, report_failure
+from kraken_db.cli.output import note
+from kraken_db.cli.streams import discard
 from kraken_db.errors import ConfigurationError
 
 INTERRUPTED = 130
@@ -89,7 +90,7 @@ class LazyGroup(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            _discard_output()
+            discard(sys.stdout)
             ctx.exit(BROKEN_PIPE)
         return result
 
@@ -110,7 +111,7 @@ class LazyGroup(click.Group):
         try:
             result = run()
         except click.Abort:
-            click.echo("interrupted", err=True)
+            note("interrupted")
             sys.exit(INTERRUPTED)
         except Exception as error:
             sys.exit(report_failure(error))
@@ -147,10 +148,3 @@ def _on_verbose(_context: click.Context, _option: click.Parameter, wanted: bool)
 def _on_debug(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
         configure_logging(debug=True)
-
-
-def _discard_output() -> None:
-    """Nobody reads any more: what is still buffered must not raise again when the process ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

@@ -1,4 +1,4 @@
-"""``kraken-db db``: the schema, and the embedded PostgreSQL by hand."""
+"""``kraken-db db``: the schema, its upkeep, and the embedded PostgreSQL by hand."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ _SERVER = "kraken_db.cli.db_server"
 @click.group(
     cls=LazyGroup,
     lazy_commands={
+        "maintain": LazyCommand(
+            "kraken_db.cli.db_maintain:maintain", "Drop and compress old rows now, as the policies say."
+        ),
         "start": LazyCommand(f"{_SERVER}:start", "Start the embedded PostgreSQL and leave it running."),
         "stop": LazyCommand(f"{_SERVER}:stop", "Stop the embedded PostgreSQL."),
         "status": LazyCommand(f"{_SERVER}:status", "Show whether the embedded PostgreSQL runs, and where."),
@@ -24,7 +27,7 @@ _SERVER = "kraken_db.cli.db_server"
     epilog='Example: kraken-db db start && psql "$(kraken-db db url)"',
 )
 def db() -> None:
-    """Upgrade the schema; start and stop the embedded PostgreSQL."""
+    """Upgrade the schema; drop old rows; start and stop the embedded PostgreSQL."""
 
 
 @db.command(

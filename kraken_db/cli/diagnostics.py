@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 import traceback
 
 import click
 
+from kraken_db.cli.output import note
 from kraken_db.errors import KrakenDBError
 
 FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
@@ -42,7 +42,7 @@ class _StderrHandler(logging.Handler):
             else:
                 level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
                 text = level + one_line(record.getMessage())
-            sys.stderr.write(redact(text) + "\n")
+            note(redact(text))
         except Exception:
             self.handleError(record)
 
@@ -79,7 +79,7 @@ def sentence(error: KrakenDBError) -> str:
 def report_failure(error: Exception) -> int:
     """Print one line about an error (and its traceback with --debug) to stderr; return the exit code."""
     if is_debugging():
-        click.echo(redact("".join(traceback.format_exception(error))).rstrip(), err=True)
+        note(redact("".join(traceback.format_exception(error))).rstrip())
     match error:
         case KrakenDBError():
             line, code = sentence(error), FAILURE
@@ -90,9 +90,9 @@ def report_failure(error: Exception) -> int:
         case _:
             message = one_line(redact(str(error)))
             name = type(error).__name__ + (f": {message}" if message else "")
-            click.echo(f"internal error: {name}; run again with --debug", err=True)
+            note(f"internal error: {name}; run again with --debug")
             return INTERNAL_ERROR
-    click.echo(f"Error: {line}", err=True)
+    note(f"Error: {line}")
     return code
 
 

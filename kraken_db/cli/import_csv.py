@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kraken_db.cli.options import MultiValueCommand, db_url_option, json_option, symbols_option
+from kraken_db.cli.options import (
+    MultiValueCommand,
+    SourcePath,
+    db_url_option,
+    json_option,
+    symbols_option,
+)
 from kraken_db.errors import ConfigurationError, KrakenDBError
 
 if TYPE_CHECKING:
@@ -25,11 +31,11 @@ DEFAULT_DIRECTORY = Path("./data/kraken_csv")
     short_help="Import Kraken's CSV files and zips.",
     epilog="Example: kraken-db import-csv Kraken_OHLCVT.zip --symbols BTC/USD ETH/USD --dry-run",
 )
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, type=SourcePath())
 @click.option(
     "--dir",
     "directory",
-    type=click.Path(path_type=Path),
+    type=SourcePath(),
     help=f"A folder to import, with all its subfolders. Default, without PATHS: ./{DEFAULT_DIRECTORY}",
 )
 @symbols_option("Only these pairs.")
@@ -85,12 +91,12 @@ def import_csv(
         else:
             outcome = asyncio.run(_run(importer, plan, replace))
     # Only here, where the bars are gone: they share the screen.
-    failures = (
+    went_well = (
         show_plan(plan, outcome, as_json=as_json)
         if isinstance(outcome, dict)
         else show_report(outcome, as_json=as_json)
     )
-    context.exit(1 if failures else 0)
+    context.exit(0 if went_well else 1)
 
 
 def _sources(paths: Sequence[Path], directory: Path | None) -> list[Path]:

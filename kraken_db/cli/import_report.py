@@ -20,7 +20,7 @@ from kraken_db.cli.output import (
     print_table,
     size_text,
 )
-from kraken_db.errors import ImportFileError, KrakenDBError
+from kraken_db.errors import DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES
 
 RowCounts = Mapping[str, int | KrakenDBError]
@@ -28,6 +28,7 @@ RowCounts = Mapping[str, int | KrakenDBError]
 
 _EXAMPLES = 3
 _COUNTERS = ("read", "new", "changed", "unchanged", "rejected")
+_JSON_COUNTERS = (*_COUNTERS, "differing")
 _KINDS = ["trades", *INTERVAL_NAMES.values()]
 
 Failures = Sequence[tuple[str, KrakenDBError]]
@@ -46,13 +47,14 @@ class Group:
     changed: int = 0
     unchanged: int = 0
     rejected: int = 0
+    differing: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
 
     def add(self, done: FileReport) -> None:
         self.files += 1
         self.failed += done.error is not None
-        for name in _COUNTERS:
+        for name in _JSON_COUNTERS:
             setattr(self, name, getattr(self, name) + getattr(done, name))
         if done.error is None:  # of a failed file nothing is stored, so its range says nothing
             self.oldest = min((t for t in (self.oldest, done.oldest) if t), default=None)
@@ -68,10 +70,10 @@ def group_files(files: Iterable[FileReport]) -> list[Group]:
     return sorted(groups.values(), key=lambda group: (group.symbol, _KINDS.index(group.kind)))
 
 
-def show_report(report: ImportReport, *, as_json: bool) -> Failures:
-    """Print what an import did; returns the failures."""
+def show_report(report: ImportReport, *, as_json: bool) -> bool:
+    """Print what an import did; returns whether all of it went well."""
     groups = group_files(report.files)
-    failures = report.failures
+    failures: Failures = report.failures
     if as_json:
         print_json(_report_document(report, groups))
     elif groups:
@@ -84,13 +86,22 @@ def show_report(report: ImportReport, *, as_json: bool) -> Failures:
     _remarks(
         report.plan.skipped, [f"{done.file.name}: {text}" for done in report.files for text in done.notes]
     )
-    total = len(report.plan.files) + len(report.plan.refused)
-    _failed(failures, f"{len(failures)} of {plural(total, 'file')} not imported; nothing of them is stored.")
-    return failures
+    if report.stopped is not None:  # that is said once, and not of each file that was on its way
+        failures = [one for one in failures if not isinstance(one[1], DatabaseUnavailableError)]
+    for _, error in failures:
+        note(f"Failed: {sentence(error)}")
+    missing = len(report.failures) + report.not_tried
+    if missing:
+        total = plural(len(report.plan.files) + len(report.plan.refused), "file")
+        why = f"{sentence(report.stopped)}. " if report.stopped else ""
+        note(f"Error: {why}{missing} of {total} not imported; nothing of them is stored.")
+    if report.refresh_error is not None:
+        note(f"Error: {sentence(report.refresh_error)}")
+    return not report.errors
 
 
-def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> Failures:
-    """Print what an import would do; returns what would fail already."""
+def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> bool:
+    """Print what an import would do; returns whether all of it can be read."""
     unreadable = [(name, count) for name, count in counts.items() if isinstance(count, KrakenDBError)]
     failures = [*((file.name, file.error) for file in plan.refused), *unreadable]
     if as_json:
@@ -114,8 +125,11 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> Failures
         f"Would import {plural(len(plan.files), 'file')}, {plural(known, 'row')}, {size_text(plan.size)}."
         " Nothing was changed."
     )
-    _failed(failures, f"{plural(len(failures), 'file')} cannot be imported.")
-    return failures
+    for _, error in failures:
+        note(f"Failed: {sentence(error)}")
+    if failures:
+        note(f"Error: {plural(len(failures), 'file')} cannot be imported.")
+    return not failures
 
 
 def _row(group: Group) -> tuple[str, ...]:
@@ -145,30 +159,27 @@ def _remarks(skipped: Sequence[SkippedFile], notes: Sequence[str]) -> None:
         note(f"Note: {text}")
 
 
-def _failed(failures: Failures, summary: str) -> None:
-    for _, error in failures:
-        note(f"Failed: {sentence(error)}")
-    if failures:
-        note(f"Error: {summary}")
-
-
 def _report_document(report: ImportReport, groups: Sequence[Group]) -> dict[str, Any]:
     return {
         "dry_run": False,
         "totals": {
-            name: sum(getattr(group, name) for group in groups) for name in ("files", "failed", *_COUNTERS)
+            name: sum(getattr(group, name) for group in groups)
+            for name in ("files", "failed", *_JSON_COUNTERS)
         },
         "groups": [
             {
                 "symbol": group.symbol,
                 "data": group.kind,
-                **{name: getattr(group, name) for name in ("files", "failed", *_COUNTERS)},
+                **{name: getattr(group, name) for name in ("files", "failed", *_JSON_COUNTERS)},
                 "oldest": group.oldest,
                 "newest": group.newest,
             }
             for group in groups
         ],
         "files": [_file_document(done) for done in report.files],
+        "not_tried": report.not_tried,
+        "stopped": _error_document(report.stopped),
+        "refresh_error": _error_document(report.refresh_error),
         **_leftovers(report.plan, report.failures),
     }
 
@@ -179,7 +190,7 @@ def _file_document(done: FileReport) -> dict[str, Any]:
         "symbol": done.file.symbol,
         "data": done.file.kind,
         "stored": done.error is None,
-        **{name: getattr(done, name) for name in _COUNTERS},
+        **{name: getattr(done, name) for name in _JSON_COUNTERS},
         "oldest": done.oldest,
         "newest": done.newest,
         "notes": done.notes,
@@ -204,9 +215,15 @@ def _leftovers(plan: ImportPlan, failures: Failures) -> dict[str, Any]:
             {
                 "file": name,
                 "line": error.line if isinstance(error, ImportFileError) else None,
-                "reason": error.reason if isinstance(error, ImportFileError) else error.message,
-                "hint": error.hint,
+                **(_error_document(error) or {}),
             }
             for name, error in failures
         ],
     }
+
+
+def _error_document(error: KrakenDBError | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    reason = error.reason if isinstance(error, ImportFileError) else error.message
+    return {"reason": reason, "hint": error.hint}

@@ -13,6 +13,7 @@ import click
 from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
 from kraken_db.intervals import parse_interval
 from kraken_db.pairs import QUOTES, parse_symbol
+from kraken_db.policies import parse_period
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -66,6 +67,18 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{error.message}; {error.hint}" if error.hint else error.message, param, ctx)
 
 
+class SourcePath(click.Path):
+    """A file or folder to read. An empty one is no path: it would be the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("a path is empty; the current folder is written as .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class SymbolType(_Parsed):
     """``BTC/USD``, ``btc-usd``, ``XBTUSD``: our name of the pair."""
 
@@ -94,6 +107,15 @@ class TimeType(_Parsed):
 
 
 _PATTERN = re.compile(r"[A-Za-z0-9*?]+/[A-Za-z0-9*?]+")
+
+
+class PeriodType(_Parsed):
+    """See ``parse_period``. A tuple of one, so that never is not the same as nothing."""
+
+    name = "period"
+
+    def parse(self, text: str) -> tuple[timedelta | None]:
+        return (parse_period(text),)
 
 
 class _SymbolList(_Parsed):

@@ -17,8 +17,11 @@ from typing import Any
 
 import click
 
-# Rows are never wrapped or cut: what is wider than the terminal is the terminal's to break.
+from kraken_db.cli.streams import discard
+
+# No cell is ever wrapped or cut: one that is wider than the terminal is the terminal's to break.
 _UNLIMITED = 10_000
+_GAP = "  "
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,10 @@ def is_terminal() -> bool:
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """A table; on a pipe plain columns, two spaces apart, without lines."""
+    """A table; on a pipe plain columns, two spaces apart, without lines.
+
+    On a terminal that is too narrow for it each row takes several lines, indented from the second one on.
+    """
     shown = [tuple(row) for row in rows]
     if is_terminal():
         _print_rich(columns, shown)
@@ -45,7 +51,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
             cell.rjust(width) if column.right else cell.ljust(width)
             for cell, width, column in zip(row, widths, columns, strict=True)
         )
-        click.echo("  ".join(cells).rstrip())
+        click.echo(_GAP.join(cells).rstrip())
 
 
 def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -54,12 +60,61 @@ def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    widths = _widths(columns, rows)
+    lines = _folded(widths, console.width)
+    if len(lines) > 1:
+        _print_folded(columns, rows, widths, lines)
+        return
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console(width=_UNLIMITED, highlight=False).print(table)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+    from rich.cells import cell_len
+
+    titles = [column.title for column in columns]
+    return [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
+
+
+def _folded(widths: Sequence[int], limit: int) -> list[list[int]]:
+    """The positions of the columns, line by line: as many on each as fit, at least one."""
+    lines: list[list[int]] = [[]]
+    used = 0
+    for position, width in enumerate(widths):
+        used += width + len(_GAP)
+        if lines[-1] and used - len(_GAP) > limit:
+            lines.append([])
+            used = 2 * len(_GAP) + width  # indented
+        lines[-1].append(position)
+    return lines
+
+
+def _print_folded(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], lines: list[list[int]]
+) -> None:
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(width=_UNLIMITED, highlight=False)
+
+    def show(cells: Sequence[str], style: str) -> None:
+        for number, line in enumerate(lines):
+            padded = []
+            for position in line:
+                blank = " " * (widths[position] - cell_len(cells[position]))
+                cell = cells[position]
+                padded.append(blank + cell if columns[position].right else cell + blank)
+            console.print(Text((_GAP if number else "") + _GAP.join(padded).rstrip(), style=style))
+
+    show([column.title for column in columns], "bold")
+    for row in rows:
+        show(row, "")
 
 
 def wants_colour() -> bool:
@@ -71,8 +126,11 @@ def wants_colour() -> bool:
 
 
 def note(message: str) -> None:
-    """One line on stderr."""
-    click.echo(message, err=True)
+    """One line on stderr. Where it cannot be written the work goes on: the exit code tells how it ended."""
+    try:
+        click.echo(message, err=True)
+    except OSError:
+        discard(sys.stderr)
 
 
 def plain_number(value: Decimal) -> str:

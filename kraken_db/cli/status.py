@@ -19,6 +19,7 @@ from kraken_db.cli.output import (
     print_table,
 )
 from kraken_db.intervals import INTERVAL_NAMES
+from kraken_db.policies import period_text
 
 if TYPE_CHECKING:
     from kraken_db.repositories.coverage import Coverage, TimeRange
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _CANDLES = "candles_"
 _MINUTES = "candles_1m"
+_MAINTAIN = "kraken-db db maintain drops older ones"
 _NEXT_STEP = "Nothing is stored yet. Import Kraken's archive: kraken-db import-csv FILE-OR-FOLDER..."
 
 
@@ -62,8 +64,8 @@ async def _read(db_url: str) -> dict[str, Any]:
             records = await SyncStatusRepository(connection).all()
             coverage = await CoverageRepository(connection).all()
             _, stale = await PendingRefreshRepository(connection).all()
-            tables = ("trades", "candles")
-            retention = {table: await store.timeseries.retention(connection, table) for table in tables}
+            policies = await store.timeseries.policies(connection)
+            jobs = await store.timeseries.jobs(connection)
             paused = await PausedJobRepository(connection).all()
             revision = await current_revision(connection)
         # The others wait for their candles to close, not for anybody.
@@ -74,7 +76,8 @@ async def _read(db_url: str) -> dict[str, Any]:
                 "where": await asyncio.to_thread(_where, store, db_url),
                 "embedded": store.database.is_embedded,
                 "schema_revision": revision,
-                "retention_seconds": retention,
+                "retention_seconds": {policy.table: policy.retention for policy in policies},
+                "drops_by_itself": any(job.task == "retention" for job in jobs),
                 "retention_paused": bool(paused),
             },
             "pending_refresh": {
@@ -154,10 +157,11 @@ def _print(document: Mapping[str, Any]) -> None:
     click.echo(f"Database  {kind}, {database['where']}")
     click.echo(f"Schema    revision {database['schema_revision']}")
     kept = ", ".join(
-        f"{table} {period.days} days" for table, period in database["retention_seconds"].items() if period
+        f"{table} {period_text(period)}" for table, period in database["retention_seconds"].items() if period
     )
     if kept:
-        click.echo(f"Kept      {kept} (older ones are dropped; higher intervals stay)")
+        who = "older ones are dropped" if database["drops_by_itself"] else _MAINTAIN
+        click.echo(f"Kept      {kept} ({who}; higher intervals stay)")
     if database["retention_paused"]:
         click.echo(
             "          nothing is dropped until the run that writes old rows, or the next one, is through"

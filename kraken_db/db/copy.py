@@ -60,6 +60,11 @@ async def copy_csv_in(
         line, column, value = found.groups()
         reason = _reason(error, column, value)
         raise CopyRowError(int(line), column, reason) from error
+    except Exception:
+        if driver.is_closed():
+            # SQLAlchemy does not know: its rollback would fail, and its error would hide this one.
+            await connection.invalidate()
+        raise
     return int(status.split()[-1])
 
 
@@ -75,7 +80,7 @@ async def _unless_lost(driver: asyncpg.Connection[Any], copying: Coroutine[Any, 
     try:
         await asyncio.wait({copy, end}, return_when=asyncio.FIRST_COMPLETED)
         if not copy.done():
-            raise asyncpg.ConnectionDoesNotExistError("the connection was lost in the middle of a COPY")
+            raise asyncpg.ConnectionDoesNotExistError("it ended in the middle of a COPY")
         return copy.result()
     finally:
         driver.remove_termination_listener(tell)

@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
 from kraken_db.db.failures import translated_errors
+from kraken_db.db.keepalive import keep_alive
 from kraken_db.db.urls import DatabaseURL, parse_url
 from kraken_db.settings import EMBEDDED_URL, Settings
 
@@ -31,6 +32,7 @@ async def _connect(url: DatabaseURL) -> asyncpg.Connection[Any]:
     connection = await asyncpg.connect(
         url.dsn, timeout=url.connect_timeout, server_settings=dict(_SERVER_SETTINGS)
     )
+    keep_alive(connection)
     # Decimal's own parser is faster than asyncpg's binary decoder, and as exact.
     await connection.set_type_codec(
         "numeric", schema="pg_catalog", encoder=str, decoder=Decimal, format="text"

@@ -28,12 +28,19 @@ _UNREACHABLE = (
     asyncio.TimeoutError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.ConnectionDoesNotExistError,
     asyncpg.PostgresConnectionError,
 )
+_LOST = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.ConnectionDoesNotExistError)
+_DRIVER_ERRORS = (
+    DBAPIError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 UPGRADE_HINT = "run: kraken-db db upgrade"
+FOREIGN_HINT = "give kraken-db a database of its own: in psql, CREATE DATABASE kraken"
 
 
 @contextmanager
@@ -46,7 +53,7 @@ def translated_errors(where: str) -> Iterator[None]:
         yield
     except KrakenDBError:
         raise
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except _DRIVER_ERRORS as error:
         translated = translate(driver_error(error), where)
         if translated is None:
             raise
@@ -77,7 +84,16 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
                 f"{where}: {first_line(error)}", hint="grant the right, or use the role that owns the schema"
             )
         case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
-            return SchemaError(f"{where}: {first_line(error)}", hint=UPGRADE_HINT)
+            # The revision has been looked at by then: it says that they are all there.
+            return SchemaError(
+                f"{where}: the tables there are not kraken-db's, or were changed: {first_line(error)}",
+                hint=FOREIGN_HINT,
+            )
+        case asyncpg.DuplicateTableError() | asyncpg.DuplicateObjectError():
+            return SchemaError(
+                f"{where}: something else there has a name that kraken-db needs: {first_line(error)}",
+                hint=FOREIGN_HINT,
+            )
         case asyncpg.DiskFullError():
             return StorageFullError(
                 f"{where}: the disk of the database is full", hint="free some space and run the command again"
@@ -92,7 +108,12 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
             return DatabaseError(
                 f"{where}: {first_line(error)}", hint="another session holds a lock; try again"
             )
-    if isinstance(error, (*_UNREACHABLE, InterfaceError)) or _is_broken_connection(error):
+    if isinstance(error, _LOST) or _is_broken_connection(error):
+        return DatabaseUnavailableError(
+            f"{where}: the connection was lost: {first_line(error)}",
+            hint="see that the server runs, and run the command again",
+        )
+    if isinstance(error, (*_UNREACHABLE, InterfaceError)):
         return DatabaseUnavailableError(
             f"{where}: no PostgreSQL answers there: {first_line(error)}",
             hint="check host, port and that the server runs",
@@ -101,7 +122,8 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
 
 
 def _is_broken_connection(error: BaseException) -> bool:
-    if isinstance(error, asyncpg.InternalClientError):  # a COPY that the server has left in the middle
+    """What asyncpg says of a connection that ended while nothing was asked of it."""
+    if isinstance(error, asyncpg.InternalClientError):
         return "cannot switch to state" in str(error)
     return isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
-from kraken_db.db.failures import UPGRADE_HINT
+from kraken_db.db.failures import FOREIGN_HINT, UPGRADE_HINT
 from kraken_db.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Action = Callable[["Config", str], None]
 # Alembic keeps what it works on in global names: one run at a time in a process.
 _one_at_a_time = threading.Lock()
+# Ours are numbered; Alembic by itself gives twelve hexadecimal digits.
+_OUR_REVISION = re.compile(r"\d{4}")
 
 
 def script_location() -> Path:
@@ -106,6 +109,10 @@ async def check_schema(connection: AsyncConnection) -> None:
         return
     if found is None:
         raise SchemaError("this database has no kraken-db tables yet", hint=UPGRADE_HINT)
+    if not _OUR_REVISION.fullmatch(found):
+        raise SchemaError(
+            f"the schema of this database is another program's: its revision is {found}", hint=FOREIGN_HINT
+        )
     if found < head:
         raise SchemaError(
             f"the schema of this database is too old: revision {found}, needed is {head}", hint=UPGRADE_HINT

@@ -29,6 +29,7 @@ from kraken_db.kraken.limiter import Sleep
 from kraken_db.kraken.records import KrakenTrade
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
+from kraken_db.policies import period_text
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
@@ -227,7 +228,7 @@ class KrakenTradesBackfill(StoreService):
                 kept = await store.timeseries.retention(connection, table)
                 if kept is not None and cursor_time(as_nanoseconds(since)) < self._clock() - kept:
                     self._progress.note(
-                        f"Note: {table} older than {kept.days} days will be dropped again by the retention"
+                        f"Note: {table} older than {period_text(kept)} will be dropped again by the retention"
                         f" policy. To keep them: kraken-db policies set --{table}-retention never"
                     )
 

@@ -14,7 +14,7 @@ from kraken_db.errors import ValueDoesNotFitError
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE, TRADES, Amount
 from kraken_db.repositories.candle_merge import CandlesWritten, merge_candles, prefer_more_trades
-from kraken_db.timeseries.rollup import AnySelect, bucket, in_order
+from kraken_db.timeseries.rollup import Rows, bucket, in_order
 
 
 class CandleBuilder:
@@ -50,7 +50,7 @@ class CandleBuilder:
         value = func.sum(c.price * c.volume)
         # By time and id, never by time alone: trades of one moment have an order.
         prices = in_order(c.price, c.timestamp, c.id)
-        rows: AnySelect = select(
+        rows: Rows = select(
             literal(self._symbol),
             opens_at,
             literal_column(str(BASE_INTERVAL)),

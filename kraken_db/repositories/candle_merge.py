@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, case, func, literal_column, or_, select
+from sqlalchemy import CTE, ColumnElement, and_, case, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.models import CANDLES
 
-KEY = ["timestamp", "symbol", "interval_minutes"]
-VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap"]
-COLUMNS = ["symbol", "timestamp", "interval_minutes", *VALUES]
+_KEY = ["timestamp", "symbol", "interval_minutes"]
+_VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap"]
+COLUMN_ORDER = ["symbol", "timestamp", "interval_minutes", *_VALUES]
 """The order in which ``fresh`` has its columns."""
 _OPTIONAL = ["quote_volume", "vwap"]
 
@@ -37,32 +37,37 @@ async def merge_candles(
     connection: AsyncConnection | AsyncSession, fresh: Any, rule: MergeRule
 ) -> CandlesWritten:
     """Write the candles that ``fresh`` selects where the rule prefers them; never commits."""
-    candidates = insert(CANDLES).from_select(COLUMNS, fresh)
-    values, condition = rule(CANDLES.c, candidates.excluded)
-    written = (
-        candidates.on_conflict_do_update(index_elements=KEY, set_=values, where=condition)
+    counts = select(*written_counts(upsert(fresh, rule)))
+    return CandlesWritten(*(await connection.execute(counts)).one())
+
+
+def upsert(fresh: Any, rule: MergeRule) -> CTE:
+    """Writes rows; has the times of those that were written, and whether they are new."""
+    statement = insert(CANDLES).from_select(COLUMN_ORDER, fresh)
+    values, condition = rule(CANDLES.c, statement.excluded)
+    return (
+        statement.on_conflict_do_update(index_elements=_KEY, set_=values, where=condition)
         .returning(CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new"))
         .cte("written")
     )
-    counts = select(
-        func.count().filter(written.c.is_new),
-        func.count().filter(~written.c.is_new),
-        func.min(written.c.timestamp),
-        func.max(written.c.timestamp),
-    )
-    return CandlesWritten(*(await connection.execute(counts)).one())
+
+
+def written_counts(written: CTE) -> tuple[ColumnElement[Any], ...]:
+    """How many rows are new and changed, and the first and the last of their times."""
+    time, is_new = written.c.timestamp, written.c.is_new
+    return func.count().filter(is_new), func.count().filter(~is_new), func.min(time), func.max(time)
 
 
 def take_new(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
     """The new one, whatever is stored."""
-    values = {name: new[name] for name in VALUES}
-    return values, or_(*(old[name].is_distinct_from(new[name]) for name in VALUES))
+    values = {name: new[name] for name in _VALUES}
+    return values, or_(*(old[name].is_distinct_from(new[name]) for name in _VALUES))
 
 
 def prefer_more_trades(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
     """The one with more trades; with equal counts only what is missing is filled in."""
     better = func.coalesce(new.trade_count, -1) > func.coalesce(old.trade_count, -1)
-    values = {name: case((better, new[name]), else_=old[name]) for name in VALUES}
+    values = {name: case((better, new[name]), else_=old[name]) for name in _VALUES}
     for name in _OPTIONAL:
         values[name] = case((better, new[name]), else_=func.coalesce(old[name], new[name]))
     equal = old.trade_count.is_not_distinct_from(new.trade_count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,12 +11,11 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    FromClause,
     Integer,
     MetaData,
     Table,
     Text,
-    and_,
-    case,
     cast,
     exists,
     func,
@@ -25,6 +24,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
@@ -33,6 +33,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.db.copy import copy_csv_in
 from kraken_db.intervals import GRID_ORIGIN_EPOCH, interval_name
 from kraken_db.models import CANDLES, Amount
+from kraken_db.repositories.candle_comparison import CandleComparison
+from kraken_db.repositories.candle_merge import (
+    COLUMN_ORDER,
+    prefer_more_trades,
+    take_new,
+    upsert,
+    written_counts,
+)
 from kraken_db.repositories.staging import (
     MILLISECONDS,
     MergeCounts,
@@ -58,10 +66,8 @@ _STAGED = Table(
 COLUMNS = [column.name for column in _STAGED.columns]
 # A hundred times what Kraken has seen; and a week of such minutes still fits an integer.
 MOST_TRADES_A_MINUTE = 200_000
-_KEY = ["timestamp", "symbol", "interval_minutes"]
-_VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap"]
-_OPTIONAL = ["quote_volume", "vwap"]
-_COLUMNS = ["symbol", "timestamp", "interval_minutes", *_VALUES]
+# The stored and the new row to the values of the row that is written, and whether one is.
+_MergeRule = Callable[[Any, Any], tuple[dict[str, Any], ColumnElement[bool]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,8 @@ class CandleStaging:
         """Write what is new or better than what is stored.
 
         Of two versions of a candle the one with more trades wins; with equal counts only what is missing
-        is filled in. ``force`` takes the staged one in any case. Identical rows are not written again.
+        is filled in, and other numbers are counted as ``differing``. ``force`` takes the staged one in any
+        case. Identical rows are not written again.
         """
         counts = MergeCounts(read, dropped=staged.quiet)
         if await self._is_range_empty(staged):
@@ -127,7 +134,7 @@ class CandleStaging:
                     return await self._insert(counts, staged)
             except IntegrityError:
                 pass
-        return await self._upsert(counts, force)
+        return await (self._overwrite(counts) if force else self._improve(counts, staged))
 
     async def _is_range_empty(self, staged: StagedCandles) -> bool:
         stored = exists().where(
@@ -138,8 +145,8 @@ class CandleStaging:
         )
         return not await self._connection.scalar(select(stored))
 
-    def _fresh(self) -> Any:
-        staged = _STAGED.c
+    def _fresh(self, rows: FromClause = _STAGED) -> Any:
+        staged = rows.c
         return select(
             literal(self._symbol).label("symbol"),
             func.to_timestamp(staged.timestamp),
@@ -155,28 +162,37 @@ class CandleStaging:
         ).where(staged.trades > 0)
 
     async def _insert(self, counts: MergeCounts, staged: StagedCandles) -> MergeCounts:
-        result = await self._connection.execute(insert(CANDLES).from_select(_COLUMNS, self._fresh()))
+        result = await self._connection.execute(insert(CANDLES).from_select(COLUMN_ORDER, self._fresh()))
         return replace(counts, new=result.rowcount, oldest=staged.first, newest=staged.last)
 
-    async def _upsert(self, counts: MergeCounts, force: bool) -> MergeCounts:
-        fresh = insert(CANDLES).from_select(_COLUMNS, self._fresh())
-        rule = _force if force else _prefer_more_trades
-        values, condition = rule(CANDLES.c, fresh.excluded)
-        statement = fresh.on_conflict_do_update(index_elements=_KEY, set_=values, where=condition).returning(
-            CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new")
-        )
-        written = statement.cte("written")
-        row = (
-            await self._connection.execute(
-                select(
-                    func.count().filter(written.c.is_new),
-                    func.count().filter(~written.c.is_new),
-                    func.min(written.c.timestamp),
-                    func.max(written.c.timestamp),
-                )
-            )
-        ).one()
+    async def _overwrite(self, counts: MergeCounts) -> MergeCounts:
+        written = upsert(self._fresh(), take_new)
+        row = (await self._connection.execute(select(*written_counts(written)))).one()
         return replace(counts, new=row[0], changed=row[1], oldest=row[2], newest=row[3])
+
+    async def _improve(self, counts: MergeCounts, staged: StagedCandles) -> MergeCounts:
+        """One join finds the rows to write, and those to tell of.
+
+        To an upsert that changes nothing, each row is locked, and that is written down: so it gets only
+        what is new or better.
+        """
+        comparison = CandleComparison(_STAGED, self._symbol, self._interval, (staged.first, staged.last))
+        beside = comparison.beside()
+        stored = func.coalesce(beside.c.stored_trades, -1)
+        written = upsert(self._fresh(beside).where(stored < beside.c.trades), prefer_more_trades)
+        differing = select(func.count().filter(beside.c.differs)).scalar_subquery()
+        first = select(func.min(beside.c.timestamp).filter(beside.c.differs)).scalar_subquery()
+        # Right after a bulk load the statistics say that next to nothing is stored, and a planner that
+        # believes them joins row by row. A hash join is about linear, whatever there is.
+        await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
+        row = (await self._connection.execute(select(*written_counts(written), differing, first))).one()
+        await self._connection.execute(text("SET LOCAL enable_nestloop TO DEFAULT"))
+        counts = replace(counts, new=row[0], changed=row[1], oldest=row[2], newest=row[3])
+        if not row[4]:
+            return counts
+        moment = datetime.fromtimestamp(row[5], UTC)
+        difference = await comparison.difference(self._connection, moment)
+        return replace(counts, differing=row[4], difference=difference)
 
     def _is_broken(self, row: Any, now: datetime) -> ColumnElement[bool]:
         """All rules in as few comparisons as there can be: this runs for every row.
@@ -223,18 +239,3 @@ class CandleStaging:
                 literal("the number of trades cannot be: ") + cast(row.trades, Text),
             ),
         ]
-
-
-def _force(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
-    values = {name: new[name] for name in _VALUES}
-    return values, or_(*(old[name].is_distinct_from(new[name]) for name in _VALUES))
-
-
-def _prefer_more_trades(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
-    better = func.coalesce(new.trade_count, -1) > func.coalesce(old.trade_count, -1)
-    values = {name: case((better, new[name]), else_=old[name]) for name in _VALUES}
-    for name in _OPTIONAL:
-        values[name] = case((better, new[name]), else_=func.coalesce(old[name], new[name]))
-    equal = old.trade_count.is_not_distinct_from(new.trade_count)
-    fills_in = or_(*(and_(old[name].is_(None), new[name].is_not(None)) for name in _OPTIONAL))
-    return values, or_(better, and_(equal, fills_in))

@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, FromClause, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, interval_length
-from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.repositories.coverage import CoverageRepository, TimeRange
+from kraken_db.repositories.retention import RetentionRepository
 from kraken_db.timeseries import TimeSeries
 from kraken_db.types import Candle
 
@@ -49,7 +50,7 @@ class CandleRepository:
             return []
         found = await self.between(symbol, interval, start, end)
         before = await self.latest(symbol, interval, 1, before=start)
-        quiet = _open_times(await self._known(symbol), interval, start, end)
+        quiet = _open_times(await self._known(symbol, interval), interval, start, end)
         return flat_candles(found, before[-1] if before else None, quiet)
 
     async def latest(
@@ -93,11 +94,14 @@ class CandleRepository:
         bounds = await self.bounds(symbol, interval)
         if bounds is None:
             return None
-        known = await self._known(symbol) if fill else ()
+        known = await self._known(symbol, interval) if fill else ()
         return bounds[0], max([bounds[1] + interval_length(interval), *(end for _, end in known)])
 
-    async def _known(self, symbol: str) -> Sequence[tuple[datetime, datetime]]:
+    async def _known(self, symbol: str, interval: int) -> Sequence[TimeRange]:
         # Not where only the trades are known: their candles may not have been built yet.
+        if interval == BASE_INTERVAL:
+            # Minutes that retention has dropped were not quiet; higher candles outlive them.
+            return await RetentionRepository(self._connection).still_stored(symbol, "candles_1m")
         return await CoverageRepository(self._connection).covered(symbol, "candles_1m")
 
     async def _fetch(self, rows: FromClause, *, newest_first: bool, limit: int | None) -> list[Candle]:

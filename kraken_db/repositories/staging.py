@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, FromClause, Table, case, literal_column, o
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateTable, DropTable
 
+from kraken_db.repositories.candle_comparison import Difference
+
 # Seconds of the year 5138; a present time in milliseconds is above it.
 MILLISECONDS = 100_000_000_000
 
@@ -36,6 +38,10 @@ class MergeCounts:
     """Rows that add nothing: candles without a trade, trades that are stored with their ids already."""
     removed: int = 0
     """Stored rows that the new ones took the place of: trades that had no id."""
+    differing: int = 0
+    """Candles that are stored with as many trades, but with other numbers: part of ``unchanged``."""
+    difference: Difference | None = None
+    """The first of these."""
     oldest: datetime | None = None
     newest: datetime | None = None
 

@@ -65,7 +65,8 @@ _OUTDATED = """
           IS DISTINCT FROM (s.timestamp, s.price, s.volume, s.side, s.order_type, s.misc)
 """
 # Of two equal multisets every row has a partner; of others as many as the smaller one has. First those
-# of the same stamp are paired, then the others of the same second. A live stamp may be off by a little.
+# of the same moment are paired, then the others of the same second. A moment are equal trades of a second
+# whose stamps are next to each other: a live stamp is off by about a microsecond.
 _ANONYMOUS = """
     CREATE TEMPORARY TABLE staged_anonymous ON COMMIT DROP AS
     WITH seen AS (
@@ -75,11 +76,18 @@ _ANONYMOUS = """
         SELECT NULL, timestamp, second, price, volume, side, order_type, misc, true
         FROM stored_trades t
         WHERE id > 0 AND NOT EXISTS (SELECT FROM staged_rows s WHERE s.id = t.id)
+    ), gaps AS (
+        SELECT *, timestamp - lag(timestamp) OVER w < INTERVAL '5 microseconds' AS goes_on FROM seen
+        WINDOW w AS (PARTITION BY second, price, volume ORDER BY timestamp)
+    ), moments AS (
+        SELECT *, count(*) FILTER (WHERE goes_on IS NOT TRUE)
+                  OVER (PARTITION BY second, price, volume ORDER BY timestamp) AS moment
+        FROM gaps
     ), exact AS (
-        SELECT *, row_number() OVER (PARTITION BY timestamp, price, volume, stored ORDER BY line)
+        SELECT *, row_number() OVER (PARTITION BY second, moment, price, volume, stored ORDER BY line)
                   <= LEAST(count(*) FILTER (WHERE stored) OVER w, count(*) FILTER (WHERE NOT stored) OVER w)
                   AS same
-        FROM seen WINDOW w AS (PARTITION BY timestamp, price, volume)
+        FROM moments WINDOW w AS (PARTITION BY second, moment, price, volume)
     ), loose AS (
         SELECT *, same OR row_number() OVER (PARTITION BY second, price, volume, same, stored ORDER BY line)
                   <= LEAST(count(*) FILTER (WHERE stored) OVER w, count(*) FILTER (WHERE NOT stored) OVER w)
@@ -117,7 +125,7 @@ _REPLACED = """
     GROUP BY second HAVING bool_or(balance <> 0)
 """
 # The seconds at the edges. Stored trades without ids are paired with those of the file: at first those
-# of the same stamp, then a whole second with a fine stamp (two fine stamps are two trades). Of the file,
+# of the same moment, then a whole second with a fine stamp (two fine stamps are two trades). Of the file,
 # trades with ids come first, and only those not stored before: the others have had their partner.
 _EDGES = """
     CREATE TEMPORARY TABLE staged_edges ON COMMIT DROP AS
@@ -129,15 +137,23 @@ _EDGES = """
         WHERE NOT inside AND NOT known
         UNION ALL
         SELECT 'stored', NULL, id, timestamp, second, price, volume FROM stored_trades WHERE id < 0
-    ), edges AS (
-        SELECT *, (timestamp = second) = (kind = 'stored') AS class FROM seen
+    ), gaps AS (
+        SELECT *, (timestamp = second) = (kind = 'stored') AS class,
+               timestamp - lag(timestamp) OVER w < INTERVAL '5 microseconds' AS goes_on
+        FROM seen
         WHERE COALESCE(NOT second <@ (SELECT range_agg(seconds) FROM staged_inside), true)
+        WINDOW w AS (PARTITION BY second, price, volume ORDER BY timestamp)
+    ), moments AS (
+        SELECT *, count(*) FILTER (WHERE goes_on IS NOT TRUE)
+                  OVER (PARTITION BY second, price, volume ORDER BY timestamp) AS moment
+        FROM gaps
     ), exact AS (
-        SELECT *, row_number() OVER (PARTITION BY timestamp, price, volume, kind ORDER BY line, id) AS number,
+        SELECT *, row_number() OVER (PARTITION BY second, moment, price, volume, kind ORDER BY line, id)
+                  AS number,
                count(*) FILTER (WHERE kind = 'id') OVER w AS ids,
                count(*) FILTER (WHERE kind = 'row') OVER w AS rows,
                count(*) FILTER (WHERE kind = 'stored') OVER w AS olds
-        FROM edges WINDOW w AS (PARTITION BY timestamp, price, volume)
+        FROM moments WINDOW w AS (PARTITION BY second, moment, price, volume)
     ), paired AS (
         SELECT kind, line, id, timestamp, second, price, volume, class,
                kind = 'stored' AND number <= ids AS gone,

@@ -115,10 +115,12 @@ class TradeStaging:
         self._symbol = symbol
         self._span: _Span | None = None
         self._any_disputed = False
+        self._may_have_ids = True
 
     async def copy(self, fields: int, source: AsyncIterable[bytes]) -> int:
         """Stage rows of the shape with so many fields (see ``SHAPES``). Raises CopyRowError."""
         await create_temporary(self._connection, _STAGED)
+        self._may_have_ids = _STAGED.c.trade_id.name in SHAPES[fields]
         return await copy_csv_in(self._connection, _STAGED.name, SHAPES[fields], source)
 
     async def find_problem(self, now: datetime) -> RowProblem | None:
@@ -129,9 +131,11 @@ class TradeStaging:
             func.lag(c.time).over().label("previous"),
             func.row_number().over().label("line"),
         ).subquery("staged")
-        # Twice in a file: an id of two rows. Rows without one (0 in some old files) may be equal.
-        ids = select(rows, func.count().over(partition_by=func.nullif(rows.c.trade_id, 0)).label("copies"))
-        numbered = ids.subquery("numbered")
+        # Twice in a file: an id of two rows. Rows without one (0 in some old files) may be equal. Counting
+        # sorts all rows, so it is done only where there can be an id.
+        copies = func.count().over(partition_by=func.nullif(rows.c.trade_id, 0))
+        counted = copies if self._may_have_ids else literal(1)
+        numbered = select(rows, counted.label("copies")).subquery("numbered")
         rules = _rules(numbered.c, now)
         broken = or_(*(rule.broken for rule in rules))
         count = await self._connection.scalar(select(func.count()).select_from(numbered).where(broken))

@@ -7,12 +7,20 @@ import logging
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.timeseries.base import RetentionJob, StaleRange, TimeSeries
+from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange, TimeSeries
 from kraken_db.timeseries.postgres import PostgresTimeSeries
 from kraken_db.timeseries.relations import materialized_relations
 from kraken_db.timeseries.timescale import TimescaleTimeSeries
 
-__all__ = ["PostgresTimeSeries", "RetentionJob", "StaleRange", "TimeSeries", "TimescaleTimeSeries", "detect"]
+__all__ = [
+    "Piece",
+    "PostgresTimeSeries",
+    "RetentionJob",
+    "StaleRange",
+    "TimeSeries",
+    "TimescaleTimeSeries",
+    "detect",
+]
 
 log = logging.getLogger(__name__)
 

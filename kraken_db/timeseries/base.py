@@ -11,6 +11,7 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
+from kraken_db.policies import BackgroundJob, TableName, TablePolicy
 from kraken_db.ranges import TimeRange
 from kraken_db.timeseries.rollup import AnySelect
 
@@ -38,6 +39,19 @@ class RetentionJob:
     """The age at which a part is dropped: that of its newest moment."""
     part: timedelta
     """How much time a part holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """So much of a table as is dropped, or compressed, in one transaction.
+
+    ``start`` is inclusive, ``end`` exclusive. ``symbol`` is None where rows of all symbols go together.
+    """
+
+    table: TableName
+    symbol: str | None
+    start: datetime
+    end: datetime
 
 
 class TimeSeries(Protocol):
@@ -112,4 +126,50 @@ class TimeSeries(Protocol):
 
     async def is_retention_running(self, connection: AsyncConnection, job_id: int) -> bool:
         """Whether a retention job is at work at this moment."""
+        ...
+
+    async def policies(self, connection: AsyncConnection) -> tuple[TablePolicy, ...]:
+        """What is done with old rows, of every table for which that can be set."""
+        ...
+
+    async def set_policy(self, connection: AsyncConnection, policy: TablePolicy) -> None:
+        """Make the policies of one table these. Raises ConfigurationError for what this database cannot do.
+
+        Call ``kraken_db.policies.check_policy`` first.
+        """
+        ...
+
+    async def jobs(self, connection: AsyncConnection) -> Sequence[BackgroundJob]:
+        """What the database does by itself, and how it went; empty where it does nothing by itself."""
+        ...
+
+    async def droppable(
+        self, connection: AsyncConnection, table: TableName, before: datetime
+    ) -> Sequence[Piece]:
+        """What of a table can be dropped of the rows from before a moment, oldest first."""
+        ...
+
+    async def rows(self, connection: AsyncConnection, piece: Piece) -> int:
+        """How many rows a piece has."""
+        ...
+
+    async def drop(self, connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange] = ()) -> int:
+        """Drop the rows of a piece, and none of their higher candles; returns the number of rows.
+
+        Rows inside of ``keep`` stay; where a piece goes as a whole or not at all, all of it stays then.
+        """
+        ...
+
+    async def compressible(
+        self, connection: AsyncConnection, table: TableName, before: datetime
+    ) -> Sequence[Piece]:
+        """What of a table is not compressed yet of the rows from before a moment, oldest first."""
+        ...
+
+    async def compress(self, connection: AsyncConnection, piece: Piece) -> None:
+        """Compress a piece that ``compressible`` named."""
+        ...
+
+    async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
+        """Bytes on disk that dropping and compressing give back; None if they give nothing back."""
         ...

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Integer,
     Select,
@@ -21,7 +22,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from kraken_db.intervals import GRID_ORIGIN_EPOCH
 from kraken_db.models import Amount, Timestamp
 
-AnySelect = Select[*tuple[Any, ...]]
+Rows: TypeAlias = Select[*tuple[Any, ...]]
+AnySelect: TypeAlias = Rows | CompoundSelect[*tuple[Any, ...]]
 
 
 def bucket(timestamp: ColumnElement[Any], interval: int) -> ColumnElement[Any]:
@@ -32,7 +34,7 @@ def bucket(timestamp: ColumnElement[Any], interval: int) -> ColumnElement[Any]:
     return func.date_bin(length, timestamp, origin, type_=Timestamp)
 
 
-def rollup(source: FromClause, interval: int) -> AnySelect:
+def rollup(source: FromClause, interval: int) -> Rows:
     """Aggregate the candles of ``source`` (all columns of ``candles``) to ``interval`` minutes.
 
     vwap is weighted over the parts that have one; quote_volume is NULL as soon as one part lacks it.
@@ -45,7 +47,8 @@ def rollup(source: FromClause, interval: int) -> AnySelect:
     return select(
         c.symbol,
         opens_at.label("timestamp"),
-        literal_column(str(int(interval)), SmallInteger).label("interval_minutes"),
+        # As small as the table's: PostgreSQL merges only unions of equal types without sorting them anew.
+        cast(literal_column(str(int(interval))), SmallInteger).label("interval_minutes"),
         in_order(c.open, c.timestamp)[1].label("open"),
         func.max(c.high).label("high"),
         func.min(c.low).label("low"),

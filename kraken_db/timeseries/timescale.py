@@ -12,7 +12,7 @@ The traps that decide this package (measured, see the project's notes on Timesca
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Select, Table, func, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,13 +32,14 @@ from kraken_db.timeseries.base import RetentionJob, StaleRange
 from kraken_db.timeseries.refresh import Refresh
 from kraken_db.timeseries.relations import candle_relation
 from kraken_db.timeseries.rollup import AnySelect, bucket
+from kraken_db.timeseries.timescale_policies import TimescalePolicies
 
 # Each batch of a refresh is a transaction of the server; its default of 10 buckets makes a sparse
 # history of ten years run for hours.
 BUCKETS_PER_BATCH = 2016
 
 
-class TimescaleTimeSeries:
+class TimescaleTimeSeries(TimescalePolicies):
     """TimescaleDB from version 2.11, under its community licence."""
 
     name = "TimescaleDB"
@@ -126,17 +127,6 @@ class TimescaleTimeSeries:
             )
             found += [(max(opens_at, start), min(opens_at + length, end)) for opens_at in rows]
         return found
-
-    async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
-        period: timedelta | None = await connection.scalar(
-            text(
-                "SELECT CAST(config ->> 'drop_after' AS interval) FROM timescaledb_information.jobs"
-                " WHERE proc_name = 'policy_retention' AND hypertable_name = :table"
-                " AND hypertable_schema = current_schema()"
-            ),
-            {"table": table},
-        )
-        return period
 
     async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
         return await chunks.retention_job(connection, table)

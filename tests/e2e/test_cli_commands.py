@@ -243,6 +243,26 @@ def test_a_reader_that_leaves_is_no_error(filled: Shell) -> None:
         assert program.wait(30) == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_output_is_not_taken_for_the_databases(filled: Shell) -> None:
+    """Each piece is written while the connection that reads the next one is open."""
+    write(filled.cwd, "ETHUSD_1.csv", minutes(20_000))
+    assert filled.run("import-csv", "ETHUSD_1.csv").returncode == 0
+    for style in ("csv", "table", "json"):
+        options = ["ETH/USD", "-i", "1m", "--start", "2023-01-01", "--format", style]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [*KRAKEN_DB, "candles", *options],
+                env=filled.environment,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+            )
+        assert done.stderr == "Error: cannot write to standard output: No space left on device\n"
+        assert done.returncode == 1
+
+
 def test_an_interrupted_import_stores_nothing_of_its_file(shell: Shell) -> None:
     write(shell.cwd, "XBTUSD_1.csv", minutes(1_000_000))
     with shell.start("import-csv", "XBTUSD_1.csv") as program:

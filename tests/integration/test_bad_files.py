@@ -14,6 +14,8 @@ import pytest
 
 from kraken_db.bulk_csv_importer import ImportFailedError, ImportReport
 from kraken_db.bulk_csv_importer.importer import BulkCSVImporter
+from kraken_db.errors import DatabaseError
+from kraken_db.store import Store
 from tests.archives import ROW, START, import_paths, minutes, query, write
 
 GOOD = minutes(3)
@@ -278,6 +280,23 @@ async def test_import_directory_tells_of_failures_after_the_others(plain_url: st
         with pytest.raises(ImportFailedError, match=r"XBTUSD_1\.csv, line 1") as failed:
             await importer.import_directory(tmp_path)
     assert failed.value.report.written == {"ETH/USD": {1: 3}}
+
+
+async def test_a_refresh_that_fails_is_told_apart_from_the_files(
+    plain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: Store) -> None:
+        raise DatabaseError("no refresh today")
+
+    monkeypatch.setattr(Store, "refresh_pending", refuse)
+    path = write(tmp_path, "XBTUSD_1.csv", GOOD)
+    report = await import_paths(plain_url, path)
+    assert (report.failures, report.files[0].new) == ([], 3)
+    async with BulkCSVImporter(plain_url) as importer:
+        with pytest.raises(ImportFailedError, match=r"^the higher intervals are not up to date: no refresh"):
+            await importer.import_directory(tmp_path)
+        with pytest.raises(DatabaseError, match="no refresh today"):
+            await importer.import_csv_file(path, "BTC/USD", 1)
 
 
 async def test_the_line_is_counted_across_blocks(plain_url: str, tmp_path: Path) -> None:

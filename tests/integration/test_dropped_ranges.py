@@ -165,6 +165,18 @@ async def test_quiet_weeks_are_not_taken_for_dropped_ones(timescale_url: str, tm
     assert await total(url, "candles_1m") == 180
 
 
+async def test_a_quiet_stretch_over_weeks_that_were_dropped(timescale_url: str, tmp_path: Path) -> None:
+    """What is written spans weeks of which there is no chunk at all, but candles of another symbol."""
+    url = timescale_url
+    await import_file(url, write(tmp_path, "XBTUSD_1.csv", minutes(5 * WEEK, start=MONDAY)))
+    before = await everything(url, "BTC/USD")
+    await drop_minutes(url, "2023-03-01")
+    ends = minutes(60, start=MONDAY) + minutes(60, start=MONDAY + 4 * WEEK * 60)
+    await import_file(url, write(tmp_path, "ETHUSD_1.csv", ends))
+    assert await everything(url, "BTC/USD") == before
+    assert [row[6] for row in as_kraken_rows(await read_candles(url, "ETH/USD", 60))] == [420, 420]
+
+
 async def test_minutes_that_come_back_are_not_counted_again(timescale_url: str, tmp_path: Path) -> None:
     url = timescale_url
     await import_file(url, write(tmp_path, "XBTUSD_1.csv", minutes(DAY + 3, start=MONDAY)))

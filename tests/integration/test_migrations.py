@@ -16,12 +16,13 @@ from kraken_db.db import migrations
 from kraken_db.errors import SchemaError
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.models import Base
+from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.store import Store
 from tests.archives import as_kraken_rows, import_file, minutes, query, read_candles, write
 from tests.lanes import Lane
 
 ROOT = Path(__file__).parents[2]
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
 HEAD = REVISIONS[-1]
 
 
@@ -189,3 +190,33 @@ async def test_schema_missing_too_old_and_too_new(lane: Lane, empty_url: str) ->
     await query(empty_url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaError, match=rf"too new: revision 9999, .* up to {HEAD}.*pip install --upgrade"):
         await Store.open(empty_url)
+
+
+async def test_tables_of_another_program_are_named_as_that(plain_empty_url: str) -> None:
+    own = r"give kraken-db a database of its own"
+    await query(plain_empty_url, "CREATE TABLE candles (time bigint)")
+    with pytest.raises(SchemaError, match=rf"has a name that kraken-db needs: .*candles.*{own}"):
+        await migrations.upgrade(plain_empty_url)
+    await query(plain_empty_url, "CREATE TABLE alembic_version (version_num text)")
+    await query(plain_empty_url, "INSERT INTO alembic_version VALUES ('1975ea83b712')")
+    with pytest.raises(SchemaError, match=rf"another program's: its revision is 1975ea83b712.*{own}"):
+        await Store.open(plain_empty_url)
+
+
+async def test_a_changed_table_is_named_as_that(plain_url: str) -> None:
+    await query(plain_url, "ALTER TABLE data_coverage RENAME covered TO known")
+    changed = r"not kraken-db's, or were changed: column .*covered.* does not exist.*a database of its own"
+    with pytest.raises(SchemaError, match=changed):
+        await coverage_of_everything(plain_url)
+    await query(plain_url, "DROP TABLE data_coverage")
+    with pytest.raises(SchemaError, match=r"or were changed: relation .*data_coverage.* does not exist"):
+        await coverage_of_everything(plain_url)
+
+
+async def coverage_of_everything(url: str) -> None:
+    store = await Store.open(url)
+    try:
+        async with store.database.read() as connection:
+            await CoverageRepository(connection).all()
+    finally:
+        await store.close()

@@ -6,8 +6,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.repositories.coverage import CoverageRepository
@@ -343,6 +345,25 @@ async def test_stale_statistics_do_not_make_it_quadratic(plain_url: str, tmp_pat
         done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", text))
         assert done.new or "is stored as" in str(done.error)
     assert time.monotonic() - began < 30
+
+
+async def test_rows_without_ids_are_not_sorted_by_them(plain_url: str, tmp_path: Path) -> None:
+    """To look for ids that are there twice; a file of three columns has none."""
+    sent: list[str] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        for content, counts in ((WHOLE_SECONDS, False), (with_ids(1, 2), True)):
+            sent.clear()
+            done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", content))
+            assert done.error is None
+            looked = [statement for statement in sent if "lag(staged_trades" in statement]
+            assert [("PARTITION BY" in statement) for statement in looked] == [counts]
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
 
 
 async def test_recorded_trades_of_krakens_rest(plain_url: str, real_data: Path, tmp_path: Path) -> None:

@@ -123,8 +123,8 @@ def test_a_wrong_address_is_one_line_without_the_password() -> None:
     assert "s3cr3t" not in done.output
 
 
-COMMANDS = ["backfill", "candles", "db", "import-csv", "pairs", "simulate", "status"]
-OF_DB = ["current", "start", "status", "stop", "upgrade", "url"]
+COMMANDS = ["backfill", "candles", "db", "import-csv", "pairs", "policies", "simulate", "status"]
+OF_DB = ["current", "maintain", "start", "status", "stop", "upgrade", "url"]
 
 
 @pytest.mark.parametrize("path", [[name] for name in COMMANDS] + [["db", name] for name in OF_DB])

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport
+from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan, ImportReport
 from kraken_db.cli import cli
-from kraken_db.cli.import_report import group_files
-from kraken_db.errors import ImportFileError
+from kraken_db.cli.import_report import group_files, show_report
+from kraken_db.errors import DatabaseError, ImportFileError
 
 ROWS = "1672531200,100.5,102,99.5,101,2.5,7\n1672531260,101,101,100,100,1,2\n"
 
@@ -78,6 +78,19 @@ def test_paths_and_dir_go_together(archive: Path) -> None:
     assert "Would import 2 files" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [[""], ["", "--symbols", "BTC/USDC"], ["--dir", ""], ["--symbols", "BTC/USDC", ""]]
+)
+def test_an_empty_path_is_not_the_current_folder(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(archive)
+    done = run(*arguments, "--dry-run")
+    assert done.exit_code == 2
+    assert "a path is empty; the current folder is written as ." in done.stderr
+    assert run(".", "--dry-run").exit_code == 0
+
+
 def test_the_default_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(archive)
     done = run("--dry-run")
@@ -132,3 +145,28 @@ def test_reports_of_one_symbol_and_interval_become_one_row() -> None:
     assert (minutes.changed, minutes.unchanged, minutes.rejected) == (1, 2, 1)
     assert minutes.oldest == datetime(2023, 1, 2, tzinfo=UTC)
     assert minutes.newest == datetime(2023, 1, 3, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("with_bad_file", [True, False])
+def test_a_refresh_that_failed_is_not_counted_as_a_file(
+    capsys: pytest.CaptureFixture[str], with_bad_file: bool
+) -> None:
+    file = ArchiveFile(Path("a.csv"), None, 1, "BTC/USD", 1)
+    done = FileReport(file, error=ImportFileError("a.csv", "broken") if with_bad_file else None)
+    refresh = DatabaseError(
+        "the higher intervals are not up to date: no", hint="they are refreshed next time"
+    )
+    report = ImportReport(ImportPlan([file]), [done], refresh)
+    assert show_report(report, as_json=True) is False
+    out, err = capsys.readouterr()
+    told = ["Failed: a.csv: broken", "Error: 1 of 1 file not imported; nothing of them is stored."]
+    assert err.splitlines() == [
+        *(told if with_bad_file else []),
+        "Error: the higher intervals are not up to date: no. They are refreshed next time",
+    ]
+    document = json.loads(out)
+    assert [failure["file"] for failure in document["failures"]] == (["a.csv"] if with_bad_file else [])
+    assert document["refresh_error"] == {
+        "reason": "the higher intervals are not up to date: no",
+        "hint": "they are refreshed next time",
+    }

@@ -1,0 +1,120 @@
+"""How long rows are kept and when old ones are compressed: what may be asked for, and how it is written.
+
+Standard library only; the databases' own words for it are in ``kraken_db.timeseries``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias, get_args
+
+from kraken_db.errors import ConfigurationError
+
+TableName: TypeAlias = Literal["trades", "candles"]
+TABLES: tuple[TableName, ...] = get_args(TableName)
+
+_HOUR, _DAY, _WEEK, _YEAR = (timedelta(hours=hours) for hours in (1, 24, 168, 8760))
+_UNITS = {
+    "h": _HOUR,
+    "hour": _HOUR,
+    "d": _DAY,
+    "day": _DAY,
+    "w": _WEEK,
+    "week": _WEEK,
+    "y": _YEAR,
+    "year": _YEAR,
+}
+_PERIOD = re.compile(r"(?P<count>\d+) *(?P<unit>[a-z]+?)s?", re.IGNORECASE | re.ASCII)
+_FOREVER = {"never", "none", "forever"}
+_LONGEST = 100 * _YEAR
+# Higher intervals look back over three days of minutes, and gaps of the last days are filled from Kraken.
+_SHORTEST_RETENTION = {"trades": 2 * _DAY, "candles": 10 * _DAY}
+_WHY_SO_LONG = {
+    "trades": "candles are built from them, and a gap of yesterday may still be filled",
+    "candles": "5m to 1h are computed from the minutes of the last three days again and again",
+}
+_SHORTEST_COMPRESSION = _DAY
+
+
+@dataclass(frozen=True, slots=True)
+class TablePolicy:
+    """What is done with old rows of a table; a period is an age, None means never."""
+
+    table: TableName
+    retention: timedelta | None = None
+    """From this age on rows may be dropped."""
+    compression: timedelta | None = None
+    """From this age on rows may be compressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundJob:
+    """Something that the database does by itself again and again, and how that went. Times are UTC."""
+
+    relation: str
+    """The table or view that it works on."""
+    task: Literal["retention", "compression", "refresh"]
+    after: timedelta | None
+    """The age of the rows that it works on; of a refresh, how far it looks back."""
+    every: timedelta
+    next_run: datetime | None
+    last_run: datetime | None
+    succeeded: bool | None
+    """Of the last run; None before the first one is over."""
+    failures: int
+    """Of all runs."""
+    paused: bool
+
+
+def parse_period(text: str) -> timedelta | None:
+    """``90d``, ``2 weeks``, ``36h``, ``1y`` (365 days); ``never`` -> None. Raises ConfigurationError."""
+    wanted = text.strip()
+    if wanted.lower() in _FOREVER:
+        return None
+    match = _PERIOD.fullmatch(wanted)
+    unit = _UNITS.get(match["unit"].lower()) if match else None
+    if match is None or unit is None:
+        raise ConfigurationError(
+            f"{text!r} is not a period",
+            hint="write 90d, 12w, 36h or 1y (hours, days, weeks, years), or never",
+        )
+    count = int(match["count"])
+    if count > _LONGEST // unit:
+        raise ConfigurationError(f"{text!r} is longer than 100 years", hint="write never")
+    return count * unit
+
+
+def period_text(period: timedelta | None) -> str:
+    """``90 days``, ``36 hours``, ``never``."""
+    if period is None:
+        return "never"
+    seconds = round(period.total_seconds())
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds % length == 0 and seconds:
+            count = seconds // length
+            return f"{count:,} {unit}" + ("" if count == 1 else "s")
+    return str(period)
+
+
+def check_policy(policy: TablePolicy) -> None:
+    """Raise ConfigurationError for periods that would take away what is still needed."""
+    table, retention, compression = policy.table, policy.retention, policy.compression
+    shortest = _SHORTEST_RETENTION[table]
+    if retention is not None and retention < shortest:
+        raise ConfigurationError(
+            f"{table} cannot be dropped after {period_text(retention)}: {_WHY_SO_LONG[table]}",
+            hint=f"keep them for {period_text(shortest)} at least",
+        )
+    if compression is not None and compression < _SHORTEST_COMPRESSION:
+        raise ConfigurationError(
+            f"{table} cannot be compressed after {period_text(compression)}: newer ones are still written",
+            hint=f"wait for {period_text(_SHORTEST_COMPRESSION)} at least",
+        )
+    if retention is not None and compression is not None and retention <= compression:
+        raise ConfigurationError(
+            f"{table} would be dropped after {period_text(retention)}, before they are compressed after"
+            f" {period_text(compression)}",
+            hint=f"compress them earlier, keep them longer, or set --{table}-compression never",
+        )

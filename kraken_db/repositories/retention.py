@@ -1,0 +1,63 @@
+"""What must be looked at before rows are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.models import SYNC_STATUS
+from kraken_db.repositories.coverage import TimeRange
+
+_WITHOUT_CANDLE = text("""
+    SELECT minute FROM (
+        SELECT DISTINCT date_bin('1 minute', timestamp, 'epoch') AS minute FROM trades
+        WHERE symbol = :symbol AND timestamp >= :start AND timestamp < :end
+    ) traded
+    WHERE NOT EXISTS (SELECT FROM candles c WHERE c.symbol = :symbol AND c.interval_minutes = 1
+                      AND c.timestamp = minute AND c.timestamp >= :start AND c.timestamp < :end)
+      AND NOT EXISTS (SELECT FROM dropped_ranges d WHERE d.symbol = :symbol
+                      AND d.data_type = 'candles_1m' AND d.dropped @> minute)
+    ORDER BY minute
+""")
+# range_agg of multiranges needs PostgreSQL 15; of ranges, 14 is enough.
+_STORED = text("""
+    SELECT lower(stored), upper(stored) FROM (
+        SELECT unnest(
+            COALESCE((SELECT range_agg(part) FROM (
+                SELECT unnest(covered) AS part FROM data_coverage
+                WHERE symbol = :symbol AND data_type = :data_type) parts), '{}')
+            - COALESCE((SELECT dropped FROM dropped_ranges
+                        WHERE symbol = :symbol AND data_type = :data_type), '{}')) AS stored
+    ) ranges
+    ORDER BY stored
+""")
+
+
+class RetentionRepository:
+    """Reads on the caller's connection. Ranges are half-open."""
+
+    def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
+        self._connection = connection
+
+    async def symbols(self, data_type: str) -> Sequence[str]:
+        """Of which something of a type (``trades``, ``candles_1m``) was ever stored, sorted."""
+        c = SYNC_STATUS.c
+        found = await self._connection.scalars(
+            select(c.symbol).where(c.data_type == data_type).order_by(c.symbol)
+        )
+        return found.all()
+
+    async def still_stored(self, symbol: str, data_type: str) -> list[TimeRange]:
+        """What is known to be complete and was not dropped: where there is no row, nothing was traded."""
+        rows = await self._connection.execute(_STORED, {"symbol": symbol, "data_type": data_type})
+        return [(start, end) for start, end in rows]
+
+    async def minutes_without_candle(self, symbol: str, start: datetime, end: datetime) -> list[TimeRange]:
+        """The minutes of ``[start, end)``, two whole ones, that have trades and never had a candle."""
+        wanted = {"symbol": symbol, "start": start, "end": end}
+        minutes = await self._connection.scalars(_WITHOUT_CANDLE, wanted)
+        return [(minute, minute + interval_length(BASE_INTERVAL)) for minute in minutes]

@@ -1,0 +1,133 @@
+"""Retention on plain PostgreSQL: old rows found symbol by symbol, and deleted a day or a week at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    Interval,
+    Table,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, VARCHAR, Range
+from sqlalchemy.dialects.postgresql.ranges import MultiRange
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
+from kraken_db.models import CANDLES, SYNC_STATUS, TRADES, Timestamp
+from kraken_db.policies import TableName
+from kraken_db.ranges import TimeRange
+from kraken_db.timeseries.base import Piece
+
+_TABLES: dict[TableName, Table] = {"trades": TRADES, "candles": CANDLES}
+# What is deleted in one transaction: as many rows as a moment's work takes, and whole candles.
+_LENGTHS: dict[TableName, timedelta] = {"trades": timedelta(days=1), "candles": timedelta(days=7)}
+_DATA_TYPES: dict[TableName, str] = {"trades": "trades", "candles": "candles_1m"}
+_DAY, _WEEK = 1440, 10080
+_GRIDS: dict[TableName, int] = {"trades": _DAY, "candles": _WEEK}
+
+# What is gone: where everything was known, and beyond that the rows themselves.
+_NOTE = """
+    INSERT INTO dropped_ranges (symbol, data_type, dropped)
+    SELECT :symbol, :data_type, range_agg(part) FROM (
+        SELECT unnest(covered * :going) AS part FROM data_coverage
+        WHERE symbol = :symbol AND data_type = :data_type AND covered && :going
+        UNION ALL
+        {rows}
+    ) gone
+    HAVING count(*) > 0
+    ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
+"""
+_ROWS: dict[TableName, str] = {
+    "trades": """SELECT tstzrange(timestamp, timestamp + INTERVAL '1 microsecond') FROM trades
+        WHERE symbol = :symbol AND timestamp >= lower(:going) AND timestamp < upper(:going)
+          AND timestamp <@ :going""",
+    "candles": """SELECT tstzrange(timestamp, timestamp + INTERVAL '1 minute') FROM candles
+        WHERE symbol = :symbol AND interval_minutes = 1
+          AND timestamp >= lower(:going) AND timestamp < upper(:going) AND timestamp <@ :going""",
+}
+_NOTES = {
+    table: text(_NOTE.format(rows=rows)).bindparams(
+        bindparam("symbol", type_=VARCHAR),
+        bindparam("data_type", type_=VARCHAR),
+        bindparam("going", type_=TSTZMULTIRANGE),
+    )
+    for table, rows in _ROWS.items()
+}
+
+
+async def pieces_with_rows(connection: AsyncConnection, table: TableName, before: datetime) -> list[Piece]:
+    """The days (weeks of minutes) that hold rows from before the day (UTC) of ``before``, oldest first."""
+    found: list[Piece] = []
+    for symbol in await connection.scalars(select(SYNC_STATUS.c.symbol).distinct()):
+        found += await _pieces_of(connection, table, symbol, floor_to_interval(before, _DAY))
+    return sorted(found, key=lambda piece: (piece.start, piece.symbol or ""))
+
+
+async def _pieces_of(
+    connection: AsyncConnection, table: TableName, symbol: str, before: datetime
+) -> list[Piece]:
+    rows, length = _TABLES[table], _LENGTHS[table]
+    of_symbol = [rows.c.symbol == symbol]
+    if rows is CANDLES:
+        of_symbol.append(CANDLES.c.interval_minutes == BASE_INTERVAL)
+    moment = rows.c.timestamp
+    oldest = await connection.scalar(select(moment).where(*of_symbol).order_by(moment).limit(1))
+    if oldest is None or oldest >= before:
+        return []
+    step = literal(length, Interval)
+    grid = func.generate_series(
+        literal(floor_to_interval(oldest, _GRIDS[table]), Timestamp),
+        literal(before - timedelta(microseconds=1), Timestamp),
+        step,
+        type_=Timestamp,
+    ).column_valued("start")
+    # One look at the index for each piece, however many rows it has.
+    any_row = (
+        select(literal(1).label("found"))
+        .where(*of_symbol, moment >= grid, moment < func.least(grid + step, literal(before, Timestamp)))
+        .limit(1)
+        .lateral()
+    )
+    starts = await connection.scalars(select(grid).join(any_row, true()).order_by(grid))
+    return [Piece(table, symbol, start, min(start + length, before)) for start in starts]
+
+
+async def count_rows(connection: AsyncConnection, piece: Piece) -> int:
+    found = select(func.count()).select_from(_TABLES[piece.table]).where(*_inside(piece))
+    return await connection.scalar(found) or 0
+
+
+async def delete_rows(connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange]) -> int:
+    """Delete the rows of a piece outside of ``keep``, and note what is gone; returns their number."""
+    going = MultiRange(Range(*item) for item in _without(piece, keep))
+    names = {"symbol": piece.symbol, "data_type": _DATA_TYPES[piece.table]}
+    await connection.execute(_NOTES[piece.table], {**names, "going": going})
+    rows = _TABLES[piece.table]
+    moving = rows.c.timestamp.bool_op("<@")(literal(going, TSTZMULTIRANGE))
+    return (await connection.execute(delete(rows).where(*_inside(piece), moving))).rowcount
+
+
+def _inside(piece: Piece) -> list[ColumnElement[bool]]:
+    rows = _TABLES[piece.table]
+    c = rows.c
+    inside = [c.symbol == piece.symbol, c.timestamp >= piece.start, c.timestamp < piece.end]
+    return [*inside, CANDLES.c.interval_minutes == BASE_INTERVAL] if rows is CANDLES else inside
+
+
+def _without(piece: Piece, keep: Sequence[TimeRange]) -> Iterator[TimeRange]:
+    start = piece.start
+    for first, last in sorted(keep):
+        if start < first:
+            yield start, first
+        start = max(start, last)
+    if start < piece.end:
+        yield start, piece.end
