@@ -236,3 +236,12 @@ async def test_one_quiet_answer_is_not_the_end() -> None:
     pages = page(1, 2), *[empty] * (QUIET - 1), page(2, 3), page(3), page(3)
     pager = TradePager(Answers(*pages).ask, lambda: LATER)
     assert ids([step async for step in pager.steps(auto_stop=True)]) == [1, 2, 3]
+
+
+async def test_once_it_is_asked_from_before_every_answer_has_the_trade_it_was_asked_from() -> None:
+    """Of two anonymous facts one hides the other: a run without an id would excuse the id that is missing."""
+    group = [TapeTrade(BEGIN + 3 * SECOND, number) for number in (3, 4, 5)]
+    tape = [*seconds(1, 2), *group, TapeTrade(BEGIN + 6 * SECOND, 0), *seconds(7, 8)]
+    oddities = ["none", "none", "repeated", "repeated"]
+    server = ScriptedServer(tape, 4, True, oddities)  # type: ignore[arg-type]
+    assert sorted(told(await walk(server))) == sorted(trade.told() for trade in tape)
