@@ -148,6 +148,9 @@ class TradePager:
             order = sorted(range(len(page.trades)), key=lambda at: _order(page.trades[at]))
             if self._is_unproven(page, order) or self._is_torn(page):
                 continue
+            if self._lacks_last(page) and stray + 1 < STRAY:
+                stray += 1
+                continue
             fresh = self._fresh(page, order)
             if not fresh:
                 if len(page.trades) >= MAX_COUNT or self._is_behind(page, order):
@@ -242,14 +245,21 @@ class TradePager:
         With ids that shows as a jump, without them nothing would show it. It is asked again from just
         before, as is everything from then on.
         """
-        if self._lead or self._since != self._last:
-            return False
-        at = cursor_time(self._since) + TICK
-        if any(trade.timestamp <= at for trade in page.trades):
+        if self._lead or not self._lacks_last(page):
             return False
         self._lead = _A_LITTLE
         self._since -= _A_LITTLE
         return True
+
+    def _lacks_last(self, page: TradesPage) -> bool:
+        """Whether the trade at ``last``, which it was asked from, is not in it.
+
+        It is left out, or this is the answer to another question.
+        """
+        if self._last is None or self._since != self._last - self._lead:
+            return False
+        at = cursor_time(self._last) + TICK
+        return all(trade.timestamp > at for trade in page.trades)
 
     def _fresh(self, page: TradesPage, order: Sequence[int]) -> list[int]:
         """Where the trades are that were not handed out yet."""
