@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
 SECONDS_BETWEEN_LINES = 5.0
+_WIDE = 110
+"""Columns of a terminal in which a bar, amounts and a remark have room beside each other."""
 
 
 @contextmanager
@@ -30,18 +32,20 @@ def show_progress() -> Iterator[Progress]:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
+    console = Console(stderr=True)
+    is_narrow = console.width < _WIDE
     bars = Bars(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=10 if is_narrow else 40),
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[amount]}", markup=False),
         TimeRemainingColumn(),
         TextColumn("{task.fields[remark]}", markup=False, style="dim"),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
     )
     with bars:
-        yield BarProgress(bars)
+        yield BarProgress(bars, is_narrow=is_narrow)
 
 
 def _amount(unit: Unit, done: float, total: float | None, rate: float | None) -> str:
@@ -61,19 +65,26 @@ def _quantity(unit: Unit, amount: float) -> str:
 class BarProgress:
     """A bar for each running task; those that are over make room for the next."""
 
-    def __init__(self, bars: Bars) -> None:
+    def __init__(self, bars: Bars, *, is_narrow: bool = False) -> None:
         self._bars = bars
+        self._is_narrow = is_narrow
 
     def task(self, label: str, total: int | None = None, *, unit: Unit = "steps") -> Task:
-        return _BarTask(self._bars, label, total, unit)
+        return _BarTask(self._bars, label, total, unit, is_narrow=self._is_narrow)
 
     def note(self, message: str) -> None:
         self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 class _BarTask:
-    def __init__(self, bars: Bars, label: str, total: int | None, unit: Unit) -> None:
+    """On a narrow terminal a remark takes the place of the amounts, or nothing could be read."""
+
+    def __init__(
+        self, bars: Bars, label: str, total: int | None, unit: Unit, *, is_narrow: bool = False
+    ) -> None:
         self._bars = bars
+        self._is_narrow = is_narrow
+        self._has_remark = False
         self._unit = unit
         self._total = total
         self._done = 0
@@ -82,7 +93,8 @@ class _BarTask:
     def advance(self, amount: int = 1) -> None:
         self._done += amount
         speed = next((task.speed for task in self._bars.tasks if task.id == self._id), None)
-        text = _amount(self._unit, self._done, self._total, speed)
+        is_told = not (self._is_narrow and self._has_remark)
+        text = _amount(self._unit, self._done, self._total, speed) if is_told else ""
         self._bars.update(self._id, advance=amount, amount=text)
 
     def update(self, *, total: int | None = None, note: str | None = None) -> None:
@@ -90,6 +102,7 @@ class _BarTask:
             self._total = total
             self._bars.update(self._id, total=total)
         if note is not None:
+            self._has_remark = bool(note)
             self._bars.update(self._id, remark=note)
 
     def done(self, outcome: str = "", *, failed: bool = False) -> None:
