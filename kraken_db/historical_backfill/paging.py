@@ -44,6 +44,7 @@ STRAY = 10
 
 # Seconds in which a question gets on its way, before a page is decoded and the event loop is busy with that.
 _START = 0.002
+_FLOAT_STEP = 250  # ns
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _A_LITTLE = 1000  # ns
 _TEN_DIGITS = 10
@@ -51,8 +52,11 @@ _REMEMBERED_PAGES = 4
 
 
 def to_cursor(moment: datetime) -> int:
-    """A cursor for the trades from ``moment`` on, whether ``since`` includes its own moment or not."""
-    return max(0, (moment - _EPOCH) // TICK * 1000 - 1)
+    """A cursor for the trades from ``moment`` on, whether ``since`` includes its own moment or not.
+
+    A little before: Kraken shows the float64 nearest to its stamp, and that can lie in the next microsecond.
+    """
+    return max(0, (moment - _EPOCH) // TICK * 1000 - _FLOAT_STEP)
 
 
 def cursor_time(cursor: int) -> datetime:
@@ -237,7 +241,7 @@ class TradePager:
         if self._newest is not None or not order:
             return False
         first, self._first = self._first, _order(page.trades[order[0]])
-        return self._first != first and self._first[1] != 1
+        return self._first != first if first else self._first[1] != 1
 
     def _is_torn(self, page: TradesPage) -> bool:
         """Whether ``since`` leaves out its own moment: then what the last page has split of it never comes.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kraken_db.historical_backfill.paging import to_cursor
-from kraken_db.simulator import Market, Scenario
+from kraken_db.simulator import Faults, Market, Scenario, TradeText
 from tests.archives import query
 from tests.integration.backfill.downloading import (
     MINUTE,
@@ -103,3 +103,15 @@ async def test_a_part_without_trades(plain_url: str) -> None:
     assert (report.outcome, report.received, report.error) == ("caught up", 0, None)
     await download_one(plain_url, market, resume=True)
     await assert_is_truth(plain_url, market)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+async def test_a_part_begins_with_the_trade_of_that_very_moment(plain_url: str, exclusive: bool) -> None:
+    """Stamps that the nearest float64 shows in the next microsecond: 1704067200.0000029 for ...000002855."""
+    stamps = ["1704067200.000000500", "1704067200.000002950", "1704067201.000001990"]
+    rows = [TradeText("1.00000", "1.00000000", stamp, "b", "l", "", 0) for stamp in stamps]
+    market = Market.scripted("BTC/USD", rows)
+    faults = Faults(since_exclusive=exclusive)
+    second = [*market.truth_trades()][1]
+    report = await download_one(plain_url, market, faults, since=to_cursor(second.timestamp))
+    assert (report.oldest, report.new) == (second.timestamp, 2)

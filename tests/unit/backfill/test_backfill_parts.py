@@ -98,7 +98,8 @@ def test_the_cursor_is_the_end_of_one_stretch(
 
 def test_cursors_and_moments() -> None:
     assert cursor_time(1_762_820_035_982_277_754) == datetime(2025, 11, 11, 0, 13, 55, 982277, UTC)
-    assert to_cursor(NOON) == 1_704_110_400 * 10**9 - 1
+    assert to_cursor(NOON) == 1_704_110_400 * 10**9 - 250
+    assert cursor_time(to_cursor(NOON)) == NOON - timedelta(microseconds=1)
     assert to_cursor(datetime(1970, 1, 1, tzinfo=UTC)) == 0
     assert as_nanoseconds(1_704_110_400) == 1_704_110_400 * 10**9
     assert as_nanoseconds(1_704_110_400 * 10**9) == 1_704_110_400 * 10**9
