@@ -66,6 +66,8 @@ class RetentionPause:
 
     async def end(self) -> None:
         """This run is over: let the jobs run again, unless somebody else still writes."""
+        if self._jobs is not None and not self._jobs:
+            return  # nothing is dropped by itself here
         try:
             await self._holding.aclose()
             await release(self._database, self._timeseries, self._clock())
