@@ -107,8 +107,8 @@ async def test_a_part_without_trades(plain_url: str) -> None:
 
 @pytest.mark.parametrize("exclusive", [False, True])
 async def test_a_part_begins_with_the_trade_of_that_very_moment(plain_url: str, exclusive: bool) -> None:
-    """Stamps that the nearest float64 shows in the next microsecond: 1704067200.0000029 for ...000002855."""
-    stamps = ["1704067200.000000500", "1704067200.000002950", "1704067201.000001990"]
+    """Stamps that the nearest float64 shows in the next microsecond: the second one here."""
+    stamps = ["1704067200.000000500", "1704067200.000000920", "1704067201.000001990"]
     rows = [TradeText("1.00000", "1.00000000", stamp, "b", "l", "", 0) for stamp in stamps]
     market = Market.scripted("BTC/USD", rows)
     faults = Faults(since_exclusive=exclusive)

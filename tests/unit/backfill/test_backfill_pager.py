@@ -239,9 +239,18 @@ async def test_one_quiet_answer_is_not_the_end() -> None:
 
 
 async def test_once_it_is_asked_from_before_every_answer_has_the_trade_it_was_asked_from() -> None:
-    """Of two anonymous facts one hides the other: a run without an id would excuse the id that is missing."""
+    """Another answer lacks the id 5, and the trade without an id in it would be taken for that."""
     group = [TapeTrade(BEGIN + 3 * SECOND, number) for number in (3, 4, 5)]
-    tape = [*seconds(1, 2), *group, TapeTrade(BEGIN + 6 * SECOND, 0), *seconds(7, 8)]
-    oddities = ["none", "none", "repeated", "repeated"]
-    server = ScriptedServer(tape, 4, True, oddities)  # type: ignore[arg-type]
-    assert sorted(told(await walk(server))) == sorted(trade.told() for trade in tape)
+    rest = [TapeTrade(BEGIN + second * SECOND, number) for second, number in ((6, 0), (7, 6), (8, 7))]
+    tape = [*seconds(1, 2), *group, *rest]
+    other = page_of(rest, rest[-1].stamp)
+    server = Interfered(tape, 4, True, instead={at_id(3) - lead: [other] * 2 for lead in range(1, 2_000)})
+    assert ids(await clean_walk(server)) == [1, 2, 3, 4, 5, 0, 6, 7]
+
+
+async def test_the_cursor_keeps_its_nanoseconds() -> None:
+    """Twenty trades within a millisecond: no coarser cursor gets past a page of four."""
+    tape = [TapeTrade(BEGIN + 40_500 * number, number) for number in range(1, 21)]
+    server = ScriptedServer(tape, 4)
+    assert ids(await clean_walk(server)) == list(range(1, 21))
+    assert set(server.asked) == {0, *(trade.stamp for trade in tape[3::3]), tape[-1].stamp}
