@@ -261,10 +261,7 @@ class KrakenTradesBackfill(StoreService):
             since = await self.get_resume_point(symbol) if wanted.resume else 0
             report.cursor = since = as_nanoseconds(since or wanted.since)
             if wanted.build_candles:
-                building = build_missing(store, retention, symbol)
-                for built in await unless_set(self._stop, building) or ():
-                    report.candles_new += built.new
-                    report.candles_changed += built.changed
+                await self._build_missing(store, retention, report)
             async with store.database.read() as connection:
                 origin = await find_origin(connection, symbol, since)
             name = await unless_set(self._stop, self._exchange.rest_name(symbol))
@@ -284,6 +281,15 @@ class KrakenTradesBackfill(StoreService):
             finally:
                 looking.cancel()
                 await asyncio.gather(looking, return_exceptions=True)
+            if wanted.build_candles and not origin.is_joined:
+                await self._build_missing(store, retention, report)  # the minute that it began in
+
+    async def _build_missing(self, store: Store, retention: RetentionPause, report: BackfillReport) -> None:
+        """The candles of trades that came from archives, or were downloaded without candles."""
+        building = build_missing(store, retention, report.symbol)
+        for built in await unless_set(self._stop, building) or ():
+            report.candles_new += built.new
+            report.candles_changed += built.changed
 
 
 async def _refresh(store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,12 +14,13 @@ from kraken_db.repositories.candle_merge import CandlesWritten
 from kraken_db.repositories.coverage import CoverageRepository, Source, TimeRange
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 from kraken_db.timeseries import StaleRange
 
 TRADES, CANDLES = "trades", "candles_1m"
-_SLICE = timedelta(days=1)
+_DAY = 1440
 _MINUTE = interval_length(BASE_INTERVAL)
 
 
@@ -60,6 +61,8 @@ async def _build(
             for item in await CoverageRepository(connection).all(symbol)
             if item.data_type == TRADES
         }
+        if not await TradeRepository(connection).any_between(symbol, start, end):
+            known = {}  # a quiet day, or one that retention has dropped: no candle is known of it
         return await write_minutes(store, connection, symbol, start, end, known)
 
 
@@ -86,9 +89,11 @@ async def write_minutes(
 
 
 def _slices(start: datetime, end: datetime) -> Iterator[TimeRange]:
+    """Days: TimescaleDB drops trades by the day, whole or not at all."""
     while start < end:
-        yield start, min(start + _SLICE, end)
-        start += _SLICE
+        stop = min(floor_to_interval(start, _DAY) + interval_length(_DAY), end)
+        yield start, stop
+        start = stop
 
 
 def _minutes(ranges: tuple[TimeRange, ...], start: datetime, end: datetime) -> list[TimeRange]:

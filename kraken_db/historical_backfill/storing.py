@@ -92,7 +92,12 @@ async def find_origin(connection: AsyncConnection, symbol: str, since: int) -> O
         moment = floor_to_interval(moment, BASE_INTERVAL) - TICK
         since = to_cursor(moment + TICK)
     known_from = moment + TICK
-    is_joined = known_from == floor_to_interval(known_from, BASE_INTERVAL)
+    minute = floor_to_interval(known_from, BASE_INTERVAL)
+    is_known = any(start <= minute and known_from <= end for start, end in covered)
+    # Covered, and nothing of it there: it may have been dropped.
+    is_joined = minute == known_from or (
+        is_known and await TradeRepository(connection).any_between(symbol, minute, known_from)
+    )
     return Origin(since, IdSequence(), known_from, is_joined, cursor, chain_start)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.models import TRADES
@@ -50,3 +50,9 @@ class TradeRepository:
         )
         row = found.first()
         return None if row is None else (row.id, row.timestamp)
+
+    async def any_between(self, symbol: str, start: datetime, end: datetime) -> bool:
+        """Whether a trade with ``start <= timestamp < end`` is stored."""
+        c = TRADES.c
+        found = exists().where(c.symbol == symbol, c.timestamp >= start, c.timestamp < end)
+        return bool(await self._connection.scalar(select(found)))
