@@ -146,7 +146,7 @@ class TradePager:
                 stray += 1
                 if stray >= STRAY:
                     raise ExchangeFormatError(
-                        f"{page.key}: {STRAY} answers in a row have trades from before what was asked for"
+                        f"{page.key}: {STRAY} answers in a row do not fit what was asked for"
                     )
                 continue
             order = sorted(range(len(page.trades)), key=lambda at: _order(page.trades[at]))
@@ -228,8 +228,12 @@ class TradePager:
         return Step(page, wanted, self._cursor, until, holes, reached_end=reached_end)
 
     def _is_stray(self, page: TradesPage) -> bool:
-        """Whether it answers another question: no trade is older than what was asked for."""
-        if not self._since or not page.trades:
+        """Whether it answers another question: no trade is older than what was asked for, and where the
+        beginning has had trades it is not empty.
+        """
+        if not page.trades:
+            return self._newest is None and self._first is not None
+        if not self._since:
             return False
         return min(trade.timestamp for trade in page.trades) < cursor_time(self._since) - TICK
 
