@@ -57,10 +57,10 @@ def cli() -> None:
 
     \b
     Begin with:
-      kraken-db backfill --symbols XRP/USDT BTC/USDT
-      kraken-db import-csv ~/Downloads/Kraken_OHLCVT.zip --symbols BTC/USD
-      kraken-db candles BTC/USD --interval 1h --last 24
+      kraken-db backfill --symbols BTC/USD          every trade, from Kraken
+      kraken-db import-csv Kraken_OHLCVT.zip        or candles, from its archive
       kraken-db status
+      kraken-db candles BTC/USD --interval 1h --last 24
     """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from kraken_db.cli.output import Column, count_text, moment_text, note, plural, 
 if TYPE_CHECKING:
     from kraken_db.historical_backfill import BackfillReport
 
-_COUNTERS = ("received", "new", "changed", "candles_new")
+_COUNTERS = ("received", "new", "changed", "candles_new", "candles_changed", "removed")
 
 
 def show_reports(reports: Sequence[BackfillReport], *, as_json: bool) -> None:
@@ -21,27 +21,32 @@ def show_reports(reports: Sequence[BackfillReport], *, as_json: bool) -> None:
     if as_json:
         print_json({"pairs": [_document(report) for report in reports]})
     else:
-        columns = [
-            Column("symbol"),
-            Column("outcome"),
-            *(
-                Column(title, right=True)
-                for title in ("requests", "received", "new", "changed", "new candles")
-            ),
-            Column("from (UTC)"),
-            Column("to (UTC)"),
-        ]
-        print_table(columns, [_row(report) for report in reports])
+        _print(reports)
     for report in reports:
         _tell(report)
 
 
-def _row(report: BackfillReport) -> tuple[str, ...]:
+def _print(reports: Sequence[BackfillReport]) -> None:
+    """What is zero nearly always has a column only where it is not: the table fits 80 characters."""
+    counters = {"received": "received", "new": "new"}
+    if any(report.changed for report in reports):
+        counters["changed"] = "changed"
+    counters["candles_new"] = "new candles"
+    columns = [
+        Column("symbol"),
+        Column("outcome"),
+        *(Column(title, right=True) for title in counters.values()),
+        Column("from (UTC)"),
+        Column("to (UTC)"),
+    ]
+    print_table(columns, [_row(report, counters) for report in reports])
+
+
+def _row(report: BackfillReport, counters: Iterable[str]) -> tuple[str, ...]:
     return (
         report.symbol,
         report.outcome,
-        count_text(report.pages),
-        *(count_text(getattr(report, name)) for name in _COUNTERS),
+        *(count_text(getattr(report, name)) for name in counters),
         moment_text(report.oldest),
         moment_text(report.newest),
     )
@@ -61,7 +66,8 @@ def _tell(report: BackfillReport) -> None:
     if more := report.conflicts - len(report.conflict_examples):
         note(f"Error: {report.symbol}: and {count_text(more)} more such trades")
     if report.error is not None:
-        note(f"Failed: {report.symbol}: {sentence(report.error)}")
+        reason = sentence(report.error).removeprefix(f"{report.symbol}: ")
+        note(f"Failed: {report.symbol}: {reason}")
 
 
 def _document(report: BackfillReport) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def _document(report: BackfillReport) -> dict[str, Any]:
         "symbol": report.symbol,
         "outcome": report.outcome,
         "requests": report.pages,
-        **{name: getattr(report, name) for name in (*_COUNTERS, "candles_changed", "removed")},
+        **{name: getattr(report, name) for name in _COUNTERS},
         "oldest": report.oldest,
         "newest": report.newest,
         "cursor": None if report.cursor is None else str(report.cursor),

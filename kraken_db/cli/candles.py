@@ -167,7 +167,9 @@ async def _nothing_there(provider: HistoricalDataProvider, query: _Query) -> Kra
     symbols = await provider.get_symbols()
     if not symbols:
         return ConfigurationError(
-            "the store is empty", hint="import history first: kraken-db import-csv --help"
+            "the store is empty",
+            hint=f"get history first: kraken-db backfill --symbols {query.symbol},"
+            " or kraken-db import-csv --help",
         )
     if query.symbol in symbols:
         return await _no_minutes(provider, query.symbol)
@@ -193,7 +195,9 @@ async def _no_minutes(provider: HistoricalDataProvider, symbol: str) -> KrakenDB
     else:
         what = f"{symbol} has trades in the store, but no 1m candles"
     return ConfigurationError(
-        what, hint="all intervals are computed from 1m: import its file of 1m; see also: kraken-db status"
+        what,
+        hint="all intervals are computed from 1m: import its file of 1m, or build them from its trades:"
+        f" kraken-db backfill --symbols {symbol}; see also: kraken-db status",
     )
 
 

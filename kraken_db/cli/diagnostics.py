@@ -14,6 +14,8 @@ from kraken_db.errors import KrakenDBError
 FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
 
 _OUR_LOGGERS = ("kraken_db", "alembic")
+# What takes long and would look hung without a word: shown without being asked for.
+_NOTICES = "kraken_db.notices"
 _IN_ADDRESS = re.compile(r"(?P<before>[a-z0-9+]+://[^\s:/@]*:)(?!password@host)[^\s]*(?=@)", re.IGNORECASE)
 _AS_PARAMETER = re.compile(r"(?P<before>\b(?:password|passwd)=)[^\s&]+", re.IGNORECASE)
 # Hints that begin with a command to type stay as they are.
@@ -56,6 +58,7 @@ def configure_logging(*, verbose: bool = False, debug: bool = False) -> None:
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
     for name in _OUR_LOGGERS:
         logging.getLogger(name).setLevel(level)
+    logging.getLogger(_NOTICES).setLevel(min(level, logging.INFO))
 
 
 def is_debugging() -> bool:

@@ -159,4 +159,8 @@ async def _serve(exchange: SimulatedExchange, host: str, port: int) -> None:
             note(f"{market.symbol}: {size}")
         note("Ctrl-C ends it")
         await stopped.wait()
-    note(f"stopped after {plural(len(exchange.requests), 'request')}")
+    failed = sum(request.answer != "ok" for request in exchange.requests)
+    note(
+        f"stopped after {plural(len(exchange.requests), 'request')}"
+        + (f", {count_text(failed)} of them without a good answer" if failed else "")
+    )

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 _CANDLES = "candles_"
 _MINUTES = "candles_1m"
 _MAINTAIN = "kraken-db db maintain drops older ones"
-_NEXT_STEP = "Nothing is stored yet. Import Kraken's archive: kraken-db import-csv FILE-OR-FOLDER..."
+_NEXT_STEP = """Nothing is stored yet. To begin:
+  kraken-db backfill --symbols BTC/USD     every trade, from Kraken
+  kraken-db import-csv FILE-OR-FOLDER...   Kraken's archives"""
 
 
 @click.command(
@@ -170,7 +172,7 @@ def _print(document: Mapping[str, Any]) -> None:
     if pending["ranges"]:
         click.echo(
             f"Pending   {plural(pending['ranges'], 'range')} from {moment_text(pending['oldest'])} on not yet"
-            " in the higher intervals; the next import brings them up to date"
+            " in the higher intervals; the next import or backfill brings them up to date"
         )
     if not document["symbols"]:
         click.echo(_NEXT_STEP)

@@ -7,27 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from sqlalchemy import select, text
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.models import COVERAGE
-from kraken_db.ranges import TimeRange, union
+from kraken_db.ranges import TimeRange, difference, union
+from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
 
 __all__ = ["Coverage", "CoverageRepository", "Source", "TimeRange"]
 
 Source: TypeAlias = Literal["rest_trades", "rest_ohlc", "csv", "live"]
-
-_NONE = "CAST('{}' AS tstzmultirange)"
-_WITHOUT_CANDLES = f"""
-    SELECT COALESCE((SELECT range_agg(covered) FROM data_coverage
-                     WHERE symbol = :symbol AND data_type = 'trades'), {_NONE})
-         - COALESCE((SELECT range_agg(covered) FROM data_coverage
-                     WHERE symbol = :symbol AND data_type = 'candles_1m'), {_NONE})
-         - COALESCE((SELECT dropped FROM dropped_ranges
-                     WHERE symbol = :symbol AND data_type = 'trades'), {_NONE}) AS unbuilt
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +74,12 @@ class CoverageRepository:
         )
         return tuple(union(*(_pairs(covered) for covered in found)))
 
-    async def without_candles(self, symbol: str) -> tuple[TimeRange, ...]:
+    async def without_candles(self, symbol: str) -> list[TimeRange]:
         """Where the trades are known and stored, and the minutes are not known."""
-        statement = text(_WITHOUT_CANDLES).columns(unbuilt=TSTZMULTIRANGE)
-        return _pairs(await self._connection.scalar(statement, {"symbol": symbol}) or [])
+        trades = await self.covered(symbol, "trades")
+        minutes = await self.covered(symbol, "candles_1m")
+        gone = await DroppedRangeRepository(self._connection).of(symbol, "trades")
+        return difference(trades, union(minutes, gone))
 
 
 def _pairs(ranges: Iterable[Range[datetime]]) -> tuple[TimeRange, ...]:

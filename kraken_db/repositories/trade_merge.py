@@ -51,8 +51,9 @@ _CONTRADICTS = """
          OR NULLIF(t.order_type, '') <> s.order_type OR NULLIF(t.misc, '') <> s.misc)
 """
 _BOTH = """
-    s.line, s.id, concat_ws(' ', t.price, t.volume, t.side, t.order_type, t.misc),
-    concat_ws(' ', s.price, s.volume, s.side, s.order_type, s.misc)
+    s.line, s.id,
+    concat_ws(' ', trim_scale(t.price), trim_scale(t.volume), t.side, t.order_type, NULLIF(t.misc, '')),
+    concat_ws(' ', trim_scale(s.price), trim_scale(s.volume), s.side, s.order_type, NULLIF(s.misc, ''))
 """
 _CONFLICT = f"""
     SELECT {_BOTH} FROM staged_rows s JOIN stored_trades t ON {_CONTRADICTS} ORDER BY s.line LIMIT 1
@@ -264,7 +265,7 @@ class TradeMerge:
         """Take the rows that contradict a stored trade out of what is merged; what each of them says."""
         found = (await self._connection.execute(text(_SET_ASIDE))).all()
         return [
-            f"trade {trade_id} is stored as {stored}, but came as {staged}"
+            f"trade {trade_id} is stored as {stored.strip()}, but came as {staged.strip()}"
             for _, trade_id, stored, staged in sorted(found)
         ]
 

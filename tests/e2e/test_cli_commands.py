@@ -189,7 +189,10 @@ def test_an_empty_store_says_what_to_do(shell: Shell) -> None:
     assert "kraken-db import-csv" in done.stdout
     candles = shell.run("candles", "BTC/USD")
     assert (candles.returncode, candles.stdout) == (1, "")
-    assert candles.stderr == "Error: the store is empty. Import history first: kraken-db import-csv --help\n"
+    assert candles.stderr == (
+        "Error: the store is empty. Get history first: kraken-db backfill --symbols BTC/USD,"
+        " or kraken-db import-csv --help\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def test_pages_have_blocks_that_are_run() -> None:
         "reading.md",
         "databases.md",
         "schema.md",
+        "simulator.md",
+        "backfill.md",
     }
 
 

@@ -57,7 +57,7 @@ async def import_and_be_killed(url: str, path: Path) -> None:
             await importer.run(importer.plan([path]))
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
 async def test_any_order(timescale_url: str, tmp_path: Path, seed: int) -> None:
     url, chance = timescale_url, random.Random(seed)
     truth = {symbol: made_up(chance) for symbol in PAIRS}

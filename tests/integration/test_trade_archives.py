@@ -312,7 +312,7 @@ async def test_what_a_stored_trade_lacks_is_filled(db_url: str, tmp_path: Path) 
     assert await query(db_url, "SELECT order_type, misc FROM trades") == [("limit", "")]
     other = write(tmp_path, "XBTUSD.csv", with_ids(4).replace(",l,", ",m,"))
     refused = await import_file(db_url, other)
-    assert "stored as 100.5000000000 0.2500000000 sell limit" in str(refused.error)
+    assert "stored as 100.5 0.25 sell limit" in str(refused.error)
     assert (await import_file(db_url, other, replace=True)).changed == 1
     assert await query(db_url, "SELECT order_type FROM trades") == [("market",)]
     # Flags that are stored are not erased by a file that has none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ _INITDB_OPTIONS = (
     "--set=listen_addresses=",  # our own settings say so too; this is for those who start it by hand
 )
 _ROLE_AND_DATABASE = "CREATE ROLE kraken LOGIN;\nCREATE DATABASE kraken OWNER kraken;\n"
+
+notices = logging.getLogger("kraken_db.notices")
 
 
 def data_version(data: Path) -> str | None:
@@ -59,6 +62,7 @@ def prepare_cluster(layout: Layout, account: Account, binaries: Binaries, lock: 
 
 def _initialise(layout: Layout, account: Account, binaries: Binaries, lock: int) -> None:
     """Build beside the final place and rename: a kill in the middle leaves only a stray directory."""
+    notices.info("making the embedded database in %s, once; it takes some seconds", layout.root)
     for stray in layout.root.glob("data.new-*"):
         shutil.rmtree(stray, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix="data.new-", dir=layout.root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from kraken_db.cli.progress import BarProgress, LineProgress, show_progress
@@ -50,8 +51,8 @@ def test_a_total_may_be_unknown_or_come_late(capsys: pytest.CaptureFixture[str])
     clock.now = 10
     task.advance(1000)
     assert capsys.readouterr().err.splitlines() == [
-        "BTC/USD: 5,000 trades, 1,000 trades/s",
-        "BTC/USD: 60%, 6,000 trades of 10,000 trades, 600 trades/s, 0:00:07 left (waiting for Kraken)",
+        "BTC/USD: 5,000 trades, 1,000/s",
+        "BTC/USD: 60%, 6,000 of 10,000 trades, 600/s, 0:00:07 left (waiting for Kraken)",
     ]
 
 
@@ -74,3 +75,21 @@ def test_on_a_terminal_there_are_bars(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "[not markup]" in captured.err
+
+
+def test_on_a_narrow_terminal_the_remark_is_cut_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    with show_progress() as progress:
+        task = progress.task("BTC/USD", 103_456_789, unit="trades")
+        task.update(note="at 2016-05-06 11:12, 28% of the time range")
+        task.advance(14_000_000)
+        assert isinstance(progress, BarProgress)
+        progress._bars.refresh()
+    shown = click.unstyle(capsys.readouterr().err)
+    assert "BTC/USD" in shown
+    assert "14,000,000 of 103,456,789 trades" in shown
+    assert "at 2016-05-06" in shown
+    assert "time range" not in shown
