@@ -79,7 +79,7 @@ def backfill(
     from kraken_db.cli.backfill_report import show_reports
     from kraken_db.cli.progress import show_progress
     from kraken_db.historical_backfill import KrakenTradesBackfill
-    from kraken_db.historical_backfill.paging import to_cursor
+    from kraken_db.historical_backfill.cursor import to_cursor
 
     stopped_by: list[int] = []
 

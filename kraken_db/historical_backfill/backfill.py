@@ -17,10 +17,10 @@ from kraken_db.db.failures import driver_error, first_line
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
 from kraken_db.historical_backfill.building import build_minutes, build_missing
+from kraken_db.historical_backfill.cursor import as_nanoseconds, cursor_time
 from kraken_db.historical_backfill.download import Download
 from kraken_db.historical_backfill.estimate import Remaining
 from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.paging import as_nanoseconds, cursor_time
 from kraken_db.historical_backfill.patience import Patience, unless_set
 from kraken_db.historical_backfill.report import BackfillReport
 from kraken_db.historical_backfill.storing import PageStore, find_origin, save_raw

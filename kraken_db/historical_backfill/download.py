@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import DatabaseUnavailableError
 from kraken_db.historical_backfill.estimate import Remaining
-from kraken_db.historical_backfill.paging import Step, TradePager
+from kraken_db.historical_backfill.paging import TradePager
 from kraken_db.historical_backfill.patience import Patience
 from kraken_db.historical_backfill.report import MOST_EXAMPLES, BackfillReport
+from kraken_db.historical_backfill.step import Step
 from kraken_db.historical_backfill.storing import Pages, PageStore, Stored
 
 # Pages that wait for the database, and that it takes at once: memory is bounded by them, and a database that

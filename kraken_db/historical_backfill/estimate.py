@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from kraken_db.errors import KrakenDBError
-from kraken_db.historical_backfill.paging import to_cursor
+from kraken_db.historical_backfill.cursor import to_cursor
 from kraken_db.kraken.records import KrakenTrade
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task

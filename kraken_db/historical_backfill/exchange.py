@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kraken_db.errors import ConfigurationError, ExchangeRequestError, UnknownPairError
-from kraken_db.historical_backfill.paging import TradePager, as_nanoseconds, cursor_time
+from kraken_db.historical_backfill.cursor import as_nanoseconds, cursor_time
+from kraken_db.historical_backfill.paging import TradePager
 from kraken_db.historical_backfill.patience import Patience
 from kraken_db.historical_backfill.sequence import IdSequence
 from kraken_db.intervals import require_aware

@@ -14,21 +14,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import datetime, timedelta
 
 from kraken_db.errors import ExchangeFormatError
+from kraken_db.historical_backfill.asking import Ask, Questions
+from kraken_db.historical_backfill.cursor import TICK, as_nanoseconds, cursor_time, to_cursor
 from kraken_db.historical_backfill.sequence import IdHole, IdSequence
+from kraken_db.historical_backfill.step import Step
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.messages import TradesPage
 from kraken_db.kraken.records import KrakenTrade
 from kraken_db.kraken.rest import MAX_COUNT
 
-Ask: TypeAlias = Callable[[int], Awaitable[TradesPage]]
-
-TICK = timedelta(microseconds=1)
 SETTLED = timedelta(seconds=5)
 """How old a moment must be before an answer without trades after it counts as a proof that there are none."""
 BACK = (TICK, timedelta(seconds=1), timedelta(minutes=1))
@@ -42,72 +40,15 @@ QUIET = 2
 STRAY = 10
 """Answers in a row to another question than was asked that mean that something is wrong."""
 
-# Seconds in which a question gets on its way, before a page is decoded and the event loop is busy with that.
-_START = 0.002
-_FLOAT_STEP = 250  # ns
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _A_LITTLE = 1000  # ns
-_TEN_DIGITS = 10
 _REMEMBERED_PAGES = 4
-
-
-def to_cursor(moment: datetime) -> int:
-    """A cursor for the trades from ``moment`` on, whether ``since`` includes its own moment or not.
-
-    A little before: Kraken shows the float64 nearest to its stamp, and that can lie in the next microsecond.
-    """
-    return max(0, (moment - _EPOCH) // TICK * 1000 - _FLOAT_STEP)
-
-
-def cursor_time(cursor: int) -> datetime:
-    """The microsecond that a cursor lies in."""
-    return _EPOCH + TICK * (cursor // 1000)
-
-
-def as_nanoseconds(since: int) -> int:
-    """``since`` as Kraken reads it: with up to ten digits it is in seconds."""
-    return since * 1_000_000_000 if 0 < since < 10**_TEN_DIGITS else since
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One page, checked: what of it is new, and what is known now."""
-
-    page: TradesPage
-    positions: Sequence[int]
-    """Where in the page the new trades are, oldest first."""
-    cursor: int
-    """What to go on with after this page, in ns; all trades up to there have been handed out."""
-    known_until: datetime | None
-    """Every trade before this moment has been handed out; None if there is none at all."""
-    holes: Sequence[IdHole] = ()
-    """Ids that Kraken has no trade for, however it was asked."""
-    caught_up: bool = False
-    """There was nothing newer when it was asked."""
-    reached_end: bool = False
-    """A trade at or after the end that was asked for has been seen."""
-
-    @property
-    def trades(self) -> list[KrakenTrade]:
-        return [self.page.trades[position] for position in self.positions]
-
-    @property
-    def raw(self) -> list[list[Any]]:
-        return [self.page.raw[position] for position in self.positions]
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    since: int
-    asked_at: datetime
-    answer: asyncio.Future[TradesPage]
 
 
 class TradePager:
     """Walks from ``since`` (ns) on. ``ask`` gets a page, ``now`` is the exchange's time.
 
     ``sequence``: where the ids stood before, for a walk that goes on with an earlier one. ``end`` is
-    exclusive. It asks ahead: ``close`` it in the end.
+    exclusive. Leave ``steps`` by ``aclosing``: it asks ahead.
     """
 
     def __init__(
@@ -119,8 +60,7 @@ class TradePager:
         end: datetime | None = None,
         sequence: IdSequence | None = None,
     ) -> None:
-        self._ask = ask
-        self._now = now
+        self._questions = Questions(ask, now)
         self._end = end
         self._since = self._cursor = as_nanoseconds(since)
         self._sequence = sequence or IdSequence()
@@ -129,7 +69,6 @@ class TradePager:
         self._asked_again: tuple[int, int] = (0, 0)
         self._misfits = 0
         self._first: tuple[datetime, int] | None = None
-        self._ahead: _Question | None = None
         self._last: int | None = self._since if sequence and sequence.last_id else None
         """``since``, where it is a cursor of Kraken's and thus the moment of a trade."""
         self._lead = 0
@@ -141,7 +80,7 @@ class TradePager:
         """
         quiet = stray = 0
         while True:
-            asked_at, page = await self._answer()
+            asked_at, page = await self._questions.answer(self._since, lead=self._lead)
             if self._is_stray(page):
                 stray += 1
                 if stray >= STRAY:
@@ -179,33 +118,7 @@ class TradePager:
                 if step.caught_up:
                     await asyncio.sleep(POLLING.total_seconds())
         finally:
-            await self.close()
-
-    async def close(self) -> None:
-        """Give up the question that is on its way."""
-        question, self._ahead = self._ahead, None
-        if question is not None:
-            question.answer.cancel()
-            await asyncio.gather(question.answer, return_exceptions=True)
-
-    async def _answer(self) -> tuple[datetime, TradesPage]:
-        """The page of ``since``, and when it was asked for.
-
-        The next question goes out as soon as its cursor is known, before anybody looks at the trades.
-        """
-        if self._ahead is None or self._ahead.since != self._since:
-            await self.close()
-            self._ahead = self._question(self._since)
-        question = self._ahead
-        page = await question.answer
-        since = (page.last or 0) - self._lead
-        self._ahead = self._question(since) if since > question.since else None
-        if self._ahead is not None:
-            await asyncio.sleep(_START)
-        return question.asked_at, page
-
-    def _question(self, since: int) -> _Question:
-        return _Question(since, self._now(), asyncio.ensure_future(self._ask(since)))
+            await self._questions.close()
 
     def _step(self, page: TradesPage, order: Sequence[int], fresh: Sequence[int]) -> Step | None:
         """Take what is new; None if there was a jump in the ids, and it is to be asked again."""

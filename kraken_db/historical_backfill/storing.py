@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import CANDLES, TRADES, write_minutes
-from kraken_db.historical_backfill.paging import TICK, Step, cursor_time, to_cursor
+from kraken_db.historical_backfill.cursor import TICK, cursor_time, to_cursor
 from kraken_db.historical_backfill.sequence import IdHole, IdSequence
+from kraken_db.historical_backfill.step import Step
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.kraken.records import KrakenTrade
 from kraken_db.repositories.coverage import CoverageRepository, Source, TimeRange

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kraken_db.historical_backfill.paging import to_cursor
+from kraken_db.historical_backfill.cursor import to_cursor
 from kraken_db.simulator import Faults, Market, Scenario, TradeText
 from tests.archives import query
 from tests.integration.backfill.downloading import (

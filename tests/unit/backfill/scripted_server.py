@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
-from kraken_db.historical_backfill.paging import Step, TradePager
+from kraken_db.historical_backfill.paging import TradePager
+from kraken_db.historical_backfill.step import Step
 from kraken_db.kraken.messages import TradesPage, open_trades
 
 SECOND = 1_000_000_000

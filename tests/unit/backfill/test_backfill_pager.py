@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from kraken_db.errors import ExchangeFormatError
-from kraken_db.historical_backfill import paging
-from kraken_db.historical_backfill.paging import BACK, QUIET, STRAY, TradePager, to_cursor
+from kraken_db.historical_backfill import asking, paging
+from kraken_db.historical_backfill.cursor import to_cursor
+from kraken_db.historical_backfill.paging import BACK, QUIET, STRAY, TradePager
 from kraken_db.historical_backfill.sequence import IdSequence
 from kraken_db.kraken.messages import TradesPage
 from tests.unit.backfill.scripted_server import (
@@ -41,7 +42,7 @@ def ids(steps: list[paging.Step]) -> list[int]:
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "MAX_COUNT", 4)
-    monkeypatch.setattr(paging, "_START", 0.0)
+    monkeypatch.setattr(asking, "START", 0.0)
 
 
 class Answers:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from kraken_db.historical_backfill import paging
+from kraken_db.historical_backfill import asking, paging
 from tests.unit.backfill.scripted_server import BEGIN, SECOND, ScriptedServer, TapeTrade, told, walk
 
 _CLOSE = (0, 0, 300)
@@ -41,7 +41,7 @@ def tapes(draw: st.DrawFn, size: int, anonymous: str = "none") -> list[TapeTrade
 @pytest.fixture(autouse=True)
 def _(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "MAX_COUNT", 7)
-    monkeypatch.setattr(paging, "_START", 0.0)
+    monkeypatch.setattr(asking, "START", 0.0)
 
 
 def _walk(

@@ -14,8 +14,8 @@ from kraken_db.errors import (
     ExchangeThrottledError,
     ExchangeUnavailableError,
 )
+from kraken_db.historical_backfill.cursor import as_nanoseconds, cursor_time, to_cursor
 from kraken_db.historical_backfill.estimate import Remaining
-from kraken_db.historical_backfill.paging import as_nanoseconds, cursor_time, to_cursor
 from kraken_db.historical_backfill.patience import Patience, unless_set
 from kraken_db.historical_backfill.sequence import IdSequence
 from kraken_db.historical_backfill.storing import Origin
