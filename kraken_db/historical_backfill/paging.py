@@ -48,7 +48,7 @@ class TradePager:
     """Walks from ``since`` (ns) on. ``ask`` gets a page, ``now`` is the exchange's time.
 
     ``sequence``: where the ids stood before, for a walk that goes on with an earlier one. ``end`` is
-    exclusive. Leave ``steps`` by ``aclosing``: it asks ahead.
+    exclusive. It asks ahead: ``close`` it in the end, as ``steps`` does.
     """
 
     def __init__(
@@ -118,7 +118,11 @@ class TradePager:
                 if step.caught_up:
                     await asyncio.sleep(POLLING.total_seconds())
         finally:
-            await self._questions.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Give up the question that is on its way."""
+        await self._questions.close()
 
     def _step(self, page: TradesPage, order: Sequence[int], fresh: Sequence[int]) -> Step | None:
         """Take what is new; None if there was a jump in the ids, and it is to be asked again."""
