@@ -213,6 +213,7 @@ class KrakenTradesBackfill(StoreService):
                 refreshing.cancel()
                 await asyncio.gather(refreshing, return_exceptions=True)
             await _refresh(store)
+        self._stop.clear()
         return [task.result() for task in tasks]
 
     async def get_resume_point(self, symbol: str) -> int:

@@ -16,7 +16,8 @@ from kraken_db.historical_backfill.sequence import IdHole, IdSequence
 from kraken_db.historical_backfill.step import Step
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.kraken.records import KrakenTrade
-from kraken_db.repositories.coverage import CoverageRepository, Source, TimeRange
+from kraken_db.ranges import TimeRange, difference, whole_candles
+from kraken_db.repositories.coverage import CoverageRepository, Source
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
 from kraken_db.repositories.trades import TradeRepository
@@ -123,6 +124,8 @@ class PageStore:
     _known_until: datetime | None = field(default=None, init=False)
     """Where the claim of the last transaction ended."""
     _candles_until: datetime | None = field(default=None, init=False)
+    _flawed: list[TimeRange] = field(default_factory=list, init=False)
+    """The minutes in which trades are missing."""
 
     async def save(self, pages: Pages) -> Stored:
         """One transaction: whole or not at all, and the same if it is done twice."""
@@ -133,6 +136,7 @@ class PageStore:
             await self.retention.before_writing("trades", pages.trades[0].timestamp)
         if candles_from:
             await self.retention.before_writing("candles", candles_from)
+        self._flawed += whole_candles(((hole.after, hole.before) for hole in pages.holes), BASE_INTERVAL)
         async with self.store.database.begin() as connection:
             await self.store.timeseries.prepare_bulk_write(connection)
             await lock_job(connection, TRADES, CANDLES, of=self.symbol)
@@ -187,9 +191,8 @@ class PageStore:
     async def _save_candles(
         self, connection: AsyncConnection, trades: TradesWritten, start: datetime, end: datetime
     ) -> Stored:
-        built = await write_minutes(
-            self.store, connection, self.symbol, start, end, {_SOURCE: [(start, end)]}
-        )
+        known = {_SOURCE: difference([(start, end)], self._flawed)}
+        built = await write_minutes(self.store, connection, self.symbol, start, end, known)
         return Stored(trades, built.new, built.changed)
 
 
