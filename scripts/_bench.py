@@ -20,7 +20,7 @@ from random import Random
 
 from kraken_db.db.embedded import EmbeddedServer
 
-FIRST_MINUTE = 1_500_000_000 // 60 * 60
+FIRST_MINUTE = 946_684_800  # 2000: ten million minutes later is still the past
 KEY = "PRIMARY KEY (timestamp, symbol, interval_minutes)"
 
 
