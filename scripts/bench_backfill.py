@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ import _bench as bench
 
 from kraken_db import KrakenTradesBackfill
 from kraken_db.kraken.limiter import RateLimiter
-from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.kraken.messages import TradesPage
+from kraken_db.kraken.rest import MAX_COUNT, KrakenRestClient
 
 PAIRS = ("BTC/USDT", "ETH/USDT", "XRP/USDT", "SOL/USDT")
 COMMAND = str(Path(sys.executable).with_name("kraken-db"))
@@ -114,16 +116,30 @@ def measure_memory(url: str, trades: int) -> dict[str, float]:
     return {"peak_mib_large": cost.peak}
 
 
+class CountingClient(KrakenRestClient):
+    """Counts the answers to Trades, by pair."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, rate_limit_delay=0, limiter=RateLimiter())
+        self.pages: Counter[str] = Counter()
+
+    async def trades_page(self, pair: str, since: int | None = None, *, count: int = MAX_COUNT) -> TradesPage:
+        page = await super().trades_page(pair, since, count=count)
+        if since is not None:  # not the question for the newest trade, which is asked beside the others
+            self.pages[pair] += 1
+        return page
+
+
 async def run(url: str, address: str, pairs: Sequence[str]) -> tuple[float, int]:
-    """Seconds of a download, and the pages of its longest pair."""
-    client = KrakenRestClient(address, rate_limit_delay=0, limiter=RateLimiter())
+    """Seconds of a download, and the pages of its longest pair, the empty ones at its end included."""
+    client = CountingClient(address)
     async with KrakenTradesBackfill(url, client=client) as service:
         began = time.perf_counter()
         reports = await service.backfill(pairs)
         seconds = time.perf_counter() - began
     if failed := [report.error for report in reports if report.error]:
         raise SystemExit(f"the download failed: {failed[0]}")
-    return seconds, max(report.pages for report in reports)
+    return seconds, max(client.pages.values())
 
 
 def backfill(url: str, address: str) -> bench.Cost:

@@ -31,6 +31,10 @@ class Questions:
         self._now = now
         self._ahead: _Question | None = None
 
+    def begin(self, since: int) -> None:
+        """Send a question off whose answer will be wanted first."""
+        self._ahead = self._ahead or self._question(since)
+
     async def answer(self, since: int, *, lead: int) -> tuple[datetime, TradesPage]:
         """The page of ``since``, and when it was asked for.
 

@@ -69,11 +69,21 @@ class Exchange:
             if since and end <= cursor_time(as_nanoseconds(since)):
                 raise ConfigurationError(f"the end, {end.isoformat()}, is not after the beginning")
         asker = Asker(self._client, name, self._patience)
-        offset = await self._clock_offset()
-        return TradePager(asker.ask, lambda: self._clock() + offset, since, end=end, sequence=sequence)
+        pager = TradePager(asker.ask, self._now, since, end=end, sequence=sequence)
+        # The first answer proves nothing by its time: it need not wait for the clock.
+        pager.begin()
+        try:
+            await self._set_clock()
+        except BaseException:
+            await pager.close()
+            raise
+        return pager
 
-    async def _clock_offset(self) -> timedelta:
-        """How far Kraken's clock is ahead of ours: what is proven by time is proven by Kraken's."""
+    def _now(self) -> datetime:
+        return self._clock() + (self._offset or timedelta())
+
+    async def _set_clock(self) -> None:
+        """See how far Kraken's clock is ahead of ours: what is proven by time is proven by Kraken's."""
         if self._offset is None:
             try:
                 kraken = await self._client.time()
@@ -81,7 +91,6 @@ class Exchange:
             except ExchangeRequestError as error:
                 _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
                 self._offset = timedelta()
-        return self._offset
 
     async def rest_name(self, symbol: str) -> str:
         """What REST calls the pair: those beyond the map are looked up in Kraken's list.

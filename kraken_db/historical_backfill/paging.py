@@ -73,6 +73,10 @@ class TradePager:
         """``since``, where it is a cursor of Kraken's and thus the moment of a trade."""
         self._lead = 0
 
+    def begin(self) -> None:
+        """Ask for the first page already, while other things are made ready."""
+        self._questions.begin(self._since)
+
     async def next(self) -> Step:
         """The next page that has something new, or one without trades that says that there is nothing now.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Interval, delete, func, literal, select
+from sqlalchemy import ColumnElement, Interval, delete, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -75,6 +75,9 @@ async def forget_rolled(database: Database, item: StaleRange) -> None:
     """
     old = ROLLED_CANDLES.c
     async with database.begin() as connection:
+        any_rolled = exists().where(old.symbol == item.symbol, old.timestamp < item.end)
+        if not await connection.scalar(select(any_rolled)):
+            return
         for interval in ROLLED_INTERVALS:
             await connection.execute(
                 delete(ROLLED_CANDLES).where(
