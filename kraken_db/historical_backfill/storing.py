@@ -176,7 +176,7 @@ class PageStore:
             return TradesWritten()
         oldest, newest = pages.trades[0].timestamp, pages.trades[-1].timestamp
         async with self.store.writing(connection, self.symbol, TRADES, oldest, newest + TICK) as write:
-            written = await TradeBatch(connection, self.symbol).write(pages.trades)
+            written = await TradeBatch(connection, self.symbol).write(pages.trades, may_have_ids=False)
         await SyncStatusRepository(connection).record(
             self.symbol,
             TRADES,

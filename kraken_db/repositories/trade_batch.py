@@ -101,11 +101,12 @@ class TradeBatch:
         self._connection = connection
         self._symbol = symbol
 
-    async def write(self, trades: Sequence[StorableTrade]) -> TradesWritten:
+    async def write(self, trades: Sequence[StorableTrade], *, may_have_ids: bool = True) -> TradesWritten:
         """Write the trades, in order of time, that are not stored yet.
 
         Trades with an id are known by it: a stored one takes the stamp of the new one, which is the official
-        record, and what it lacks. Trades without an id meet stored ones as ``trade_merge`` says.
+        record, and what it lacks. Trades without an id meet stored ones as ``trade_merge`` says, and only
+        those without one where the source would give them theirs (``may_have_ids=False``).
 
         Raises ValueDoesNotFitError for a price or volume that the table cannot hold, and
         ConflictingTradesError where more than ``MOST_CONFLICTS`` trades contradict the stored ones.
@@ -120,7 +121,9 @@ class TradeBatch:
             "start": trades[0].timestamp - SAME_TRADE,
             "end": trades[-1].timestamp + SAME_TRADE,
         }
-        first_id = min((trade.trade_id for trade in trades if trade.trade_id), default=0)
+        ids = [trade.trade_id or 0 for trade in trades]
+        # Stored trades from before the first id matter where one without an id may be one of them.
+        first_id = min(ids if may_have_ids else filter(None, ids), default=0)
         unfit, any_stored = (
             await self._connection.execute(text(_LOOK), {**bounds, "first_id": first_id})
         ).one()
@@ -130,7 +133,7 @@ class TradeBatch:
             result = await self._connection.execute(text(_INSERT), {"symbol": self._symbol})
             if result.rowcount == len(trades):
                 return TradesWritten(new=result.rowcount)
-        return await self._merge(bounds)
+        return await self._merge(bounds, may_have_ids)
 
     async def _refuse_unfit(self) -> None:
         trade = (await self._connection.execute(text(_FIRST_UNFIT))).one()
@@ -140,12 +143,12 @@ class TradeBatch:
             f" NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})"
         )
 
-    async def _merge(self, bounds: dict[str, object]) -> TradesWritten:
+    async def _merge(self, bounds: dict[str, object], may_have_ids: bool) -> TradesWritten:
         """The long way: decide for each trade what it is to the stored ones."""
         await self._connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged_rows"))
         await self._connection.execute(text(_ROWS))
         await self._connection.execute(text("ANALYZE staged_rows"))
-        merge = TradeMerge(self._connection, bounds)
+        merge = TradeMerge(self._connection, bounds, may_have_ids=may_have_ids)
         await merge.look()
         conflicts = await merge.set_conflicts_aside()
         if len(conflicts) > MOST_CONFLICTS:

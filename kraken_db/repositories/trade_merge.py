@@ -76,7 +76,8 @@ _ANONYMOUS = """
         UNION ALL
         SELECT NULL, timestamp, second, price, volume, side, order_type, misc, true
         FROM stored_trades t
-        WHERE id > 0 AND NOT EXISTS (SELECT FROM staged_rows s WHERE s.id = t.id)
+        WHERE id > 0 AND CAST(:may_have_ids AS boolean)
+          AND NOT EXISTS (SELECT FROM staged_rows s WHERE s.id = t.id)
     ), gaps AS (
         SELECT *, timestamp - lag(timestamp) OVER w < INTERVAL '5 microseconds' AS goes_on FROM seen
         WINDOW w AS (PARTITION BY second, price, volume ORDER BY timestamp)
@@ -239,12 +240,17 @@ class TradeConflictError(Exception):
 class TradeMerge:
     """The steps of a merge of ``staged_rows``; ``bounds`` are symbol, start and end of the stored trades.
 
+    ``may_have_ids``: whether a row without an id may be of a trade that is stored with one, as in archives
+    and recordings. Where Kraken's REST gives a trade no id, it is none of those that have.
+
     Call ``look``, then the others in the order in which they stand here.
     """
 
-    def __init__(self, connection: AsyncConnection, bounds: dict[str, object]) -> None:
+    def __init__(
+        self, connection: AsyncConnection, bounds: dict[str, object], *, may_have_ids: bool = True
+    ) -> None:
         self._connection = connection
-        self._bounds = bounds
+        self._bounds = {**bounds, "may_have_ids": may_have_ids}
 
     async def look(self) -> int:
         """Copy the stored trades that matter; how many there are."""
