@@ -76,8 +76,9 @@ class Write:
         created = await self._timeseries.created_parts(self._connection, self._table.name, self._parts)
         if created:
             await self._note(created)
-        # Another write may have made, and committed, what this one has waited for.
-        self._gone = await self._dropped.of(*self._key)
+        if self._parts or created:
+            # Another write may have made, and committed, what this one has waited for.
+            self._gone = await self._dropped.of(*self._key)
         # Before, there was nothing in what was made: so the first count is right for that, too.
         self.returned = await self._rows_that_were_dropped() - self._counted
 
@@ -94,7 +95,7 @@ class Write:
         known = await self._unproven.of(*self._key)
         if known:
             await self._unproven.remove(*self._key, complete)
-        if difference([self._span], complete):
+        if not goes_on and difference([self._span], complete):
             covered = await self._coverage.covered(*self._key)
             rest = difference([self._span], union(complete, covered, known))
             # Where ids have a hole, nothing was stored.
