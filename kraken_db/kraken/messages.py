@@ -37,7 +37,7 @@ class _Envelope(msgspec.Struct):
     result: Raw = Raw()
 
 
-class _TradeRow(msgspec.Struct, array_like=True):
+class _TradeRow(msgspec.Struct, array_like=True, gc=False):
     price: str
     volume: str
     time: Decimal
@@ -47,7 +47,7 @@ class _TradeRow(msgspec.Struct, array_like=True):
     trade_id: _Id = 0
 
 
-class _OhlcRow(msgspec.Struct, array_like=True):
+class _OhlcRow(msgspec.Struct, array_like=True, gc=False):
     time: _Seconds
     open: str
     high: str
