@@ -14,6 +14,8 @@ from kraken_db.errors import ConfigurationError
 
 TableName: TypeAlias = Literal["trades", "candles"]
 TABLES: tuple[TableName, ...] = get_args(TableName)
+DATA_TYPES: dict[TableName, str] = {"trades": "trades", "candles": "candles_1m"}
+"""What the counters and the coverage call the rows that are dropped."""
 
 _HOUR, _DAY, _WEEK, _YEAR = (timedelta(hours=hours) for hours in (1, 24, 168, 8760))
 _UNITS = {

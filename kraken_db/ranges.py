@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from kraken_db.intervals import ceil_to_interval, floor_to_interval
+
+TICK = timedelta(microseconds=1)
+"""The smallest step of time that a database keeps."""
 
 TimeRange: TypeAlias = tuple[datetime, datetime]
 """Start inclusive, end exclusive."""
@@ -65,8 +68,3 @@ def whole_candles(ranges: Iterable[TimeRange], interval: int) -> list[TimeRange]
     return union(
         (floor_to_interval(start, interval), ceil_to_interval(end, interval)) for start, end in ranges
     )
-
-
-def hull(ranges: Sequence[TimeRange]) -> TimeRange:
-    """From the first start to the last end. At least one range must be given."""
-    return min(start for start, _ in ranges), max(end for _, end in ranges)

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.db.multiranges import to_multirange
 from kraken_db.intervals import (
     BASE_INTERVAL,
     FINEST_AGGREGATE,
@@ -23,15 +24,14 @@ from kraken_db.intervals import (
     parse_interval,
 )
 from kraken_db.models import CANDLES, TRADES
-from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
 from kraken_db.repositories.coverage import CoverageRepository, Source
 from kraken_db.repositories.dropped_ranges import DATA_TYPES, DroppedRangeRepository
-from kraken_db.repositories.range_sets import multirange
 from kraken_db.repositories.unproven_ranges import UnprovenRangeRepository
 from kraken_db.timeseries import TimeSeries
 
 TRADES_TYPE, CANDLES_PREFIX = "trades", "candles_"
-_TICK, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)
+_SECOND = timedelta(seconds=1)
 _MINUTES = f"{CANDLES_PREFIX}{interval_name(BASE_INTERVAL)}"
 
 
@@ -141,7 +141,7 @@ class Write:
         if self._interval is not None:
             return interval_length(self._interval)
         # Archives of whole seconds: the same trade, with an id, has a finer stamp.
-        return _TICK if moment.microsecond else _SECOND
+        return TICK if moment.microsecond else _SECOND
 
     def _rows_in(self, ranges: Sequence[TimeRange]) -> list[ColumnElement[bool]]:
         c = self._table.c
@@ -149,7 +149,7 @@ class Write:
             c.symbol == self._key[0],
             c.timestamp >= ranges[0][0],
             c.timestamp < ranges[-1][1],
-            c.timestamp.op("<@")(bindparam("inside", multirange(ranges), TSTZMULTIRANGE)),
+            c.timestamp.op("<@")(bindparam("inside", to_multirange(ranges), TSTZMULTIRANGE)),
         ]
         return inside if self._interval is None else [*inside, c.interval_minutes == self._interval]
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
 from kraken_db.db.locks import lock_job
+from kraken_db.ranges import TICK
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_staging import SHAPES, TradeConflictError, TradeCounts, TradeStaging
 from kraken_db.store import Store
-
-# Times of rows are those of a database: microseconds.
-_TICK = timedelta(microseconds=1)
 
 
 async def import_trades(
@@ -34,7 +30,7 @@ async def import_trades(
         raise reader.error(problem.reason, problem.line)
     report.oldest, report.newest = await staging.span()
     await lock_job(connection, "trades", of=symbol)
-    first, end = report.oldest, report.newest + _TICK
+    first, end = report.oldest, report.newest + TICK
     try:
         async with store.writing(connection, symbol, "trades", first, end) as write:
             counts = await staging.merge(report.read, force=replace)

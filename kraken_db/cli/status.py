@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from kraken_db.cli.output import (
 )
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.policies import period_text
+from kraken_db.ranges import union
 
 if TYPE_CHECKING:
-    from kraken_db.repositories.coverage import Coverage, TimeRange
+    from kraken_db.repositories.coverage import Coverage
     from kraken_db.repositories.sync_status import SyncStatus
     from kraken_db.store import Store
 
@@ -117,7 +118,7 @@ def _by_symbol(records: Sequence[SyncStatus], coverage: Sequence[Coverage]) -> l
                 "rows": record.total_records,
                 "oldest": record.oldest,
                 "newest": record.newest,
-                "covered": merge_ranges(span for source in sources for span in source.ranges),
+                "covered": union(*(source.ranges for source in sources)),
                 "sources": [source.source for source in sources],
                 "last_sync": record.last_sync,
             }
@@ -140,17 +141,6 @@ def _intervals(known: Sequence[str], data_type: str) -> list[str]:
         return list(INTERVAL_NAMES.values())
     names = {*known, data_type.removeprefix(_CANDLES)}
     return [name for name in INTERVAL_NAMES.values() if name in names]
-
-
-def merge_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:
-    """The union, in order of time; ranges that touch become one."""
-    merged: list[TimeRange] = []
-    for start, end in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
 
 
 def _print(document: Mapping[str, Any]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-TICK = timedelta(microseconds=1)
+from kraken_db.ranges import TICK
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOAT_STEP = 250  # ns
 _TEN_DIGITS = 10

@@ -19,13 +19,14 @@ from datetime import datetime, timedelta
 
 from kraken_db.errors import ExchangeFormatError
 from kraken_db.historical_backfill.asking import Ask, Questions
-from kraken_db.historical_backfill.cursor import TICK, as_nanoseconds, cursor_time, to_cursor
+from kraken_db.historical_backfill.cursor import as_nanoseconds, cursor_time, to_cursor
 from kraken_db.historical_backfill.sequence import IdHole, IdSequence
 from kraken_db.historical_backfill.step import Step
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.messages import TradesPage
 from kraken_db.kraken.records import KrakenTrade
 from kraken_db.kraken.rest import MAX_COUNT
+from kraken_db.ranges import TICK
 
 SETTLED = timedelta(seconds=5)
 """How old a moment must be before an answer without trades after it counts as a proof that there are none."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import CANDLES, TRADES, write_minutes
-from kraken_db.historical_backfill.cursor import TICK, cursor_time, to_cursor
+from kraken_db.historical_backfill.cursor import cursor_time, to_cursor
 from kraken_db.historical_backfill.sequence import IdHole, IdSequence
 from kraken_db.historical_backfill.step import Step
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.kraken.records import KrakenTrade
-from kraken_db.ranges import TimeRange, difference, whole_candles
+from kraken_db.ranges import TICK, TimeRange, difference, whole_candles
 from kraken_db.repositories.coverage import CoverageRepository, Source
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
@@ -229,8 +229,5 @@ async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> 
 
 def _without(start: datetime, end: datetime, holes: Iterable[IdHole]) -> list[TimeRange]:
     """``[start, end)`` without the stretches in which trades are missing."""
-    ranges: list[TimeRange] = []
-    for hole in holes:
-        ranges.append((start, hole.after + TICK))
-        start = max(hole.before, hole.after + timedelta(microseconds=2))
-    return [*ranges, (start, end)]
+    missing = [(hole.after + TICK, max(hole.before, hole.after + 2 * TICK)) for hole in holes]
+    return difference([(start, end)], missing)

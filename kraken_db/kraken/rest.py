@@ -96,25 +96,28 @@ class KrakenRestClient:
         ``since`` is in ns (a number of 10 digits is read as seconds); whether the trade of that very moment
         comes again is not certain, so expect both. 0 is the pair's first trade.
         """
-        return _read(await self.trades_page(pair, since, count=count))
+        return await self._trades(pair, since, count, messages.decode_trades)
 
     async def newest_trades(self, pair: str, *, count: int = MAX_COUNT) -> TradesPage:
         """The newest ``count`` trades, oldest first: what Kraken sends where ``since`` is left out."""
-        return _read(await self.trades_page(pair, count=count))
+        return await self._trades(pair, None, count, messages.decode_trades)
 
     async def trades_page(self, pair: str, since: int | None = None, *, count: int = MAX_COUNT) -> TradesPage:
         """As ``trades``, or ``newest_trades`` without ``since``; the rows are not looked at yet.
 
         Whoever is in a hurry asks for the next page first. A row that is no trade shows with the look.
         """
+        return await self._trades(pair, since, count, messages.open_trades)
+
+    async def _trades(
+        self, pair: str, since: int | None, count: int, decode: Callable[[Raw, str], TradesPage]
+    ) -> TradesPage:
         if (since is not None and since < 0) or not 1 <= count <= MAX_COUNT:
             raise ConfigurationError(f"since is {since}, count {count}: 0 or more, and 1 to {MAX_COUNT}")
         params = {"pair": pair, "count": str(count)}
         if since is not None:
             params["since"] = str(since)
-        return await self._ask(
-            "Trades", params, f"Trades of {pair}", messages.open_trades, lane=pair_lane(pair)
-        )
+        return await self._ask("Trades", params, f"Trades of {pair}", decode, lane=pair_lane(pair))
 
     async def ohlc(self, pair: str, interval: int = 1, since: int | None = None) -> OhlcPage:
         """The newest candles of ``interval`` minutes after ``since``, in seconds: 720 and the running one.
@@ -195,12 +198,6 @@ class KrakenRestClient:
         if error:
             raise error
         return messages.decode_result(answer.body, what, now)
-
-
-def _read(page: TradesPage) -> TradesPage:
-    """Look at the rows: raises ExchangeFormatError if they are not trades."""
-    _ = page.trades
-    return page
 
 
 def pair_lane(pair: str) -> str:

@@ -11,7 +11,7 @@ from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import build_minutes
 from kraken_db.intervals import floor_to_interval
 from kraken_db.maintenance.report import MaintenanceReport, TableReport
-from kraken_db.policies import TableName
+from kraken_db.policies import DATA_TYPES
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.coverage import CoverageRepository, TimeRange
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
@@ -21,7 +21,6 @@ from kraken_db.store import Clock, Store, StoreService, utc_now
 from kraken_db.timeseries import Piece, StaleRange
 
 _DAY = 1440
-_DATA_TYPES: dict[TableName, str] = {"trades": "trades", "candles": "candles_1m"}
 
 
 class Maintenance(StoreService):
@@ -114,7 +113,7 @@ class Maintenance(StoreService):
             await store.timeseries.refresh(store.database, stale, store.clock())
         async with store.database.begin() as connection:
             for symbol in symbols:
-                await lock_job(connection, _DATA_TYPES[piece.table], of=symbol)
+                await lock_job(connection, DATA_TYPES[piece.table], of=symbol)
             if await _is_waiting(connection, piece):
                 report.waiting_pieces += 1
                 return
@@ -128,7 +127,7 @@ class Maintenance(StoreService):
         if piece.symbol is not None:
             return [piece.symbol]
         async with store.database.read() as connection:
-            return await RetentionRepository(connection).symbols(_DATA_TYPES[piece.table])
+            return await RetentionRepository(connection).symbols(DATA_TYPES[piece.table])
 
     async def _compress(self, store: Store, report: TableReport, before: datetime, dry_run: bool) -> None:
         table = report.policy.table

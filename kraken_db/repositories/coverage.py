@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal, TypeAlias
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.db.multiranges import from_multirange, to_multirange
 from kraken_db.models import COVERAGE
 from kraken_db.ranges import TimeRange, difference, union
 from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
@@ -42,7 +41,7 @@ class CoverageRepository:
 
     async def add(self, symbol: str, data_type: str, source: Source, ranges: Iterable[TimeRange]) -> None:
         """Add ranges to what ``source`` covers; touching ranges become one."""
-        added = MultiRange([Range(start, end, bounds="[)") for start, end in ranges if start < end])
+        added = to_multirange(ranges)
         if not added:
             return
         fresh = insert(COVERAGE).values(symbol=symbol, data_type=data_type, source=source, covered=added)
@@ -62,7 +61,7 @@ class CoverageRepository:
         if symbol is not None:
             statement = statement.where(c.symbol == symbol)
         return [
-            Coverage(row_symbol, data_type, source, _pairs(covered))
+            Coverage(row_symbol, data_type, source, from_multirange(covered))
             for row_symbol, data_type, source, covered in await self._connection.execute(statement)
         ]
 
@@ -72,7 +71,7 @@ class CoverageRepository:
         found = await self._connection.scalars(
             select(c.covered).where(c.symbol == symbol, c.data_type == data_type)
         )
-        return tuple(union(*(_pairs(covered) for covered in found)))
+        return tuple(union(*(from_multirange(covered) for covered in found)))
 
     async def without_candles(self, symbol: str) -> list[TimeRange]:
         """Where the trades are known and stored, and the minutes are not known."""
@@ -80,7 +79,3 @@ class CoverageRepository:
         minutes = await self.covered(symbol, "candles_1m")
         gone = await DroppedRangeRepository(self._connection).of(symbol, "trades")
         return difference(trades, union(minutes, gone))
-
-
-def _pairs(ranges: Iterable[Range[datetime]]) -> tuple[TimeRange, ...]:
-    return tuple((item.lower, item.upper) for item in ranges if item.lower and item.upper)

@@ -8,10 +8,11 @@ from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.db.multiranges import from_multirange, to_multirange
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.models import DROPPED_RANGES
 from kraken_db.ranges import TimeRange
-from kraken_db.repositories.range_sets import RangeSetRepository, multirange
+from kraken_db.repositories.range_sets import RangeSetRepository
 
 # Which data types lie in which table.
 DATA_TYPES = {
@@ -52,11 +53,11 @@ class DroppedRangeRepository(RangeSetRepository):
     async def ever_stored(self, data_type: str, ranges: Iterable[TimeRange]) -> dict[str, list[TimeRange]]:
         """What was stored in these ranges at any time, of all symbols that we know of."""
         rows = await self._connection.execute(_bound(_STORED, [data_type], ranges))
-        return {symbol: [(item.lower, item.upper) for item in found] for symbol, _, found in rows}
+        return {symbol: list(from_multirange(found)) for symbol, _, found in rows}
 
 
 def _bound(statement: str, data_types: Iterable[str], ranges: Iterable[TimeRange]) -> TextClause:
     return text(statement).bindparams(
-        bindparam("gone", multirange(ranges), TSTZMULTIRANGE),
+        bindparam("gone", to_multirange(ranges), TSTZMULTIRANGE),
         bindparam("types", list(data_types), ARRAY(VARCHAR)),
     )

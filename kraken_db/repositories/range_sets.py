@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from sqlalchemy import Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
-from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.db.multiranges import from_multirange, to_multirange
 from kraken_db.ranges import TimeRange
 
 
@@ -25,7 +24,7 @@ class RangeSetRepository:
         self._ranges = table.columns[2]
 
     async def add(self, symbol: str, data_type: str, ranges: Iterable[TimeRange]) -> None:
-        added = multirange(ranges)
+        added = to_multirange(ranges)
         if not added:
             return
         name = self._ranges.name
@@ -38,7 +37,7 @@ class RangeSetRepository:
         )
 
     async def remove(self, symbol: str, data_type: str, ranges: Iterable[TimeRange]) -> None:
-        removed = multirange(ranges)
+        removed = to_multirange(ranges)
         if not removed:
             return
         c = self._table.c
@@ -57,8 +56,4 @@ class RangeSetRepository:
         found = await self._connection.scalar(
             select(self._ranges).where(c.symbol == symbol, c.data_type == data_type)
         )
-        return tuple((item.lower, item.upper) for item in found or [])
-
-
-def multirange(ranges: Iterable[TimeRange]) -> MultiRange[datetime]:
-    return MultiRange([Range(start, end, bounds="[)") for start, end in ranges if start < end])
+        return from_multirange(found)

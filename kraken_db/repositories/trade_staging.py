@@ -23,12 +23,12 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
-from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
+from kraken_db.db.multiranges import to_multirange
 from kraken_db.models import Amount
-from kraken_db.ranges import TimeRange
+from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.staging import (
     MILLISECONDS,
     MergeCounts,
@@ -187,14 +187,13 @@ class TradeStaging:
         ranges = await self._proven_by_ids() if span.has_ids else [(span.first, span.last)]
         if not self._any_disputed:
             return ranges
-        claimed = MultiRange(Range(first, last) for first, last in ranges if first < last)
+        claimed = to_multirange(ranges)
         statement = text(_WITHOUT_DISPUTED).bindparams(bindparam("claimed", claimed, TSTZMULTIRANGE))
         return [(first, last) for first, last in await self._connection.execute(statement)]
 
     async def _proven_by_ids(self) -> list[TimeRange]:
         runs = (await self._connection.execute(text(_RUNS))).all()
-        tick = timedelta(microseconds=1)
-        ranges = [(run.first, run.last + tick) for run in runs]
+        ranges = [(run.first, run.last + TICK) for run in runs]
         before = await self._neighbour(runs[0].first, runs[0].first_id - 1, older=True)
         after = await self._neighbour(runs[-1].last, runs[-1].last_id + 1, older=False)
         if before is not None:

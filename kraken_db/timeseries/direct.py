@@ -23,12 +23,12 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
-from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateTable, DropTable
 from sqlalchemy.types import Numeric
 
 from kraken_db.db.locks import lock_job
+from kraken_db.db.multiranges import to_multirange
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.models import CANDLES, Amount, Timestamp
 from kraken_db.ranges import TimeRange
@@ -106,4 +106,4 @@ async def _fill(connection: AsyncConnection, table: Table, rows: AnySelect) -> N
 
 
 def _multirange(name: str, ranges: Sequence[TimeRange]) -> object:
-    return bindparam(name, MultiRange([Range(*item) for item in ranges]), TSTZMULTIRANGE)
+    return bindparam(name, to_multirange(ranges), TSTZMULTIRANGE)

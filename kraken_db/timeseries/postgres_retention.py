@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -17,20 +17,19 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, VARCHAR, Range
-from sqlalchemy.dialects.postgresql.ranges import MultiRange
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, VARCHAR
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.db.multiranges import to_multirange
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
 from kraken_db.models import CANDLES, SYNC_STATUS, TRADES, Timestamp
-from kraken_db.policies import TableName
-from kraken_db.ranges import TimeRange
+from kraken_db.policies import DATA_TYPES, TableName
+from kraken_db.ranges import TICK, TimeRange, difference
 from kraken_db.timeseries.base import Piece
 
 _TABLES: dict[TableName, Table] = {"trades": TRADES, "candles": CANDLES}
 # What is deleted in one transaction: as many rows as a moment's work takes, and whole candles.
 _LENGTHS: dict[TableName, timedelta] = {"trades": timedelta(days=1), "candles": timedelta(days=7)}
-_DATA_TYPES: dict[TableName, str] = {"trades": "trades", "candles": "candles_1m"}
 _DAY, _WEEK = 1440, 10080
 _GRIDS: dict[TableName, int] = {"trades": _DAY, "candles": _WEEK}
 
@@ -86,7 +85,7 @@ async def _pieces_of(
     step = literal(length, Interval)
     grid = func.generate_series(
         literal(floor_to_interval(oldest, _GRIDS[table]), Timestamp),
-        literal(before - timedelta(microseconds=1), Timestamp),
+        literal(before - TICK, Timestamp),
         step,
         type_=Timestamp,
     ).column_valued("start")
@@ -108,8 +107,8 @@ async def count_rows(connection: AsyncConnection, piece: Piece) -> int:
 
 async def delete_rows(connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange]) -> int:
     """Delete the rows of a piece outside of ``keep``, and note what is gone; returns their number."""
-    going = MultiRange(Range(*item) for item in _without(piece, keep))
-    names = {"symbol": piece.symbol, "data_type": _DATA_TYPES[piece.table]}
+    going = to_multirange(difference([(piece.start, piece.end)], keep))
+    names = {"symbol": piece.symbol, "data_type": DATA_TYPES[piece.table]}
     await connection.execute(_NOTES[piece.table], {**names, "going": going})
     rows = _TABLES[piece.table]
     moving = rows.c.timestamp.bool_op("<@")(literal(going, TSTZMULTIRANGE))
@@ -121,13 +120,3 @@ def _inside(piece: Piece) -> list[ColumnElement[bool]]:
     c = rows.c
     inside = [c.symbol == piece.symbol, c.timestamp >= piece.start, c.timestamp < piece.end]
     return [*inside, CANDLES.c.interval_minutes == BASE_INTERVAL] if rows is CANDLES else inside
-
-
-def _without(piece: Piece, keep: Sequence[TimeRange]) -> Iterator[TimeRange]:
-    start = piece.start
-    for first, last in sorted(keep):
-        if start < first:
-            yield start, first
-        start = max(start, last)
-    if start < piece.end:
-        yield start, piece.end

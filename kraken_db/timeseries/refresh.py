@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Table, bindparam, select, text
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
-from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 
 from kraken_db.db.engine import Database
+from kraken_db.db.multiranges import from_multirange, to_multirange
 from kraken_db.intervals import (
     BASE_INTERVAL,
     INTERVAL_SOURCES,
@@ -74,14 +74,14 @@ class Refresh:
 
     async def _dropped(self, start: datetime, end: datetime) -> Dropped:
         c = DROPPED_RANGES.c
-        window = bindparam("window", MultiRange([Range(start, end)]), TSTZMULTIRANGE)
+        window = bindparam("window", to_multirange([(start, end)]), TSTZMULTIRANGE)
         inside = select(c.symbol, c.dropped.op("*", return_type=TSTZMULTIRANGE())(window)).where(
             c.data_type == "candles_1m", c.dropped.op("&&")(window)
         )
         async with self._database.read() as connection:
             there = await ranges_between(connection, "candles", start, end)
             rows = (await connection.execute(inside)).all()
-        by_symbol = {symbol: [(item.lower, item.upper) for item in ranges] for symbol, ranges in rows}
+        by_symbol = {symbol: from_multirange(ranges) for symbol, ranges in rows}
         return Dropped(difference([(start, end)], there), by_symbol)
 
     async def _from_minutes(
@@ -114,7 +114,7 @@ class Refresh:
 
 
 def coalesced(stale: Sequence[StaleRange]) -> list[StaleRange]:
-    """The same with fewer ranges: a long run has noted one for each page."""
+    """The same with fewer ranges: those of a symbol that touch are one."""
     apart = [item for item in stale if item.refreshed_at is not None]
     fresh: dict[str, list[TimeRange]] = {}
     for item in stale:
