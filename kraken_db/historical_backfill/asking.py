@@ -35,18 +35,18 @@ class Questions:
         """Send a question off whose answer will be wanted first."""
         self._ahead = self._ahead or self._question(since)
 
-    async def answer(self, since: int, *, lead: int) -> tuple[datetime, TradesPage]:
+    async def answer(self, since: int, *, lead: int, ahead: bool) -> tuple[datetime, TradesPage]:
         """The page of ``since``, and when it was asked for.
 
-        The question after it will be its cursor less ``lead``: that one is sent off at once. Where something
-        else is asked then, its answer is not waited for.
+        The question after it will be its cursor less ``lead``: with ``ahead`` that one is sent off at once.
+        Where something else is asked then, its answer is not waited for.
         """
         if self._ahead is None or self._ahead.since != since:
             await self.close()
             self._ahead = self._question(since)
         question = self._ahead
         page = await question.answer
-        following = (page.last or 0) - lead
+        following = (page.last or 0) - lead if ahead else 0
         self._ahead = self._question(following) if following > question.since else None
         if self._ahead is not None:
             await asyncio.sleep(START)

@@ -32,8 +32,6 @@ SETTLED = timedelta(seconds=5)
 """How old a moment must be before an answer without trades after it counts as a proof that there are none."""
 BACK = (TICK, timedelta(seconds=1), timedelta(minutes=1))
 """How far before a jump in the ids it is asked again, one after the other; then the ids do not exist."""
-SAME_STAMP = timedelta(milliseconds=1)
-"""Two stamps of one trade are not further apart: REST and WebSocket differ by about a microsecond."""
 POLLING = timedelta(seconds=5)
 """The pause between two looks for new trades, once everything is there."""
 QUIET = 2
@@ -85,7 +83,9 @@ class TradePager:
         """
         quiet = stray = 0
         while True:
-            asked_at, page = await self._questions.answer(self._since, lead=self._lead)
+            # Until it is known where the walk begins, nothing else is asked: an answer may come again.
+            has_begun = self._newest is not None
+            asked_at, page = await self._questions.answer(self._since, lead=self._lead, ahead=has_begun)
             if self._is_stray(page):
                 stray += 1
                 if stray >= STRAY:
@@ -136,8 +136,8 @@ class TradePager:
         # The first trade behind the end shows whether there is a hole before it.
         _, found = self._sequence.follow(page.trades[at] for at in fresh)
         holes = [hole for hole in found if self._end is None or hole.after < self._end]
-        if holes and self._go_back(holes[0], begins=page.trades[order[0]].timestamp):
-            return None
+        if holes and self._go_back(holes[0], page):
+            return self._before_hole(page, wanted, holes[0])
         self._sequence, _ = self._sequence.follow(trades)
         reached_end = len(wanted) < len(fresh)
         self._go_on(page, order)
@@ -148,6 +148,18 @@ class TradePager:
         self._remember(trades)
         until = self._end if reached_end else self._newest
         return Step(page, wanted, self._cursor, until, holes, reached_end=reached_end)
+
+    def _before_hole(self, page: TradesPage, wanted: Sequence[int], hole: IdHole) -> Step | None:
+        """What a page has in front of a hole that is asked for again: that is known, whatever comes."""
+        ids = [page.trades[at].trade_id for at in wanted]
+        if hole.first - 1 not in ids:
+            return None
+        known = wanted[: ids.index(hole.first - 1) + 1]
+        trades = [page.trades[at] for at in known]
+        self._sequence, _ = self._sequence.follow(trades)
+        self._newest = trades[-1].timestamp
+        self._remember(trades)
+        return Step(page, known, self._cursor, self._newest)
 
     def _is_stray(self, page: TradesPage) -> bool:
         """Whether it answers another question: no trade is older than what was asked for, and where the
@@ -166,8 +178,12 @@ class TradePager:
         """
         if self._newest is not None or not order:
             return False
-        first, self._first = self._first, _order(page.trades[order[0]])
-        return self._first != first if first else self._first[1] != 1
+        begins = _order(page.trades[order[0]])
+        if self._first is None or begins < self._first:
+            is_sure = self._first is None and begins[1] == 1
+            self._first = begins
+            return not is_sure
+        return begins != self._first
 
     def _is_torn(self, page: TradesPage) -> bool:
         """Whether ``since`` leaves out its own moment: then what the last page has split of it never comes.
@@ -231,15 +247,16 @@ class TradePager:
         # Not there, which happens. The stamp is only near it: go back a little, what comes again is known.
         return to_cursor(page.trades[order[-1]].timestamp - TICK) if order else self._since
 
-    def _go_back(self, hole: IdHole, *, begins: datetime) -> bool:
+    def _go_back(self, hole: IdHole, page: TradesPage) -> bool:
         """Set out to ask for a hole again from before it; False if that was done often enough.
 
-        ``begins``: the first stamp of the answer that has the hole. One that does not reach back to where it
-        was asked from says nothing of the hole: it is the answer to another question.
+        A page that does not reach back to a trade from before the hole says nothing of it: it is the answer
+        to another question.
         """
         first, tried = self._asked_again
         tried = tried if first == hole.first else 0
-        self._misfits = self._misfits + 1 if tried and begins > hole.after + SAME_STAMP else 0
+        reaches_back = any(trade.trade_id and trade.trade_id < hole.first for trade in page.trades)
+        self._misfits = self._misfits + 1 if tried and not reaches_back else 0
         if 0 < self._misfits < STRAY:
             return True
         if tried >= len(BACK):
