@@ -55,10 +55,12 @@ def _walk(
     return told(steps)
 
 
+# The same examples each time: one that fails is known to, and told in the note, not met by chance.
 _SETTINGS = settings(
+    derandomize=True,
     max_examples=250,
     deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
