@@ -176,9 +176,10 @@ class RetentionPeriodRow(Base):
 
 
 class RolledCandleRow(Base):
-    """A candle of 5, 15, 30 or 60 minutes that outlives its minutes, on plain PostgreSQL.
+    """A candle of 1h to 1w as the last refresh has computed it, on plain PostgreSQL.
 
-    Where there is one, it is the candle of that moment, whatever minutes are left.
+    It counts where no row of ``pending_refresh`` touches it. ``kept``: retention may have dropped its minutes;
+    while some of them are dropped, it is not computed anew. 5m, 15m and 30m are stored only then.
     """
 
     __tablename__ = "rolled_candles"
@@ -195,6 +196,7 @@ class RolledCandleRow(Base):
     quote_volume: Mapped[Decimal | None] = mapped_column(Numeric)
     trade_count: Mapped[int | None] = mapped_column(Integer)
     vwap: Mapped[Decimal | None] = mapped_column(Amount)
+    kept: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 Index(

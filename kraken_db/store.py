@@ -68,6 +68,8 @@ class Store:
         if not ids:
             return
         left = await self.timeseries.refresh(self.database, stale, self.clock())
+        if self.timeseries.takes_off_pending:
+            return
         async with self.database.begin() as connection:
             pending = PendingRefreshRepository(connection)
             await pending.remove(ids, stale)

@@ -5,14 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, exists, func, insert, literal, or_, select, text, update
-from sqlalchemy.dialects.postgresql import TSTZRANGE
+from sqlalchemy import bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import TSTZRANGE, VARCHAR
 from sqlalchemy.dialects.postgresql.ranges import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.models import PENDING_REFRESH, Timestamp
 from kraken_db.timeseries import StaleRange
 
+_ADD = text("""
+    WITH touching AS MATERIALIZED (
+        SELECT id, stale FROM pending_refresh
+        WHERE symbol = :symbol AND refreshed_at IS NOT DISTINCT FROM :refreshed
+          AND (stale && :added OR stale -|- :added)
+        FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM pending_refresh WHERE id IN (SELECT id FROM touching)
+    )
+    INSERT INTO pending_refresh (symbol, stale, refreshed_at)
+    SELECT :symbol, tstzrange(least(lower(:added), min(lower(stale))),
+                              greatest(upper(:added), max(upper(stale)))), :refreshed
+    FROM touching
+""").bindparams(
+    bindparam("symbol", type_=VARCHAR),
+    bindparam("added", type_=TSTZRANGE),
+    bindparam("refreshed", type_=Timestamp),
+)
 _REMOVE = """
     DELETE FROM pending_refresh p
     USING unnest(CAST(:ids AS bigint[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
@@ -28,20 +46,14 @@ class PendingRefreshRepository:
         self._connection = connection
 
     async def add(self, item: StaleRange) -> None:
-        """Note a range. One that touches a range of the symbol that waits already makes that one longer."""
-        c, stale = PENDING_REFRESH.c, bindparam("stale", Range(item.start, item.end), TSTZRANGE)
-        refreshed_at = bindparam("refreshed", item.refreshed_at, Timestamp)
-        longer = (
-            update(PENDING_REFRESH)
-            .where(c.symbol == item.symbol, c.refreshed_at.is_not_distinct_from(refreshed_at))
-            .where(or_(c.stale.op("&&")(stale), c.stale.op("-|-")(stale)))
-            .values(stale=func.range_merge(c.stale, stale))
-            .returning(c.id)
-            .cte("longer")
-        )
-        other = select(literal(item.symbol), stale, refreshed_at).where(~exists(select(longer)))
+        """Note a range, as one with those of the symbol that wait already and that it touches.
+
+        What it becomes is a new row, which a refresh that is at work on the old ones leaves alone. Rows that
+        another transaction holds stay apart: nobody waits.
+        """
         await self._connection.execute(
-            insert(PENDING_REFRESH).from_select(["symbol", "stale", "refreshed_at"], other).add_cte(longer)
+            _ADD,
+            {"symbol": item.symbol, "added": Range(item.start, item.end), "refreshed": item.refreshed_at},
         )
 
     async def all(self) -> tuple[Sequence[int], Sequence[StaleRange]]:

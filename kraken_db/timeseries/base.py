@@ -59,6 +59,8 @@ class TimeSeries(Protocol):
 
     name: str
     """For people: what this database is."""
+    takes_off_pending: bool
+    """Whether a refresh takes what it has done off ``pending_refresh``, in the transaction that stores it."""
 
     def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
         """Select the candles that open in ``[start, end)``, all columns of ``candles``, in no order."""

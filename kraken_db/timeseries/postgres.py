@@ -1,4 +1,4 @@
-"""Plain PostgreSQL: the higher intervals are views, over minutes and over what outlived its minutes."""
+"""Plain PostgreSQL: the higher intervals are views, over what is rolled up and over minutes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
 from kraken_db.errors import ConfigurationError
-from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, ceil_to_interval
+from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, INTERVAL_VIEWS, ceil_to_interval
 from kraken_db.models import CANDLES, RETENTION_PERIODS, ROLLED_CANDLES
 from kraken_db.policies import TABLES, BackgroundJob, TableName, TablePolicy
 from kraken_db.ranges import TimeRange
 from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange
 from kraken_db.timeseries.postgres_retention import count_rows, delete_rows, pieces_with_rows
+from kraken_db.timeseries.relations import candle_relation
 from kraken_db.timeseries.rolled import (
     CANDLE_COLUMNS,
-    forget_rolled,
+    NOT_STORED,
+    is_standing,
+    keep_rolled,
     minutes_between,
     rolled_between,
-    store_rolled,
 )
+from kraken_db.timeseries.rolling import lock_slice, roll_pending
 from kraken_db.timeseries.rollup import AnySelect, Rows, bucket, rollup
 
 _STORED = literal_column("0", Integer).label("rank")
@@ -34,12 +37,17 @@ class PostgresTimeSeries:
     """Any PostgreSQL from version 14."""
 
     name = "PostgreSQL"
+    takes_off_pending = True
 
     def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
-        # Not from the view: PostgreSQL cannot turn bounds on its buckets into bounds on the index of
-        # the minutes. A candle that opens in the range lies between these two moments as a whole.
+        # A candle that opens in the range lies between these two moments as a whole.
         first, last = ceil_to_interval(start, interval), ceil_to_interval(end, interval)
-        return _climb(symbol, interval, first, last)
+        if interval == BASE_INTERVAL:
+            return minutes_between(symbol, first, last)
+        if interval in NOT_STORED:
+            return _from_minutes_or_kept(symbol, interval, first, last)
+        view = candle_relation(INTERVAL_VIEWS[interval])
+        return select(view).where(view.c.symbol == symbol, view.c.timestamp >= first, view.c.timestamp < last)
 
     def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
         minutes = minutes_between(symbol).with_only_columns(CANDLES.c.timestamp)
@@ -58,8 +66,7 @@ class PostgresTimeSeries:
     async def refresh(
         self, database: Database, stale: Sequence[StaleRange], now: datetime
     ) -> Sequence[StaleRange]:
-        for item in stale:
-            await forget_rolled(database, item)
+        await roll_pending(database, stale)
         return ()
 
     async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
@@ -118,7 +125,9 @@ class PostgresTimeSeries:
 
     async def drop(self, connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange] = ()) -> int:
         if piece.table == "candles":
-            await store_rolled(connection, piece)
+            assert piece.symbol is not None
+            await lock_slice(connection, piece.symbol, piece.start)
+            await keep_rolled(connection, piece)
         return await delete_rows(connection, piece, keep)
 
     async def compressible(
@@ -142,19 +151,15 @@ class PostgresTimeSeries:
         return False
 
 
-def _climb(symbol: str, interval: int, first: datetime, last: datetime) -> AnySelect:
-    """Through the same levels as the views, so that a mean of means is the same on both backends."""
-    if interval == BASE_INTERVAL:
-        return minutes_between(symbol, first, last)
-    source = INTERVAL_SOURCES[interval]
-    computed = rollup(_climb(symbol, source, first, last).subquery(), interval)
-    if source != BASE_INTERVAL:
-        return computed
+def _from_minutes_or_kept(symbol: str, interval: int, first: datetime, last: datetime) -> AnySelect:
+    # Not from the view, which goes through all hours of the symbol: PostgreSQL cannot turn bounds on
+    # its candles into bounds on the index of the minutes.
+    computed = rollup(minutes_between(symbol, first, last).subquery(), interval)
     # Not an anti-join: where the statistics of a young table are missing, that takes time by the square of
-    # its rows. In order, which minutes are rolled up in anyway, a candle follows upon its stored one.
-    rolled = rolled_between(symbol, interval, first, last)
+    # its rows. In order, which minutes are rolled up in anyway, a candle follows upon its kept one.
+    kept = rolled_between(symbol, interval, first, last).where(is_standing(symbol))
     both = union_all(
-        computed.add_columns(_COMPUTED).order_by("timestamp"), rolled.add_columns(_STORED)
+        computed.add_columns(_COMPUTED).order_by("timestamp"), kept.add_columns(_STORED)
     ).subquery()
     candles = select(*(both.c[name] for name in CANDLE_COLUMNS)).order_by(both.c.timestamp, both.c.rank)
     # SQLAlchemy 2.0 and 2.1 have different words for it.

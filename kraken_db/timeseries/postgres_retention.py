@@ -10,7 +10,6 @@ from sqlalchemy import (
     Interval,
     Table,
     bindparam,
-    delete,
     func,
     literal,
     select,
@@ -33,34 +32,46 @@ _LENGTHS: dict[TableName, timedelta] = {"trades": timedelta(days=1), "candles": 
 _DAY, _WEEK = 1440, 10080
 _GRIDS: dict[TableName, int] = {"trades": _DAY, "candles": _WEEK}
 
-# What is gone: where everything was known, and beyond that the rows themselves.
-_NOTE = """
-    INSERT INTO dropped_ranges (symbol, data_type, dropped)
-    SELECT :symbol, :data_type, range_agg(part) FROM (
-        SELECT unnest(covered * :going) AS part FROM data_coverage
-        WHERE symbol = :symbol AND data_type = :data_type AND covered && :going
-        UNION ALL
-        {rows}
-    ) gone
-    HAVING count(*) > 0
-    ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
+# Rows go, and it is noted where something is gone: where everything was known, and beyond that the rows
+# themselves. One statement sees one moment: minutes that were written and wait for their refresh stay.
+_DROP = """
+    WITH gone AS (
+        DELETE FROM {table} WHERE symbol = :symbol AND {only} AND {is_free}
+          AND timestamp >= :start AND timestamp < :end AND timestamp <@ :going
+        RETURNING timestamp
+    ), noted AS (
+        INSERT INTO dropped_ranges (symbol, data_type, dropped)
+        SELECT :symbol, :data_type, range_agg(part) FROM (
+            SELECT unnest(covered * :going) AS part FROM data_coverage
+            WHERE symbol = :symbol AND data_type = :data_type AND covered && :going AND {is_free}
+            UNION ALL
+            SELECT tstzrange(timestamp, timestamp + INTERVAL '{length}') FROM gone
+        ) parts
+        HAVING count(*) > 0
+        ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
+    )
+    SELECT count(*) FROM gone
 """
-_ROWS: dict[TableName, str] = {
-    "trades": """SELECT tstzrange(timestamp, timestamp + INTERVAL '1 microsecond') FROM trades
-        WHERE symbol = :symbol AND timestamp >= lower(:going) AND timestamp < upper(:going)
-          AND timestamp <@ :going""",
-    "candles": """SELECT tstzrange(timestamp, timestamp + INTERVAL '1 minute') FROM candles
-        WHERE symbol = :symbol AND interval_minutes = 1
-          AND timestamp >= lower(:going) AND timestamp < upper(:going) AND timestamp <@ :going""",
+_IS_FREE = """NOT EXISTS (SELECT FROM pending_refresh p
+                          WHERE p.symbol = :symbol AND p.stale && tstzrange(:start, :end))"""
+_STATEMENTS: dict[TableName, str] = {
+    "trades": _DROP.format(table="trades", only="true", is_free="true", length="1 microsecond"),
+    "candles": _DROP.format(
+        table="candles", only="interval_minutes = 1", is_free=_IS_FREE, length="1 minute"
+    ),
 }
-_NOTES = {
-    table: text(_NOTE.format(rows=rows)).bindparams(
+_DROPS = {
+    table: text(statement).bindparams(
         bindparam("symbol", type_=VARCHAR),
         bindparam("data_type", type_=VARCHAR),
+        bindparam("start", type_=Timestamp),
+        bindparam("end", type_=Timestamp),
         bindparam("going", type_=TSTZMULTIRANGE),
     )
-    for table, rows in _ROWS.items()
+    for table, statement in _STATEMENTS.items()
 }
+# Whatever else changes a minute leaves a note that its candles are stale; these were stored before.
+_STORED_BEFORE = text("SELECT set_config('kraken_db.retention', :state, true)")
 
 
 async def pieces_with_rows(connection: AsyncConnection, table: TableName, before: datetime) -> list[Piece]:
@@ -106,13 +117,18 @@ async def count_rows(connection: AsyncConnection, piece: Piece) -> int:
 
 
 async def delete_rows(connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange]) -> int:
-    """Delete the rows of a piece outside of ``keep``, and note what is gone; returns their number."""
+    """Delete the rows of a piece outside of ``keep``, and note what is gone; returns their number.
+
+    Of minutes, all of the piece stays where some of it was written and waits for its refresh.
+    """
     going = to_multirange(difference([(piece.start, piece.end)], keep))
     names = {"symbol": piece.symbol, "data_type": DATA_TYPES[piece.table]}
-    await connection.execute(_NOTES[piece.table], {**names, "going": going})
-    rows = _TABLES[piece.table]
-    moving = rows.c.timestamp.bool_op("<@")(literal(going, TSTZMULTIRANGE))
-    return (await connection.execute(delete(rows).where(*_inside(piece), moving))).rowcount
+    await connection.execute(_STORED_BEFORE, {"state": "on"})
+    rows = await connection.scalar(
+        _DROPS[piece.table], {**names, "start": piece.start, "end": piece.end, "going": going}
+    )
+    await connection.execute(_STORED_BEFORE, {"state": ""})
+    return rows or 0
 
 
 def _inside(piece: Piece) -> list[ColumnElement[bool]]:

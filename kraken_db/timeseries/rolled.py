@@ -1,31 +1,30 @@
-"""``rolled_candles``, on plain PostgreSQL: the candles that outlive the minutes they were computed from.
+"""``rolled_candles``, on plain PostgreSQL: the candles of 1h to 1w, and what outlives its minutes.
 
-A candle that is rolled up takes the place of what the minutes say. So it must go once its minutes are there
-again as a whole, and must stay while some of them are dropped.
+Candles of 1h and more are stored by every refresh (``rolling``). Where a row of ``pending_refresh`` touches
+one, what is stored does not count; the views know that. Those of 5m to 30m are stored only before retention
+drops their minutes. What retention has seen is ``kept``: while minutes of it are missing, it stays as it is.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Interval, delete, exists, func, literal, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Interval, Table, func, literal_column, select, true, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.engine import Database
-from kraken_db.intervals import (
-    BASE_INTERVAL,
-    INTERVAL_SOURCES,
-    floor_to_interval,
-    interval_length,
-)
+from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES
 from kraken_db.models import CANDLES, DROPPED_RANGES, ROLLED_CANDLES
-from kraken_db.timeseries.base import Piece, StaleRange
-from kraken_db.timeseries.rollup import Rows, rollup
+from kraken_db.timeseries.base import Piece
+from kraken_db.timeseries.rollup import AnySelect, Rows, rollup
 
-ROLLED_INTERVALS = [interval for interval, source in INTERVAL_SOURCES.items() if source == BASE_INTERVAL]
-_KEY = ["symbol", "interval_minutes", "timestamp"]
+FINEST_STORED = 60
+"""The shortest interval whose candles every refresh stores; the shorter ones are not worth the time."""
+FROM_MINUTES = [interval for interval, source in INTERVAL_SOURCES.items() if source == BASE_INTERVAL]
+NOT_STORED = [interval for interval in FROM_MINUTES if interval < FINEST_STORED]
 CANDLE_COLUMNS = [column.name for column in rollup(CANDLES, BASE_INTERVAL).selected_columns]
+_KEY = ["symbol", "interval_minutes", "timestamp"]
+_VALUES = [name for name in CANDLE_COLUMNS if name not in _KEY]
 
 
 def minutes_between(symbol: str, start: datetime | None = None, end: datetime | None = None) -> Rows:
@@ -37,7 +36,7 @@ def minutes_between(symbol: str, start: datetime | None = None, end: datetime | 
 def rolled_between(
     symbol: str, interval: int, start: datetime | None = None, end: datetime | None = None
 ) -> Rows:
-    """All columns of ``candles``, in the order that ``rollup`` has."""
+    """All columns of ``candles``, in the order that ``rollup`` has, whether they still count or not."""
     c = ROLLED_CANDLES.c
     columns = (c[name] for name in CANDLE_COLUMNS)
     rows = select(*columns).where(c.symbol == symbol, c.interval_minutes == interval)
@@ -52,47 +51,42 @@ def _bounded(
     return rows if end is None else rows.where(moment < end)
 
 
-async def store_rolled(connection: AsyncConnection, piece: Piece) -> None:
-    """Roll up the minutes of a piece, before they go: whole days, so that no candle is cut.
+def is_standing(symbol: str) -> ColumnElement[bool]:
+    """Whether a rolled candle stays as it is: it was kept, and some of its minutes are still missing."""
+    d, c = DROPPED_RANGES.c, ROLLED_CANDLES.c
+    dropped = select(d.dropped).where(d.symbol == symbol, d.data_type == "candles_1m").scalar_subquery()
+    minute: ColumnElement[object] = literal_column("INTERVAL '1 minute'", Interval)
+    span = func.tstzrange(c.timestamp, c.timestamp + c.interval_minutes * minute)
+    return c.kept & func.coalesce(dropped.bool_op("&&")(span), False)
 
-    A candle that is there already gives way only to one of minutes that are all there.
+
+def write_rolled(symbol: str, candles: AnySelect, *, kept: bool) -> Insert:
+    """Store candles of a symbol, but not in the place of those that stand."""
+    fresh = candles.subquery("fresh")
+    rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS), literal_column(str(kept)))
+    new = insert(ROLLED_CANDLES).from_select([*CANDLE_COLUMNS, "kept"], rows)
+    values = [*_VALUES, "kept"]
+    differs = func.row(*(ROLLED_CANDLES.c[name] for name in values)).is_distinct_from(
+        func.row(*(new.excluded[name] for name in values))
+    )
+    return new.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={name: new.excluded[name] for name in values},
+        where=differs & ~is_standing(symbol),
+    )
+
+
+async def keep_rolled(connection: AsyncConnection, piece: Piece) -> None:
+    """Store the candles of a piece of minutes before these go: whole days, so that no candle is cut.
+
+    Nothing of the piece may wait for its refresh, and none may be running: then 1h and more are stored.
     """
     assert piece.symbol is not None
-    for interval in ROLLED_INTERVALS:
+    for interval in NOT_STORED:
         minutes = minutes_between(piece.symbol, piece.start, piece.end)
-        fresh = rollup(minutes.subquery(), interval).subquery()
-        rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS))
-        new = insert(ROLLED_CANDLES).from_select(CANDLE_COLUMNS, rows)
-        values = {name: new.excluded[name] for name in CANDLE_COLUMNS if name not in _KEY}
-        is_whole = _is_whole(piece.symbol, new.excluded.timestamp, interval)
-        await connection.execute(new.on_conflict_do_update(index_elements=_KEY, set_=values, where=is_whole))
-
-
-async def forget_rolled(database: Database, item: StaleRange) -> None:
-    """Delete the rolled candles of a range whose minutes are all there again: these speak for themselves.
-
-    A candle stays while some of its minutes are dropped.
-    """
-    old = ROLLED_CANDLES.c
-    async with database.begin() as connection:
-        any_rolled = exists().where(old.symbol == item.symbol, old.timestamp < item.end)
-        if not await connection.scalar(select(any_rolled)):
-            return
-        for interval in ROLLED_INTERVALS:
-            await connection.execute(
-                delete(ROLLED_CANDLES).where(
-                    old.symbol == item.symbol,
-                    old.interval_minutes == interval,
-                    old.timestamp >= floor_to_interval(item.start, interval),
-                    old.timestamp < item.end,
-                    _is_whole(item.symbol, old.timestamp, interval),
-                )
-            )
-
-
-def _is_whole(symbol: str, opens_at: ColumnElement[datetime], interval: int) -> ColumnElement[bool]:
-    """Whether no minute of a candle was dropped, or all of them are there again."""
-    d = DROPPED_RANGES.c
-    dropped = select(d.dropped).where(d.symbol == symbol, d.data_type == "candles_1m").scalar_subquery()
-    span = func.tstzrange(opens_at, opens_at + literal(interval_length(interval), Interval))
-    return ~func.coalesce(dropped.bool_op("&&")(span), False)
+        candles = rollup(minutes.subquery(), interval)
+        await connection.execute(write_rolled(piece.symbol, candles, kept=True))
+    c = ROLLED_CANDLES.c
+    inside = (c.timestamp >= piece.start, c.timestamp < piece.end, ~c.kept)
+    hours = (c.symbol == piece.symbol, c.interval_minutes == FINEST_STORED)
+    await connection.execute(update(ROLLED_CANDLES).where(*hours, *inside).values(kept=true()))

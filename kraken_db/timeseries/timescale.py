@@ -43,6 +43,7 @@ class TimescaleTimeSeries(TimescalePolicies):
     """TimescaleDB from version 2.11, under its community licence."""
 
     name = "TimescaleDB"
+    takes_off_pending = False
 
     def __init__(self, version: tuple[int, int], stored: Mapping[int, Table]) -> None:
         """``stored``: interval to the table behind its aggregate (``materialized_relations``)."""

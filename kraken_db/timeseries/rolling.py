@@ -1,0 +1,202 @@
+"""The refresh of plain PostgreSQL: candles of 1h to 1w, rolled up in slices of time.
+
+What makes it safe beside whoever writes at the same moment: each change of minutes leaves a note in
+``pending_refresh``, in its own transaction. A slice first claims the notes that it can see, and only then
+reads minutes: it takes off no note of a change that it may not have read. A note that a writer is just adding
+to is left to the next refresh; until then the views compute its candles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import bindparam, delete, func, insert, literal, select, text
+from sqlalchemy.dialects.postgresql import TSTZRANGE
+from sqlalchemy.dialects.postgresql.ranges import Range
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.db.engine import Database
+from kraken_db.db.locks import lock_job
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    GRID_ORIGIN_EPOCH,
+    INTERVAL_SOURCES,
+    ceil_to_interval,
+    floor_to_interval,
+    interval_length,
+)
+from kraken_db.models import CANDLES, PENDING_REFRESH, ROLLED_CANDLES
+from kraken_db.ranges import TimeRange, difference, intersection, union
+from kraken_db.timeseries.base import StaleRange
+from kraken_db.timeseries.rolled import (
+    FINEST_STORED,
+    NOT_STORED,
+    is_standing,
+    minutes_between,
+    rolled_between,
+    write_rolled,
+)
+from kraken_db.timeseries.rollup import rollup
+
+# Whole weeks, so that no candle lies in two slices: they can be rolled side by side.
+SLICE = timedelta(weeks=12)
+_WORKERS = 2
+_GRID_ORIGIN = datetime.fromtimestamp(GRID_ORIGIN_EPOCH, UTC)
+_Note = tuple[int, datetime, datetime]
+
+
+async def roll_pending(database: Database, stale: Sequence[StaleRange]) -> None:
+    """Roll up these ranges, whether there are notes of them or not, and take their notes off.
+
+    Slice by slice, each in a transaction of its own: may be killed and repeated at any moment.
+    """
+    spans: dict[str, list[TimeRange]] = {}
+    for item in stale:
+        spans.setdefault(item.symbol, []).append((item.start, item.end))
+    async with database.begin() as connection:
+        for symbol in sorted(spans):
+            await _note_slices(connection, symbol, spans[symbol])
+    waiting = ((symbol, piece) for symbol in sorted(spans) for piece in _slices(spans[symbol]))
+
+    async def work() -> None:
+        for symbol, piece in waiting:
+            async with database.begin() as connection:
+                await _roll_slice(connection, symbol, piece)
+
+    # The server has more than one core.
+    done = await asyncio.gather(*(work() for _ in range(_WORKERS)), return_exceptions=True)
+    for failure in done:
+        if failure is not None:
+            raise failure
+
+
+async def lock_slice(connection: AsyncConnection, symbol: str, moment: datetime) -> None:
+    """Have the slice around a moment alone, until the transaction ends."""
+    await lock_job(connection, "roll", of=f"{symbol} {_slice_start(moment).isoformat()}")
+
+
+def _slice_start(moment: datetime) -> datetime:
+    moment = moment.astimezone(UTC)
+    return moment - (moment - _GRID_ORIGIN) % SLICE
+
+
+def _slices(spans: Iterable[TimeRange]) -> Iterator[TimeRange]:
+    """The slices that the spans touch, in order of time."""
+    last: datetime | None = None
+    for start, end in union(spans):
+        at = _slice_start(start)
+        while at < end:
+            if last is None or at > last:
+                yield at, at + SLICE
+                last = at
+            at += SLICE
+
+
+async def _note_slices(connection: AsyncConnection, symbol: str, spans: Sequence[TimeRange]) -> None:
+    """Cut the notes at the borders of slices, so that each has its own, and add those that are lacking."""
+    c = PENDING_REFRESH.c
+    there = await connection.execute(
+        select(func.lower(c.stale), func.upper(c.stale)).where(c.symbol == symbol)
+    )
+    lacking = difference(spans, [(start, end) for start, end in there])
+    claimed = await _claim(connection, symbol, min(start for start, _ in spans), max(end for _, end in spans))
+    long = [note for note in claimed if _slice_start(note[1]) + SLICE < note[2]]
+    await _replace(connection, symbol, long, [*lacking, *((start, end) for _, start, end in long)])
+
+
+async def _claim(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> list[_Note]:
+    """The notes that touch a range, but for those that somebody is at work on; nobody else gets them now."""
+    c = PENDING_REFRESH.c
+    touched = bindparam("touched", Range(start, end), TSTZRANGE)
+    rows = await connection.execute(
+        select(c.id, func.lower(c.stale), func.upper(c.stale))
+        .where(c.symbol == symbol, c.stale.op("&&")(touched))
+        .with_for_update(skip_locked=True)
+    )
+    return [(number, first, last) for number, first, last in rows]
+
+
+async def _replace(
+    connection: AsyncConnection, symbol: str, notes: Sequence[_Note], spans: Iterable[TimeRange]
+) -> None:
+    """Notes of these spans, one in each slice, in the place of others."""
+    if notes:
+        numbers = [number for number, _, _ in notes]
+        await connection.execute(delete(PENDING_REFRESH).where(PENDING_REFRESH.c.id.in_(numbers)))
+    parts = [part for piece in _slices(spans) for part in intersection(spans, [piece])]
+    if parts:
+        new = [{"symbol": symbol, "stale": Range(start, end)} for start, end in parts]
+        await connection.execute(insert(PENDING_REFRESH), new)
+
+
+async def _roll_slice(connection: AsyncConnection, symbol: str, piece: TimeRange) -> None:
+    await connection.execute(text("SET LOCAL work_mem = '64MB'"))
+    await lock_slice(connection, symbol, piece[0])
+    notes = await _claim(connection, symbol, *piece)
+    spans = union((start, end) for _, start, end in notes)
+    for start, end in intersection(spans, [piece]):
+        await _roll(connection, symbol, start, end)
+    await _replace(connection, symbol, notes, difference(spans, [piece]))
+
+
+async def _roll(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> None:
+    """Store all candles of 1h and more that a range touches as they are now."""
+    await _forget_kept(connection, symbol, start, end)
+    for interval, source in INTERVAL_SOURCES.items():
+        if interval in NOT_STORED:
+            continue
+        first, last = floor_to_interval(start, interval), ceil_to_interval(end, interval)
+        if interval == FINEST_STORED:
+            parts = minutes_between(symbol, first, last)
+        else:
+            parts = rolled_between(symbol, source, first, last)
+        await _forget_empty(connection, symbol, interval, first, last)
+        await connection.execute(write_rolled(symbol, rollup(parts.subquery(), interval), kept=False))
+
+
+async def _forget_kept(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> None:
+    """What was kept of 5m to 30m and has its minutes back: they speak for themselves."""
+    c = ROLLED_CANDLES.c
+    await connection.execute(
+        delete(ROLLED_CANDLES).where(
+            c.symbol == symbol,
+            c.interval_minutes.in_(NOT_STORED),
+            c.timestamp >= floor_to_interval(start, max(NOT_STORED)),
+            c.timestamp < end,
+            ~is_standing(symbol),
+        )
+    )
+
+
+async def _forget_empty(
+    connection: AsyncConnection, symbol: str, interval: int, first: datetime, last: datetime
+) -> None:
+    """Delete the candles of which nothing is left."""
+    c = ROLLED_CANDLES.c
+    source = INTERVAL_SOURCES[interval]
+    parts = (CANDLES if source == BASE_INTERVAL else ROLLED_CANDLES).alias("part")
+    # As a value: as a join, it would be a matter of statistics how it is done.
+    any_part = (
+        select(literal(True))
+        .where(
+            parts.c.symbol == symbol,
+            parts.c.interval_minutes == source,
+            parts.c.timestamp >= c.timestamp,
+            parts.c.timestamp < c.timestamp + interval_length(interval),
+        )
+        .limit(1)
+        .scalar_subquery()
+        .correlate(ROLLED_CANDLES)
+    )
+    await connection.execute(
+        delete(ROLLED_CANDLES).where(
+            c.symbol == symbol,
+            c.interval_minutes == interval,
+            c.timestamp >= first,
+            c.timestamp < last,
+            any_part.is_(None),
+            ~is_standing(symbol),
+        )
+    )
