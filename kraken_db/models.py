@@ -178,8 +178,8 @@ class RetentionPeriodRow(Base):
 class RolledCandleRow(Base):
     """A candle of 1h to 1w as the last refresh has computed it, on plain PostgreSQL.
 
-    It counts where no row of ``pending_refresh`` touches it. ``kept``: retention may have dropped its minutes;
-    while some of them are dropped, it is not computed anew. 5m, 15m and 30m are stored only then.
+    It counts where no row of ``pending_refresh`` touches it. ``kept``: retention may have dropped its
+    minutes; while some of them are dropped, it is not computed anew. 5m, 15m and 30m are stored only then.
     """
 
     __tablename__ = "rolled_candles"

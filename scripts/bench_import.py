@@ -53,7 +53,11 @@ def measure(url: str, folder: Path, rows: int, repeats: int) -> dict[str, float]
         return bench.run([bench.psql(), "-Xq", "-d", url, "-c", f"\\copy copied from '{layout}'"], {})
 
     def first_import() -> bench.Cost:
-        bench.sql(url, "TRUNCATE candles, data_sync_status, data_coverage, pending_refresh, unproven_ranges")
+        bench.sql(
+            url,
+            "TRUNCATE candles, rolled_candles, data_sync_status, data_coverage, pending_refresh,"
+            " unproven_ranges",
+        )
         checkpoint(url)
         return import_csv(url, archive)
 

@@ -6,15 +6,15 @@ Revises: 0008
 What makes the views right at any moment, whoever wrote, in every transaction's own eyes:
 
 - Whatever changes a minute leaves, in the same transaction, a row in ``pending_refresh``: triggers do it.
-- A candle that no such row touches is as ``rolled_candles`` has it. Every other one is computed from the minutes.
+- A candle that no such row touches is as ``rolled_candles`` has it. Every other one is computed from minutes.
 - A refresh stores candles and takes their row off in one transaction.
 
 Nothing is rolled up here: whatever is stored counts as written just now, and the next refresh rolls it up.
 
-5m, 15m and 30m are computed from minutes, hour by hour: to store them takes as long as to import the minutes.
+5m, 15m and 30m are computed from minutes, hour by hour: to store them takes as long as to store minutes.
 
-A candle whose minutes retention has dropped is ``kept``: while they are missing it is not computed anew. Weeks
-and days are spelled in minutes, for a day of the session's time zone may have 23 hours.
+A candle whose minutes retention has dropped is ``kept``: while they are missing it is not computed anew.
+Weeks and days are spelled in minutes, for a day of the session's time zone may have 23 hours.
 
 On TimescaleDB, whose aggregates are stored anyway, there is only the new column of an empty table.
 """
@@ -143,7 +143,7 @@ NOTE_TRUNCATED = """
         RETURN NULL;
     END $$
 """
-# Where minutes are no longer missing, a candle that was kept gives way to what they say, should that be nothing.
+# Where minutes are no longer missing, a candle that was kept gives way to what they say, if only nothing.
 NOTE_DROPPED = """
     CREATE FUNCTION note_dropped_minutes() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp AS $$
@@ -184,8 +184,8 @@ ALL_IS_STALE = """
 """
 
 
-# Its cost is told small, since next to nothing waits at most times. Otherwise the planner, which believes in a
-# thousand rows, compiles the views' every query (jit) for longer than it runs. STRICT keeps it a function.
+# Its cost is told small, since next to nothing waits at most times. Otherwise the planner, which believes in
+# a thousand rows, compiles the views' every query (jit) for longer than it runs. STRICT keeps it a function.
 CANDLE_TIMES = """
     CREATE FUNCTION candle_times(first timestamptz, last timestamptz, length interval)
     RETURNS SETOF timestamptz LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 1
@@ -246,8 +246,9 @@ def _from_minutes(minutes: int) -> str:
         return _stored_or(_of_minutes("bucket.opens_at", HOUR), HOUR)
     opens_at = f"hour.opens_at + part.number * INTERVAL '{minutes} minutes'"
     return (
-        f"SELECT bucket.symbol, bucket.opens_at AS timestamp, CAST({minutes} AS smallint) AS interval_minutes,"
-        f" {_prefixed('candle')} FROM (SELECT hour.symbol, {opens_at} AS opens_at FROM ("
+        "SELECT bucket.symbol, bucket.opens_at AS timestamp,"
+        f" CAST({minutes} AS smallint) AS interval_minutes, {_prefixed('candle')}"
+        f" FROM (SELECT hour.symbol, {opens_at} AS opens_at FROM ("
         f"SELECT r.symbol, r.timestamp AS opens_at {_rolled(HOUR)} UNION ALL {_stale(HOUR)}) hour,"
         f" generate_series(0, {HOUR // minutes - 1}) part(number)) bucket,"
         f" LATERAL ({_of_minutes('bucket.opens_at', minutes)}) candle"
@@ -297,7 +298,8 @@ def _aggregates(source: str) -> str:
     """As 0004 has it."""
     s = source
     return (
-        f"(array_agg({s}.open ORDER BY {s}.timestamp))[1] AS open, max({s}.high) AS high, min({s}.low) AS low,"
+        f"(array_agg({s}.open ORDER BY {s}.timestamp))[1] AS open,"
+        f" max({s}.high) AS high, min({s}.low) AS low,"
         f" (array_agg({s}.close ORDER BY {s}.timestamp))[count(*)] AS close, sum({s}.volume) AS volume,"
         f" CASE WHEN count({s}.quote_volume) = count(*) THEN sum({s}.quote_volume) END AS quote_volume,"
         f" CAST(sum({s}.trade_count) AS integer) AS trade_count,"
