@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
+from kraken_db.db.engine import Database
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.store import Store
 from kraken_db.timeseries import StaleRange
@@ -158,3 +159,64 @@ async def test_status_tables_alone_answer_what_is_stored(filled: tuple[str, int]
     assert len(plans) == 3
     tables = {node["Relation Name"] for plan in plans for node in nodes(plan) if "Relation Name" in node}
     assert tables == {"data_sync_status"}
+
+
+# --- SQL of one's own, on plain PostgreSQL ---
+
+
+async def explained(url: str, statement: str) -> dict[str, Any]:
+    ((found,),) = await query(url, f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+    plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("interval", "rows"), [("1h", 8760), ("4h", 2190), ("12h", 730), ("1d", 365), ("1w", 53)]
+)
+async def test_a_year_of_a_stored_interval(
+    filled_stores: Callable[[str], str], interval: str, rows: int
+) -> None:
+    """Nothing is read but the candles themselves, and no minute."""
+    year = f"SELECT * FROM candles_{interval} WHERE symbol = 'ETH/USD' ORDER BY timestamp"
+    plan = await explained(filled_stores("postgres"), year)
+    assert plan["Actual Rows"] == rows
+    assert_reads_little([plan], rows)
+
+
+async def test_a_month_of_a_stored_interval(filled_stores: Callable[[str], str]) -> None:
+    url = filled_stores("postgres")
+    month = "timestamp >= '2024-03-01 00:00+00' AND timestamp < '2024-04-01 00:00+00'"
+    plan = await explained(url, f"SELECT * FROM candles_1h WHERE symbol = 'ETH/USD' AND {month}")
+    assert plan["Actual Rows"] == 31 * 24
+    assert_reads_little([plan], 31 * 24)
+
+
+async def test_a_day_of_an_interval_that_is_not_stored(filled_stores: Callable[[str], str]) -> None:
+    """All hours are gone through, and the minutes of the day alone are read."""
+    day = "timestamp >= '2024-03-01 00:00+00' AND timestamp < '2024-03-02 00:00+00'"
+    plan = await explained(
+        filled_stores("postgres"), f"SELECT * FROM candles_5m WHERE symbol = 'ETH/USD' AND {day}"
+    )
+    assert plan["Actual Rows"] == 288
+    assert_reads_little([plan], 8760 + 1440)
+
+
+async def test_a_candle_that_waits_is_read_from_its_minutes(filled_stores: Callable[[str], str]) -> None:
+    """One minute was written and not refreshed: its day costs a day of minutes, the other days nothing."""
+    url = filled_stores("postgres")
+    database = await Database.open(url)
+    try:
+        async with database.read() as connection:
+            await connection.execute(
+                text("UPDATE candles SET high = 500 WHERE symbol = 'ETH/USD' AND timestamp = :moment"),
+                {"moment": START + timedelta(days=364, hours=5)},
+            )
+            year = "SELECT * FROM candles_1d WHERE symbol = 'ETH/USD'"
+            found = await connection.scalar(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {year}"))
+            highs = await connection.scalars(text(f"SELECT high FROM ({year} ORDER BY timestamp) days"))
+            assert list(highs) == [101] * 364 + [500]
+    finally:
+        await database.close()
+    plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    # Of each day it is looked up whether it waits.
+    assert_reads_little([plan], 1440 + 2 * 365 + 10)
