@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
-from kraken_db.intervals import GRID_ORIGIN_EPOCH, interval_name
+from kraken_db.intervals import BASE_INTERVAL, GRID_ORIGIN_EPOCH, interval_length, interval_name
 from kraken_db.models import CANDLES, Amount
 from kraken_db.repositories.candle_comparison import CandleComparison
 from kraken_db.repositories.candle_merge import (
@@ -41,6 +41,7 @@ from kraken_db.repositories.candle_merge import (
     upsert,
     written_counts,
 )
+from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import (
     MILLISECONDS,
     MergeCounts,
@@ -162,7 +163,14 @@ class CandleStaging:
         ).where(staged.trades > 0)
 
     async def _insert(self, counts: MergeCounts, staged: StagedCandles) -> MergeCounts:
-        result = await self._connection.execute(insert(CANDLES).from_select(COLUMN_ORDER, self._fresh()))
+        new = insert(CANDLES).from_select(COLUMN_ORDER, self._fresh())
+        if self._interval != BASE_INTERVAL:
+            result = await self._connection.execute(new)
+        else:
+            end = staged.last + interval_length(BASE_INTERVAL)
+            notes = PendingRefreshRepository(self._connection)
+            async with notes.writing_within(self._symbol, staged.first, end):
+                result = await self._connection.execute(new)
         return replace(counts, new=result.rowcount, oldest=staged.first, newest=staged.last)
 
     async def _overwrite(self, counts: MergeCounts) -> MergeCounts:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from sqlalchemy import bindparam, func, select, text
@@ -31,6 +32,9 @@ _ADD = text("""
     bindparam("added", type_=TSTZRANGE),
     bindparam("refreshed", type_=Timestamp),
 )
+_SPAN = text(
+    "SELECT set_config('kraken_db.symbol', :symbol, true), set_config('kraken_db.span', :span, true)"
+).bindparams(bindparam("symbol", type_=VARCHAR), bindparam("span", type_=VARCHAR))
 _REMOVE = """
     DELETE FROM pending_refresh p
     USING unnest(CAST(:ids AS bigint[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
@@ -55,6 +59,17 @@ class PendingRefreshRepository:
             _ADD,
             {"symbol": item.symbol, "added": Range(item.start, item.end), "refreshed": item.refreshed_at},
         )
+
+    @asynccontextmanager
+    async def writing_within(self, symbol: str, start: datetime, end: datetime) -> AsyncIterator[None]:
+        """Have this around one statement that writes minutes of a symbol, all of them in ``[start, end)``.
+
+        The triggers of plain PostgreSQL note this range then, and do not look through the rows for it.
+        """
+        span = f"[{start.isoformat()},{end.isoformat()})"
+        await self._connection.execute(_SPAN, {"symbol": symbol, "span": span})
+        yield
+        await self._connection.execute(_SPAN, {"symbol": "", "span": ""})
 
     async def all(self) -> tuple[Sequence[int], Sequence[StaleRange]]:
         """The ids and the ranges of everything that waits."""

@@ -239,7 +239,7 @@ class History:
         """Somebody has written and not committed while a refresh runs."""
         async with self.store.database.engine.connect() as connection:
             await _insert(connection, symbol, given, f"DO UPDATE SET {_EXCLUDED}")
-            await self.store.refresh_pending()
+            await asyncio.wait_for(self.store.refresh_pending(), 60)
             await self.check()
             await (connection.commit() if commits else connection.rollback())
 
