@@ -347,7 +347,7 @@ def history(
 # The same examples each time.
 @settings(
     derandomize=True,
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
