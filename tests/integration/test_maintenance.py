@@ -239,6 +239,7 @@ async def test_what_was_kept_and_came_back_is_not_shown_again(plain_url: str, tm
     found = await views(plain_url)
     for interval in (5, 15, 30, 60):
         assert found[interval][0][1] == moment(2, 1)
+        assert (await read_candles(plain_url, "BTC/USD", interval))[0].timestamp == moment(2, 1)
     assert [row[9] for row in (found[240][0], found[1440][0])] == [7 * 180, 7 * (DAY - 60)]
 
 

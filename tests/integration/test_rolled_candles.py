@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,7 +25,9 @@ from kraken_db.bulk_csv_importer import BulkCSVImporter
 from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.maintenance import Maintenance
+from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candles import CandleRepository
+from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
 from kraken_db.store import Store
 from kraken_db.timeseries import rolling
 from tests.archives import write
@@ -34,7 +36,7 @@ from tests.rolled import COLUMNS, Key, Row, Views, expected_views, rows
 SYMBOLS = {"BTC/USD": "XBTUSD", "ETH/USD": "ETHUSD"}
 MONDAY = datetime(2023, 1, 2, tzinfo=UTC)
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
-# Around borders of hours, days, weeks and of a refresh's slices (2023-02-06 is one), and a year later.
+# Around borders of hours, days, weeks and of a refresh's slices (2023-03-27 is one), and a year later.
 TIMES = [
     start + timedelta(minutes=number)
     for start in (
@@ -42,7 +44,7 @@ TIMES = [
         MONDAY + timedelta(minutes=57),
         MONDAY + timedelta(days=1, hours=23, minutes=58),
         MONDAY + timedelta(days=6, hours=23, minutes=57),
-        datetime(2023, 2, 5, 23, 58, tzinfo=UTC),
+        datetime(2023, 3, 26, 23, 58, tzinfo=UTC),
         datetime(2024, 1, 10, 12, 13, tzinfo=UTC),
     )
     for number in range(6)
@@ -75,8 +77,9 @@ steps = st.one_of(
     st.tuples(st.just("move"), symbols, times, times),
     st.tuples(st.just("delete"), symbols, spans),
     st.tuples(st.just("truncate")),
-    st.tuples(st.just("retention"), st.sampled_from([MONDAY + timedelta(days=n) for n in (1, 3, 8, 40)])),
+    st.tuples(st.just("retention"), st.sampled_from([MONDAY + timedelta(days=n) for n in (1, 3, 8, 90)])),
     st.tuples(st.just("retention without a refresh"), st.sampled_from([MONDAY + timedelta(days=8)])),
+    st.tuples(st.just("known to be quiet"), symbols, spans),
     st.tuples(st.just("refresh")),
     st.tuples(st.just("refresh, killed"), st.integers(0, 3)),
     st.tuples(st.just("refresh beside a writer"), symbols, some_minutes, st.booleans()),
@@ -133,6 +136,7 @@ class History:
             "truncate": self.truncate,
             "retention": self.retention,
             "retention without a refresh": self.drop_at_once,
+            "known to be quiet": self.quiet,
             "refresh": self.refresh,
             "refresh, killed": self.refresh_and_die,
             "refresh beside a writer": self.refresh_beside,
@@ -175,7 +179,7 @@ class History:
             new=new,
         )
 
-    async def delete(self, symbol: str, span: tuple[datetime, datetime]) -> None:
+    async def delete(self, symbol: str, span: TimeRange) -> None:
         await self.run(
             "DELETE FROM candles WHERE symbol = :symbol AND timestamp >= :start AND timestamp < :end",
             symbol=symbol,
@@ -216,6 +220,11 @@ class History:
                 if any(g.symbol == row.symbol and start <= g.timestamp < start + length for g in gone):
                     self.kept[key] = row
 
+    async def quiet(self, symbol: str, span: TimeRange) -> None:
+        """A download has shown that nothing but what is stored was ever traded there."""
+        async with self.store.database.begin() as connection:
+            await DroppedRangeRepository(connection).remove(symbol, "candles_1m", [span])
+
     async def refresh(self) -> None:
         await self.store.refresh_pending()
         assert await self.run("SELECT * FROM pending_refresh") == []
@@ -254,7 +263,7 @@ class History:
 
         async def roll_and_write(*values: Any) -> None:
             await roll(*values)
-            await self.replace(symbol, given[:2])
+            await self.replace(symbol, [row._replace(volume=row.volume + 1) for row in given])
 
         with self.patch.context() as patch:
             patch.setattr(rolling, "_claim", claim_and_write)
@@ -333,6 +342,36 @@ def _sql(value: Decimal | None) -> str:
     return "NULL" if value is None else f"CAST({value} AS numeric)"
 
 
+def minute(moment: datetime) -> Row:
+    return Row("", moment, 1, *map(Decimal, (10, 12, 9, 11, 2)), None, 3, None)
+
+
+_HOUR = MONDAY + timedelta(hours=1)
+# The archive knows that the hour was quiet, and its days are dropped. What another program then writes into
+# it, twice, was never kept.
+_INTO_A_QUIET_HOUR: list[tuple[Any, ...]] = [
+    ("import", "BTC/USD", [minute(MONDAY), minute(MONDAY + timedelta(days=1, hours=23, minutes=59))], False),
+    ("retention", MONDAY + timedelta(days=3)),
+    ("insert", "BTC/USD", [minute(_HOUR)]),
+    ("refresh",),
+    ("insert", "BTC/USD", [minute(_HOUR + timedelta(minutes=1))]),
+]
+
+# Minutes that no refresh has seen are not dropped.
+_DROPPED_TOO_EARLY: list[tuple[Any, ...]] = [
+    ("import, killed before the refresh", "BTC/USD", [minute(MONDAY), minute(_HOUR)], False),
+    ("retention without a refresh", MONDAY + timedelta(days=8)),
+    ("refresh",),
+    ("retention without a refresh", MONDAY + timedelta(days=8)),
+]
+
+_KEPT_AND_QUIET_AFTER_ALL: list[tuple[Any, ...]] = [
+    ("import", "BTC/USD", [minute(MONDAY), minute(_HOUR)], False),
+    ("retention", MONDAY + timedelta(days=3)),
+    ("known to be quiet", "BTC/USD", (MONDAY, MONDAY + timedelta(days=1))),
+]
+
+
 @pytest.fixture
 def history(
     plain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -352,6 +391,9 @@ def history(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+@example(_INTO_A_QUIET_HOUR)
+@example(_DROPPED_TOO_EARLY)
+@example(_KEPT_AND_QUIET_AFTER_ALL)
 @given(st.lists(steps, min_size=4, max_size=10))
 def test_the_views_show_what_follows_from_the_minutes(
     history: tuple[asyncio.Runner, History], drawn: list[tuple[Any, ...]]

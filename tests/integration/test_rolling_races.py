@@ -219,6 +219,27 @@ async def test_a_range_without_a_note_is_rolled_up_too(plain_url: str) -> None:
     await assert_right(plain_url)
 
 
+async def test_a_note_that_reaches_into_the_next_slice_keeps_the_rest(
+    plain_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that a writer makes after the notes were cut; a slice begins on 2023-03-27."""
+
+    async def uncut(*_: Any) -> None: ...
+
+    for moment in ("2023-03-26 23:59", "2023-03-27 00:00"):
+        await query(plain_url, one(moment))
+    assert len(await pending(plain_url)) == 1
+    monkeypatch.setattr(rolling, "_note_slices", uncut)
+    store = await Store.open(plain_url)
+    try:
+        stale = [StaleRange("BTC/USD", MONDAY, MONDAY.replace(hour=1))]
+        await store.timeseries.refresh(store.database, stale, store.clock())
+    finally:
+        await store.close()
+    assert await pending(plain_url) == ['BTC/USD ["2023-03-27 00:00:00+00","2023-03-27 00:01:00+00")']
+    await assert_right(plain_url)
+
+
 # --- the revision ---
 
 
