@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
+from kraken_db.db.failures import driver_error, first_line
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
-from kraken_db.errors import NotConnectedError
+from kraken_db.errors import KrakenDBError, NotConnectedError
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.retention import RetentionPause, release
 from kraken_db.timeseries import TimeSeries, detect
 from kraken_db.writing import Write, writing
 
 Clock = Callable[[], datetime]
+
+_log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -73,6 +78,14 @@ class Store:
             await pending.remove(ids, stale)
             for item in left:
                 await pending.add(item)
+
+    async def refresh_or_tell(self) -> None:
+        """The same at the end of a run: a refresh that fails is told, for what is stored is stored."""
+        try:
+            await self.refresh_pending()
+        except (KrakenDBError, DBAPIError) as error:
+            reason = first_line(driver_error(error))
+            _log.warning("the higher intervals are not up to date: %s; the next run refreshes them", reason)
 
     def writing(
         self, connection: AsyncConnection, symbol: str, data_type: str, start: datetime, end: datetime
