@@ -199,6 +199,11 @@ class GapFiller(StoreService):
                         group.create_task(self._run(report, retention, turn, min_gap_minutes))
             await store.refresh_or_tell()
         self._stop.clear()
+        async with store.database.read() as connection:
+            detector = GapDetector(connection, store.timeseries, store.clock())
+            for report in reports:
+                span = (await detector.known(report.symbol)).span
+                report.known_to = span[1] if span else None
         return reports
 
     async def _run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from kraken_db.gap_filler.gaps import SymbolGaps
 
@@ -41,6 +42,8 @@ class FillReport:
     written: Filled = field(default_factory=Filled)
     errors: list[str] = field(default_factory=list)
     """One line for each gap that stays, beginning with the symbol."""
+    known_to: datetime | None = None
+    """The newest moment that is known after it; None if nothing is."""
     was_stopped: bool = False
 
     @property

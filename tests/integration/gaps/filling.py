@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -110,17 +110,17 @@ async def assert_filled(
     until: datetime,
     *,
     by_candles: Iterable[TimeRange] = (),
-    since: datetime = START,
+    since: datetime | None = None,
 ) -> Stored:
-    """The tables hold the market from ``since`` to ``until``: trades but for the ranges that were filled
-    ``by_candles``, and every candle; and the coverage says so.
+    """The tables hold the market from ``since``, or its first trade, to ``until``: trades but for the ranges
+    that were filled ``by_candles``, and every candle; and the coverage says so.
     """
     ranges = list(by_candles)
 
     def is_from_ohlc(moment: datetime) -> bool:
         return any(start <= moment < end for start, end in ranges)
 
-    truth = [trade for trade in market.truth_trades(until) if trade.timestamp >= since]
+    truth = [trade for trade in market.truth_trades(until) if not since or trade.timestamp >= since]
     found = await stored(url, market.symbol)
     has = [trade for trade in found.trades if trade.timestamp < until]
     assert_same(has, in_order_of_the_store(t for t in truth if not is_from_ohlc(t.timestamp)))
@@ -133,13 +133,9 @@ async def assert_filled(
     assert found.status["candles_1m"] == (minutes[0], minutes[-1], len(minutes))
     times = [trade.timestamp for trade in found.trades]
     assert found.status["trades"] == (times[0], times[-1], len(times))
-    first = max(since, floor(next(iter(market.truth_trades(START + DAY))).timestamp))
-    assert found.coverage["candles_1m"] == [(first, until)]
+    assert found.coverage["candles_1m"] == [(since or floor(truth[0].timestamp), until)]
     return found
 
 
 def clock(minutes: float) -> datetime:
     return START + minutes * MINUTE
-
-
-Then = Callable[[float], datetime]
