@@ -10,8 +10,21 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from kraken_db import GapFiller, KrakenTradesBackfill
-from kraken_db.ranges import TimeRange
-from kraken_db.simulator import Faults, ManualClock, Market, Scenario, SimulatedExchange, TrueCandle
+from kraken_db.ranges import TICK, TimeRange
+from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.trade_batch import TradeBatch
+from kraken_db.simulator import (
+    Faults,
+    ManualClock,
+    Market,
+    Scenario,
+    SimulatedExchange,
+    TrueCandle,
+    TrueTrade,
+)
+from kraken_db.store import Store
+from kraken_db.types import TradeRecord
 from tests.integration.backfill.downloading import (
     MINUTE,
     ShortTime,
@@ -26,6 +39,8 @@ from tests.integration.backfill.downloading import (
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+LATER = timedelta(seconds=20)
+"""Into a minute: the one before it has ended for good."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -139,3 +154,28 @@ async def assert_filled(
 
 def clock(minutes: float) -> datetime:
     return START + minutes * MINUTE
+
+
+async def store_live(url: str, trades: Sequence[TrueTrade], claimed: TimeRange) -> None:
+    """As the live feed does: stamped a microsecond early, and claimed by it."""
+    symbol = trades[0].symbol
+    records = [
+        TradeRecord(
+            symbol, trade.timestamp - TICK, trade.price, trade.volume, trade.side, trade.id, trade.order_type
+        )
+        for trade in trades
+    ]
+    store = await Store.open(url)
+    try:
+        async with store.database.begin() as connection:
+            written = await TradeBatch(connection, symbol).write(records)
+            await SyncStatusRepository(connection).record(
+                symbol,
+                "trades",
+                oldest=records[0].timestamp,
+                newest=records[-1].timestamp,
+                added=written.new,
+            )
+            await CoverageRepository(connection).add(symbol, "trades", "live", [claimed])
+    finally:
+        await store.close()

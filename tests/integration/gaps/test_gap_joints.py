@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import text
 
 from kraken_db.historical_backfill.cursor import to_cursor
-from kraken_db.ranges import TICK, TimeRange
-from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.ranges import TICK
 from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
-from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.repositories.trade_batch import TradeBatch
-from kraken_db.simulator import TrueTrade
 from kraken_db.store import Store
-from kraken_db.types import TradeRecord
 from tests.archives import import_paths, query, write
 from tests.integration.backfill.downloading import assert_same, coverage, floor, stored
-from tests.integration.gaps.filling import DAY, HOUR, START, World, calm, clock
-
-LATER = timedelta(seconds=20)
-
-
-async def store_live(url: str, trades: Sequence[TrueTrade], claimed: TimeRange) -> None:
-    """As the live feed does: stamped a microsecond early, and claimed by it."""
-    symbol = trades[0].symbol
-    records = [
-        TradeRecord(
-            symbol, trade.timestamp - TICK, trade.price, trade.volume, trade.side, trade.id, trade.order_type
-        )
-        for trade in trades
-    ]
-    store = await Store.open(url)
-    try:
-        async with store.database.begin() as connection:
-            written = await TradeBatch(connection, symbol).write(records)
-            await SyncStatusRepository(connection).record(
-                symbol,
-                "trades",
-                oldest=records[0].timestamp,
-                newest=records[-1].timestamp,
-                added=written.new,
-            )
-            await CoverageRepository(connection).add(symbol, "trades", "live", [claimed])
-    finally:
-        await store.close()
+from tests.integration.gaps.filling import DAY, HOUR, LATER, START, World, calm, clock, store_live
 
 
 async def test_a_gap_behind_live_trades(db_url: str) -> None:

@@ -13,9 +13,8 @@ from kraken_db.errors import ConfigurationError, JobRunningError, NotConnectedEr
 from kraken_db.simulator import Faults, Market, RateLimit
 from kraken_db.store import Store
 from tests.integration.backfill.downloading import MINUTE, coverage, floor, stored
-from tests.integration.gaps.filling import DAY, HOUR, START, World, assert_filled, calm
+from tests.integration.gaps.filling import DAY, HOUR, LATER, START, World, assert_filled, calm
 
-LATER = timedelta(seconds=20)
 NOTHING = {"gaps_detected": 0, "gaps_filled": 0, "candles_inserted": 0, "trades_processed": 0, "errors": []}
 
 

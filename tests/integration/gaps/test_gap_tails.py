@@ -8,14 +8,12 @@ import pytest
 
 from kraken_db.simulator import Market, TradeText
 from tests.integration.backfill.downloading import MINUTE, floor, stored
-from tests.integration.gaps.filling import DAY, HOUR, START, World, assert_filled, calm
-
-SECONDS_AFTER = timedelta(seconds=20)
+from tests.integration.gaps.filling import DAY, HOUR, LATER, START, World, assert_filled, calm
 
 
 async def fill_tail(url: str, away: timedelta) -> tuple[World, dict[str, object]]:
     """Two hours are downloaded, then nobody is there for so long."""
-    world = World(calm(), now=START + 2 * HOUR + SECONDS_AFTER)
+    world = World(calm(), now=START + 2 * HOUR + LATER)
     await world.backfill(url)
     world.advance(away)
     return world, await world.fill(url)
@@ -45,7 +43,7 @@ async def test_a_tail_of_three_days_is_filled_by_trades(db_url: str) -> None:
     (market,) = world.exchange.markets.values()
     end = floor(world.now())
     found = await assert_filled(db_url, market, end)
-    before = len([*market.truth_trades(START + 2 * HOUR + SECONDS_AFTER)])
+    before = len([*market.truth_trades(START + 2 * HOUR + LATER)])
     assert (result["gaps_filled"], result["errors"]) == (1, [])
     assert result["trades_processed"] == len(found.trades) - before
     assert world.asked("OHLC") == []
