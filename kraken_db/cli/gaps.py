@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from kraken_db.gap_filler import FillReport, GapFiller, SymbolGaps
+    from kraken_db.gap_filler import FillReport, SymbolGaps
 
 _DEFAULT = " ".join(DEFAULT_SYMBOLS)
 _MIN_GAP = 2
@@ -68,7 +68,7 @@ def gaps() -> None:
 
 
 @gaps.command("list", cls=MultiValueCommand, short_help="List the gaps; asks nobody but the database.")
-@symbols_option(f"Pairs. Default: all that are stored, and {_DEFAULT}.")
+@symbols_option(f"Pairs. Default: all that are stored, or {_DEFAULT} if none is.")
 @_gap_options
 def list_gaps(
     symbols: tuple[str, ...] | None, min_gap: int, window: timedelta, as_json: bool, db_url: str
@@ -83,7 +83,7 @@ def list_gaps(
     async def run() -> list[SymbolGaps]:
         async with GapFiller(db_url, list(symbols or DEFAULT_SYMBOLS), window=window) as filler:
             if symbols is None:
-                filler.symbols = list(dict.fromkeys([*await filler.stored_symbols(), *DEFAULT_SYMBOLS]))
+                filler.symbols = await filler.stored_symbols() or DEFAULT_SYMBOLS
             return await filler.survey(min_gap)
 
     show_gaps(asyncio.run(run()), as_json=as_json)
@@ -136,22 +136,23 @@ def fill_gaps(
     if symbols and stored:
         raise click.UsageError("--stored cannot be combined with --symbols: it means all of them")
     from kraken_db.cli.gaps_report import show_filled
+    from kraken_db.cli.output import plural
     from kraken_db.cli.progress import show_progress
     from kraken_db.cli.stopping import Signals
     from kraken_db.gap_filler import GapFiller
 
     signals = Signals()
 
-    async def fill(filler: GapFiller) -> list[FillReport]:
-        if stored:
-            filler.symbols = await filler.stored_symbols()
-        with signals.stopping(filler):
-            return await filler.fill(max_concurrent=max_concurrent, min_gap_minutes=min_gap)
-
     async def run() -> list[FillReport]:
         wanted = list(symbols or DEFAULT_SYMBOLS)
         async with GapFiller(db_url, wanted, rate_limit, window=window, progress=progress) as filler:
-            return await fill(filler)
+            everything = await filler.stored_symbols()
+            if stored:
+                filler.symbols = everything
+            elif symbols is None and (others := set(everything) - set(wanted)):
+                progress.note(f"Note: {plural(len(others), 'other pair')} stored; --stored fills them all")
+            with signals.stopping(filler):
+                return await filler.fill(max_concurrent=max_concurrent, min_gap_minutes=min_gap)
 
     with show_progress() as progress:
         reports = asyncio.run(run())

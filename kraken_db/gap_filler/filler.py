@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -38,6 +39,8 @@ MIN_GAP_MINUTES = 2
 """How long the stretch from the newest known minute to now must be to count as a gap."""
 WINDOW = timedelta(days=30)
 """What is wanted of a symbol of which nothing is stored."""
+
+_log = logging.getLogger(__name__)
 
 
 class GapFiller(StoreService):
@@ -144,7 +147,9 @@ class GapFiller(StoreService):
         symbol = parse_symbol(gap.symbol)
         async with self._working(symbol) as (store, retention, lock):
             filler = self._trade_filler(store, retention)
-            written, _ = await filler.fill(symbol, gap.start_time, gap.end_time, lock, NullTask())
+            written, problems = await filler.fill(symbol, gap.start_time, gap.end_time, lock, NullTask())
+        for problem in problems:
+            _log.warning("%s: %s", symbol, problem)
         return written.trades
 
     async def update_sync_status(self, symbol: str, newest_time: datetime) -> None:

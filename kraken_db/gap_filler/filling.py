@@ -51,6 +51,9 @@ class SymbolFiller:
         if any(found.kind == "not built" for found in gaps):
             await self._build()
         for number, found in enumerate(gaps, 1):
+            if self.trades.stop.is_set():
+                self.report.was_stopped = True
+                return
             self.task.update(note=f"gap {number} of {len(gaps)}, {found}")
             try:
                 problems = await self._fill(found)
@@ -59,9 +62,8 @@ class SymbolFiller:
                 more = f"; {left} more of its gaps were not tried" if left else ""
                 self.report.errors.append(f"{self.symbol}: {found} stays a gap: {error}{more}")
                 return
-            if self.trades.stop.is_set():
+            if problems and self.trades.stop.is_set():
                 self.report.was_stopped = True
-                self.report.filled += not problems
                 return
             self.report.errors += [f"{self.symbol}: {found}: {problem}" for problem in problems]
             self.report.filled += not problems

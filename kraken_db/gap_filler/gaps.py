@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,7 +85,8 @@ class Known:
             return []
         span = (self.trades[0][0], self.trades[-1][1])
         holes = difference([span], self.closed(TRADES))
-        return [hole for hole in holes if difference(whole_candles([hole], BASE_INTERVAL), self.minutes)]
+        unknown = difference(whole_candles(holes, BASE_INTERVAL), self.minutes)
+        return [hole for hole in holes if _overlaps(unknown, *whole_candles([hole], BASE_INTERVAL)[0])]
 
     def missing_minutes(self, now: datetime) -> list[TimeRange]:
         """From the oldest known moment to the last minute that has ended."""
@@ -98,9 +100,8 @@ class Known:
 def joints(ranges_by_source: Iterable[Sequence[TimeRange]]) -> tuple[datetime, ...]:
     """The ends of ranges that lie inside of what all sources know together."""
     sources = list(ranges_by_source)
-    together = union(*sources)
     ends = {moment for ranges in sources for one in ranges for moment in one}
-    return tuple(moment for moment in sorted(ends) if any(start < moment < end for start, end in together))
+    return tuple(sorted(ends.difference(*union(*sources))))
 
 
 def find_gaps(
@@ -138,6 +139,12 @@ def find_gaps(
 def is_hole_of_ids(hole: TimeRange, after: datetime, before: datetime) -> bool:
     """Whether a hole in the known trades lies between these two, of which it is known to be the hole."""
     return after == hole[0] - TICK and before == hole[1]
+
+
+def _overlaps(ranges: Sequence[TimeRange], start: datetime, end: datetime) -> bool:
+    """Whether one of the ranges, in order of time and apart, has a part of ``[start, end)``."""
+    at = bisect_left(ranges, (end, end))
+    return at > 0 and ranges[at - 1][1] > start
 
 
 def whole_minutes(ranges: Iterable[TimeRange]) -> list[TimeRange]:
