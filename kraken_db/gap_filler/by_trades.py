@@ -14,7 +14,7 @@ from kraken_db.historical_backfill.cursor import to_cursor
 from kraken_db.historical_backfill.download import Download
 from kraken_db.historical_backfill.estimate import Remaining
 from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.paging import SETTLED
+from kraken_db.historical_backfill.paging import QUIET, SETTLED
 from kraken_db.historical_backfill.patience import Patience, unless_set
 from kraken_db.historical_backfill.report import BackfillReport
 from kraken_db.historical_backfill.storing import Pages, PageStore, find_origin
@@ -120,21 +120,27 @@ class TradeFiller:
         """
         symbol, known_from = pages.symbol, pages.origin.known_from
         asked_at = await self.exchange.now()
-        newest = (await self.client.newest_trades(name, count=1)).trades
-        if not newest:
-            raise ExchangeFormatError(f"Kraken has no trade of {symbol}")
-        is_known = known_from is not None and newest[-1].timestamp < known_from
-        if not is_known and not await self._is_stored(symbol, newest[-1]):
+        newest = await self._newest(symbol, name)
+        is_known = known_from is not None and newest.timestamp < known_from
+        if not is_known and not await self._is_stored(symbol, newest):
             return False
         try:
             (await pair_directory(self.client, refresh=True)).resolve(symbol)
         except UnknownPairError as error:
             raise UnknownPairError(
                 f"Kraken does not list {symbol} any more: nothing is known after its last trade, at"
-                f" {newest[-1].timestamp:%Y-%m-%d %H:%M:%S} UTC"
+                f" {newest.timestamp:%Y-%m-%d %H:%M:%S} UTC"
             ) from error
         await pages.save(Pages([], 0, min(end, asked_at - SETTLED), []))
         return True
+
+    async def _newest(self, symbol: str, name: str) -> KrakenTrade:
+        """The newest trade of all. One empty answer may be that to another question."""
+        for _ in range(QUIET):
+            newest = (await self.client.newest_trades(name, count=1)).trades
+            if newest:
+                return newest[-1]
+        raise ExchangeFormatError(f"Kraken has no trade of {symbol}")
 
     async def _is_stored(self, symbol: str, trade: KrakenTrade) -> bool:
         async with self.store.database.read() as connection:

@@ -12,7 +12,7 @@ from kraken_db.historical_backfill.cursor import to_cursor
 from kraken_db.simulator import Market
 from tests.archives import query
 from tests.integration.backfill.downloading import MINUTE, assert_is_truth, floor, stored
-from tests.integration.gaps.filling import DAY, HOUR, START, World, assert_filled, calm, clock
+from tests.integration.gaps.filling import DAY, HOUR, LATER, START, World, assert_filled, calm, clock
 
 TICK = timedelta(microseconds=1)
 
@@ -60,6 +60,26 @@ async def test_a_gap_at_the_edge_of_what_ohlc_serves(db_url: str) -> None:
     in_trades = [t for t in market.truth_trades(edge) if t.timestamp >= begin]
     assert result["trades_processed"] == len(in_trades)
     await world.assert_nothing_left(db_url)
+
+
+async def test_the_place_to_resume_from_never_moves_back(plain_url: str) -> None:
+    """Several pages lie in the gap: none of them is where the next download goes on."""
+    world = World(calm(a_minute=4), now=START + DAY + LATER)
+    await world.backfill(plain_url)
+    before = await cursor(plain_url)
+    hours = {"start": START + 2 * HOUR, "end": START + 11 * HOUR}
+    for table in ("trades", "candles"):
+        where = "timestamp >= :start AND timestamp < :end"
+        await query(plain_url, f"DELETE FROM {table} WHERE {where}", **hours)
+    await query(
+        plain_url,
+        "UPDATE data_coverage SET covered = covered - tstzmultirange(tstzrange(:start, :end))",
+        **hours,
+    )
+    result = await world.fill(plain_url)
+    assert (result["gaps_filled"], result["errors"]) == (1, [])
+    assert result["trades_processed"] > 2_000
+    assert await cursor(plain_url) == before
 
 
 class Leaky(Market):

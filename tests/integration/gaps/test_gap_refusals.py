@@ -131,7 +131,10 @@ async def test_single_gaps_through_either_way(plain_url: str) -> None:
     truth = [t for t in market.truth_trades(gap.end_time) if t.timestamp >= gap.start_time]
     minutes = {floor(trade.timestamp) for trade in truth}
     async with world.filler(plain_url, ["BTC/USD", "ETH/USD"]) as filler:
-        assert await filler.fill_gap_ohlc(gap) == len(minutes)
+        half = DataGap("BTC/USD", "candles_1m", gap.start_time + HOUR / 2, gap.end_time, HOUR / 2)
+        newer = len([minute for minute in minutes if minute >= half.start_time])
+        assert await filler.fill_gap_ohlc(half) == newer
+        assert await filler.fill_gap_ohlc(gap) == len(minutes) - newer
         assert await filler.fill_gap_ohlc(gap) == 0
         assert await filler.fill_gap_trades(gap) == len(truth)
         assert await filler.fill_gap_trades(gap) == 0
