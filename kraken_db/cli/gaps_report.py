@@ -74,7 +74,7 @@ def _messages(symbols: Sequence[SymbolGaps]) -> Iterator[str]:
         for found in symbol.found:
             if found.kind == "no data":
                 window = period_text(found.gap.duration)
-                yield f"{symbol.symbol}: nothing is stored; the last {window} are wanted (--window)"
+                yield f"{symbol.symbol}: nothing is stored; wanted: {window} up to now (--window)"
     for symbol in symbols:
         for table, kept_from in symbol.kept_from.items():
             if kept_from is not None:

@@ -40,7 +40,7 @@ async def test_list_fill_and_list_again(plain_url: str) -> None:
 
         before = await run("--symbols", "BTC/USD", "--window", "2d", program=LIST)
         assert (before.code, before.out.split()[-2:]) == (0, ["nothing", "stored"])
-        assert "BTC/USD: nothing is stored; the last 2 days are wanted" in before.err
+        assert "BTC/USD: nothing is stored; wanted: 2 days up to now" in before.err
         done = await run("--symbols", "BTC/USD", "ETH/USD", "--window", "1d", "--json", *QUICK, program=FILL)
         assert done.code == 0, done.err
         document = json.loads(done.out)
