@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -86,6 +87,21 @@ class Store:
         except (KrakenDBError, DBAPIError) as error:
             reason = first_line(driver_error(error))
             _log.warning("the higher intervals are not up to date: %s; the next run refreshes them", reason)
+
+    @asynccontextmanager
+    async def refreshing(self, every: float) -> AsyncIterator[None]:
+        """Have this around a run that may take days: the higher intervals should not."""
+        refreshing = asyncio.create_task(self._refresh_again_and_again(every))
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+            await asyncio.gather(refreshing, return_exceptions=True)
+
+    async def _refresh_again_and_again(self, every: float) -> None:
+        while True:
+            await asyncio.sleep(every)
+            await self.refresh_or_tell()
 
     def writing(
         self, connection: AsyncConnection, symbol: str, data_type: str, start: datetime, end: datetime

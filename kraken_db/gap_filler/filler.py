@@ -21,6 +21,7 @@ from kraken_db.gap_filler.detecting import GapDetector
 from kraken_db.gap_filler.filling import SymbolFiller
 from kraken_db.gap_filler.gaps import CANDLES, SymbolGaps
 from kraken_db.gap_filler.report import FillReport
+from kraken_db.historical_backfill.backfill import REFRESH_EVERY
 from kraken_db.historical_backfill.download import DOWNLOAD_JOB
 from kraken_db.historical_backfill.exchange import Exchange
 from kraken_db.historical_backfill.patience import Patience
@@ -198,7 +199,7 @@ class GapFiller(StoreService):
         reports = [FillReport(symbol) for symbol in await self.survey(min_gap_minutes)]
         turn = asyncio.Semaphore(max_concurrent)
         async with store.retention_paused() as retention:
-            async with asyncio.TaskGroup() as group:
+            async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
                 for report in reports:
                     if report.gaps.found:
                         group.create_task(self._run(report, retention, turn, min_gap_minutes))

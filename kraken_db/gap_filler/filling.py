@@ -46,8 +46,11 @@ class SymbolFiller:
         return self.report.symbol
 
     async def fill_all(self) -> None:
-        """Gap after gap. One that cannot be filled stays; once Kraken gives no answer, all others do."""
-        gaps = self.report.gaps.found
+        """Gap after gap, the newest first: before OHLC stops to serve it, and because it is wanted first.
+
+        One that cannot be filled stays; once Kraken gives no answer, all others do.
+        """
+        gaps = self.report.gaps.found[::-1]
         if any(found.kind == "not built" for found in gaps):
             await self._build()
         for number, found in enumerate(gaps, 1):

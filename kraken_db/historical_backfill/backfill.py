@@ -200,13 +200,8 @@ class KrakenTradesBackfill(StoreService):
         names = await unless_set(self._stop, self._exchange.expand(symbols)) or []
         await self._tell_of_retention(store, 0 if resume else since)
         async with store.retention_paused() as retention:
-            refreshing = asyncio.create_task(self._refresh_now_and_then(store))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._run(name, wanted, retention)) for name in names]
-            finally:
-                refreshing.cancel()
-                await asyncio.gather(refreshing, return_exceptions=True)
+            async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._run(name, wanted, retention)) for name in names]
             await store.refresh_or_tell()
         self._stop.clear()
         return [task.result() for task in tasks]
@@ -227,12 +222,6 @@ class KrakenTradesBackfill(StoreService):
                         f"Note: {table} older than {period_text(kept)} will be dropped again by the retention"
                         f" policy. To keep them: kraken-db policies set --{table}-retention never"
                     )
-
-    async def _refresh_now_and_then(self, store: Store) -> None:
-        """A download may take days: its higher intervals should not."""
-        while True:
-            await asyncio.sleep(REFRESH_EVERY)
-            await store.refresh_or_tell()
 
     async def _run(self, symbol: str, wanted: _Wanted, retention: RetentionPause) -> BackfillReport:
         report = BackfillReport(symbol)
