@@ -10,7 +10,7 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import ExchangeFormatError, UnknownPairError
 from kraken_db.gap_filler.gaps import TRADES
 from kraken_db.gap_filler.report import Filled
-from kraken_db.historical_backfill.cursor import to_cursor
+from kraken_db.historical_backfill.cursor import cursor_time, to_cursor
 from kraken_db.historical_backfill.download import Download
 from kraken_db.historical_backfill.estimate import Remaining
 from kraken_db.historical_backfill.exchange import Exchange
@@ -33,6 +33,7 @@ from kraken_db.store import Store
 ROUNDS = 5
 """How often it goes on with trades that came while it looked whether there are any."""
 _LONG = timedelta(hours=12)
+"""From here on it is worth a request to know how much is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +48,30 @@ class TradeFiller:
     stop: asyncio.Event
 
     async def fill(
-        self, symbol: str, start: datetime, end: datetime, lock: JobLock, task: Task
-    ) -> tuple[Filled, list[str]]:
-        """Download the whole minutes around ``[start, end)`` and build them; returns what was written, and
-        what is wrong with it, one line each.
+        self, symbol: str, start: datetime, end: datetime, lock: JobLock, task: Task, written: Filled
+    ) -> list[str]:
+        """Download the whole minutes around ``[start, end)`` and build them; returns what is wrong with it,
+        one line each.
 
-        Ends early where ``stop`` was set. Raises what ended it; what was stored stays.
+        ``written`` counts the rows, also of what ends early: where ``stop`` was set, or by what is raised.
         """
         name = await unless_set(self.stop, self.exchange.rest_name(symbol))
         start, until = floor_to_interval(start, BASE_INTERVAL), await self._until(end)
-        filled, problems = Filled(), list[str]()
+        problems: list[str] = []
         for _ in range(ROUNDS):
             if name is None or self.stop.is_set():
-                return filled, problems
+                return problems
             report = BackfillReport(symbol)
             pages = await self._pages(symbol, start)
-            await self._download(
-                name, pages, until, lock, report, Remaining(task), is_long=until - start > _LONG
-            )
-            filled.add(_written(report))
-            problems += _problems(report)
+            try:
+                await self._download(name, pages, until, lock, report, Remaining(task))
+            finally:
+                written.add(_written(report))
+                problems += _problems(report)
             if report.outcome != "caught up" or await self._is_quiet(name, pages, until):
-                return filled, problems
+                return problems
             start = floor_to_interval(report.newest or start, BASE_INTERVAL)
-        return filled, [*problems, "new trades kept coming; the next run goes on"]
+        return [*problems, "new trades kept coming; the next run goes on"]
 
     async def _until(self, end: datetime) -> datetime:
         """To the end of a minute, but not so far that it would not be settled yet."""
@@ -99,15 +100,14 @@ class TradeFiller:
         lock: JobLock,
         report: BackfillReport,
         remaining: Remaining,
-        *,
-        is_long: bool,
     ) -> None:
-        walk = self.exchange.pager(name, pages.origin.since, end, pages.origin.sequence)
+        origin = pages.origin
+        walk = self.exchange.pager(name, origin.since, end, origin.sequence)
         pager = await unless_set(self.stop, walk)
         if pager is None:
             return
         download = Download(pager, pages, lock, report, remaining, self.patience, self.stop)
-        if is_long:
+        if end - cursor_time(origin.since) > _LONG:
             await download.run_with_estimate(self.client, name, end)
         else:
             await download.run()

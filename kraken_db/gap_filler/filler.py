@@ -20,7 +20,7 @@ from kraken_db.gap_filler.by_trades import TradeFiller
 from kraken_db.gap_filler.detecting import GapDetector
 from kraken_db.gap_filler.filling import SymbolFiller
 from kraken_db.gap_filler.gaps import CANDLES, SymbolGaps
-from kraken_db.gap_filler.report import FillReport
+from kraken_db.gap_filler.report import Filled, FillReport
 from kraken_db.historical_backfill.backfill import REFRESH_EVERY
 from kraken_db.historical_backfill.download import DOWNLOAD_JOB
 from kraken_db.historical_backfill.exchange import Exchange
@@ -148,7 +148,8 @@ class GapFiller(StoreService):
         symbol = parse_symbol(gap.symbol)
         async with self._working(symbol) as (store, retention, lock):
             filler = self._trade_filler(store, retention)
-            written, problems = await filler.fill(symbol, gap.start_time, gap.end_time, lock, NullTask())
+            written = Filled()
+            problems = await filler.fill(symbol, gap.start_time, gap.end_time, lock, NullTask(), written)
         for problem in problems:
             _log.warning("%s: %s", symbol, problem)
         return written.trades

@@ -103,9 +103,9 @@ class SymbolFiller:
                 left = difference(left, await self._fill_by_candles(left[0][0], left[-1][1]))
         problems: list[str] = []
         for start, end in left:
-            written, wrong = await self.trades.fill(self.symbol, start, end, self.lock, self.task)
-            self.report.written.add(written)
-            problems += wrong
+            problems += await self.trades.fill(
+                self.symbol, start, end, self.lock, self.task, self.report.written
+            )
         return problems or await self._what_is_left(gap)
 
     async def _fill_by_candles(self, start: datetime, end: datetime) -> list[TimeRange]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
-
 from kraken_db import DataGap
 from kraken_db.historical_backfill.cursor import to_cursor
 from kraken_db.simulator import Market
@@ -92,9 +90,16 @@ class Leaky(Market):
         return [row for at, row in enumerate(rows, start) if self.trade_id(at) not in self.hidden]
 
 
-@pytest.mark.parametrize("is_recent", [True, False], ids=["recent", "old"])
-async def test_ids_that_were_missing(db_url: str, is_recent: bool) -> None:
+async def test_ids_that_were_missing(db_url: str) -> None:
     """However recent: candles alone would not bring the trades."""
+    await check_missing_ids(db_url, is_recent=True)
+
+
+async def test_ids_that_were_missing_long_ago(plain_url: str) -> None:
+    await check_missing_ids(plain_url, is_recent=False)
+
+
+async def check_missing_ids(db_url: str, *, is_recent: bool) -> None:
     market = Leaky("BTC/USD", seed=5, start=START, trades=2_000, trades_per_minute=20)
     trades = [*market.truth_trades()]
     market.hidden = range(700, 705)

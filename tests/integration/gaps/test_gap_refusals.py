@@ -10,9 +10,10 @@ import pytest
 from kraken_db import DataGap, GapFiller, run_gap_filler
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, JobRunningError, NotConnectedError, UnknownPairError
-from kraken_db.simulator import Faults, Market, RateLimit
+from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.simulator import Faults, Market, RateLimit, SimulatedExchange
 from kraken_db.store import Store
-from tests.integration.backfill.downloading import MINUTE, coverage, floor, stored
+from tests.integration.backfill.downloading import MINUTE, coverage, floor, quick_client, stored
 from tests.integration.gaps.filling import DAY, HOUR, LATER, START, World, assert_filled, calm
 
 NOTHING = {"gaps_detected": 0, "gaps_filled": 0, "candles_inserted": 0, "trades_processed": 0, "errors": []}
@@ -34,36 +35,35 @@ async def test_one_of_two_pairs_is_refused(db_url: str) -> None:
     assert await coverage(db_url, "ZZZ/USD", "candles_1m") == []
 
 
-async def test_a_delisted_pair_gets_what_there_is_and_stays_a_gap(db_url: str) -> None:
+async def test_a_delisted_pair_gets_what_there_is_and_stays_a_gap(plain_url: str) -> None:
     """Its last trades can still be had. After them, that nothing is said does not mean that it was quiet."""
     market = Market("BTC/USD", seed=7, start=START, trades=300, trades_per_minute=2)
     newest = [*market.truth_trades()][-1].timestamp
     world = World(market, now=START + HOUR)
-    await world.backfill(db_url)
-    world.clock.now_ns = world.clock.now_ns + int(6 * HOUR.total_seconds() * 10**9)
-    world.exchange.faults = Faults(delisted=["BTC/USD"])
-    world.exchange = type(world.exchange)([market], Faults(delisted=["BTC/USD"]), clock=world.clock)
+    await world.backfill(plain_url)
+    world.advance(6 * HOUR)
+    world.exchange = SimulatedExchange([market], Faults(delisted=["BTC/USD"]), clock=world.clock)
     for _ in range(2):
-        result = await world.fill(db_url)
+        result = await world.fill(plain_url)
         assert (result["gaps_detected"], result["gaps_filled"]) == (1, 0)
         (error,) = result["errors"]
         assert "does not list BTC/USD any more" in error
-        found = await stored(db_url, "BTC/USD")
+        found = await stored(plain_url, "BTC/USD")
         assert len(found.trades) == 300
         assert found.coverage["candles_1m"][-1][1] == floor(newest) + MINUTE
 
 
-async def test_a_pair_without_data_gets_the_window(db_url: str) -> None:
+async def test_a_pair_without_data_gets_the_window(plain_url: str) -> None:
     world = World(calm(), now=START + 3 * DAY + LATER)
     (market,) = world.exchange.markets.values()
     since = floor(world.now()) - DAY
-    async with world.filler(db_url, window=DAY) as filler:
+    async with world.filler(plain_url, window=DAY) as filler:
         (symbol,) = await filler.survey()
         assert (symbol.has_data, [found.kind for found in symbol.found]) == (False, ["no data"])
         result = await filler.fill_all_gaps()
     assert (result["gaps_filled"], result["errors"]) == (1, [])
-    await assert_filled(db_url, market, floor(world.now()), since=since)
-    await world.assert_nothing_left(db_url)
+    await assert_filled(plain_url, market, floor(world.now()), since=since)
+    await world.assert_nothing_left(plain_url)
 
 
 async def test_the_window_is_thirty_days(plain_url: str) -> None:
@@ -92,8 +92,6 @@ async def test_pairs_side_by_side_keep_the_limit_of_each(plain_url: str) -> None
     limit = Faults(rate_limit=RateLimit(per_second=5, burst=1))
     world = World(*markets, now=START + 2 * HOUR + LATER, faults=limit)
     async with world.exchange.serve() as base_url:
-        from kraken_db.kraken.rest import KrakenRestClient
-
         client = KrakenRestClient(base_url, rate_limit_delay=0.25)
         async with GapFiller(plain_url, world.symbols, client=client, clock=world.now, window=HOUR) as filler:
             result = await filler.fill_all_gaps(max_concurrent=4)
@@ -175,16 +173,16 @@ async def test_a_clock_that_is_ahead(plain_url: str, caplog: pytest.LogCaptureFi
     await world.backfill(plain_url)
     world.advance(HOUR)
     end = floor(world.now())
-    async with world.exchange.serve() as base_url:
-        from tests.integration.backfill.downloading import quick_client
-
-        async with GapFiller(
+    async with (
+        world.exchange.serve() as base_url,
+        GapFiller(
             plain_url,
             world.symbols,
             client=quick_client(base_url),
             clock=lambda: world.now() + 10 * MINUTE,
-        ) as filler:
-            result = await filler.fill_all_gaps()
+        ) as filler,
+    ):
+        result = await filler.fill_all_gaps()
     assert (result["gaps_filled"], result["errors"]) == (1, [])
     assert (await coverage(plain_url, "BTC/USD", "candles_1m"))[-1][1] == end
     assert "ahead of Kraken's" in caplog.text
