@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.locks import lock_job
 from kraken_db.gap_filler.gaps import CANDLES
 from kraken_db.gap_filler.report import Filled
@@ -55,10 +56,14 @@ class CandleFiller:
             return Filled(), []
         rows = [row for row in page.records(symbol) if start <= row.timestamp < end]
         await self.retention.before_writing("candles", reached[0][0])
-        async with self.store.database.begin() as connection:
-            await self.store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, CANDLES, of=symbol)
-            written = await self._write(connection, symbol, rows, reached)
+
+        async def save() -> CandlesWritten:
+            async with self.store.database.begin() as connection:
+                await self.store.timeseries.prepare_bulk_write(connection)
+                await lock_job(connection, CANDLES, of=symbol)
+                return await self._write(connection, symbol, rows, reached)
+
+        written = await until_undisturbed(save)
         return Filled(candles_new=written.new, candles_changed=written.changed), reached
 
     async def _write(

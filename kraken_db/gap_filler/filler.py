@@ -41,6 +41,8 @@ MIN_GAP_MINUTES = 2
 WINDOW = timedelta(days=30)
 """What is wanted of a symbol of which nothing is stored."""
 
+# Opened when they are needed at once: as many symbols may be worked on side by side as the caller likes.
+_CONNECTIONS = 24
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +73,7 @@ class GapFiller(StoreService):
     ) -> None:
         if window <= timedelta():
             raise ConfigurationError(f"window is {window}: it is more than nothing")
-        super().__init__(db_url, clock=clock)
+        super().__init__(db_url, pool_max_size=_CONNECTIONS, clock=clock)
         wanted = DEFAULT_SYMBOLS if symbols is None else symbols
         self.symbols = list(dict.fromkeys(parse_symbol(symbol) for symbol in wanted))
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
