@@ -26,7 +26,7 @@ _COMMANDS = {
         "kraken_db.cli.policies:policies", "Show and change when old rows are compressed and dropped."
     ),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
-    "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, rows, sync times."),
+    "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, gaps, sizes, jobs."),
 }
 
 
