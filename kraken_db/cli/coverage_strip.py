@@ -59,6 +59,8 @@ def strip_lines(rows: Sequence[tuple[str, Sequence[Month]]], width: int, style: 
     lines: list[str] = []
     for begin in range(first, last + 1, each):
         years = range(begin, min(begin + each, last + 1))
+        if lines:
+            lines.append("")
         lines.append(" " * indent + " ".join(str(year).ljust(_MONTHS) for year in years).rstrip())
         for label, months in rows:
             cells = _cells(months, years, style)

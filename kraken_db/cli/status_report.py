@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from textwrap import fill
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ from kraken_db.policies import job_fails, job_state, period_text
 from kraken_db.status import DataStatus, StoreStatus
 from kraken_db.status.checking import lag_text
 
+_INDENT = " " * 10
 _MAINTAIN = "kraken-db db maintain drops older ones"
 _NEXT_STEP = """Nothing is stored yet. To begin:
   kraken-db backfill --symbols BTC/USD     every trade, from Kraken
@@ -44,8 +46,9 @@ _COLUMNS = [
 
 def print_status(database: Mapping[str, Any], status: StoreStatus) -> None:
     """``database``: kind, where, embedded, schema_revision, retention_seconds."""
+    width = shutil.get_terminal_size().columns
     for line in _database_lines(database, status):
-        click.echo(line)
+        click.echo(fill(line, width, subsequent_indent=_INDENT) if is_terminal() else line)
     if status.last_sync is None:
         click.echo(_NEXT_STEP)
         return
@@ -56,7 +59,7 @@ def print_status(database: Mapping[str, Any], status: StoreStatus) -> None:
     print_table(_COLUMNS, [_row(item) for item in status.data])
     style = StripStyle.of_output(sys.stdout.encoding, terminal=is_terminal(), colour=wants_colour())
     rows = [(f"{item.symbol} {item.data_type.removeprefix('candles_')}", item.months) for item in status.data]
-    if lines := strip_lines(rows, shutil.get_terminal_size().columns, style):
+    if lines := strip_lines(rows, width, style):
         click.echo("\n" + "\n".join(lines))
 
 
@@ -72,7 +75,7 @@ def _database_lines(database: Mapping[str, Any], status: StoreStatus) -> Iterato
         who = "older ones are dropped" if status.drops_by_itself else _MAINTAIN
         yield f"Kept      {kept} ({who}; higher intervals stay)"
     if status.retention_paused:
-        yield "          nothing is dropped until the run that writes old rows, or the next one, is through"
+        yield f"{_INDENT}nothing is dropped until the run that writes old rows, or the next one, is through"
     yield from _job_lines(status)
     if status.pending_refreshes:
         yield (
@@ -104,7 +107,7 @@ def _job_lines(status: StoreStatus) -> Iterator[str]:
     yield f"Jobs      {len(failing)} of {len(status.jobs)} failing (kraken-db db maintain does their work)"
     for job in failing:
         told = f": {' '.join(job.last_error.split())}" if job.last_error and not job.succeeded else ""
-        yield f"          {job.task} of {job.relation}: {job_state(job, status.now)}{told}"
+        yield f"{_INDENT}{job.task} of {job.relation}: {job_state(job, status.now)}{told}"
 
 
 def _row(item: DataStatus) -> tuple[str, ...]:

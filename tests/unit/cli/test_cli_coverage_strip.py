@@ -40,6 +40,7 @@ def test_years_that_have_no_room_follow_below_without_the_rows_that_are_empty_th
     assert strip_lines([BTC, DOGE], 17 + 2 * 13, PLAIN) == [
         "                 2021         2022",
         "BTC/USD 1m                 ## ####+.......",
+        "",
         "                 2023",
         "BTC/USD 1m       #####",
         "DOGE/USD trades   ##",
@@ -49,7 +50,7 @@ def test_years_that_have_no_room_follow_below_without_the_rows_that_are_empty_th
 
 
 def test_the_narrowest_terminal_has_a_year_a_line() -> None:
-    assert len(strip_lines([BTC], 10, PLAIN)) == 3 * 2 + 2
+    assert len(strip_lines([BTC], 10, PLAIN)) == 3 * 3 - 1 + 2
 
 
 def test_dropped_months_are_told_apart_where_there_are_some() -> None:
