@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 import click
 
+from kraken_db.charts.series import decimals_of
 from kraken_db.cli.output import iso, plain_number, to_json, wants_colour
 from kraken_db.types import Candle
 
@@ -105,8 +106,8 @@ class TableWriter:
         if any(candle.vwap is not None for candle in first):
             self._titles += ("vwap",)
         prices = [price for c in first for price in (c.open, c.high, c.low, c.close)]
-        self._price_decimals = max(map(_decimals, prices))
-        self._volume_decimals = max(_decimals(candle.volume) for candle in first)
+        self._price_decimals = max(map(decimals_of, prices))
+        self._volume_decimals = max(decimals_of(candle.volume) for candle in first)
         cells = [self._titles, *map(self._cells, first)]
         self._widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         click.echo(self._line(self._titles, bold=True))
@@ -145,13 +146,9 @@ def _colour_of(candle: Candle) -> str | None:
     return "green" if candle.is_bullish else "red"
 
 
-def _decimals(value: Decimal) -> int:
-    return len(plain_number(value).partition(".")[2])
-
-
 def _fixed(value: Decimal, decimals: int) -> str:
     """With that many decimals, or with more where the value has more: never rounded."""
-    return f"{value:.{max(decimals, _decimals(value))}f}"
+    return f"{value:.{max(decimals, decimals_of(value))}f}"
 
 
 def _rounded(value: Decimal, decimals: int) -> str:
