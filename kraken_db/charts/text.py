@@ -189,7 +189,7 @@ def _times(shown: Series, per_column: int, width: int, pen: _Pen) -> list[str]:
     labels = ""
     for position in time_ticks(moments, step):
         at, text = position * pen.cell, time_text(moments[position], step)
-        if (at and at < len(labels) + 1) or (at + len(text) > len(axis) * pen.cell and labels):
+        if labels and (at <= len(labels) or at + len(text) > width):
             continue
         labels = labels.ljust(at) + text
         if not shown.slots[position].has_unknown:
