@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -23,12 +24,13 @@ from kraken_db.cli.candle_query import (
 from kraken_db.cli.options import db_url_option
 from kraken_db.cli.output import count_text, note, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.intervals import interval_length
 
 if TYPE_CHECKING:
     from kraken_db.charts.series import Series
     from kraken_db.types import Candle
 
-MOST_CANDLES = 50_000
+MOST_INTERVALS = 50_000
 _DEFAULT_IN_FILE = 200
 _COLUMNS_BESIDES = 20  # the axis, and the longest of prices
 _LIBRARIES = {".html": "plotly", ".png": "matplotlib"}
@@ -69,7 +71,8 @@ def chart(
         _check_file(out, force)
     width, height = shutil.get_terminal_size()
     default = _DEFAULT_IN_FILE if out else max(width - _COLUMNS_BESIDES, 20)
-    query = candle_query(symbol, interval, start, end, last, default, "previous")
+    most = None if last is None else min(last, MOST_INTERVALS + 1)  # no more than it takes to say so
+    query = candle_query(symbol, interval, start, end, most, default, "previous")
     series = asyncio.run(_read(query, db_url))
     if out is None:
         _draw(series, width, height - 1)  # the shell's next line
@@ -106,14 +109,20 @@ async def _read(query: CandleQuery, db_url: str) -> Series:
         async with aclosing(await select_candles(provider, query)) as chunks:
             async for chunk in chunks:
                 candles += chunk
-                if len(candles) > MOST_CANDLES:
-                    raise ConfigurationError(
-                        f"these are more than {count_text(MOST_CANDLES)} candles, too many for a chart",
-                        hint="choose a longer --interval, or a shorter range",
-                    )
+                _check_length(candles)
         if not candles:
             raise await nothing_there(provider, query)
     return Series.of(candles)
+
+
+def _check_length(candles: Sequence[Candle]) -> None:
+    """By their times: an interval of which nothing is known is drawn too."""
+    length = interval_length(candles[0].interval_minutes)
+    if (candles[-1].timestamp - candles[0].timestamp) // length >= MOST_INTERVALS:
+        raise ConfigurationError(
+            f"these are more than {count_text(MOST_INTERVALS)} intervals, too many for a chart",
+            hint="choose a longer --interval, or a shorter range",
+        )
 
 
 def _draw(series: Series, width: int, height: int) -> None:

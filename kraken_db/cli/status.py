@@ -53,7 +53,7 @@ def status(
 
     Instant, however much is stored. Ranges are the times of the oldest and the newest record, UTC; gaps
     are stretches between them that no source has covered; lag is from the last known moment until now. The
-    strip has a character for each month. All intervals above 1m are computed from it.
+    strip has a character for each month. Intervals above 1m are computed from the minutes.
     """
     from kraken_db.cli.status_document import status_document
     from kraken_db.cli.status_report import print_status

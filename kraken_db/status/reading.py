@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.intervals import INTERVAL_NAMES
@@ -19,6 +18,7 @@ from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
 from kraken_db.status.model import DataStatus, Month, MonthState, StoreStatus
 from kraken_db.timeseries import StaleRange, TimeSeries
+from kraken_db.timeseries.storage import database_size
 
 MOST_RANGES = 1000
 """Of a symbol with more ranges than these, only their number is read."""
@@ -58,7 +58,7 @@ async def read_status(
         now=now,
         data=sorted(data, key=lambda item: (item.symbol, _order(item.data_type))),
         tables=tables,
-        database_size=await connection.scalar(text("SELECT pg_database_size(current_database())")),
+        database_size=await database_size(connection),
         jobs=await timeseries.jobs(connection),
         pending_refreshes=len(pending),
         pending_from=min((item.start for item in pending), default=None),
@@ -118,7 +118,8 @@ def _state(
     start, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, _next(month)))
     if covered.dropped >= covered.covered or (kept_from is not None and end <= kept_from):
         return "dropped"
-    wanted = (summary.end if end > now else end) - max(start, summary.start)
+    past = min(end, summary.end) if end > now else end
+    wanted = past - max(start, summary.start)
     return "full" if covered.covered >= wanted else "part"
 
 

@@ -48,6 +48,12 @@ _TIMESCALE = text("""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
+async def database_size(connection: AsyncConnection) -> int:
+    """Bytes on disk of everything in the database, whoever made it."""
+    size: int = await connection.scalar(text("SELECT pg_database_size(current_database())"))
+    return size
+
+
 async def postgres_storage(connection: AsyncConnection) -> Sequence[TableStorage]:
     rows = await connection.execute(_POSTGRES, {"higher": _HIGHER})
     return [TableStorage(name, size, 0, 0, 0, 0) for name, size in rows]

@@ -98,11 +98,12 @@ def test_nothing_to_draw(shell: Shell, arguments: list[str], told: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_more_than_a_chart_can_show(shell: Shell) -> None:
-    done = shell.run("chart", "ETH/USD", "-i", "1m", "--since", "2023-01-01", "--out", "x.html")
+@pytest.mark.parametrize("options", [["--since", "2023-01-01"], ["--last", "999999999"]])
+def test_more_than_a_chart_can_show(shell: Shell, options: list[str]) -> None:
+    done = shell.run("chart", "ETH/USD", "-i", "1m", *options, "--out", "x.html")
     assert done.returncode == 1
     assert done.stderr == (
-        "Error: these are more than 50,000 candles, too many for a chart."
+        "Error: these are more than 50,000 intervals, too many for a chart."
         " Choose a longer --interval, or a shorter range\n"
     )
 

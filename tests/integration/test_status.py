@@ -15,11 +15,12 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.ranges import TimeRange
-from kraken_db.repositories import CoverageRepository, SyncStatusRepository
+from kraken_db.repositories import CoverageRepository, PendingRefreshRepository, SyncStatusRepository
 from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
 from kraken_db.status import DataStatus, StoreStatus, problems, read_status
 from kraken_db.status.reading import MOST_RANGES
 from kraken_db.store import Store
+from kraken_db.timeseries import StaleRange
 from tests.archives import import_file, minutes, query, write
 from tests.integration.test_policies import run
 
@@ -120,6 +121,24 @@ async def test_ten_thousand_ranges_are_counted_and_not_sent(plain_url: str) -> N
     assert (many_status.gaps, many_status.covered) == (9999, None)
     assert months(many_status) == "++..."
     assert fewer.covered == tuple(many[:MOST_RANGES])
+
+
+async def test_what_a_killed_run_left_is_told_from_what_a_run_is_at(plain_url: str) -> None:
+    async with opened(plain_url) as (store, connection):
+        for symbol in ("BTC/USD", "ETH/USD", "SOL/USD"):
+            await plant(connection, symbol, "candles_1m", csv=[(day(1, 10), day(5, 20))])
+            await PendingRefreshRepository(connection).add(StaleRange(symbol, day(2, 1), day(2, 2)))
+        # A refresh has been over it: what is left waits for its candles to close.
+        await PendingRefreshRepository(connection).add(StaleRange("SOL/USD", day(5, 1), day(5, 2), NOW))
+        for symbol, minutes_ago in (("BTC/USD", 61), ("ETH/USD", 59), ("SOL/USD", 0)):
+            await connection.execute(
+                text("UPDATE data_sync_status SET last_sync_at = :at WHERE symbol = :symbol"),
+                {"at": NOW - timedelta(minutes=minutes_ago), "symbol": symbol},
+            )
+        status = await status_of(store, connection)
+    assert (status.pending_refreshes, status.pending_from) == (3, day(2, 1))
+    assert (status.stalled_refreshes, status.last_sync) == (1, NOW)
+    assert len(problems(status)) == 1
 
 
 # --- both lanes ---
