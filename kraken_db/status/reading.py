@@ -20,7 +20,7 @@ from kraken_db.status.model import DataStatus, Month, MonthState, StoreStatus
 from kraken_db.timeseries import StaleRange, TimeSeries
 from kraken_db.timeseries.storage import database_size
 
-MOST_RANGES = 1000
+MOST_RANGES = 100
 """Of a symbol with more ranges than these, only their number is read."""
 RUN_IS_DEAD_AFTER = timedelta(hours=1)
 """A run that writes says so in the time of the sync; one that has not for so long has ended."""
