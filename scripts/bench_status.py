@@ -133,7 +133,9 @@ async def statements_of(
 async def explain_all(connection: AsyncConnection, statements: list[tuple[str, Any]]) -> float:
     total = 0.0
     for statement, parameters in statements:
-        found = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", parameters)
+        found = await connection.exec_driver_sql(
+            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", parameters
+        )
         document = found.scalar_one()
         plan = (json.loads(document) if isinstance(document, str) else document)[0]
         total += plan["Planning Time"] + plan["Execution Time"]

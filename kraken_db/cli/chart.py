@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -87,9 +88,13 @@ def _check_file(path: Path, force: bool) -> None:
         raise ConfigurationError(
             f"{path} is neither a page nor a picture", hint="end its name in .html or .png"
         )
-    if path.exists() and not force:
+    try:
+        exists, has_folder = path.exists(), path.parent.is_dir()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+    if exists and not force:
         raise ConfigurationError(f"{path} exists already", hint="--force writes over it")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise ConfigurationError(f"there is no folder {path.parent}", hint="make it, or name another")
     try:
         importlib.import_module(library)
@@ -151,11 +156,11 @@ def _write(series: Series, path: Path) -> None:
         from kraken_db.charts.picture import picture
 
         content = picture(series)
-    new = path.with_name(f".{path.name}.new")
+    new = path.with_name(f".kraken-db-{os.getpid()}.new")  # whatever the length of its name
     try:
         new.write_bytes(content)
         new.replace(path)
     except OSError as error:
         new.unlink(missing_ok=True)
-        raise KrakenDBError(f"cannot write {path}: {error.strerror}") from error
+        raise KrakenDBError(f"{path} cannot be written: {error.strerror}") from error
     note(f"{count_text(len(series.slots))} intervals drawn: {path}")

@@ -17,6 +17,8 @@ from kraken_db.cli import cli
         (["BTC/USD", "--out", "png"], 1, "png is neither a page nor a picture"),
         (["BTC/USD", "--out", ".png"], 1, ".png is neither a page nor a picture"),
         (["BTC/USD", "--out", "no/x.png"], 1, "there is no folder no. Make it, or name another"),
+        (["BTC/USD", "--out", "x" * 300 + ".png"], 1, ".png cannot be written: File name too long"),
+        (["BTC/USD", "--out", ""], 1, "is neither a page nor a picture"),
         (["BTC/USD", "--out", "there.png"], 1, "there.png exists already. --force writes over it"),
         (["BTC/USD", "--out", "folder.png"], 2, "File 'folder.png' is a directory"),
         (["BTC/USD", "--last", "0"], 2, "0 is not in the range x>=1"),
