@@ -249,6 +249,9 @@ async def test_compression_and_what_retention_dropped(timescale_url: str, tmp_pa
         " FROM hypertable_compression_stats('candles')",
     )
     assert packed.compression_ratio == stats[0] / stats[1] > 2
+    # The server's own way to say it.
+    ((size,),) = await query(url, "SELECT hypertable_size('candles')")
+    assert packed.size == size
     shown = (await asyncio.to_thread(run, url, "status")).stdout
     assert f"Packed    candles {stats[0] / stats[1]:.1f} : 1 (1 of 2 chunks)" in shown
     await query(url, "SELECT drop_chunks('candles', older_than => TIMESTAMPTZ '2099-01-01')")
