@@ -55,7 +55,7 @@ async def test_kills(plain_url: str) -> None:
     )
     assert by_candles and all(floor(datetime.now(UTC)) - begin < 13 * HOUR for begin, _ in by_candles)
     until = max(end for _, end in by_candles)
-    assert floor(datetime.now(UTC)) - until < timedelta(minutes=3)
+    assert floor(datetime.now(UTC)) - until < timedelta(minutes=10)
     await assert_filled(plain_url, market, until, by_candles=by_candles)
     stale = await query(plain_url, "SELECT count(*) FROM pending_refresh WHERE refreshed_at IS NULL")
     assert stale == [(0,)]
