@@ -15,7 +15,7 @@ from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, INTERVAL_VIEWS,
 from kraken_db.models import CANDLES, RETENTION_PERIODS, ROLLED_CANDLES
 from kraken_db.policies import TABLES, BackgroundJob, TableName, TablePolicy
 from kraken_db.ranges import TimeRange
-from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange
+from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange, TableStorage
 from kraken_db.timeseries.postgres_retention import count_rows, delete_rows, pieces_with_rows
 from kraken_db.timeseries.relations import candle_relation
 from kraken_db.timeseries.rolled import (
@@ -28,6 +28,7 @@ from kraken_db.timeseries.rolled import (
 )
 from kraken_db.timeseries.rolling import lock_slice, roll_pending
 from kraken_db.timeseries.rollup import AnySelect, Rows, bucket, rollup
+from kraken_db.timeseries.storage import postgres_storage
 
 _STORED = literal_column("0", Integer).label("rank")
 _COMPUTED = literal_column("1", Integer).label("rank")
@@ -140,6 +141,9 @@ class PostgresTimeSeries:
 
     async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
         return None  # What is deleted makes room for new rows; the file stays as large as it is.
+
+    async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
+        return await postgres_storage(connection)
 
     async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
         return None
