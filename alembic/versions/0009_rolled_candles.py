@@ -134,7 +134,7 @@ NOTE_CHANGED = f"""
             FROM (
                 SELECT symbol, date_bin(INTERVAL '{WEEK} minutes', timestamp, {ORIGIN}),
                        min(timestamp), max(timestamp)
-                FROM changed WHERE interval_minutes = 1 GROUP BY 1, 2
+                FROM changed WHERE interval_minutes = 1 AND isfinite(timestamp) GROUP BY 1, 2
             ) weeks(symbol, week, first, last)
         ) runs(symbol, first, last, run)
         GROUP BY symbol, run;

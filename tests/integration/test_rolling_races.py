@@ -91,6 +91,15 @@ async def test_what_changes_nothing_is_no_note(plain_url: str, tmp_path: Path) -
     assert await pending(plain_url) == []
 
 
+async def test_a_minute_at_no_time_is_no_note(plain_url: str) -> None:
+    """Nonsense of another program: no other candle suffers from it."""
+    await query(plain_url, one("2023-01-02 00:10"))
+    await query(plain_url, one("2023-01-02 00:11").replace("2023-01-02 00:11+00", "infinity"))
+    await refresh(plain_url)
+    assert await pending(plain_url) == []
+    assert await query(plain_url, HOUR_OF) == [(11, 3)]
+
+
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 async def test_two_programs_write_side_by_side(plain_url: str, isolation: str) -> None:
     """The same hour, both at once, in any isolation: neither waits for the other or fails."""
