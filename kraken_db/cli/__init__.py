@@ -27,6 +27,7 @@ _COMMANDS = {
     ),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, rows, sync times."),
+    "verify": LazyCommand("kraken_db.cli.verify:verify", "Prove that what is stored is complete and right."),
 }
 
 

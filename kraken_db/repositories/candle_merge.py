@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import CTE, ColumnElement, and_, case, func, literal_column, or_, select
+from sqlalchemy import CTE, ColumnElement, and_, case, delete, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.models import CANDLES
 
 _KEY = ["timestamp", "symbol", "interval_minutes"]
@@ -39,6 +40,24 @@ async def merge_candles(
     """Write the candles that ``fresh`` selects where the rule prefers them; never commits."""
     counts = select(*written_counts(upsert(fresh, rule)))
     return CandlesWritten(*(await connection.execute(counts)).one())
+
+
+async def delete_minutes(
+    connection: AsyncConnection | AsyncSession, symbol: str, moments: Sequence[datetime]
+) -> None:
+    """Delete the minutes that open at these moments; never commits."""
+    if not moments:
+        return
+    c = CANDLES.c
+    await connection.execute(
+        delete(CANDLES).where(
+            c.symbol == symbol,
+            c.interval_minutes == BASE_INTERVAL,
+            c.timestamp >= min(moments),
+            c.timestamp <= max(moments),
+            c.timestamp.in_(moments),
+        )
+    )
 
 
 def upsert(fresh: Any, rule: MergeRule) -> CTE:

@@ -82,8 +82,18 @@ class TimeSeries(Protocol):
         """
         ...
 
+    async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
+        """Have the next ``refresh`` of these ranges compute all their candles anew, whatever it knows."""
+        ...
+
     async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
         """The parts that a table consists of, as far as they are dropped and made one by one."""
+        ...
+
+    async def stored_time(
+        self, connection: AsyncConnection, table: str, start: datetime, end: datetime
+    ) -> Sequence[TimeRange]:
+        """What of ``[start, end)`` a row can be stored in, as far as time is dropped and made by parts."""
         ...
 
     async def created_parts(
