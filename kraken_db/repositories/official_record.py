@@ -40,6 +40,12 @@ _CONTRADICTING = text(f"""
     SELECT count(*) FROM trades t JOIN official_trades o ON o.id = t.id
     WHERE {_INSIDE} AND t.id > 0 AND NOT ({_SAME_CONTENT})
 """).bindparams(bindparam("minutes", type_=TSTZMULTIRANGE))
+_AGREEMENT = text(f"""
+    SELECT count(*) FILTER (WHERE {_SAME_CONTENT}) AS same,
+           count(*) FILTER (WHERE NOT ({_SAME_CONTENT})) AS other
+    FROM trades t JOIN official_trades o ON o.id = t.id
+    WHERE t.symbol = :symbol AND t.timestamp >= :start AND t.timestamp <= :end AND t.id > 0
+""")
 _DELETE = text(f"""
     DELETE FROM trades t
     WHERE {_INSIDE} AND t.id > 0
@@ -93,6 +99,18 @@ class OfficialRecord:
         self._connection = connection
         self._symbol = symbol
 
+    async def agrees(self, trades: Sequence[StorableTrade]) -> bool:
+        """Whether trades of Kraken's, in order of time, are of the market that is stored: most ids that both
+        have are of the same trade. True where they have none in common.
+        """
+        if not trades:
+            return True
+        await self._stage(trades)
+        start, end = trades[0].timestamp - SAME_TRADE, trades[-1].timestamp + SAME_TRADE
+        wanted = {"symbol": self._symbol, "start": start, "end": end}
+        row = (await self._connection.execute(_AGREEMENT, wanted)).one()
+        return bool(row.same >= row.other)
+
     async def replace(
         self,
         trades: Sequence[StorableTrade],
@@ -133,10 +151,14 @@ class OfficialRecord:
     async def _refuse_another_market(self, wanted: dict[str, object]) -> None:
         count = await self._connection.scalar(_CONTRADICTING, wanted) or 0
         if count > MOST_CONFLICTS:
-            raise ConflictingTradesError(
-                f"{self._symbol}: {count} stored trades contradict the exchange's; nothing was replaced",
-                hint="this database was filled from another exchange or simulator: see KRAKEN_BASE_URL",
-            )
+            raise another_market(self._symbol)
+
+
+def another_market(symbol: str) -> ConflictingTradesError:
+    return ConflictingTradesError(
+        f"{symbol}: the stored trades are not those of this exchange; nothing was replaced",
+        hint="this database was filled from another exchange or simulator: see KRAKEN_BASE_URL",
+    )
 
 
 def _is_in(moment: datetime, ranges: Sequence[TimeRange]) -> bool:

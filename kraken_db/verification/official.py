@@ -187,8 +187,11 @@ class _Meeting:
                 met.stamps += 1
 
     def _settle(self, met: _Met, until: datetime | None) -> None:
+        # By whole seconds: archives without ids have no others, and both sides must be due together.
+        due = None if until is None else until.replace(microsecond=0)
+
         def is_due(item: KrakenTrade | HistoricalTrade) -> bool:
-            return until is None or item.timestamp < until
+            return due is None or item.timestamp < due
 
         theirs = [trade for trade in self._theirs.values() if is_due(trade)]
         ours = [old for old in self._ours.values() if is_due(old)]

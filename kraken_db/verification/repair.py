@@ -81,6 +81,7 @@ class Repair:
         replacement = MinuteReplacement(self._store, self._retention, scope, exchange)
         task = self._progress.task(f"{self._symbol} repair", len(minutes))
         try:
+            await replacement.require_same_market()
             for group in _near(minutes):
                 await replacement.run(group)
                 task.advance(len(group))

@@ -21,7 +21,7 @@ from kraken_db.repositories.candle_building import CandleBuilder
 from kraken_db.repositories.candle_merge import CandlesWritten, delete_minutes, take_new
 from kraken_db.repositories.candle_staging import CandleStaging
 from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.repositories.official_record import OfficialRecord
+from kraken_db.repositories.official_record import OfficialRecord, another_market
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -59,6 +59,20 @@ class MinuteReplacement:
             (self._candles, "candle", "made anew from trades"),
         )
         return [f"{plural(count, noun)} {what}" for count, noun, what in counts if count] + self._unserved
+
+    async def require_same_market(self) -> None:
+        """Raises ConflictingTradesError where this is not the exchange that the store was filled from."""
+        if not self._scope.trades.complete:
+            return
+        name = await self._exchange.rest_name(self._symbol)
+        pager = await self._exchange.pager(name, to_cursor(self._scope.trades.complete[0][0]), None)
+        try:
+            step = await pager.next()
+        finally:
+            await pager.close()
+        async with self._store.database.read() as connection:
+            if not await OfficialRecord(connection, self._symbol).agrees(step.trades):
+                raise another_market(self._symbol)
 
     async def run(self, minutes: Sequence[TimeRange]) -> None:
         """Replace these minutes, which are near to each other."""
