@@ -12,7 +12,7 @@ from kraken_db.cli.diagnostics import sentence
 from kraken_db.cli.output import count_text, moment_text, note, plural, print_json
 
 if TYPE_CHECKING:
-    from kraken_db.verification import Certificate, Part
+    from kraken_db.verification import CandlesPart, Certificate, Part, TradesPart
 
 _SHOWN = 5
 """Findings of a kind that are shown; --json has more."""
@@ -66,33 +66,41 @@ def _verdict(found: Certificate) -> str:
 
 
 def _summary(part: Part) -> str:
+    """What was compared, and over which time."""
     from kraken_db.verification import CandlesPart, TradesPart
 
     if part.not_checked and not part.compared:
-        return f"not compared: {part.not_checked}"
-    text = f"{plural(part.compared, part.unit.removesuffix('s'))}"
+        text = f"not compared: {part.not_checked}"
+        return text if not isinstance(part, CandlesPart) else text + _unproven(part)
+    text = plural(part.compared, part.unit.removesuffix("s"))
+    if isinstance(part, TradesPart):
+        text += f", {_ids(part)}"
+    else:
+        text += " compared with the trades" if isinstance(part, CandlesPart) else " compared"
     if part.oldest is not None and part.newest is not None:
         text += f", {moment_text(part.oldest)} to {moment_text(part.newest)} UTC"
-    if isinstance(part, TradesPart):
-        text += _ids(part)
-    elif isinstance(part, CandlesPart):
-        text += " compared with the trades" + (
-            f"; {count_text(part.unproven)} more without trades to prove them" if part.unproven else ""
-        )
-    if part.not_checked:
-        text += f"; then not compared: {part.not_checked}"
-    return text
+    if isinstance(part, CandlesPart):
+        text += _unproven(part)
+    return text + (f"; from there on not compared: {part.not_checked}" if part.not_checked else "")
 
 
-def _ids(part: Any) -> str:
+def _ids(part: TradesPart) -> str:
     """What the ids prove."""
     if part.first_id is None:
-        return "; none has an id: nothing can show whether one is missing"
-    holes = "without a hole" if not part.missing_ids else f"{plural(part.missing_ids, 'id')} missing"
-    text = f"; ids {part.first_id} to {part.last_id}, {holes}"
-    if part.without_ids:
-        text += f"; {count_text(part.without_ids)} without an id"
-    return text + (f"; {count_text(part.dropped_ids)} ids dropped" if part.dropped_ids else "")
+        return "none with an id: nothing here can show whether one is missing"
+    holes = f"{count_text(part.missing_ids)} missing" if part.missing_ids else "without a hole"
+    text = f"ids {part.first_id} to {part.last_id} {holes}"
+    if part.dropped_ids:
+        text += f" but for {count_text(part.dropped_ids)} that were dropped"
+    return text + (f", {count_text(part.without_ids)} without an id" if part.without_ids else "")
+
+
+def _unproven(part: CandlesPart) -> str:
+    """The minutes that are taken at the word of their source."""
+    if not part.unproven:
+        return ""
+    sources = " and ".join(sorted(part.sources)) or "no source"
+    return f"; {count_text(part.unproven)} stored without their trades, complete as {sources} says"
 
 
 def _wrong(part: Part) -> Iterator[str]:

@@ -64,7 +64,7 @@ class IdSequenceAudit:
     def _insert(self, run: IdRun) -> None:
         at = bisect_right(self._runs, run.first, key=lambda known: known.first)
         before = self._runs[at - 1] if at else None
-        if before is not None and _follows(before, run):
+        if before is not None and _follows(before, run) and not self._is_astray(at - 1):
             at, run = at - 1, _joined(self._runs.pop(at - 1), run)
         elif before is not None and run.first <= before.last:
             self._overlap(at - 1, run)
@@ -76,6 +76,10 @@ class IdSequenceAudit:
         if at < len(self._runs) and _follows(run, self._runs[at]):
             run = _joined(run, self._runs.pop(at))
         self._runs.insert(at, run)
+
+    def _is_astray(self, at: int) -> bool:
+        """Whether a run is older than the one with smaller ids: it may be a trade that was moved there."""
+        return at > 0 and self._runs[at - 1].newest > self._runs[at].oldest + JITTER
 
     def _overlap(self, at: int, run: IdRun) -> None:
         known = self._runs.pop(at)
