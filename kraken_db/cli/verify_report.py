@@ -56,8 +56,8 @@ def _verdict(found: Certificate) -> str:
     if found.is_clean:
         left_out = [part.name for part in found.parts if part.not_checked]
         return "nothing is wrong" + (f"; not compared: {', '.join(left_out)}" if left_out else "")
-    if found.error is not None and not found.problems():
-        return "not verified"
+    if not found.problems():
+        return "not verified" if found.error is not None else "NOT VERIFIED: nothing could be compared"
     kinds: dict[str, int] = {}
     for part in found.parts:
         for kind, count in part.problems.items():

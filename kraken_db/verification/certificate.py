@@ -6,7 +6,7 @@ A part that could not be looked at says why and claims nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -121,8 +121,13 @@ class Certificate:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing that was looked at is wrong. What was not looked at is not claimed."""
-        return self.error is None and not any(part.is_flawed for part in self.parts)
+        """Whether something was compared, and nothing of it is wrong. Nothing else is claimed."""
+        return self.error is None and not self.is_empty and not any(part.is_flawed for part in self.parts)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was compared at all: there is nothing, or not of the time that was asked for."""
+        return all(part.not_checked for part in self.parts)
 
     @property
     def findings(self) -> list[Finding]:
@@ -139,7 +144,6 @@ class Certificate:
     def part(self, name: str) -> Part | None:
         return next((part for part in self.parts if part.name == name), None)
 
-    def problems(self, parts: Iterable[str] | None = None) -> int:
-        """How much is wrong, all in all or in some parts."""
-        wanted = None if parts is None else set(parts)
-        return sum(part.problems.total() for part in self.parts if wanted is None or part.name in wanted)
+    def problems(self) -> int:
+        """How much is wrong, all in all."""
+        return sum(part.problems.total() for part in self.parts)

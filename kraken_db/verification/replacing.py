@@ -92,7 +92,7 @@ class MinuteReplacement:
                     continue
                 if len(trades) >= _AT_ONCE or known == end:
                     await self._save(intersection(minutes, [(begun, known)]), trades, holes)
-                    begun = known
+                    begun = max(begun, known)
                     trades = [item for item in trades if item.timestamp >= begun - SAME_TRADE]
         if left := intersection(minutes, [(begun, end)]):
             self._unserved.append(f"Kraken serves no trades of {minute(left[0][0])} to {minute(left[-1][1])}")

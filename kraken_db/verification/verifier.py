@@ -130,7 +130,7 @@ class StoreVerifier(StoreService):
         found = await self._look(store, symbol, wanted)
         done: list[str] = []
         for _ in range(ROUNDS if repair else 0):
-            if found.is_clean or found.error is not None:
+            if not found.problems():
                 break
             try:
                 done += await self._repair(store, found, wanted)

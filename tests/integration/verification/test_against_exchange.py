@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kraken_db.errors import ConflictingTradesError
+from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.historical_backfill.cursor import to_cursor
 from kraken_db.simulator import Faults, ManualClock, Market, Scenario, SimulatedExchange
 from kraken_db.verification import StoreVerifier
@@ -152,3 +153,32 @@ async def test_a_gap_is_missing(plain_url: str, exchange: SimulatedExchange) -> 
     repaired = await verify(plain_url, exchange, clock=clock, repair=True)
     assert repaired.is_clean, repaired.findings
     await assert_is_truth(plain_url, market)
+
+
+async def test_trades_whose_candles_were_not_built(plain_url: str, exchange: SimulatedExchange) -> None:
+    """Before the first candle and behind the last one that is a choice; between them it is a gap."""
+    market = exchange.markets[SYMBOL]
+    marks = [START + timedelta(hours=hours) for hours in (2, 5, 8, 11)]
+    async with downloading(plain_url, exchange, clock=clock) as service:
+        await service.backfill([SYMBOL], build_candles=False)
+    candles = list(market.truth_candles())
+    found = await verify(plain_url, clock=clock)
+    assert found.is_clean and found.candles is not None
+    assert found.candles.notes == [f"{len(candles)} minutes have trades and no candle yet"]
+
+    async with KrakenTradesBackfill(plain_url, clock=clock) as service:
+        await service.build_candles_from_trades(SYMBOL, marks[0], marks[1])
+        await service.build_candles_from_trades(SYMBOL, marks[2], marks[3])
+    found = await verify(plain_url, clock=clock)
+    assert wrong(found) == {"candles": {"gap": 1}}
+    (gap,) = found.findings
+    assert (gap.start, gap.end) == (marks[1], marks[2])
+    assert (await verify(plain_url, clock=clock, repair=True)).is_clean
+    built = await query(plain_url, "SELECT count(*), min(timestamp), max(timestamp) FROM candles")
+    expected = [candle.timestamp for candle in candles if marks[0] <= candle.timestamp < marks[3]]
+    assert built == [(len(expected), expected[0], expected[-1])]
+
+
+async def test_nothing_of_the_time_that_was_asked_for(filled: str) -> None:
+    found = await verify(filled, since=NOW + timedelta(days=1))
+    assert found.is_empty and not found.is_clean
