@@ -73,19 +73,19 @@ async def test_files_that_cannot_be_compared(plain_url: str, tmp_path: Path) -> 
 
 async def test_trades_without_ids(plain_url: str, tmp_path: Path) -> None:
     """Their number proves nothing, and Kraken's own trades account for them one by one."""
-    market = Market(SYMBOL, seed=71, trades=600, trades_per_minute=30, scenario=Scenario.CALM)
-    rows = [f"{row.time.partition('.')[0]},{row.price},{row.volume}\n" for row in market.texts(0, 600)]
+    market = Market(SYMBOL, seed=71, trades=1_200, trades_per_minute=600, scenario=Scenario.CALM)
+    rows = [f"{row.time.partition('.')[0]},{row.price},{row.volume}\n" for row in market.texts(0, 1_200)]
     await import_file(plain_url, write(tmp_path, "XBTUSD.csv", "".join(rows)))
     found = await verify(plain_url, market, all_trades=True)
     assert found.is_clean, found.findings
     assert found.trades is not None and found.candles is not None
-    assert (found.trades.first_id, found.trades.with_ids, found.trades.without_ids) == (None, 0, 600)
+    assert (found.trades.first_id, found.trades.with_ids, found.trades.without_ids) == (None, 0, 1_200)
     official = found.part("Kraken's trades")
     assert official is not None
     # All but those of the last second, which a file cannot show to be complete.
     last = max(trade.timestamp for trade in market.truth_trades()).replace(microsecond=0)
     known = sum(trade.timestamp < last for trade in market.truth_trades())
-    assert official.notes == [f"{known} trades are stored without the ids that Kraken has for them"]
+    assert official.notes == [f"{known:,} trades are stored without the ids that Kraken has for them"]
     victim = (
         await query(plain_url, "SELECT id, timestamp FROM trades ORDER BY timestamp OFFSET 300 LIMIT 1")
     )[0]

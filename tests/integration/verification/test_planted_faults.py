@@ -141,6 +141,15 @@ async def test_a_trade_twice_under_another_id(plain_url: str, market: Market, ne
     await assert_is_truth(plain_url, market)
 
 
+async def test_an_id_that_is_doubled_hides_none_that_is_missing(plain_url: str, market: Market) -> None:
+    await query(plain_url, COPY, id=lone(market).id, new_id=1_150)
+    await query(plain_url, "DELETE FROM trades WHERE id = 1160")
+    found = await verify(plain_url)
+    assert kinds(found, "trades") == {"id stored twice": 1, "missing ids": 1}
+    assert found.trades is not None
+    assert [(hole.first, hole.last) for hole in found.trades.missing_ranges] == [(1_160, 1_160)]
+
+
 async def test_a_candle_one_trade_short(plain_url: str, market: Market) -> None:
     minute = floor(lone(market).timestamp)
     await query(
@@ -203,3 +212,15 @@ async def test_everything_at_once(timescale_url: str) -> None:
     await assert_is_truth(timescale_url, market)
     hours = await query(timescale_url, "SELECT sum(trade_count), count(*) FROM candles_1h")
     assert hours == [(900, len(list(market.truth_candles(60))))]
+
+    # Changed where TimescaleDB keeps it: nothing was logged that a refresh would go by.
+    (behind,) = await query(
+        timescale_url,
+        "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
+        " FROM timescaledb_information.continuous_aggregates WHERE view_name = 'candles_15m'",
+    )
+    await query(timescale_url, f"UPDATE {behind[0]} SET close = close + 1 WHERE trade_count > 0")
+    found = await verify(timescale_url)
+    quarters = len(list(market.truth_candles(15)))
+    assert wrong(found) == {"higher intervals": {"candle differs": quarters}}
+    assert (await verify(timescale_url, repair=True)).is_clean
