@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     FromClause,
     and_,
@@ -163,41 +164,21 @@ class CandleAudit:
         *,
         may_lack: bool = False,
     ) -> Comparison:
-        moment = func.coalesce(stored.c.timestamp, expected.c.timestamp)
-        is_unexpected = expected.c.timestamp.is_(None)
-        is_wrong = case(
-            (stored.c.timestamp.is_(None), true()),
-            (is_unexpected, false() if may_lack else true()),
-            else_=differs,
-        )
-        columns = [
-            side[name].label(f"{which}_{name}") for which, side in _sides(stored, expected) for name in ALL
-        ]
-        # A full join is merged or hashed, whatever the statistics of a young table say.
-        pairs = (
+        pairs = _pairs(stored, expected, inside, differs, may_lack=may_lack)
+        totals = (
             select(
-                moment.label("timestamp"),
-                is_wrong.label("differs"),
-                stored.c.timestamp.is_not(None).label("is_stored"),
-                expected.c.timestamp.is_not(None).label("is_expected"),
-                *columns,
+                func.count().label("compared"),
+                func.count().filter(pairs.c.differs).label("differing"),
+                func.count().filter(~pairs.c.is_stored).label("missing"),
+                func.count().filter(~pairs.c.is_expected).label("unexpected"),
             )
-            .select_from(stored.outerjoin(expected, stored.c.timestamp == expected.c.timestamp, full=True))
-            .where(_lies_in(moment, inside))
-            .cte("pairs")
+            .select_from(pairs)
+            .subquery("totals")
         )
-        totals = select(
-            func.count().label("compared"),
-            func.count().filter(pairs.c.differs).label("differing"),
-            func.count().filter(~pairs.c.is_stored).label("missing"),
-            func.count().filter(~pairs.c.is_expected).label("unexpected"),
-        )
-        totals_of = totals.select_from(pairs).subquery("totals")
-        first = (
-            select(pairs).where(pairs.c.differs).order_by(pairs.c.timestamp).limit(limit).subquery("first")
-        )
-        both = totals_of.outerjoin(first, true())
-        rows = (await self._connection.execute(select(totals_of, first).select_from(both))).mappings().all()
+        ordered = select(pairs).where(pairs.c.differs).order_by(pairs.c.timestamp)
+        first = ordered.limit(limit).subquery("first")
+        both = select(totals, first).select_from(totals.outerjoin(first, true()))
+        rows = (await self._connection.execute(both)).mappings().all()
         examples = [_difference(row) for row in rows if row["timestamp"] is not None]
         total = rows[0]
         return Comparison(
@@ -205,8 +186,35 @@ class CandleAudit:
         )
 
 
-def _sides(stored: FromClause, expected: FromClause) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    return ("stored", stored.c), ("expected", expected.c)
+def _pairs(
+    stored: FromClause,
+    expected: FromClause,
+    inside: Sequence[TimeRange],
+    differs: ColumnElement[bool],
+    *,
+    may_lack: bool,
+) -> CTE:
+    """The candles of both sides, each beside its partner, and whether it differs from that."""
+    moment = func.coalesce(stored.c.timestamp, expected.c.timestamp)
+    is_wrong = case(
+        (stored.c.timestamp.is_(None), true()),
+        (expected.c.timestamp.is_(None), false() if may_lack else true()),
+        else_=differs,
+    )
+    sides = (("stored", stored), ("expected", expected))
+    # A full join is merged or hashed, whatever the statistics of a young table say.
+    return (
+        select(
+            moment.label("timestamp"),
+            is_wrong.label("differs"),
+            stored.c.timestamp.is_not(None).label("is_stored"),
+            expected.c.timestamp.is_not(None).label("is_expected"),
+            *(side.c[name].label(f"{which}_{name}") for which, side in sides for name in ALL),
+        )
+        .select_from(stored.outerjoin(expected, stored.c.timestamp == expected.c.timestamp, full=True))
+        .where(_lies_in(moment, inside))
+        .cte("pairs")
+    )
 
 
 def _minute_differs(
