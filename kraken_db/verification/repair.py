@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
-from kraken_db.db.locks import lock_job
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from kraken_db.historical_backfill.building import CANDLES, TRADES, build_minutes
 from kraken_db.historical_backfill.exchange import Exchange
 from kraken_db.intervals import BASE_INTERVAL
@@ -23,7 +25,7 @@ from kraken_db.verification.aggregates import AGGREGATES
 from kraken_db.verification.certificate import Certificate, Finding
 from kraken_db.verification.exchange import OHLC
 from kraken_db.verification.official import OFFICIAL
-from kraken_db.verification.replacing import MinuteReplacement, rebuild, take_minutes
+from kraken_db.verification.replacing import MinuteReplacement, in_transaction, rebuild, take_minutes
 from kraken_db.verification.scope import EVER, Scope, find_scope
 from kraken_db.verification.words import plural
 
@@ -100,10 +102,8 @@ class Repair:
         if not rows:
             return
         await self._retention.before_writing("candles", rows[0].timestamp)
-        async with self._store.database.begin() as connection:
-            await self._store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, CANDLES, of=self._symbol)
-            await take_minutes(self._store, connection, self._symbol, rows)
+        take = partial(take_minutes, self._store, self._symbol, rows)
+        await in_transaction(self._store, self._symbol, take, CANDLES)
         self._done.append(f"{plural(len(rows), 'candle')} taken from Kraken's candles")
 
     async def _rebuild(self, scope: Scope) -> None:
@@ -121,10 +121,8 @@ class Repair:
         known = difference(scope.comparable, whole_candles(holes, BASE_INTERVAL))
         for start, end in intersection(short, known):
             await self._retention.before_writing("candles", start)
-            async with self._store.database.begin() as connection:
-                await self._store.timeseries.prepare_bulk_write(connection)
-                await lock_job(connection, TRADES, CANDLES, of=self._symbol)
-                written = await rebuild(self._store, connection, self._symbol, [(start, end)])
+            build = partial(rebuild, self._store, self._symbol, [(start, end)])
+            written = await in_transaction(self._store, self._symbol, build, TRADES, CANDLES)
             self._done.append(f"{plural(written, 'candle')} built from the stored trades")
 
     async def _build_unbuilt(self, scope: Scope) -> None:
@@ -139,13 +137,14 @@ class Repair:
         if not stale:
             return
         candles = [(finding.start, finding.end) for finding in self._of(AGGREGATES)]
-        async with self._store.database.begin() as connection:
-            await self._store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, CANDLES, of=self._symbol)
+
+        async def mark(connection: AsyncConnection) -> None:
             await self._store.timeseries.mark_stale(connection, self._symbol, candles)
             pending = PendingRefreshRepository(connection)
             for start, end in stale:
                 await pending.add(StaleRange(self._symbol, start, end))
+
+        await in_transaction(self._store, self._symbol, mark, CANDLES)
         self._done.append(f"{plural(len(candles), 'candle')} of higher intervals refreshed")
 
     async def _correct_counters(self) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import CANDLES, TRADES
 from kraken_db.historical_backfill.cursor import to_cursor
 from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.sequence import IdHole
+from kraken_db.historical_backfill.sequence import IdHole, IdSequence
 from kraken_db.historical_backfill.step import Step
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.records import KrakenOhlc, KrakenTrade
@@ -21,12 +23,13 @@ from kraken_db.repositories.candle_building import CandleBuilder
 from kraken_db.repositories.candle_merge import CandlesWritten, delete_minutes, take_new
 from kraken_db.repositories.candle_staging import CandleStaging
 from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.repositories.official_record import OfficialRecord, another_market
+from kraken_db.repositories.official_record import OfficialRecord, Replaced, another_market
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_audit import TradeAudit
 from kraken_db.repositories.trade_batch import SAME_TRADE
+from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 from kraken_db.timeseries import StaleRange
@@ -36,6 +39,7 @@ from kraken_db.verification.words import minute, plural
 _AT_ONCE = 10_000
 """Trades of one transaction, more or less."""
 _MINUTE = interval_length(BASE_INTERVAL)
+_T = TypeVar("_T")
 
 
 class MinuteReplacement:
@@ -83,10 +87,15 @@ class MinuteReplacement:
         trades: list[KrakenTrade] = []
         holes: list[IdHole] = []
         begun = minutes[0][0]
+        before: IdSequence | None = await self._before(begun - SAME_TRADE)
         async with aclosing(pager.steps(auto_stop=True)) as steps:
             async for step in steps:
                 trades += [item for item in step.trades if item.timestamp >= begun - SAME_TRADE]
                 holes += step.holes
+                if before is not None and step.trades:
+                    # Nothing of the walk itself says that it has begun where the stored trades end.
+                    holes += before.follow(step.trades[:1])[1]
+                    before = None
                 known = self._known(step, end)
                 if known is None:
                     continue
@@ -96,6 +105,14 @@ class MinuteReplacement:
                     trades = [item for item in trades if item.timestamp >= begun - SAME_TRADE]
         if left := intersection(minutes, [(begun, end)]):
             self._unserved.append(f"Kraken serves no trades of {minute(left[0][0])} to {minute(left[-1][1])}")
+
+    async def _before(self, moment: datetime) -> IdSequence:
+        """Where the ids of the stored trades stand, if all trades since the last of them are known."""
+        async with self._store.database.read() as connection:
+            newest = await TradeRepository(connection).newest_until(self._symbol, moment)
+        if newest is None or difference([(newest[1], moment)], self._scope.trades.complete):
+            return IdSequence()
+        return IdSequence(*newest)
 
     def _known(self, step: Step, end: datetime) -> datetime | None:
         """Up to which whole minute everything has been shown, a second beyond it too; None: of nothing."""
@@ -113,25 +130,30 @@ class MinuteReplacement:
         if not minutes:
             return
         ordered = sorted(trades, key=lambda item: (item.timestamp, item.trade_id or -1))
+        unserved = [(hole.first, hole.last) for hole in holes]
         missing = whole_candles(((hole.after, hole.before) for hole in holes), BASE_INTERVAL)
         for table in ("trades", "candles"):
             await self._retention.before_writing(table, minutes[0][0])
-        async with self._store.database.begin() as connection:
-            await self._store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, TRADES, CANDLES, of=self._symbol)
-            await self._save_trades(connection, minutes, ordered, holes, missing)
-            await self._save_candles(connection, difference(minutes, missing))
+
+        async def both(connection: AsyncConnection) -> tuple[Replaced, int]:
+            done = await self._save_trades(connection, minutes, ordered, unserved, missing)
+            return done, await self._save_candles(connection, difference(minutes, missing))
+
+        done, candles = await in_transaction(self._store, self._symbol, both, TRADES, CANDLES)
+        self._deleted += done.deleted
+        self._new += done.new
+        self._changed += done.changed
+        self._candles += candles
 
     async def _save_trades(
         self,
         connection: AsyncConnection,
         minutes: Sequence[TimeRange],
         trades: Sequence[KrakenTrade],
-        holes: Sequence[IdHole],
+        unserved: Sequence[tuple[int, int]],
         missing: Sequence[TimeRange],
-    ) -> None:
+    ) -> Replaced:
         start, end = minutes[0][0], minutes[-1][1]
-        unserved = [(hole.first, hole.last) for hole in holes]
         uncounted = difference(minutes, await CoverageRepository(connection).covered(self._symbol, TRADES))
         audit = TradeAudit(connection, self._symbol)
         before = await audit.count(uncounted)
@@ -145,19 +167,34 @@ class MinuteReplacement:
                 self._symbol, TRADES, oldest=inside[0].timestamp, newest=inside[-1].timestamp, added=added
             )
         await write.shows("rest_trades", difference(minutes, missing))
-        self._deleted += done.deleted
-        self._new += done.new
-        self._changed += done.changed
+        return done
 
-    async def _save_candles(self, connection: AsyncConnection, minutes: Sequence[TimeRange]) -> None:
+    async def _save_candles(self, connection: AsyncConnection, minutes: Sequence[TimeRange]) -> int:
         """Where there are candles, and in the gaps between them."""
         data = self._scope.minutes
         wanted = intersection(minutes, whole_minutes(union(data.complete, data.gaps), self._scope.bounds))
-        self._candles += await rebuild(self._store, connection, self._symbol, wanted)
+        return await rebuild(self._store, self._symbol, wanted, connection)
+
+
+async def in_transaction(
+    store: Store,
+    symbol: str,
+    work: Callable[[AsyncConnection], Awaitable[_T]],
+    *jobs: str,
+) -> _T:
+    """Do ``work`` in a transaction of its own, with the locks of these jobs; again where one was given up."""
+
+    async def once() -> _T:
+        async with store.database.begin() as connection:
+            await store.timeseries.prepare_bulk_write(connection)
+            await lock_job(connection, *jobs, of=symbol)
+            return await work(connection)
+
+    return await until_undisturbed(once)
 
 
 async def rebuild(
-    store: Store, connection: AsyncConnection, symbol: str, minutes: Sequence[TimeRange]
+    store: Store, symbol: str, minutes: Sequence[TimeRange], connection: AsyncConnection
 ) -> int:
     """Make the candles of minutes what their trades say; returns how many were not. The caller commits.
 
@@ -191,7 +228,7 @@ async def rebuild(
 
 
 async def take_minutes(
-    store: Store, connection: AsyncConnection, symbol: str, rows: Sequence[KrakenOhlc]
+    store: Store, symbol: str, rows: Sequence[KrakenOhlc], connection: AsyncConnection
 ) -> None:
     """Make some minutes what Kraken's own candles of them are. The caller commits."""
     start, end = rows[0].timestamp, rows[-1].timestamp + _MINUTE
