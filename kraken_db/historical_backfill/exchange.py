@@ -83,6 +83,11 @@ class Exchange:
         """The newest minutes that Kraken serves, asked once."""
         return await self._client.ohlc(await self.rest_name(symbol), BASE_INTERVAL)
 
+    async def now(self) -> datetime:
+        """The exchange's time: never ahead of it, behind it by a second or two at most."""
+        await self._set_clock()
+        return self._now()
+
     def _now(self) -> datetime:
         return self._clock() + (self._offset or timedelta())
 
