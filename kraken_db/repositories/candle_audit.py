@@ -30,6 +30,7 @@ from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES
 from kraken_db.models import AMOUNT_SCALE
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candle_building import minutes_of_trades
+from kraken_db.repositories.candle_merge import VOLUME_NOISE
 from kraken_db.timeseries import TimeSeries
 from kraken_db.timeseries.rollup import rollup
 
@@ -37,6 +38,8 @@ _PRICES = ("open", "high", "low", "close")
 _SURE = (*_PRICES, "volume", "trade_count")
 _OPTIONAL = ("quote_volume", "vwap")
 ALL = (*_SURE, *_OPTIONAL)
+_DIGIT = Decimal(1).scaleb(-AMOUNT_SCALE)
+"""The last one that is stored."""
 Number: TypeAlias = Decimal | int | None
 
 
@@ -82,13 +85,12 @@ class CandleAudit:
         self._timeseries = timeseries
         self._symbol = symbol
 
-    async def with_trades(
-        self, inside: Sequence[TimeRange], cut: Sequence[TimeRange], limit: int
-    ) -> Comparison:
+    async def with_trades(self, inside: Sequence[TimeRange], limit: int) -> Comparison:
         """The stored minutes beside the candles of the stored trades, which must be complete there.
 
-        What a minute does not know (vwap, quote volume) is no difference. In ``cut`` the source of the
-        candle may have cut its vwap to the decimals of the pair's prices, as Kraken's OHLC does.
+        What a minute does not know (vwap, quote volume) is no difference. One without a quote volume was not
+        made of trades: its vwap may be cut to the decimals of the pair's prices, as Kraken's OHLC has it, and
+        its volume may have the float noise of an archive.
         """
         start, end = inside[0][0], inside[-1][1]
         minutes = minutes_of_trades(self._symbol, start, end).subquery("minutes")
@@ -96,7 +98,7 @@ class CandleAudit:
         value = func.round(minutes.c.quote_volume, AMOUNT_SCALE).label("quote_volume")
         expected = select(*columns, value).subquery("expected")
         stored = self._between(BASE_INTERVAL, start, end)
-        return await self._compare(stored, expected, inside, _minute_differs(stored, expected, cut), limit)
+        return await self._compare(stored, expected, inside, _minute_differs(stored, expected), limit)
 
     async def with_source(self, interval: int, inside: Sequence[TimeRange], limit: int) -> Comparison:
         """A higher interval, as readers get it, beside what the interval that it comes from says."""
@@ -135,7 +137,7 @@ class CandleAudit:
         )
         stored = self._between(interval, start, end)
         off = func.abs(stored.c.volume - expected.c.volume)
-        noise = func.greatest(Decimal("1e-8"), stored.c.volume * Decimal("1e-13"))
+        noise = func.greatest(VOLUME_NOISE, stored.c.volume * Decimal("1e-13"))
         exact = [stored.c[name].is_distinct_from(expected.c[name]) for name in (*_PRICES, "trade_count")]
         differs = or_(*exact, off >= noise)
         return await self._compare(stored, expected, inside, differs, limit, may_lack=may_lack)
@@ -217,16 +219,15 @@ def _pairs(
     )
 
 
-def _minute_differs(
-    stored: FromClause, expected: FromClause, cut: Sequence[TimeRange]
-) -> ColumnElement[bool]:
+def _minute_differs(stored: FromClause, expected: FromClause) -> ColumnElement[bool]:
     old, new = stored.c, expected.c
+    is_made_of_trades = old.quote_volume.is_not(None)
     decimals = func.greatest(func.min_scale(old.vwap), *(func.min_scale(old[name]) for name in _PRICES))
-    is_cut = old.timestamp.op("<@")(bindparam("cut", to_multirange(cut), TSTZMULTIRANGE))
-    vwap = case((is_cut, func.trunc(new.vwap, decimals)), else_=new.vwap)
+    vwap = case((is_made_of_trades, new.vwap), else_=func.trunc(new.vwap, decimals))
     return or_(
-        *(old[name].is_distinct_from(new[name]) for name in _SURE),
-        and_(old.quote_volume.is_not(None), old.quote_volume != new.quote_volume),
+        *(old[name].is_distinct_from(new[name]) for name in (*_PRICES, "trade_count")),
+        func.abs(old.volume - new.volume) >= case((is_made_of_trades, _DIGIT), else_=VOLUME_NOISE),
+        and_(is_made_of_trades, old.quote_volume != new.quote_volume),
         and_(old.vwap.is_not(None), old.vwap != new.vwap, old.vwap != vwap),
     )
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.historical_backfill.building import CANDLES
 from kraken_db.intervals import BASE_INTERVAL, interval_length, interval_name
 from kraken_db.progress import Progress
-from kraken_db.ranges import TimeRange, difference, intersection, union
+from kraken_db.ranges import TimeRange, difference, intersection
 from kraken_db.repositories.candle_audit import CandleAudit, CandleDifference, Comparison
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -21,8 +21,6 @@ from kraken_db.verification.slices import Slices, seconds_of
 from kraken_db.verification.words import minute, number, plural, span
 
 _MINUTE = interval_length(BASE_INTERVAL)
-_CUT_BY = ("rest_ohlc", "live")
-"""Sources whose vwap has only the decimals of the pair's prices."""
 
 
 class CandlesCheck:
@@ -33,7 +31,6 @@ class CandlesCheck:
         self._scope = scope
         self._progress = progress
         self._part = CandlesPart("candles", "minutes")
-        self._cut = union(*(scope.minutes.by_source.get(name, ()) for name in _CUT_BY))
         self._unbuilt = 0
 
     async def run(self) -> CandlesPart:
@@ -60,7 +57,7 @@ class CandlesCheck:
         try:
             for inside in slices:
                 async with self._store.database.read() as connection:
-                    found = await self._audit(connection).with_trades(inside, self._cut, MOST_FINDINGS)
+                    found = await self._audit(connection).with_trades(inside, MOST_FINDINGS)
                 self._part.compared += found.compared
                 self._part.stored += found.compared - found.missing
                 if found.compared:

@@ -71,6 +71,23 @@ async def test_files_that_cannot_be_compared(plain_url: str, tmp_path: Path) -> 
     assert "nothing that is stored is complete" in (found.parts[-1].not_checked or "")
 
 
+async def test_volumes_with_the_float_noise_of_an_archive(plain_url: str, tmp_path: Path) -> None:
+    """No difference, and none is left when the trades' own candle comes."""
+    market = Market(SYMBOL, seed=74, trades=300, trades_per_minute=30, scenario=Scenario.CALM)
+    rows = [
+        f"{int(c.timestamp.timestamp())},{c.open},{c.high},{c.low},{c.close},{c.volume}0{noise},{c.trade_count}\n"
+        for noise, c in zip("0123456789" * 9, market.truth_candles(), strict=False)
+    ]
+    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", "".join(rows)))
+    await download_one(plain_url, market, build_candles=False)
+    found = await verify(plain_url)
+    assert found.is_clean and found.candles is not None, found.findings
+    assert found.candles.compared == len(rows)
+    await query(plain_url, "DELETE FROM data_coverage WHERE data_type = 'candles_1m'")
+    await download_one(plain_url, market)
+    await assert_is_truth(plain_url, market)
+
+
 async def test_trades_without_ids(plain_url: str, tmp_path: Path) -> None:
     """Their number proves nothing, and Kraken's own trades account for them one by one."""
     market = Market(SYMBOL, seed=71, trades=1_200, trades_per_minute=600, scenario=Scenario.CALM)
