@@ -91,6 +91,8 @@ class TradesPart(Part):
     missing_ranges: list[IdHole] = field(default_factory=list)
     dropped_ids: int = 0
     """Ids in between whose trades were dropped."""
+    sources: dict[str, Sequence[TimeRange]] = field(default_factory=dict)
+    """What says that the trades are complete, and of which ranges."""
 
 
 @dataclass(slots=True)

@@ -38,6 +38,7 @@ class TradesCheck:
 
     async def run(self) -> TradesPart:
         part, scope = self._part, self._scope
+        part.sources = {name: ranges for name, ranges in scope.trades.by_source.items() if ranges}
         async with self._store.database.read() as connection:
             extent = await TradeAudit(connection, scope.symbol).extent(*scope.bounds)
         if extent is not None:

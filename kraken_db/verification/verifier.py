@@ -76,7 +76,6 @@ class StoreVerifier(StoreService):
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._exchange = Exchange(self._client, Patience(sleep), clock)
         self._progress = progress or NullProgress()
-        self._sleep = sleep
         self._away: ExchangeError | None = None
 
     async def close(self) -> None:
