@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Coroutine
 from typing import Any
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.db.compiled import CompiledStatement
 
@@ -40,6 +41,18 @@ async def raw_connection(connection: AsyncConnection) -> asyncpg.Connection[Any]
     driver = (await connection.get_raw_connection()).driver_connection
     assert isinstance(driver, asyncpg.Connection)
     return driver
+
+
+async def begun(connection: AsyncConnection | AsyncSession) -> AsyncConnection:
+    """The connection, ready for the driver: in its transaction, if it has one.
+
+    Where nobody has begun one, a statement is a transaction of its own.
+    """
+    if isinstance(connection, AsyncSession):
+        connection = await connection.connection()
+    if connection.in_transaction() and not (await raw_connection(connection)).is_in_transaction():
+        await connection.execute(text("SELECT 1"))
+    return connection
 
 
 async def copy_csv_in(
@@ -74,13 +87,14 @@ async def copy_csv_in(
 
 
 async def copy_csv_out(
-    connection: AsyncConnection, statement: CompiledStatement, block_size: int = BLOCK_SIZE
+    connection: AsyncConnection | AsyncSession, statement: CompiledStatement, block_size: int = BLOCK_SIZE
 ) -> AsyncGenerator[bytes]:
     """The rows of a statement as CSV, in blocks of whole rows of about ``block_size`` bytes.
 
     A reader that is slower than the server makes it wait: memory does not grow with the rows. Close the
     generator (``contextlib.aclosing``) where it may not be read to its end: its connection is given up then.
     """
+    connection = await begun(connection)
     driver = await raw_connection(connection)
     blocks: asyncio.Queue[bytes | None] = asyncio.Queue()
     room = asyncio.Semaphore(_READ_AHEAD)
@@ -118,11 +132,11 @@ async def copy_csv_out(
             await connection.invalidate()
 
 
-def _end_of_rows(text: bytearray) -> int:
+def _end_of_rows(lines: bytearray) -> int:
     """Behind the last row that is whole: a line end inside of quotes ends none."""
-    end = text.rfind(b"\n") + 1
-    while end and text.count(b'"', 0, end) % 2:
-        end = text.rfind(b"\n", 0, end - 1) + 1
+    end = lines.rfind(b"\n") + 1
+    while end and lines.count(b'"', 0, end) % 2:
+        end = lines.rfind(b"\n", 0, end - 1) + 1
     return end
 
 
@@ -160,5 +174,5 @@ def _reason(error: asyncpg.PostgresError, column: str | None, value: str | None)
     return f"{column} {_short(value)}: {told}"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+def _short(value: str) -> str:
+    return value if len(value) <= _SHOWN else value[:_SHOWN] + "..."

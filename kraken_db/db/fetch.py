@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.db.compiled import CompiledStatement
-from kraken_db.db.copy import raw_connection
+from kraken_db.db.copy import begun, raw_connection
 
 
 async def fetch(
@@ -26,11 +25,8 @@ async def fetch(
 
     In the transaction of the connection, or, where nobody has begun one, in one of its own.
     """
-    if isinstance(connection, AsyncSession):
-        connection = await connection.connection()
+    connection = await begun(connection)
     driver = await raw_connection(connection)
-    if connection.in_transaction() and not driver.is_in_transaction():
-        await connection.execute(text("SELECT 1"))  # What SQLAlchemy calls begun begins with a statement.
     try:
         rows: Sequence[Sequence[Any]] = await driver.fetch(statement.sql, *statement.values)
     except Exception:

@@ -60,8 +60,8 @@ class CandleRepository:
     ) -> AsyncGenerator[bytes]:
         """The candles that open in ``[start, end)`` as CSV in blocks of whole rows, oldest first.
 
-        Layouts as in ``candle_statements.select_candles``. Needs an AsyncConnection, and it for itself until
-        the last block has been taken.
+        Layouts as in ``candle_statements.select_candles``. Nothing else may use the
+        connection until the last block has been taken.
         """
         statement = select_candles(
             self._timeseries, symbol, interval, *clip_range(start, end), limit=limit, layout=layout

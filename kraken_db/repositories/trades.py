@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.db.compiled import CompiledStatement
@@ -61,13 +61,12 @@ class TradeRepository:
         """The trades with ``start <= timestamp < end`` as CSV in blocks of whole rows, by time and id.
 
         ``frame``: time in microseconds since 1970, id, price, volume, side, order_type, misc. ``kraken``: a
-        row of the quarterly archive, its id 0 where Kraken's is unknown. Needs an AsyncConnection, and it for
-        itself until the last block has been taken.
+        row of the quarterly archive, its id 0 where Kraken's is unknown. Nothing else may use the
+        connection until the last block has been taken.
         """
         columns = _frame_columns() if layout == "frame" else _kraken_columns()
-        statement = (
-            _trades(symbol, start, end, columns).order_by(TRADES.c.timestamp, TRADES.c.id).limit(limit)
-        )
+        rows = select(*columns).where(*_between(symbol, start, end))
+        statement = rows.order_by(TRADES.c.timestamp, TRADES.c.id).limit(limit)
         return copy_csv_out(self._connection, CompiledStatement.of(statement), block_size)
 
     async def checksum(self, symbol: str, start: datetime, end: datetime) -> Checksum:
@@ -98,12 +97,6 @@ class TradeRepository:
 def _between(symbol: str, start: datetime, end: datetime) -> tuple[ColumnElement[bool], ...]:
     c = TRADES.c
     return c.symbol == symbol, c.timestamp >= start, c.timestamp < end
-
-
-def _trades(
-    symbol: str, start: datetime, end: datetime, columns: Sequence[ColumnElement[Any]]
-) -> Select[*tuple[Any, ...]]:
-    return select(*columns).where(*_between(symbol, start, end))
 
 
 def _frame_columns() -> Sequence[ColumnElement[Any]]:
