@@ -74,7 +74,7 @@ class CandleRepository:
             self._connection,
             select_checksum(self._timeseries, symbol, interval, *clip_range(start, end)),
         )
-        return Checksum(*rows[0])
+        return Checksum.of(rows[0])
 
     async def filled(self, symbol: str, interval: int, start: datetime, end: datetime) -> list[Candle]:
         """As ``between``, with flat candles in the quiet intervals that are known to be complete."""

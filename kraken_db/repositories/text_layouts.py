@@ -21,6 +21,11 @@ class Checksum:
     digest: int
     """Changes with any value of a row: a sum of 64-bit hashes, so that rows can be read in any order."""
 
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Checksum:
+        rows, first, last, digest = row
+        return cls(rows, first, last, int(digest))
+
 
 def epoch_microseconds(moment: ColumnElement[Any]) -> ColumnElement[int]:
     """Microseconds since 1970. By way of a float, which is exact to the microsecond until the year 2242."""

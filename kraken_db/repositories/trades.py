@@ -13,6 +13,7 @@ from kraken_db.db.compiled import CompiledStatement
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
 from kraken_db.db.fetch import collector_paused, fetch
 from kraken_db.models import TRADES
+from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.text_layouts import (
     Checksum,
     checksum,
@@ -73,7 +74,15 @@ class TradeRepository:
         """Of the trades with ``start <= timestamp < end``, with all columns."""
         statement = checksum(TRADES.c.timestamp, _frame_columns()).where(*_between(symbol, start, end))
         rows = await fetch(self._connection, CompiledStatement.of(statement))
-        return Checksum(*rows[0])
+        return Checksum.of(rows[0])
+
+    async def extent(self, symbol: str) -> TimeRange | None:
+        """The range outside of which there is no trade; None if there is none."""
+        moment = TRADES.c.timestamp
+        stamps = select(moment).where(TRADES.c.symbol == symbol).limit(1)
+        edges = select(*(stamps.order_by(order).scalar_subquery() for order in (moment, moment.desc())))
+        oldest, newest = (await self._connection.execute(edges)).one()
+        return None if oldest is None else (oldest, newest + TICK)
 
     async def newest_until(self, symbol: str, moment: datetime) -> tuple[int, datetime] | None:
         """Id and stamp of the newest trade with an id at or before ``moment``; None without any."""
