@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.errors import ConfigurationError
 from kraken_db.exporting.layout import Format, Part, Series, What, parts
-from kraken_db.exporting.manifest import Entry, Manifest, locked
+from kraken_db.exporting.manifest import Entry, Manifest, locked, open_manifest
 from kraken_db.exporting.report import ExportReport, FileReport, Outcome
 from kraken_db.exporting.source import Source
 from kraken_db.exporting.writers import check_packages, database_layout, file_writer
@@ -84,7 +84,7 @@ class Exporter(StoreService):
         with _writing(folder):
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         with locked(folder):
-            run = _Run(folder, style, recheck, Manifest.load(folder, style, what), ExportReport())
+            run = _Run(folder, style, recheck, open_manifest(folder, style, what), ExportReport())
             for series in [Series(symbol, kind) for symbol in wanted for kind in kinds]:
                 await self._series(run, series, since, until)
         return run.report
@@ -150,13 +150,15 @@ class Exporter(StoreService):
                     self._note(run, part, entry)
                 return _report(run, series, part, entry, outcome)
             assert stored is not None and time_range is not None
-            kept_before = stored[0] if entry is not None and entry.first < stored[0] else None
-            kept, size = await self._write(run, source, part, time_range, kept_before, found, task)
-        first = entry.first if kept and entry is not None else found.first
-        assert first is not None
-        entry = Entry(
-            part.start, part.end, time_range[1], synced_at, first, found.rows, str(found.digest), kept, size
-        )
+            assert found.first is not None
+            fresh = Entry(
+                part.start, part.end, time_range[1], synced_at, found.first, found.rows, str(found.digest), 0
+            )
+            # Retention drops from the old end: what the file has of that time is not to be lost with it.
+            dropped_until = stored[0] if entry is not None and entry.first < stored[0] else None
+            if entry is not None and dropped_until is not None:
+                fresh = replace(fresh, first=entry.first)
+            entry = await self._write(run, source, part, time_range, dropped_until, fresh, task)
         self._note(run, part, entry)
         return _report(run, series, part, entry, "written")
 
@@ -166,21 +168,21 @@ class Exporter(StoreService):
         source: Source,
         part: Part,
         time_range: TimeRange,
-        kept_before: datetime | None,
-        found: Checksum,
+        dropped_until: datetime | None,
+        entry: Entry,
         task: Task,
-    ) -> tuple[int, int]:
-        """Write a file whole; returns how many rows of the old one were kept, and its size in bytes."""
+    ) -> Entry:
+        """Write a file whole, with the rows of the old one from before a moment; returns its entry."""
         path = run.folder / part.path
         temporary = path.with_name(f".{path.name}.part")
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             writer = await asyncio.to_thread(file_writer, temporary, run.style, source.series)
         try:
-            if kept_before is not None:
+            if dropped_until is not None:
                 with _writing(path):
-                    await asyncio.to_thread(writer.keep, path, kept_before)
-            kept = writer.rows
+                    await asyncio.to_thread(writer.keep, path, dropped_until)
+                entry = replace(entry, kept_rows=writer.rows)
             reached = time_range[0]
             blocks = source.blocks(*time_range, database_layout(run.style, source.series), BLOCK_SIZE)
             async with aclosing(blocks):
@@ -189,35 +191,31 @@ class Exporter(StoreService):
                         moment = await asyncio.to_thread(writer.add, block)
                     task.advance(_seconds(moment - reached))
                     reached = moment
+            assert writer.rows == entry.rows, (writer.rows, entry)
             with _writing(path):
-                await asyncio.to_thread(writer.close)
+                await asyncio.to_thread(writer.close, entry.to_json())
         except BaseException:
             # What is left by a run that was killed is written over by the next one.
             with contextlib.suppress(OSError):
-                writer.close()
+                writer.close("")
                 temporary.unlink(missing_ok=True)
             raise
-        assert writer.rows == kept + found.rows, (writer.rows, kept, found)
         task.advance(_seconds(time_range[1] - reached))
         with _writing(path):
-            return kept, await asyncio.to_thread(_put_in_place, temporary, path)
+            await asyncio.to_thread(_put_in_place, temporary, path)
+        return entry
 
     def _entry(self, run: _Run, part: Part) -> Entry | None:
         """What is known of a file that is still there as it was written.
 
         Raises ConfigurationError for a file of somebody else, and where less was asked for than it holds.
         """
-        path = run.folder / part.path
-        entry = run.manifest.entries.get(part.path)
+        entry = run.manifest.get(part.path)
         if entry is None:
-            if path.exists():
-                raise ConfigurationError(f"{path} is not of an export", hint="take another folder for --out")
-            return None
-        if not path.is_file() or path.stat().st_size != entry.size:
             return None
         if not _contains((part.start, part.end), (entry.start, entry.end)):
             raise ConfigurationError(
-                f"{path} holds {_told(entry.start, entry.end)}: less was asked for now",
+                f"{run.folder / part.path} holds {_told(entry.start, entry.end)}: less was asked for now",
                 hint="take another folder for --out, or leave out --since and --until",
             )
         return entry
@@ -239,12 +237,10 @@ class Exporter(StoreService):
                 yield connection
 
 
-def _put_in_place(temporary: Path, path: Path) -> int:
+def _put_in_place(temporary: Path, path: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
-        size = os.fstat(file.fileno()).st_size
     temporary.replace(path)
-    return size
 
 
 @contextmanager
@@ -272,7 +268,8 @@ def _contains(wider: _Asked, narrower: _Asked) -> bool:
 
 def _report(run: _Run, series: Series, part: Part, entry: Entry, outcome: Outcome) -> FileReport:
     path = run.folder / part.path
-    return FileReport(path, series.symbol, series.interval, outcome, entry.rows, entry.kept_rows, entry.size)
+    size = path.stat().st_size
+    return FileReport(path, series.symbol, series.interval, outcome, entry.rows, entry.kept_rows, size)
 
 
 def _told(start: datetime | None, end: datetime | None) -> str:

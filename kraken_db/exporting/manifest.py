@@ -1,19 +1,20 @@
-"""What an earlier export into a folder has written: it is written again only where it has changed."""
+"""What an earlier export has written: a file is written again only where it has changed."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from kraken_db.errors import ConfigurationError
+from kraken_db.exporting.layout import Format, What
 
 NAME = ".kraken-db-export.json"
+FOOTER_KEY = b"kraken_db_export"
 _VERSION = 1
 _TIMES = ("start", "end", "first", "read_until", "synced_at")
 
@@ -36,67 +37,110 @@ class Entry:
     """Of the rows that the store had: see ``repositories.text_layouts.Checksum``."""
     kept_rows: int
     """Rows of the file before these, which the store had dropped already."""
-    size: int
-    """Of the file, in bytes."""
 
     @property
     def rows(self) -> int:
         return self.stored_rows + self.kept_rows
 
-
-class Manifest:
-    """The entries of a folder by the path of their file."""
-
-    def __init__(self, folder: Path, style: str, what: str) -> None:
-        self._folder = folder
-        self._header = {"version": _VERSION, "format": style, "what": what}
-        self.entries: dict[str, Entry] = {}
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=datetime.isoformat)
 
     @classmethod
-    def load(cls, folder: Path, style: str, what: str) -> Manifest:
-        """Raises ConfigurationError where the folder holds an export that this one cannot be added to."""
-        manifest = cls(folder, style, what)
+    def from_json(cls, text: str | bytes) -> Entry:
+        """Raises ValueError or TypeError for anything else."""
+        fields = json.loads(text)
+        times = {name: fields[name] and datetime.fromisoformat(fields[name]) for name in _TIMES}
+        return cls(**{**fields, **times})
+
+
+class Manifest(Protocol):
+    """The entries of a folder, by the path of their file below it."""
+
+    def get(self, path: str) -> Entry | None:
+        """None for a file that is not there, or not as it was written."""
+        ...
+
+    def put(self, path: str, entry: Entry) -> None:
+        """Note a file that is in its place."""
+        ...
+
+
+def open_manifest(folder: Path, style: Format, what: What) -> Manifest:
+    """Raises ConfigurationError where the folder holds another kind of export."""
+    has_files, has_table = (folder / NAME).exists(), any(folder.glob("symbol=*"))
+    if has_files if style == "parquet" else has_table:
+        raise ConfigurationError(
+            f"{folder} holds an export in another format", hint="take another folder for --out"
+        )
+    if style != "parquet":
+        return FileManifest(folder)
+    if any(folder.glob("symbol=*/year=*" if what == "candles" else "symbol=*/interval=*")):
+        # A reader takes the folder for one table.
+        held = "trades" if what == "candles" else "candles"
+        raise ConfigurationError(f"{folder} holds {held}", hint=f"take another folder for {what}")
+    return FooterManifest(folder)
+
+
+class FooterManifest:
+    """Of Parquet files: each carries its own entry. Any other file in the folder, readers stumble on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, path: str) -> Entry | None:
+        from pyarrow import ArrowException, parquet
+
+        file = self._folder / path
+        if not file.exists():
+            return None
+        try:
+            return Entry.from_json(parquet.read_metadata(file).metadata[FOOTER_KEY])
+        except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+            raise _foreign(file) from error
+
+    def put(self, path: str, entry: Entry) -> None:
+        """The file says it itself. What was only compared is compared again the next time."""
+
+
+class FileManifest:
+    """Of files that cannot carry an entry: all of them in one file beside them, with their sizes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._entries: dict[str, tuple[int, Entry]] = {}
         path = folder / NAME
         try:
             document = json.loads(path.read_text())
-            header = {name: document[name] for name in manifest._header}
-            entries = {name: _entry(fields) for name, fields in document["files"].items()}
+            if document["version"] != _VERSION:
+                raise ValueError(f"version {document['version']}")
+            for name, (size, text) in document["files"].items():
+                self._entries[name] = size, Entry.from_json(text)
         except FileNotFoundError:
-            return manifest
+            pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(
                 f"{path} cannot be read: {error}", hint="remove it together with the exported files"
             ) from error
-        manifest._check(header)
-        manifest.entries = entries
-        return manifest
+
+    def get(self, path: str) -> Entry | None:
+        file = self._folder / path
+        if path not in self._entries:
+            if file.exists():
+                raise _foreign(file)
+            return None
+        size, entry = self._entries[path]
+        return entry if file.is_file() and file.stat().st_size == size else None
 
     def put(self, path: str, entry: Entry) -> None:
-        """Add or replace an entry, and write all of them at once or not at all."""
-        self.entries[path] = entry
-        files = {name: asdict(one) for name, one in sorted(self.entries.items())}
-        text = json.dumps({**self._header, "files": files}, indent=1, default=datetime.isoformat)
+        self._entries[path] = (self._folder / path).stat().st_size, entry
+        files = {name: [size, one.to_json()] for name, (size, one) in sorted(self._entries.items())}
         temporary = self._folder / f"{NAME}.part"
-        temporary.write_text(text + "\n")
-        os.replace(temporary, self._folder / NAME)  # noqa: PTH105 (the same, and said in docs as that)
-
-    def _check(self, found: dict[str, Any]) -> None:
-        if found["version"] != _VERSION:
-            raise ConfigurationError(
-                f"{self._folder} was written by another version", hint="take a new folder"
-            )
-        # A Parquet folder is one table; files of the other formats stand alone.
-        same = ["format", "what"] if self._header["format"] == "parquet" else ["format"]
-        if any(found[name] != self._header[name] for name in same):
-            raise ConfigurationError(
-                f"{self._folder} holds {found['what']} as {found['format']}",
-                hint="take another folder for these",
-            )
+        temporary.write_text(json.dumps({"version": _VERSION, "files": files}, indent=1) + "\n")
+        temporary.replace(self._folder / NAME)
 
 
-def _entry(fields: dict[str, Any]) -> Entry:
-    times = {name: fields[name] and datetime.fromisoformat(fields[name]) for name in _TIMES}
-    return Entry(**{**fields, **times})
+def _foreign(file: Path) -> ConfigurationError:
+    return ConfigurationError(f"{file} is not of an export", hint="take another folder for --out")
 
 
 @contextlib.contextmanager
@@ -107,6 +151,8 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
+    import os
+
     fd = os.open(folder, os.O_RDONLY)
     try:
         try:

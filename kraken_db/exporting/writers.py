@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 from kraken_db.exporting.layout import Format, Series
+from kraken_db.exporting.manifest import FOOTER_KEY
 from kraken_db.frames.builders import ArrowBuilder, arrow_schema, require
 from kraken_db.frames.columns import CANDLE_FILE_COLUMNS, TRADE_COLUMNS, FrameColumn
 
@@ -32,7 +33,9 @@ class FileWriter(Protocol):
         """Append a block that the database sent; returns the time of its last row."""
         ...
 
-    def close(self) -> None: ...
+    def close(self, entry: str) -> None:
+        """``entry``: what the file is to say of itself, where its format has a place for it."""
+        ...
 
 
 def file_writer(path: Path, style: Format, series: Series) -> FileWriter:
@@ -78,7 +81,7 @@ class CSVWriter:
         self.rows += block.count(b"\n")
         return self._moment(_last_line(block))
 
-    def close(self) -> None:
+    def close(self, entry: str) -> None:
         self._file.close()
 
     def _moment(self, line: bytes) -> datetime:
@@ -131,7 +134,7 @@ class _ArrowWriter:
         self._out.write_table(table)
         self.rows += table.num_rows
 
-    def close(self) -> None:
+    def close(self, entry: str) -> None:
         self._out.close()
 
 
@@ -151,6 +154,10 @@ class ParquetWriter(_ArrowWriter):
         import pyarrow as pa
 
         return [*table.columns, pa.repeat(pa.scalar(self._series.symbol), table.num_rows)]
+
+    def close(self, entry: str) -> None:
+        self._out.add_key_value_metadata({FOOTER_KEY: entry.encode()})
+        super().close(entry)
 
     def _batches(self, old: Path) -> Iterator[pyarrow.RecordBatch]:
         from pyarrow import parquet
