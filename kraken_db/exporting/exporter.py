@@ -194,15 +194,15 @@ class Exporter(StoreService):
             assert writer.rows == entry.rows, (writer.rows, entry)
             with _writing(path):
                 await asyncio.to_thread(writer.close, entry.to_json())
+                await asyncio.to_thread(_put_in_place, temporary, path)
         except BaseException:
             # What is left by a run that was killed is written over by the next one.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):
                 writer.close("")
+            with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
         task.advance(_seconds(time_range[1] - reached))
-        with _writing(path):
-            await asyncio.to_thread(_put_in_place, temporary, path)
         return entry
 
     def _entry(self, run: _Run, part: Part) -> Entry | None:

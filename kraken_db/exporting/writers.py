@@ -194,7 +194,7 @@ class FeatherWriter(_ArrowWriter):
         if self._series.interval is not None:
             return [moment, *(table.column(name).cast(number) for name in self._schema.names[1:])]
         price, amount = (table.column(name).cast(number) for name in ("price", "volume"))
-        cost = pc.multiply(table.column("price"), table.column("volume")).cast(number)
+        cost = pc.multiply(price, amount)
         words = (table.column("id").cast(pa.string()), table.column("order_type"), table.column("side"))
         return [moment.cast(pa.int64()), *words, price, amount, cost]
 

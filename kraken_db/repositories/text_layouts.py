@@ -28,7 +28,7 @@ class Checksum:
 
 
 def epoch_microseconds(moment: ColumnElement[Any]) -> ColumnElement[int]:
-    """Microseconds since 1970. By way of a float, which is exact to the microsecond until the year 2242."""
+    """Microseconds since 1970. By way of a float, which is exact to the microsecond until the year 2106."""
     return cast(func.date_part("epoch", moment) * _literal("1000000"), BigInteger)
 
 

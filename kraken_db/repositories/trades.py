@@ -120,8 +120,9 @@ def _kraken_columns() -> Sequence[ColumnElement[Any]]:
         kraken_number(c.price),
         kraken_number(c.volume),
         epoch_seconds_text(c.timestamp),
-        func.left(c.side, 1),
+        # An empty text would be written as "".
+        func.nullif(func.left(c.side, 1), ""),
         func.left(c.order_type, 1),
-        c.misc,
+        func.nullif(c.misc, ""),
         func.greatest(c.id, 0),
     )

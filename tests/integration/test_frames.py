@@ -132,7 +132,7 @@ async def test_trades_as_frames(provider: HistoricalDataProvider) -> None:
     assert list(floats["volume"]) == [0.01, 9999999999.9999999999, 3.0]
 
 
-async def test_blocks_do_not_show(provider: HistoricalDataProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_blocks_do_not_show(plain: HistoricalDataProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block of every size between one row and all of them."""
     whole = await plain.get_candles_frame("BTC/USD", 1, *EVER)
     for size in (1, 150):
