@@ -56,6 +56,11 @@ class _Pauses:
         with self._lock:
             self._count -= 1
             if self._count == 0 and self._was_enabled:
+                if not gc.get_freeze_count():
+                    # All that was made meanwhile counts as old now, at once: the next pass over what is
+                    # young would go through every row after all.
+                    gc.freeze()
+                    gc.unfreeze()
                 gc.enable()
 
 
