@@ -123,7 +123,7 @@ def test_a_wrong_address_is_one_line_without_the_password() -> None:
     assert "s3cr3t" not in done.output
 
 
-COMMANDS = ["backfill", "candles", "db", "import-csv", "pairs", "policies", "simulate", "status"]
+COMMANDS = ["backfill", "candles", "db", "export", "import-csv", "pairs", "policies", "simulate", "status"]
 OF_DB = ["current", "maintain", "start", "status", "stop", "upgrade", "url"]
 
 
