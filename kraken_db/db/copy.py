@@ -1,4 +1,4 @@
-"""COPY in and out: the only user of the raw driver.
+"""COPY in and out; with ``fetch`` the only user of the raw driver.
 
 Rows stream through without becoming Python objects; what is sent is what the server parses.
 """

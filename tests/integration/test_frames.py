@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +14,9 @@ import polars as pl
 import pytest
 
 from kraken_db.db import copy
+from kraken_db.db.compiled import CompiledStatement
+from kraken_db.db.engine import Database
+from kraken_db.db.fetch import fetch
 from kraken_db.errors import ConfigurationError, PairError
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.types import Candle
@@ -155,3 +160,36 @@ async def test_wrong_arguments(plain: HistoricalDataProvider) -> None:
         await plain.get_candles_frame("BTC/USD", 1, *EVER, limit=-1)
     with pytest.raises(PairError):
         await plain.get_candles_frame("'; DROP TABLE candles; --", 1, *EVER)
+
+
+ROWS = CompiledStatement("SELECT n, repeat('x', 100) FROM generate_series(1, $1::bigint) n", (300_000,))
+
+
+async def test_a_slow_reader_makes_the_server_wait(plain_url: str) -> None:
+    """So that memory does not grow with the rows: 30 MB here, in blocks of 64 kB."""
+    database = await Database.open(plain_url)
+    async with database.read() as connection, aclosing(copy.copy_csv_out(connection, ROWS, 65_536)) as blocks:
+        sizes = [len(await anext(blocks))]
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite' AND query LIKE 'COPY%'"
+        )
+        for _ in range(400):
+            if await query(plain_url, waiting) == [(1,)]:
+                break
+            await asyncio.sleep(0.05)
+        else:
+            pytest.fail("the server does not wait")
+        sizes += [len(block) async for block in blocks]
+    assert max(sizes) < 20 * 65_536
+    assert sum(sizes) == sum(len(str(n)) for n in range(1, 300_001)) + 300_000 * 102
+    await database.close()
+
+
+async def test_a_reader_may_leave_early(plain_url: str) -> None:
+    database = await Database.open(plain_url, pool_max_size=1)
+    for _ in range(3):
+        async with database.read() as connection, aclosing(copy.copy_csv_out(connection, ROWS)) as blocks:
+            assert (await anext(blocks)).startswith(b"1,xxx")
+    async with database.read() as connection:
+        assert [row[0] for row in await fetch(connection, CompiledStatement("SELECT 1", ()))] == [1]
+    await database.close()
