@@ -7,6 +7,7 @@ from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, His
 
 if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
+    from kraken_db.gap_filler import GapFiller, run_gap_filler
     from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_provider import HistoricalDataProvider
 
@@ -19,18 +20,22 @@ __all__ = [
     "Candle",
     "CandleRecord",
     "DataGap",
+    "GapFiller",
     "HistoricalCandle",
     "HistoricalDataProvider",
     "HistoricalTrade",
     "KrakenTradesBackfill",
     "TradeRecord",
+    "run_gap_filler",
 ]
 
 # Loaded when they are first asked for: they bring the database drivers, ten times what all the rest takes.
 _SERVICES = {
     "BulkCSVImporter": "kraken_db.bulk_csv_importer",
+    "GapFiller": "kraken_db.gap_filler",
     "HistoricalDataProvider": "kraken_db.historical_provider",
     "KrakenTradesBackfill": "kraken_db.historical_backfill",
+    "run_gap_filler": "kraken_db.gap_filler",
 }
 
 

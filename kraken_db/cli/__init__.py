@@ -24,6 +24,7 @@ _COMMANDS = {
     "export": LazyCommand(
         "kraken_db.cli.export:export", "Write candles or trades into Parquet, CSV or feather."
     ),
+    "gaps": LazyCommand("kraken_db.cli.gaps:gaps", "List what is missing, and fill it from Kraken."),
     "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
     "pairs": LazyCommand("kraken_db.cli.pairs:pairs", "List the pairs of Kraken, by all their names."),
     "policies": LazyCommand(

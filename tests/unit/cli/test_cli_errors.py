@@ -129,6 +129,7 @@ COMMANDS = [
     "chart",
     "db",
     "export",
+    "gaps",
     "import-csv",
     "pairs",
     "policies",
@@ -150,6 +151,7 @@ def test_every_command_has_help_and_the_common_options(path: list[str]) -> None:
     [
         ["candles"],
         ["chart"],
+        ["gaps", "fill"],
         ["import-csv"],
         ["pairs"],
         ["status"],
