@@ -44,10 +44,12 @@ def main() -> None:
     parser.add_argument("--trades", type=int, default=10_000_000)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--quick", action="store_true", help="small numbers: to see that it runs")
     options, _ = parser.parse_known_args()
+    trades = 100_000 if options.quick else options.trades
     figures: dict[str, float] = {}
     bench.print_machine()
-    for rows in (options.trades // 10, options.trades):
+    for rows in (trades // 10, trades):
         figures |= measure(rows, options.repeats)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
