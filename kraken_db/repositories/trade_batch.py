@@ -115,7 +115,7 @@ class TradeBatch:
             return TradesWritten()
         await self._connection.execute(text(_TABLE))
         await self._connection.execute(text("DELETE FROM batch_trades"))
-        await copy_csv_in(self._connection, "batch_trades", _COLUMNS, _lines(trades))
+        await copy_csv_in(self._connection, "batch_trades", _COLUMNS, trade_lines(trades))
         bounds: dict[str, object] = {
             "symbol": self._symbol,
             "start": trades[0].timestamp - SAME_TRADE,
@@ -169,7 +169,8 @@ class TradeBatch:
         )
 
 
-async def _lines(trades: Sequence[StorableTrade]) -> AsyncIterator[bytes]:
+async def trade_lines(trades: Sequence[StorableTrade]) -> AsyncIterator[bytes]:
+    """As CSV, in their order: number, time, price, volume, side, order type, misc and id (0: none)."""
     yield "".join(
         [
             f"{line},{trade.timestamp.isoformat()},{trade.price},{trade.volume},{trade.side},"
