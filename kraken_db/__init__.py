@@ -7,6 +7,7 @@ from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, His
 
 if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
+    from kraken_db.database_writer import DatabaseWriter
     from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_provider import HistoricalDataProvider
 
@@ -19,6 +20,7 @@ __all__ = [
     "Candle",
     "CandleRecord",
     "DataGap",
+    "DatabaseWriter",
     "HistoricalCandle",
     "HistoricalDataProvider",
     "HistoricalTrade",
@@ -29,6 +31,7 @@ __all__ = [
 # Loaded when they are first asked for: they bring the database drivers, ten times what all the rest takes.
 _SERVICES = {
     "BulkCSVImporter": "kraken_db.bulk_csv_importer",
+    "DatabaseWriter": "kraken_db.database_writer",
     "HistoricalDataProvider": "kraken_db.historical_provider",
     "KrakenTradesBackfill": "kraken_db.historical_backfill",
 }
