@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kraken_db.database_writer import DatabaseWriter
     from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_provider import HistoricalDataProvider
+    from kraken_db.websocket_integration import WebSocketDBIntegration, integrate_db_writer
 
 __all__ = [
     "CSV_SYMBOL_MAP",
@@ -26,6 +27,8 @@ __all__ = [
     "HistoricalTrade",
     "KrakenTradesBackfill",
     "TradeRecord",
+    "WebSocketDBIntegration",
+    "integrate_db_writer",
 ]
 
 # Loaded when they are first asked for: they bring the database drivers, ten times what all the rest takes.
@@ -34,6 +37,8 @@ _SERVICES = {
     "DatabaseWriter": "kraken_db.database_writer",
     "HistoricalDataProvider": "kraken_db.historical_provider",
     "KrakenTradesBackfill": "kraken_db.historical_backfill",
+    "WebSocketDBIntegration": "kraken_db.websocket_integration",
+    "integrate_db_writer": "kraken_db.websocket_integration",
 }
 
 

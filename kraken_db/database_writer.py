@@ -215,6 +215,11 @@ class DatabaseWriter:
         require_aware(end, "end")
         await self._connected().flusher.build_candles(parse_symbol(symbol), start, end)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that it belongs to; None while it is not running."""
+        return self._pipeline.loop if self._pipeline else None
+
     async def _give_others_a_turn(self) -> None:
         self._turn = (self._turn + 1) % _A_TURN
         if not self._turn:

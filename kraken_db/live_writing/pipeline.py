@@ -71,6 +71,7 @@ class Pipeline:
         self.flusher = flusher
         self.trades = trades
         self.candles = candles
+        self.loop = asyncio.get_running_loop()
         self._options = options
         self._upkeep: list[asyncio.Task[None]] = []
 

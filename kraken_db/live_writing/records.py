@@ -175,6 +175,6 @@ def _decimal(value: Any, name: str) -> Decimal:
     try:
         if isinstance(value, bool):
             raise TypeError
-        return Decimal(repr(value) if isinstance(value, float) else value)
+        return Decimal(repr(float(value)) if isinstance(value, float) else value)
     except (DecimalException, TypeError, ValueError):
         raise RejectedRecordError(f"{name} is {value!r:.40}: it is a number") from None
