@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,10 +48,13 @@ class Flusher:
         self._candles_until: dict[Series, datetime] = {}
         self._told = Rarely(_log)
 
-    async def begin(self, journal: Journal) -> None:
-        """A stream begins: its position has a row from now on."""
+    async def begin(self, journal: Journal, ended: Iterable[UUID]) -> None:
+        """A stream begins: its position has a row from now on. ``ended`` are others that left nothing."""
         async with self._store.database.begin() as connection:
-            await FlushPositionRepository(connection).open(journal.stream)
+            positions = FlushPositionRepository(connection)
+            await positions.open(journal.stream)
+            for stream in ended:
+                await positions.close(stream)
 
     async def end(self, journal: Journal) -> None:
         """All of a stream is stored: its position is not needed any more."""

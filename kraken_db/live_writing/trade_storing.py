@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import TRADES
 from kraken_db.historical_backfill.sequence import IdHole
-from kraken_db.live_writing.chains import StoredTrades, follow, proven, runs_of
+from kraken_db.live_writing.chains import StoredTrades, all_proven, follow, runs_of
 from kraken_db.live_writing.records import QueuedTrade
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.coverage import Source
@@ -103,11 +103,7 @@ class _SymbolBatch:
             await status.touch(self._symbol, [TRADES])
         runs = runs_of(self._identified)
         beside = await self._rows.beside(runs, before.newest if before else None) if runs else {}
-        claimed = self._state.claimed
-        claims = [
-            proven(run, beside[run.first], claimed[1] if claimed and claimed[0] == run.first - 1 else None)
-            for run in runs
-        ]
+        claims = all_proven(runs, beside, self._state.claimed)
         goes_on = not self._anonymous and len(runs) == 1 and _is_joined(runs[0], beside)
         await write.shows(SOURCE, claims, goes_on=goes_on)
         self._note(flushed, written, runs, beside, claims)

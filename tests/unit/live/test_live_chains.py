@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken_db.historical_backfill.sequence import IdHole
-from kraken_db.live_writing.chains import StoredTrades, follow, proven, runs_of
+from kraken_db.live_writing.chains import StoredTrades, all_proven, follow, proven, runs_of
 from kraken_db.live_writing.records import QueuedTrade
 from kraken_db.ranges import TICK, TimeRange, intersection, union
 from kraken_db.repositories.live_trades import Beside
@@ -39,7 +39,7 @@ class World:
         self.stored |= ids
         runs = runs_of(trade(number, self.times[number]) for number in ids)
         beside = {run.first: self._beside(run.first, run.last) for run in runs}
-        self.claimed = union(self.claimed, (proven(run, beside[run.first], None) for run in runs))
+        self.claimed = union(self.claimed, all_proven(runs, beside))
         self.known, fresh = follow(self.known, runs, beside)
         self.told += fresh
 

@@ -180,7 +180,7 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="journal directory .*file/x cannot be used: .*journal_dir"):
+    with pytest.raises(ConfigurationError, match=r"journal directory .*file/x cannot be used: .*journal_dir"):
         make_private(tmp_path / "file" / "x")
 
 
