@@ -24,7 +24,7 @@ from kraken_db.live_writing.telling import Rarely
 from kraken_db.live_writing.trade_storing import SOURCE, SymbolState, store_trades
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.flush_positions import FlushPositionRepository
-from kraken_db.repositories.live_trades import LiveTradeRepository, Run
+from kraken_db.repositories.live_trades import LiveTradeRepository, Run, beside
 from kraken_db.store import Store
 from kraken_db.types import CandleRecord
 
@@ -108,8 +108,9 @@ class Flusher:
                     left.append(hole)
                     continue
                 run = Run(hole.first, hole.after, hole.last, hole.before)
-                beside = (await rows.beside([run], hole.before))[run.first]
-                await CoverageRepository(connection).add(symbol, TRADES, SOURCE, [proven(run, beside, None)])
+                around = (await beside(connection, {symbol: [run]}, {symbol: hole.before}))[symbol]
+                shown = proven(run, around[run.first], None)
+                await CoverageRepository(connection).add(symbol, TRADES, SOURCE, [shown])
         stored = self._states[symbol].stored
         assert stored is not None
         fresh = [hole for hole in stored.holes if hole not in state.stored.holes]
