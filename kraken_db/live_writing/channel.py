@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from kraken_db.errors import TransactionConflictError
 from kraken_db.live_writing.buffers import Batch, Buffer
 from kraken_db.live_writing.faults import Fault, describe, fault_of
 from kraken_db.live_writing.journal import Journal
@@ -330,11 +331,9 @@ class ChannelRunner(Generic[R]):
                     f"{self._channel.name}: the database does not take them; trying again",
                     describe(error),
                 )
-            if self._stopping.is_set():
-                raise _GivenUpError
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+                if self._stopping.is_set() and not isinstance(error, TransactionConflictError):
+                    raise _GivenUpError from error
+            await self._pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             with suppress(Exception):
                 await self._channel.revive()
@@ -343,6 +342,14 @@ class ChannelRunner(Generic[R]):
         self.counts.flushes += 1
         self.counts.written += len(batch.records) if written is None else written
         self.counts.known += 0 if written is None else len(batch.records) - written
+
+    async def _pause(self, seconds: float) -> None:
+        if self._stopping.is_set():
+            await asyncio.sleep(_FIRST_PAUSE)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _store_what_can_be(self, journal: Journal, batch: Batch[R], reason: str) -> None:
         if len(batch.records) == 1:

@@ -49,9 +49,15 @@ class World:
         return Beside(
             before and (before, self.times[before]),
             after and (after, self.times[after]),
-            before is not None and self.is_claimed(self.times[before] - TICK),
-            after is not None and self.is_claimed(self.times[after] + TICK),
+            before is not None and self._goes_on_to_another_moment(before, -1),
+            after is not None and self._goes_on_to_another_moment(after, 1),
         )
+
+    def _goes_on_to_another_moment(self, number: int, step: int) -> bool:
+        moment = self.times[number]
+        while number in self.stored and self.times[number] == moment:
+            number += step
+        return number in self.stored
 
     def is_claimed(self, moment: datetime) -> bool:
         return bool(intersection(self.claimed, [(moment, moment + TICK)]))

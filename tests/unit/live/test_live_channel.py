@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from kraken_db.errors import DatabaseUnavailableError
+from kraken_db.errors import DatabaseUnavailableError, TransactionConflictError
 from kraken_db.live_writing import channel as channels
 from kraken_db.live_writing.buffers import Batch, TradeBuffer
 from kraken_db.live_writing.channel import Channel, ChannelRunner
@@ -39,6 +39,7 @@ class Database:
 
     async def store(self, journal: Journal, batch: Batch[str]) -> int | None:
         self.calls.append(list(batch.records))
+        await asyncio.sleep(0)
         if self.gate is not None:
             await self.gate.wait()
         if self.is_away:
@@ -121,6 +122,15 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def test_stop_stores_in_spite_of_a_conflict(make: Make, database: Database) -> None:
+    """Another session was in the way: that passes by itself."""
+    runner = make()
+    database.script = [TransactionConflictError("deadlock"), TransactionConflictError("deadlock")]
+    expected = put(runner, 1, 2)
+    assert await runner.stop(5) == 0
+    assert database.rows == expected
+
+
 async def test_a_flush_comes_with_the_size(make: Make, database: Database) -> None:
     runner = make()
     put(runner, 1, 2)
@@ -165,7 +175,7 @@ async def test_memory_is_bounded_and_the_order_is_kept(
     database.gate.set()
     for first in range(31, 100, 3):
         expected += put(runner, first, first + 2)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         assert runner.in_memory <= LIMIT
     await runner.flush()
     assert database.rows == expected
