@@ -126,8 +126,8 @@ class Pipeline:
         await asyncio.gather(*self._upkeep, return_exceptions=True)
         if any(left.values()):
             _log.warning(
-                "the database is away: %d trades and %d candles are left in the journal in %s; the next"
-                " DatabaseWriter for this database writes them",
+                "not everything could be stored: %d trades and %d candles are left in the journal in %s; the"
+                " next DatabaseWriter for this database writes them",
                 left["trades"],
                 left["candles"],
                 self.trades.journal.folder,

@@ -76,6 +76,15 @@ def test_nothing_is_claimed_that_is_not_stored(steps: list[int], data: st.DataOb
         assert not [moment for moment in missing if world.is_claimed(moment)]
 
 
+def test_two_trades_of_a_moment_with_a_missing_one_between_them() -> None:
+    world = World([0, 0, 1, 0, 0, 2])  # 3, 4 and 5 are of one moment
+    for ids in ({3}, {5, 6}, {1, 2}):
+        world.flush(ids)
+        assert not world.is_claimed(world.times[4])
+    world.flush({4})
+    assert world.claimed == [(world.times[1] + TICK, world.times[6])]
+
+
 @given(worlds, st.data())
 def test_when_all_is_stored_all_is_claimed(steps: list[int], data: st.DataObject) -> None:
     """But for the moments of the first and the last trade: nobody knows whether they were the only ones."""
