@@ -79,6 +79,11 @@ class Exchange:
             raise
         return pager
 
+    async def now(self) -> datetime:
+        """The exchange's time: never ahead of it, behind it by a second or two at most."""
+        await self._set_clock()
+        return self._now()
+
     def _now(self) -> datetime:
         return self._clock() + (self._offset or timedelta())
 

@@ -65,11 +65,20 @@ def take_new(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
 
 
 def prefer_more_trades(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
-    """The one with more trades; with equal counts only what is missing is filled in."""
+    """The one with more trades; with equal counts only what is missing is filled in.
+
+    Who knows the quote volume knows the trades, and their vwap to the last digit; Kraken's own is cut to the
+    decimals of the price. So the two go together, and in the end it does not matter which came first.
+    """
     better = func.coalesce(new.trade_count, -1) > func.coalesce(old.trade_count, -1)
     values = {name: case((better, new[name]), else_=old[name]) for name in _VALUES}
-    for name in _OPTIONAL:
-        values[name] = case((better, new[name]), else_=func.coalesce(old[name], new[name]))
+    exact = and_(old.quote_volume.is_(None), new.quote_volume.is_not(None))
+    values["quote_volume"] = case(
+        (better, new.quote_volume), else_=func.coalesce(old.quote_volume, new.quote_volume)
+    )
+    values["vwap"] = case(
+        (or_(better, and_(exact, new.vwap.is_not(None))), new.vwap), else_=func.coalesce(old.vwap, new.vwap)
+    )
     equal = old.trade_count.is_not_distinct_from(new.trade_count)
     fills_in = or_(*(and_(old[name].is_(None), new[name].is_not(None)) for name in _OPTIONAL))
     return values, or_(better, and_(equal, fills_in))

@@ -92,6 +92,7 @@ def test_pages_have_blocks_that_are_run() -> None:
         "simulator.md",
         "backfill.md",
         "live.md",
+        "gaps.md",
         "charts.md",
         "status.md",
     }

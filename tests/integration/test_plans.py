@@ -11,17 +11,18 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import event
 
 from kraken_db.historical_provider import HistoricalDataProvider
-from kraken_db.store import Store
+from kraken_db.store import Store, StoreService
 from kraken_db.timeseries import StaleRange
 from tests.archives import query
 from tests.lanes import Lane
 
+Service = TypeVar("Service", bound=StoreService)
 SYMBOLS = [f"{base}/USD" for base in ("ADA", "BTC", "DOGE", "DOT", "ETH", "LINK", "LTC", "SOL", "TRX", "XRP")]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = {"postgres": 365, "timescale": 35}
@@ -69,11 +70,13 @@ async def fill(url: str, days: int, every: int) -> None:
 
 
 @asynccontextmanager
-async def watched(url: str) -> AsyncIterator[tuple[HistoricalDataProvider, list[dict[str, Any]]]]:
-    """A provider, and the plan (with what was really touched) of every statement that it ran."""
+async def watched(
+    url: str, make: Callable[[str], Service] = HistoricalDataProvider
+) -> AsyncIterator[tuple[Service, list[dict[str, Any]]]]:
+    """A service, and the plan (with what was really touched) of every statement that it ran."""
     plans: list[dict[str, Any]] = []
     seen: list[tuple[str, Any]] = []
-    async with HistoricalDataProvider(url) as provider:
+    async with make(url) as provider:
         engine = provider._connected().database.engine
 
         def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
