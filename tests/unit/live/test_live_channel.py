@@ -14,12 +14,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from kraken_db.errors import DatabaseUnavailableError, TransactionConflictError
-from kraken_db.live_writing import channel as channels
+from kraken_db.errors import DatabaseUnavailableError, NotConnectedError, TransactionConflictError
+from kraken_db.live_writing import runner as runners
 from kraken_db.live_writing.buffers import Batch, TradeBuffer
-from kraken_db.live_writing.channel import Channel, ChannelRunner
+from kraken_db.live_writing.channel import Channel
 from kraken_db.live_writing.folder import Ownership
 from kraken_db.live_writing.journal import Journal, Space
+from kraken_db.live_writing.runner import ChannelRunner
 
 LIMIT = 10
 
@@ -82,8 +83,8 @@ def database() -> Database:
 
 @pytest.fixture
 def make(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    monkeypatch.setattr(channels, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(channels, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(runners, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(runners, "_LONGEST_PAUSE", 0.01)
 
     def make(*, journal_limit: int = 1 << 20, always: bool = False, **changes: Any) -> ChannelRunner[str]:
         options = {"flush_size": 3, "flush_interval": 60.0, **changes}
@@ -326,6 +327,33 @@ async def test_write_ahead_survives_a_kill(make: Make, database: Database, tmp_p
     await following.flush()
     assert database.rows == expected
     await following.stop(1)
+
+
+async def test_what_cannot_be_read_in_a_journal_does_not_hide_the_rest(
+    make: Make, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole batch of it, left by another version."""
+    monkeypatch.setattr(runners, "MOST_AT_ONCE", 3)
+    left = Journal(Ownership.of_new(tmp_path, "things"), Space(1 << 20), None)
+    for number in range(1, 9):
+        left.append(number, b"\xff\xff" if number <= 6 else f"{number:03}".encode())
+    left.close()
+    runner = make()
+    await runner.flush()
+    assert database.rows == ["007", "008"]
+    assert runner.counts.rejected == 6
+    await runner.stop(1)
+
+
+async def test_who_waits_for_a_flush_is_told_that_it_will_not_come(make: Make, database: Database) -> None:
+    runner = make()
+    database.is_away = True
+    put(runner, 1, 2)
+    waiting = asyncio.create_task(runner.flush())
+    await until(lambda: runner.counts.errors > 0)
+    await runner.stop(1)
+    with pytest.raises(NotConnectedError, match="stopped before all was stored"):
+        await waiting
 
 
 async def test_flush_asked_for_by_many(make: Make, database: Database) -> None:
