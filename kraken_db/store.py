@@ -48,16 +48,18 @@ class Store:
     ) -> Store:
         """Connect and check the schema; the embedded database is migrated where it is older.
 
-        Raises ConfigurationError, DatabaseUnavailableError, AuthenticationError, SchemaError and
+        ``pool_min_size`` connections are opened at once, up to ``pool_max_size`` when they are needed. Raises
+        ConfigurationError, DatabaseUnavailableError, AuthenticationError, SchemaError and
         EmbeddedServerError, each with what to do next.
         """
-        database = await Database.open(url, pool_min_size=pool_min_size, pool_max_size=pool_max_size)
+        database = await Database.open(url, pool_max_size=pool_max_size)
         try:
             if database.is_embedded:
                 await _migrate_if_older(database)
             async with database.read() as connection:
                 await check_schema(connection)
                 timeseries = await detect(connection)
+            await database.open_connections(min(pool_min_size, pool_max_size))
         except BaseException:
             await database.close()
             raise

@@ -128,6 +128,7 @@ COMMANDS = [
     "candles",
     "chart",
     "db",
+    "export",
     "gaps",
     "import-csv",
     "pairs",
