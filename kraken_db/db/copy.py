@@ -18,6 +18,7 @@ from kraken_db.db.compiled import CompiledStatement
 
 _CONTEXT = re.compile(r"^COPY \S+, line (\d+)(?:, column (\w+))?(?:: \"(.*)\")?", re.MULTILINE | re.DOTALL)
 _SHOWN = 60
+_GRACE_SECONDS = 0.5
 BLOCK_SIZE = 4 * 2**20
 # Blocks that wait for their reader: what is there while the next is on its way, and no more.
 _READ_AHEAD = 2
@@ -151,6 +152,7 @@ async def _unless_lost(driver: asyncpg.Connection[Any], copying: Coroutine[Any, 
     copy, end = asyncio.ensure_future(copying), asyncio.ensure_future(lost.wait())
     try:
         await asyncio.wait({copy, end}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({copy}, timeout=_GRACE_SECONDS)  # it may be about to say so by itself
         if not copy.done():
             raise asyncpg.ConnectionDoesNotExistError("it ended in the middle of a COPY")
         return copy.result()
