@@ -14,14 +14,16 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
 from kraken_db.errors import (
     ConfigurationError,
+    ExchangeError,
     ExchangeFormatError,
+    ExchangeRequestError,
     ExchangeThrottledError,
     ExchangeUnavailableError,
     TransientError,
@@ -49,6 +51,8 @@ CANDLE_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """The minutes that the channel ``ohlc`` knows."""
 FAREWELL = 1.0
 """Seconds that the last acknowledgements are waited for."""
+THROTTLED_PAUSE = 60.0
+"""Seconds before the next attempt where the address is refused and nothing is said of when it will not be."""
 
 _LONGEST_WAIT = 0.5  # seconds between two looks at what is due
 _PINGS_APART = 4
@@ -90,6 +94,7 @@ class KrakenWebSocketClient:
         self._heard_at = self._spoke_at = 0.0
         self._pinged_at: float | None = None
         self._attempts = 0
+        self._was_connected = False
 
     @property
     def topics(self) -> list[Topic]:
@@ -130,15 +135,18 @@ class KrakenWebSocketClient:
         """
         try:
             while not self._stopping.is_set():
-                ended: ExchangeUnavailableError | ExchangeThrottledError | None = None
+                ended: ExchangeError | None = None
                 try:
-                    async for event in self._connected():
-                        yield event
-                except (ExchangeUnavailableError, ExchangeThrottledError) as error:
+                    async with aclosing(self._connected()) as events:
+                        async for event in events:
+                            yield event
+                except (ExchangeUnavailableError, ExchangeThrottledError, ExchangeRequestError) as error:
+                    if isinstance(error, ExchangeRequestError) and not self._was_connected:
+                        raise  # a wrong address; later it is something on the way that passes
                     ended = error
                 if ended is None or self._stopping.is_set():
                     break
-                pause = self._pace.wait(getattr(ended, "retry_after", None) or 0.0)
+                pause = self._pace.wait(_asked_pause(ended))
                 yield Disconnected(ended.message, pause)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
@@ -148,7 +156,7 @@ class KrakenWebSocketClient:
                 await session.close()
 
     async def _connected(self) -> AsyncGenerator[Event]:
-        """One connection from its beginning to its end. Raises a TransientError; ends by itself on ``stop``."""
+        """One connection from its beginning to its end; it ends by itself only on ``stop``."""
         if self._session is None:
             self._session = open_session()
         self._pace.attempted()
@@ -156,6 +164,7 @@ class KrakenWebSocketClient:
         connection = await WebSocketConnection.open(self._session, self.url, max_frame=self._max_frame)
         try:
             self._pace.connected()
+            self._was_connected = True
             self._connection = connection
             self._heard_at = self._spoke_at = self._clock()
             self._pinged_at = None
@@ -238,3 +247,12 @@ class KrakenWebSocketClient:
             if isinstance(event, Refused):
                 _log.warning("%s", event.error)
         return events
+
+
+def _asked_pause(ended: ExchangeError) -> float:
+    match ended:
+        case ExchangeThrottledError():
+            return ended.retry_after or THROTTLED_PAUSE
+        case ExchangeRequestError():
+            return THROTTLED_PAUSE
+    return 0.0

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from kraken_db.errors import ConfigurationError, ExchangeUnavailableError
+from kraken_db.errors import ConfigurationError, ExchangeRequestError, ExchangeUnavailableError
 from kraken_db.kraken.failures import status_error
 from kraken_db.kraken.transport import network_failure
 
 MAX_FRAME = 2_000_000
 """Bytes. A snapshot of 50 trades has about 8,000."""
 CONNECT_WITHIN = 20.0
-CLOSE_WITHIN = 2.0
+CLOSE_WITHIN = 1.0
 """Seconds."""
 
 _WHAT = "Kraken's WebSocket"
@@ -46,8 +47,8 @@ class WebSocketConnection:
         except aiohttp.WSServerHandshakeError as error:
             retry_after = error.headers.get("Retry-After") if error.headers else None
             told = status_error(error.status, retry_after, _WHAT, time.time(), _VARIABLE)
-            raise told or ExchangeUnavailableError(
-                f"{_WHAT}: the answer is not that of a WebSocket"
+            raise told or ExchangeRequestError(
+                f"{_WHAT}: there is none at the address", hint=f"check {_VARIABLE}"
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # time-outs too
             raise network_failure(error, _WHAT, _VARIABLE) from error
@@ -79,7 +80,7 @@ class WebSocketConnection:
         await self._socket.close()
 
 
-def _ending(message: aiohttp.WSMessage, socket: aiohttp.ClientWebSocketResponse[bool]) -> str:
+def _ending(message: Any, socket: aiohttp.ClientWebSocketResponse[bool]) -> str:
     match message.type:
         case aiohttp.WSMsgType.CLOSE | aiohttp.WSMsgType.CLOSING:
             return f"closed by the other side (code {socket.close_code or message.data})"
