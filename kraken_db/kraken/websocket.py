@@ -66,7 +66,8 @@ class KrakenWebSocketClient:
     ``url``: by default what the settings say. It connects when ``events`` is read, and again whenever the
     connection ends, is silent or brings nothing, no more often than ``limits`` say; then it subscribes anew.
     What was missed in between it cannot know: trades have ids. ``watch``: what silence is. ``clock`` gives
-    seconds and never runs backwards. A ``session`` that is passed in is not closed here.
+    seconds and never runs backwards, ``now`` is this machine's time. A ``session``
+    that is passed in is not closed here.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class KrakenWebSocketClient:
         watch: Watch | None = None,
         session: aiohttp.ClientSession | None = None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         max_frame: int = MAX_FRAME,
     ) -> None:
         self.url = checked_ws_url(url or Settings.from_environment().kraken_ws_url)
@@ -84,6 +86,7 @@ class KrakenWebSocketClient:
         """How far Kraken's clock is ahead of this machine's; None while it has not answered."""
         self._watch = watch or Watch()
         self._clock = clock
+        self._now = now
         self._max_frame = max_frame
         self._pace = ReconnectPace(limits or ReconnectLimits(), clock)
         self._book = SubscriptionBook(self._watch)
@@ -239,7 +242,7 @@ class KrakenWebSocketClient:
 
     def _answered(self, answer: Answer, now: float) -> list[Event]:
         if answer.at is not None:
-            self.clock_offset = answer.at - datetime.now(UTC)
+            self.clock_offset = answer.at - self._now()
         if answer.method == "pong":
             return []
         events = self._book.answered(answer, now)
