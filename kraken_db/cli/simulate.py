@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NAME",
     help="calm, quiet, bursts, same-stamps, zero-ids, zero-ids-counted, or lively: quiet, bursts and"
-    " same-stamps, which is the default (with --live without quiet). May be repeated.",
+    " same-stamps, which is the default (with --live same-stamps alone). May be repeated.",
 )
 @click.option(
     "--delay", type=click.FloatRange(0), default=0.0, metavar="MS", help="Milliseconds that an answer takes."
@@ -126,7 +126,8 @@ def _market(symbol: str, options: dict[str, Any]) -> Market:
     from kraken_db.simulator import DEFAULT_START, Market, Scenario
 
     live = options["live"]
-    usual = Scenario.LIVELY & ~Scenario.QUIET if live else Scenario.LIVELY  # nobody waits for hours
+    # Nobody waits for hours, nor for the trades that a burst has taken together.
+    usual = Scenario.SAME_STAMPS if live else Scenario.LIVELY
     scenario = Scenario.CALM if options["scenarios"] else usual
     for name in options["scenarios"]:
         try:

@@ -36,7 +36,6 @@ from kraken_db.kraken.websocket_events import (
     Disconnected,
     Event,
     Malformed,
-    Refused,
     StatusChanged,
     Topic,
     Trades,
@@ -245,11 +244,7 @@ class KrakenWebSocketClient:
             self.clock_offset = answer.at - self._now()
         if answer.method == "pong":
             return []
-        events = self._book.answered(answer, now)
-        for event in events:
-            if isinstance(event, Refused):
-                _log.warning("%s", event.error)
-        return events
+        return self._book.answered(answer, now)
 
 
 def _asked_pause(ended: ExchangeError) -> float:

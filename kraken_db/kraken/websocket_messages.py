@@ -173,9 +173,7 @@ def _refusal(text: str, symbol: str | None) -> ExchangeError:
     of = f" for {symbol}" if symbol and symbol not in text else ""
     said = f"{_WHAT}: Kraken says {excerpt(text)}{of}"
     if text.startswith(_UNKNOWN_PAIR):
-        return UnknownPairError(
-            said, hint="kraken-db pairs lists what there is; here it is BTC and DOGE, not XBT and XDG"
-        )
+        return UnknownPairError(said, hint="kraken-db pairs lists what there is")
     return ExchangeRequestError(said)
 
 

@@ -82,6 +82,8 @@ class Joining:
             began = await self.catch_up.run(lane)
             if is_first:  # candles of trades that a killed run has stored, too
                 await build_missing(self.catch_up.store, self.catch_up.retention, lane.symbol)
+        if lane.state != "catching up":
+            return  # the feed has refused it meanwhile
         if began is not None:
             self.closer.reopen(lane, began)
         await self.write(lane, lane.join())

@@ -88,7 +88,7 @@ class Lane:
 
     @property
     def follows_on(self) -> bool:
-        """Whether the feed goes on where ``reach`` has come to: its trades are known, or the next is there."""
+        """Whether the feed goes on where ``reach`` has come to: its trades are known, or the next one is."""
         if not self._waiting:
             return self._has_heard
         return self.last_id is None or min(self._waiting) == self.last_id + 1

@@ -188,6 +188,8 @@ class Recorder(StoreService):
                 self._system = system
             case Refused(topic, error, None) if topic is not None:
                 self._refuse(self._lanes[topic.symbol], error)
+            case Refused(_, error, _):
+                _log.warning("%s", error)
 
     async def _on_trades(self, event: Trades, joining: Joining) -> None:
         lane = self._lanes.get(event.symbol)
