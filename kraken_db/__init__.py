@@ -7,8 +7,10 @@ from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, His
 
 if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
+    from kraken_db.database_writer import DatabaseWriter
     from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_provider import HistoricalDataProvider
+    from kraken_db.websocket_integration import WebSocketDBIntegration, integrate_db_writer
 
 __all__ = [
     "CSV_SYMBOL_MAP",
@@ -19,18 +21,24 @@ __all__ = [
     "Candle",
     "CandleRecord",
     "DataGap",
+    "DatabaseWriter",
     "HistoricalCandle",
     "HistoricalDataProvider",
     "HistoricalTrade",
     "KrakenTradesBackfill",
     "TradeRecord",
+    "WebSocketDBIntegration",
+    "integrate_db_writer",
 ]
 
 # Loaded when they are first asked for: they bring the database drivers, ten times what all the rest takes.
 _SERVICES = {
     "BulkCSVImporter": "kraken_db.bulk_csv_importer",
+    "DatabaseWriter": "kraken_db.database_writer",
     "HistoricalDataProvider": "kraken_db.historical_provider",
     "KrakenTradesBackfill": "kraken_db.historical_backfill",
+    "WebSocketDBIntegration": "kraken_db.websocket_integration",
+    "integrate_db_writer": "kraken_db.websocket_integration",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    Uuid,
     func,
     text,
 )
@@ -197,6 +199,19 @@ class RolledCandleRow(Base):
     vwap: Mapped[Decimal | None] = mapped_column(Amount)
 
 
+class FlushPositionRow(Base):
+    """How far the records of one stream of a live writer are stored: the number of the last of them.
+
+    Committed together with the rows: after a lost connection or a crash it tells what was committed.
+    """
+
+    __tablename__ = "flush_positions"
+
+    stream: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+    flushed_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
 Index(
     "ix_candles_symbol_interval_minutes_timestamp",
     CandleRow.symbol,
@@ -215,3 +230,4 @@ DROPPED_RANGES: Table = Base.metadata.tables["dropped_ranges"]
 PAUSED_JOBS: Table = Base.metadata.tables["paused_jobs"]
 RETENTION_PERIODS: Table = Base.metadata.tables["retention_periods"]
 ROLLED_CANDLES: Table = Base.metadata.tables["rolled_candles"]
+FLUSH_POSITIONS: Table = Base.metadata.tables["flush_positions"]

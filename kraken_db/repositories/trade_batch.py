@@ -46,7 +46,7 @@ _LOOK = f"""
 """
 _FIRST_UNFIT = f"SELECT id, timestamp, price, volume FROM batch_trades WHERE {_UNFIT} ORDER BY line LIMIT 1"
 _FIELDS = "price, volume, side, NULLIF(order_type, '') AS order_type, misc"
-_INSERT = f"""
+INSERT_STAGED = f"""
     INSERT INTO trades (id, symbol, timestamp, price, volume, side, order_type, misc)
     SELECT COALESCE(NULLIF(id, 0), nextval('trades_id_seq')), :symbol, timestamp, {_FIELDS}
     FROM (SELECT * FROM batch_trades ORDER BY line) b
@@ -101,21 +101,22 @@ class TradeBatch:
         self._connection = connection
         self._symbol = symbol
 
-    async def write(self, trades: Sequence[StorableTrade], *, may_have_ids: bool = True) -> TradesWritten:
+    async def write(
+        self, trades: Sequence[StorableTrade], *, may_have_ids: bool = True, is_official: bool = True
+    ) -> TradesWritten:
         """Write the trades, in order of time, that are not stored yet.
 
         Trades with an id are known by it: a stored one takes the stamp of the new one, which is the official
-        record, and what it lacks. Trades without an id meet stored ones as ``trade_merge`` says, and only
-        those without one where the source would give them theirs (``may_have_ids=False``).
+        record, and what it lacks. Unless ``is_official``, the stored stamp stays. Trades without an id meet
+        stored ones as ``trade_merge`` says, and only those without one where the source would give them
+        theirs (``may_have_ids=False``).
 
         Raises ValueDoesNotFitError for a price or volume that the table cannot hold, and
-        ConflictingTradesError where more than ``MOST_CONFLICTS`` trades contradict the stored ones.
+        ConflictingTradesError where more than ``MOST_CONFLICTS`` official ones contradict the stored ones.
         """
         if not trades:
             return TradesWritten()
-        await self._connection.execute(text(_TABLE))
-        await self._connection.execute(text("DELETE FROM batch_trades"))
-        await copy_csv_in(self._connection, "batch_trades", _COLUMNS, _lines(trades))
+        await stage_trades(self._connection, trades)
         bounds: dict[str, object] = {
             "symbol": self._symbol,
             "start": trades[0].timestamp - SAME_TRADE,
@@ -130,10 +131,10 @@ class TradeBatch:
         if unfit:
             await self._refuse_unfit()
         if not any_stored:
-            result = await self._connection.execute(text(_INSERT), {"symbol": self._symbol})
+            result = await self._connection.execute(text(INSERT_STAGED), {"symbol": self._symbol})
             if result.rowcount == len(trades):
                 return TradesWritten(new=result.rowcount)
-        return await self._merge(bounds, may_have_ids)
+        return await self._merge(bounds, may_have_ids, is_official)
 
     async def _refuse_unfit(self) -> None:
         trade = (await self._connection.execute(text(_FIRST_UNFIT))).one()
@@ -143,15 +144,17 @@ class TradeBatch:
             f" NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})"
         )
 
-    async def _merge(self, bounds: dict[str, object], may_have_ids: bool) -> TradesWritten:
+    async def _merge(self, bounds: dict[str, object], may_have_ids: bool, is_official: bool) -> TradesWritten:
         """The long way: decide for each trade what it is to the stored ones."""
         await self._connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged_rows"))
         await self._connection.execute(text(_ROWS))
         await self._connection.execute(text("ANALYZE staged_rows"))
         merge = TradeMerge(self._connection, bounds, may_have_ids=may_have_ids)
         await merge.look()
+        if not is_official:
+            await merge.adopt_stored()
         conflicts = await merge.set_conflicts_aside()
-        if len(conflicts) > MOST_CONFLICTS:
+        if is_official and len(conflicts) > MOST_CONFLICTS:
             raise ConflictingTradesError(
                 f"{self._symbol}: {len(conflicts)} trades contradict the stored ones; {conflicts[0]}",
                 hint="this database was filled from another exchange or simulator: use a database for each",
@@ -167,6 +170,13 @@ class TradeBatch:
             changed=outdated,
             removed=anonymous.removed,
         )
+
+
+async def stage_trades(connection: AsyncConnection, trades: Sequence[StorableTrade]) -> None:
+    """Have these trades, and no others, in the table ``batch_trades``."""
+    await connection.execute(text(_TABLE))
+    await connection.execute(text("DELETE FROM batch_trades"))
+    await copy_csv_in(connection, "batch_trades", _COLUMNS, _lines(trades))
 
 
 async def _lines(trades: Sequence[StorableTrade]) -> AsyncIterator[bytes]:

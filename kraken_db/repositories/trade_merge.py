@@ -59,6 +59,12 @@ _CONFLICT = f"""
     SELECT {_BOTH} FROM staged_rows s JOIN stored_trades t ON {_CONTRADICTS} ORDER BY s.line LIMIT 1
 """
 _SET_ASIDE = f"DELETE FROM staged_rows s USING stored_trades t WHERE {_CONTRADICTS} RETURNING {_BOTH}"
+# The live feed is no official record: the stored stamp stays, and what it does not say is as stored.
+_ADOPT = """
+    UPDATE staged_rows s SET timestamp = t.timestamp, side = COALESCE(NULLIF(s.side, ''), t.side),
+           order_type = COALESCE(s.order_type, t.order_type), misc = COALESCE(NULLIF(s.misc, ''), t.misc)
+    FROM stored_trades t WHERE t.id = s.id
+"""
 _OUTDATED = """
     INSERT INTO obsolete_trades SELECT t.timestamp, t.id
     FROM staged_rows s JOIN stored_trades t ON t.id = s.id
@@ -258,6 +264,10 @@ class TradeMerge:
         count = await self._run(_SNAPSHOT)
         await self._run("ANALYZE stored_trades")
         return count
+
+    async def adopt_stored(self) -> None:
+        """Where a trade is stored, take its stamp, and what the new row does not say."""
+        await self._run(_ADOPT)
 
     async def refuse_conflicts(self) -> None:
         found = (await self._connection.execute(text(_CONFLICT))).first()

@@ -22,7 +22,7 @@ from tests.archives import as_kraken_rows, import_file, minutes, query, read_can
 from tests.lanes import Lane
 
 ROOT = Path(__file__).parents[2]
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0010"]
 HEAD = REVISIONS[-1]
 
 

@@ -22,6 +22,9 @@ SPECIFIED = {
     "DEFAULT_SYMBOLS",
     "HistoricalDataProvider",
     "BulkCSVImporter",
+    "DatabaseWriter",
+    "WebSocketDBIntegration",
+    "integrate_db_writer",
 }
 """Of the exports of SPEC.md those that exist."""
 

@@ -1,0 +1,156 @@
+"""What a live writer needs beside ``TradeBatch``: trades without ids, and what is next to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.ranges import TICK
+from kraken_db.repositories.trade_batch import INSERT_STAGED, SAME_TRADE, StorableTrade, stage_trades
+
+_LOOK = """
+    SELECT EXISTS (SELECT FROM trades WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end
+                   AND id > 0)
+"""
+# Two equal trades are two trades, also of one moment: so each stored one accounts for one of the new ones. A
+# moment are equal trades whose stamps are next to each other, as in ``trade_merge``.
+_KNOWN = """
+    DELETE FROM batch_trades WHERE line IN (
+        WITH seen AS (
+            SELECT line, timestamp, price, volume, false AS stored FROM batch_trades
+            UNION ALL
+            SELECT NULL, timestamp, price, volume, true FROM trades
+            WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end AND id > 0
+        ), gaps AS (
+            SELECT *, timestamp - lag(timestamp) OVER (PARTITION BY price, volume ORDER BY timestamp)
+                      < INTERVAL '5 microseconds' AS goes_on
+            FROM seen
+        ), moments AS (
+            SELECT *, count(*) FILTER (WHERE goes_on IS NOT TRUE)
+                      OVER (PARTITION BY price, volume ORDER BY timestamp) AS moment
+            FROM gaps
+        ), numbered AS (
+            SELECT line, stored,
+                   row_number() OVER (PARTITION BY price, volume, moment, stored ORDER BY line) AS number,
+                   count(*) FILTER (WHERE stored) OVER (PARTITION BY price, volume, moment) AS accounted
+            FROM moments
+        )
+        SELECT line FROM numbered WHERE NOT stored AND number <= accounted)
+"""
+_BESIDE = """
+    SELECT run.first, before.id, before.timestamp, after.id, after.timestamp,
+           EXISTS (SELECT FROM data_coverage WHERE symbol = :symbol AND data_type = 'trades'
+                   AND covered @> before.timestamp - CAST(:tick AS interval)),
+           EXISTS (SELECT FROM data_coverage WHERE symbol = :symbol AND data_type = 'trades'
+                   AND covered @> after.timestamp + CAST(:tick AS interval))
+    FROM unnest(CAST(:firsts AS bigint[]), CAST(:first_times AS timestamptz[]),
+                CAST(:lasts AS bigint[]), CAST(:last_times AS timestamptz[]))
+         AS run(first, first_time, last, last_time)
+    LEFT JOIN LATERAL (
+        SELECT id, timestamp FROM trades
+        WHERE symbol = :symbol AND id > 0 AND id < run.first
+          AND timestamp >= :oldest AND timestamp <= run.first_time + CAST(:slack AS interval)
+        ORDER BY timestamp DESC, id DESC LIMIT 1
+    ) before ON true
+    LEFT JOIN LATERAL (
+        SELECT id, timestamp FROM trades
+        WHERE symbol = :symbol AND id > run.last
+          AND timestamp >= run.last_time - CAST(:slack AS interval) AND timestamp <= :newest
+        ORDER BY timestamp, id LIMIT 1
+    ) after ON true
+"""
+_COUNT = """
+    SELECT count(*) FROM trades
+    WHERE symbol = :symbol AND id >= :first AND id <= :last AND timestamp >= :start AND timestamp <= :end
+"""
+_NEAR = timedelta(days=1)
+_SLACK = timedelta(microseconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Trades whose ids follow each other: all of them are stored, or are being stored."""
+
+    first: int
+    first_time: datetime
+    last: int
+    last_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The stored trades next to a run, by time; None: there is none."""
+
+    before: tuple[int, datetime] | None
+    after: tuple[int, datetime] | None
+    is_known_before: bool
+    """Whether everything right before the trade ``before`` is known."""
+    is_known_after: bool
+    """Whether everything right behind the trade ``after`` is known."""
+
+
+class LiveTradeRepository:
+    """Works on the caller's connection; never commits."""
+
+    def __init__(self, connection: AsyncConnection, symbol: str) -> None:
+        self._connection = connection
+        self._symbol = symbol
+
+    async def write_anonymous(self, trades: Sequence[StorableTrade]) -> int:
+        """Write trades without ids, in order of time; returns how many were written.
+
+        What a stored trade with an id of the same moment, price and volume accounts for is known already.
+        Nothing else is compared: two trades that are equal in all fields are two trades.
+        """
+        await stage_trades(self._connection, trades)
+        bounds = {
+            "symbol": self._symbol,
+            "start": trades[0].timestamp - SAME_TRADE,
+            "end": trades[-1].timestamp + SAME_TRADE,
+        }
+        if await self._connection.scalar(text(_LOOK), bounds):
+            await self._connection.execute(text(_KNOWN), bounds)
+        return (await self._connection.execute(text(INSERT_STAGED), {"symbol": self._symbol})).rowcount
+
+    async def beside(self, runs: Sequence[Run], newest: datetime | None) -> dict[int, Beside]:
+        """What is stored next to each run, by the run's first id. ``newest``: the newest stored trade's time.
+
+        What lies before is looked for within a day, and as far back as ``newest`` where that is longer ago.
+        """
+        first = min(run.first_time for run in runs)
+        last = max(run.last_time for run in runs)
+        rows = await self._connection.execute(
+            text(_BESIDE),
+            {
+                "symbol": self._symbol,
+                "firsts": [run.first for run in runs],
+                "first_times": [run.first_time for run in runs],
+                "lasts": [run.last for run in runs],
+                "last_times": [run.last_time for run in runs],
+                "oldest": min(first - _NEAR, newest or first),
+                "newest": max(last, newest or last) + _SLACK,
+                "slack": _SLACK,
+                "tick": TICK,
+            },
+        )
+        return {
+            row[0]: Beside(
+                None if row[1] is None else (row[1], row[2]),
+                None if row[3] is None else (row[3], row[4]),
+                row[5],
+                row[6],
+            )
+            for row in rows
+        }
+
+    async def count(self, first: int, last: int, start: datetime, end: datetime) -> int:
+        """How many of the ids ``first`` to ``last`` are stored, with times in ``[start, end]``."""
+        found: int = await self._connection.scalar(
+            text(_COUNT),
+            {"symbol": self._symbol, "first": first, "last": last, "start": start, "end": end},
+        )
+        return found
