@@ -13,11 +13,11 @@ Kraken's answers are not taken at their word. The facts behind the rules are in 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from kraken_db.errors import ExchangeFormatError
+from kraken_db.historical_backfill.anonymous import Anonymous
 from kraken_db.historical_backfill.asking import Ask, Questions
 from kraken_db.historical_backfill.cursor import as_nanoseconds, cursor_time, to_cursor
 from kraken_db.historical_backfill.sequence import IdHole, IdSequence
@@ -40,7 +40,7 @@ STRAY = 10
 """Answers in a row to another question than was asked that mean that something is wrong."""
 
 _A_LITTLE = 1000  # ns
-_REMEMBERED_PAGES = 4
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class TradePager:
@@ -64,7 +64,9 @@ class TradePager:
         self._since = self._cursor = as_nanoseconds(since)
         self._sequence = sequence or IdSequence()
         self._newest = self._sequence.last_time
-        self._anonymous: deque[Counter[tuple[object, ...]]] = deque(maxlen=_REMEMBERED_PAGES)
+        self._anonymous = Anonymous()
+        self._furthest = _NEVER
+        """The stamp of the newest trade of any answer that was new then."""
         self._asked_again: tuple[int, int] = (0, 0)
         self._misfits = 0
         self._first: tuple[datetime, int] | None = None
@@ -87,22 +89,23 @@ class TradePager:
             has_begun = self._newest is not None
             asked_at, page = await self._questions.answer(self._since, lead=self._lead, ahead=has_begun)
             if self._is_stray(page):
-                stray += 1
-                if stray >= STRAY:
-                    raise ExchangeFormatError(
-                        f"{page.key}: {STRAY} answers in a row do not fit what was asked for"
-                    )
+                stray = self._count_stray(page, stray)
                 continue
             order = sorted(range(len(page.trades)), key=lambda at: _order(page.trades[at]))
+            fresh = self._fresh(page, order)
+            if fresh:
+                self._furthest = max(self._furthest, page.trades[fresh[-1]].timestamp)
             if self._is_unproven(page, order) or self._is_torn(page):
                 continue
             if self._lacks_last(page) and stray + 1 < STRAY:
                 stray += 1
                 continue
-            fresh = self._fresh(page, order)
             if not fresh:
                 if len(page.trades) >= MAX_COUNT or self._is_behind(page, order):
                     self._pass(page, order)
+                    continue
+                if self._is_blind(page):
+                    stray = self._count_stray(page, stray)
                     continue
                 quiet += 1
                 if quiet < QUIET:
@@ -145,7 +148,7 @@ class TradePager:
             self._cursor = max(self._cursor, page.last)
         if trades:
             self._newest = trades[-1].timestamp
-        self._remember(trades)
+        self._anonymous.remember(trades)
         until = self._end if reached_end else self._newest
         return Step(page, wanted, self._cursor, until, holes, reached_end=reached_end)
 
@@ -158,7 +161,7 @@ class TradePager:
         trades = [page.trades[at] for at in known]
         self._sequence, _ = self._sequence.follow(trades)
         self._newest = trades[-1].timestamp
-        self._remember(trades)
+        self._anonymous.remember(trades)
         return Step(page, known, self._cursor, self._newest)
 
     def _is_stray(self, page: TradesPage) -> bool:
@@ -170,6 +173,23 @@ class TradePager:
         if not self._since:
             return False
         return min(trade.timestamp for trade in page.trades) < cursor_time(self._since) - TICK
+
+    def _count_stray(self, page: TradesPage, before: int) -> int:
+        if before + 1 >= STRAY:
+            raise ExchangeFormatError(f"{page.key}: {STRAY} answers in a row do not fit what was asked for")
+        return before + 1
+
+    def _is_blind(self, page: TradesPage) -> bool:
+        """Whether an answer without a new trade lacks what is known to be there: then it proves nothing.
+
+        Trades that an answer has shown, and that were not handed out, are new until they are; and where it
+        was asked from before the newest trade that was handed out, that one belongs in it.
+        """
+        if self._furthest > (self._newest or _NEVER):
+            return True
+        if self._newest is None or cursor_time(self._since) + TICK >= self._newest:
+            return False
+        return all(trade.timestamp < self._newest - TICK for trade in page.trades)
 
     def _is_unproven(self, page: TradesPage, order: Sequence[int]) -> bool:
         """Whether the walk would begin with this page, and only this one answer says that it begins there.
@@ -210,17 +230,15 @@ class TradePager:
     def _fresh(self, page: TradesPage, order: Sequence[int]) -> list[int]:
         """Where the trades are that were not handed out yet."""
         last_id, newest = self._sequence.last_id, self._newest
-        known: Counter[tuple[object, ...]] = sum(self._anonymous, Counter())
+        known = self._anonymous.known()
         found = []
         for at in order:
             trade = page.trades[at]
             if trade.trade_id is not None:
                 if last_id is None or trade.trade_id > last_id:
                     found.append(at)
-            elif newest is None or trade.timestamp > newest or not known[_content(trade)]:
+            elif newest is None or trade.timestamp > newest or not known.take(trade):
                 found.append(at)
-            else:
-                known[_content(trade)] -= 1
         return found
 
     def _is_behind(self, page: TradesPage, order: Sequence[int]) -> bool:
@@ -265,9 +283,6 @@ class TradePager:
         self._since = to_cursor(hole.after - BACK[tried])
         return True
 
-    def _remember(self, trades: Sequence[KrakenTrade]) -> None:
-        self._anonymous.append(Counter(_content(trade) for trade in trades if trade.trade_id is None))
-
     def _settled(self, asked_at: datetime) -> datetime | None:
         """How far it is known that nothing happened, when nothing new came.
 
@@ -283,8 +298,3 @@ class TradePager:
 
 def _order(trade: KrakenTrade) -> tuple[datetime, int]:
     return trade.timestamp, trade.trade_id or -1
-
-
-def _content(trade: KrakenTrade) -> tuple[object, ...]:
-    """What tells trades without ids apart; two that are equal in it are two trades all the same."""
-    return trade.timestamp, trade.price, trade.volume, trade.side_code, trade.order_type_code

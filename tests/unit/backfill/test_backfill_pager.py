@@ -81,8 +81,8 @@ def at_id(number: int) -> int:
 
 
 def far_behind(number: int) -> dict[int, list[TradesPage]]:
-    """After that id comes a trade of much later, and comes again where its place is asked for."""
-    return {at_id(number): [page(5000)], to_cursor(at(number) - BACK[0]): [page(5000)] * 5}
+    """After that id comes the trade 20 of later, and comes again where its place is asked for."""
+    return {at_id(number): [page(20)], to_cursor(at(number) - BACK[0]): [page(20)] * 5}
 
 
 async def clean_walk(server: ScriptedServer, **options: Any) -> list[paging.Step]:
@@ -143,12 +143,12 @@ async def test_ids_that_do_not_exist_are_told_and_passed(missing: set[int], excl
 
 async def test_an_answer_from_further_on_does_not_make_a_hole() -> None:
     """The answer to another question, as often as it may come: it does not reach back to where was asked."""
-    server = Interfered(seconds(*range(1, 7)), 4, instead=far_behind(4))
-    assert ids(await clean_walk(server)) == [1, 2, 3, 4, 5, 6]
+    server = Interfered(seconds(*range(1, 21)), 4, instead=far_behind(4))
+    assert ids(await clean_walk(server)) == list(range(1, 21))
 
 
 async def test_an_answer_from_further_on_is_no_beginning() -> None:
-    server = Interfered(seconds(3, 4, 5), 4, instead={0: [page(5000)]})
+    server = Interfered(seconds(3, 4, 5), 4, instead={0: [page(5)]})
     assert ids(await clean_walk(server)) == [3, 4, 5]
 
 
@@ -204,7 +204,7 @@ async def test_an_end_that_lies_ahead_is_waited_for_no_longer_than_what_there_is
 
 
 async def test_an_answer_from_behind_the_end_does_not_end_it() -> None:
-    server = Interfered(seconds(*range(1, 9)), 4, instead=far_behind(4))
+    server = Interfered(seconds(*range(1, 21)), 4, instead=far_behind(4))
     steps = await clean_walk(server, end=at(7))
     assert ids(steps) == [1, 2, 3, 4, 5, 6]
     assert steps[-1].known_until == at(7)
@@ -237,6 +237,23 @@ async def test_one_quiet_answer_is_not_the_end() -> None:
     pages = page(1, 2), *[empty] * (QUIET - 1), page(2, 3), page(3), page(3)
     pager = TradePager(Answers(*pages).ask, lambda: LATER)
     assert ids([step async for step in pager.steps(auto_stop=True)]) == [1, 2, 3]
+
+
+async def test_where_a_hole_is_asked_for_an_answer_without_news_is_not_the_end() -> None:
+    """There are trades behind the hole: an empty answer, however often it comes, is another question's."""
+    empty = page_of([], BEGIN + 2 * SECOND)
+    pages = page(1, 2), page(4, 5), *[empty] * QUIET, *[page(2)] * QUIET, page(2, 3, 4, 5), page(5)
+    pager = TradePager(Answers(*pages).ask, lambda: LATER)
+    assert ids([step async for step in pager.steps(auto_stop=True)]) == [1, 2, 3, 4, 5]
+
+
+async def test_an_answer_without_the_newest_trade_is_not_the_end() -> None:
+    """Asked from before the trade at ``last``, which this exchange leaves out, that one belongs in it."""
+    empty = page_of([], BEGIN + 2 * SECOND)
+    tape = seconds(1, 2, 3)
+    before = BEGIN + 2 * SECOND - 1000
+    server = Interfered(tape, 2, True, instead={before: [empty] * QUIET})
+    assert ids(await clean_walk(server)) == [1, 2, 3]
 
 
 async def test_once_it_is_asked_from_before_every_answer_has_the_trade_it_was_asked_from() -> None:
