@@ -7,6 +7,7 @@ the end of what is known, and the trade there.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.historical_backfill.cursor import to_cursor
 from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.step import Step
 from kraken_db.historical_backfill.storing import Origin, Pages, PageStore, find_origin
 from kraken_db.kraken.limiter import Sleep
+from kraken_db.kraken.records import KrakenTrade
+from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.ranges import TICK
 from kraken_db.recorder.lane import Lane
 from kraken_db.repositories.coverage import CoverageRepository
@@ -44,6 +46,7 @@ class CatchUp:
 
     store: Store
     retention: RetentionPause
+    client: KrakenRestClient
     exchange: Exchange
     writer: Flushing
     sleep: Sleep = asyncio.sleep
@@ -56,41 +59,77 @@ class CatchUp:
         began: datetime | None = None
         while True:
             await self.writer.flush()
-            async with self.store.database.read() as connection:
-                since = await _end_of_what_is_known(connection, lane.symbol)
-                if since is None:
-                    return None  # nothing is stored: the feed is the beginning
-                origin = await find_origin(connection, lane.symbol, since)
+            origin = await self._origin(lane)
+            if origin is None:
+                return None  # nothing is stored: the feed is the beginning
             began = began or origin.known_from
-            lane.reach(origin.sequence.last_id, origin.sequence.last_time)
-            if lane.follows_on or await self._walk(lane, origin):
+            if lane.follows_on or await self._glance(lane, origin):
+                return began
+            origin = await self._origin(lane)
+            if origin is None or await self._walk(lane, origin):
                 return began
             await self.sleep(BEHIND)
 
+    async def _origin(self, lane: Lane) -> Origin | None:
+        """Where what is known ends; the lane is there then."""
+        async with self.store.database.read() as connection:
+            since = await _end_of_what_is_known(connection, lane.symbol)
+            if since is None:
+                return None
+            origin = await find_origin(connection, lane.symbol, since)
+        lane.reach(origin.sequence.last_id, origin.sequence.last_time)
+        if origin.stored_cursor is None:  # where a download goes on is not for a recording to say
+            return replace(origin, stored_cursor=0)
+        return origin
+
+    async def _glance(self, lane: Lane, origin: Origin) -> bool:
+        """Take from one page what its ids prove: nearly always that is all that was missing.
+
+        The trade that it begins with is in it once more: from then on the stored one has the stamp of REST,
+        which a walk relies on. Returns whether the feed follows on.
+        """
+        last_id = origin.sequence.last_id
+        if last_id is None:
+            return False
+        name = await self.exchange.rest_name(lane.symbol)
+        page = await self.client.trades(name, origin.since)
+        trades = _chain(page.trades, last_id)
+        if trades:
+            cursor = page.last or to_cursor(trades[-1].timestamp)
+            pages = PageStore(self.store, self.retention, lane.symbol, origin)
+            await self._save(lane, pages, Pages(trades, cursor, trades[-1].timestamp, ()))
+        return lane.follows_on
+
     async def _walk(self, lane: Lane, origin: Origin) -> bool:
         """Page after page, until the feed follows on or there is nothing more; returns whether it does."""
-        if origin.stored_cursor is None:  # where a download goes on is not for a recording to say
-            origin = replace(origin, stored_cursor=0)
         name = await self.exchange.rest_name(lane.symbol)
         pager = await self.exchange.pager(name, origin.since, None, origin.sequence)
         pages = PageStore(self.store, self.retention, lane.symbol, origin)
         async with aclosing(pager.steps(auto_stop=True)) as steps:
             async for step in steps:
-                stored = await pages.save(Pages.of([step]))
-                if lane.received:
-                    lane.repaired += stored.trades.new
-                else:
-                    lane.caught_up += stored.trades.new
-                _reach(lane, step)
+                await self._save(lane, pages, Pages.of([step]))
                 if lane.follows_on:
                     return True
         return not lane.waiting
 
+    async def _save(self, lane: Lane, store: PageStore, pages: Pages) -> None:
+        stored = await store.save(pages)
+        if lane.received:
+            lane.repaired += stored.trades.new
+        else:
+            lane.caught_up += stored.trades.new
+        last = next((trade for trade in reversed(pages.trades) if trade.trade_id is not None), None)
+        if last is not None:
+            lane.reach(last.trade_id, last.timestamp)
 
-def _reach(lane: Lane, step: Step) -> None:
-    last = next((trade for trade in reversed(step.trades) if trade.trade_id is not None), None)
-    if last is not None:
-        lane.reach(last.trade_id, last.timestamp)
+
+def _chain(trades: Sequence[KrakenTrade], first_id: int) -> list[KrakenTrade]:
+    """The trade of that id, and those behind it whose ids follow each other."""
+    by_id = {trade.trade_id: trade for trade in trades}
+    chain: list[KrakenTrade] = []
+    while (trade := by_id.get(first_id + len(chain))) is not None:
+        chain.append(trade)
+    return chain
 
 
 async def _end_of_what_is_known(connection: AsyncConnection, symbol: str) -> int | None:

@@ -131,7 +131,7 @@ class Recorder(StoreService):
         store = self._connected()
         async with JobLock(store.database, _JOB, *self._lanes) as lock, store.retention_paused() as retention:
             await self._writer.start()
-            catch_up = CatchUp(store, retention, self._exchange, self._writer)
+            catch_up = CatchUp(store, retention, self._client, self._exchange, self._writer)
             joining = Joining(catch_up, self._closer, self._write, self._refuse)
             try:
                 await self._record(joining, lock)
