@@ -58,12 +58,14 @@ class MinuteCloser:
             if not is_connected():
                 continue
             try:
-                await self._close_due(store, retention, floor_to_interval(now() - self._grace, BASE_INTERVAL))
+                await self.close_due(store, retention, now())
             except (KrakenDBError, DBAPIError) as error:
                 _log.warning("minutes are closed later: %s", first_line(driver_error(error)))
                 await asyncio.sleep(_AFTER_AN_ERROR)
 
-    async def _close_due(self, store: Store, retention: RetentionPause, until: datetime) -> None:
+    async def close_due(self, store: Store, retention: RetentionPause, now: datetime) -> None:
+        """Close what is over. Raises DatabaseErrors."""
+        until = floor_to_interval(now - self._grace, BASE_INTERVAL)
         due = [
             (lane.last_id, self._open[symbol])
             for symbol, lane in self._lanes.items()

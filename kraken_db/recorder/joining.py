@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -35,7 +35,7 @@ class Joining:
 
     catch_up: CatchUp
     closer: MinuteCloser
-    write: Callable[[Lane, Sequence[LiveTrade]], Awaitable[None]]
+    write: Callable[[Lane, Sequence[LiveTrade]], None]
     refuse: Callable[[Lane, KrakenDBError], None]
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
@@ -43,7 +43,9 @@ class Joining:
     def begin(self, lane: Lane) -> None:
         """Let a pair catch up; its trades wait until it has."""
         lane.lose_track()
-        self._tasks[lane.symbol] = asyncio.create_task(self._join(lane))
+        running = self._tasks.get(lane.symbol)
+        if running is None or running.done():
+            self._tasks[lane.symbol] = asyncio.create_task(self._join(lane))
 
     async def end(self) -> None:
         """Give up what is under way."""
@@ -86,7 +88,8 @@ class Joining:
             return  # the feed has refused it meanwhile
         if began is not None:
             self.closer.reopen(lane, began)
-        await self.write(lane, lane.join())
+        # From here on nothing waits: no trade of the feed comes in between.
+        self.write(lane, lane.join())
         if lane.has_hole:
             lane.holes += 1
             lane.lose_track()

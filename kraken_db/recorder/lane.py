@@ -18,8 +18,8 @@ from kraken_db.kraken.websocket_events import LiveTrade
 
 State: TypeAlias = Literal["catching up", "live", "refused"]
 
-MOST_WAITING = 50_000
-"""Trades of a pair behind a hole that are kept in memory; beyond it REST has to bring these too."""
+MOST_WAITING = 5_000
+"""Trades of a pair behind a hole that are kept in memory; what is more REST has to bring too."""
 _STAMPS_APART = timedelta(milliseconds=1)  # REST's of a trade is about 1 us above that of WebSocket
 
 

@@ -40,6 +40,9 @@ GRACE = 2.0
 FLUSH_INTERVAL = 1.0
 """Seconds that a trade waits for others before they are written together."""
 
+LAST_MINUTES = 3.0
+"""Seconds that the end of a recording waits for candles to be written; the next one begins with them."""
+
 _JOB = "recording"
 _LOCK_CHECK = 10.0
 _log = logging.getLogger(__name__)
@@ -138,6 +141,9 @@ class Recorder(StoreService):
             finally:
                 self._is_connected = False
                 await joining.end()
+                with suppress(KrakenDBError, DBAPIError, TimeoutError):  # the next run does it
+                    async with asyncio.timeout(LAST_MINUTES):
+                        await self._closer.close_due(store, retention, self._now())
                 await self._writer.stop()
                 with suppress(KrakenDBError, DBAPIError):  # the next run does it
                     await store.refresh_pending()
@@ -170,12 +176,12 @@ class Recorder(StoreService):
         async with aclosing(self._feed.events()) as events:
             async for event in events:
                 joining.raise_bugs()
-                await self._on_event(event, joining)
+                self._on_event(event, joining)
 
-    async def _on_event(self, event: Event, joining: Joining) -> None:
+    def _on_event(self, event: Event, joining: Joining) -> None:
         match event:
             case Trades():
-                await self._on_trades(event, joining)
+                self._on_trades(event, joining)
             case Connected():
                 self._connections += 1
                 self._is_connected = True
@@ -191,23 +197,23 @@ class Recorder(StoreService):
             case Refused(_, error, _):
                 _log.warning("%s", error)
 
-    async def _on_trades(self, event: Trades, joining: Joining) -> None:
+    def _on_trades(self, event: Trades, joining: Joining) -> None:
         lane = self._lanes.get(event.symbol)
         if lane is None or lane.state == "refused" or not event.trades:
             return
         if not event.is_snapshot:
             late = max(0.0, (self._now() - event.trades[0].timestamp).total_seconds())
             self._meter.add(asyncio.get_running_loop().time(), len(event.trades), late)
-        await self._write(lane, lane.take(event.trades, is_snapshot=event.is_snapshot))
+        self._write(lane, lane.take(event.trades, is_snapshot=event.is_snapshot))
         if lane.has_hole:
             lane.holes += 1
             joining.begin(lane)
 
-    async def _write(self, lane: Lane, trades: Sequence[LiveTrade]) -> None:
+    def _write(self, lane: Lane, trades: Sequence[LiveTrade]) -> None:
         if trades:
             self._closer.heard(lane, trades[0].timestamp)
         for trade in trades:
-            await self._writer.write_trade(trade.to_record(lane.symbol))
+            self._writer.put_trade(trade.to_record(lane.symbol))
 
     def _refuse(self, lane: Lane, error: KrakenDBError) -> None:
         _log.error("%s is not recorded: %s", lane.symbol, error)
