@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import shutil
 import sys
 import tempfile
@@ -41,10 +42,11 @@ STAMPS_APART = timedelta(microseconds=2)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trades", type=int, default=200_000, help="of both pairs together")
-    parser.add_argument("--per-second", type=float, default=3_500, help="of both pairs together")
+    parser.add_argument("--per-second", type=float, default=2_500, help="of both pairs together")
     parser.add_argument("--cut", type=int, default=400, help="trades between two cuts of the connection")
     parser.add_argument("--seed", default="1")
     options = parser.parse_args()
+    logging.getLogger("kraken_db").setLevel(logging.ERROR)  # every cut would be told
     folder = Path(tempfile.mkdtemp(prefix="kdb-"))
     folder.chmod(0o755)  # root runs the server as another user
     try:
@@ -76,7 +78,9 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
     async with exchange.serve() as base_url:
         client = KrakenRestClient(base_url, rate_limit_delay=0, limiter=RateLimiter(), backoff=0.05)
         async with KrakenTradesBackfill(url, client=client, clock=clock.now) as backfill:
-            await backfill.backfill([one.symbol for one in markets], end_timestamp=START)
+            await backfill.backfill(
+                [one.symbol for one in markets], end_timestamp=START + timedelta(seconds=30)
+            )
         feed = KrakenWebSocketClient(
             feed_url(base_url),
             limits=ReconnectLimits(at_once=10**9, most=10**9),
