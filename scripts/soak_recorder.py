@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -59,14 +62,15 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
             watch=Watch(quiet_after=10.0, refused_again_after=1.0),
         )
         client = KrakenRestClient(base_url, rate_limit_delay=0.1)
-        async with Recorder(
-            url, SYMBOLS, client=client, feed=feed, journal_dir=folder / "journal"
-        ) as recorder:
+        async with (
+            Recorder(url, SYMBOLS, client=client, feed=feed, journal_dir=folder / "journal") as recorder,
+            looking_at(url) as database,
+        ):
             running = asyncio.create_task(recorder.run())
             ends = time.monotonic() + 60 * options.minutes
             while time.monotonic() < ends and not running.done():
                 await asyncio.sleep(min(options.every, max(0.1, ends - time.monotonic())))
-                samples.append(await sample(url))
+                samples.append(await sample(database))
                 status = recorder.status()
                 _, memory, files, tasks, connections = samples[-1]
                 print(
@@ -98,18 +102,25 @@ async def exchange_process(options: argparse.Namespace) -> tuple[asyncio.subproc
     return process, line.partition("=")[2]
 
 
-async def sample(url: str) -> tuple[float, int, int, int, int]:
-    """When, bytes of memory, open files, tasks, and connections to the database."""
-    memory, files = process_figures()
-    tasks = len(asyncio.all_tasks())
-    database = await Database.open(url)
+@asynccontextmanager
+async def looking_at(url: str) -> AsyncIterator[Database]:
+    """One for all samples: an engine for each of them would itself cost memory."""
+    database = await Database.open(url, pool_min_size=1, pool_max_size=1)
     try:
-        async with database.read() as connection:
-            found = await connection.scalar(
-                text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
-            )
+        yield database
     finally:
         await database.close()
+
+
+async def sample(database: Database) -> tuple[float, int, int, int, int]:
+    """When, bytes of memory, open files, tasks, and connections to the database."""
+    gc.collect()
+    memory, files = process_figures()
+    tasks = len(asyncio.all_tasks())
+    async with database.read() as connection:
+        found = await connection.scalar(
+            text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        )
     return time.monotonic(), memory, files, tasks, int(found or 0)
 
 

@@ -60,7 +60,8 @@ class LineView:
     def show(self, status: RecorderStatus) -> None:
         click.echo(f"{status.time:%Y-%m-%d %H:%M:%S} {line(status)}")
 
-    end = show
+    def end(self, status: RecorderStatus) -> None:
+        click.echo(f"{status.time:%Y-%m-%d %H:%M:%S} {line(status, is_over=True)}")
 
 
 class TableView:
@@ -74,10 +75,10 @@ class TableView:
 
     def end(self, status: RecorderStatus) -> None:
         self._live.stop()
-        click.echo(line(status))
+        click.echo(line(status, is_over=True))
 
 
-def line(status: RecorderStatus) -> str:
+def line(status: RecorderStatus, *, is_over: bool = False) -> str:
     """``3 pairs, 12.4 trades/s, lag 0.1 s, 0 reconnects, 0 repaired, buffer 12``."""
     live = sum(pair.state == "live" for pair in status.pairs)
     pairs = plural(len(status.pairs), "pair")
@@ -92,7 +93,9 @@ def line(status: RecorderStatus) -> str:
     ]
     if status.journal:
         parts.append(f"journal {count_text(status.journal)}")
-    if not status.is_connected:
+    if is_over:
+        parts.append("stopped")
+    elif not status.is_connected:
         parts.append("not connected")
     if status.system not in (None, "online"):
         parts.append(f"Kraken: {status.system}")

@@ -187,7 +187,8 @@ class Recorder(StoreService):
                 self._is_connected = True
             case Disconnected(reason, pause):
                 self._is_connected = False
-                _log.warning("the live feed has ended: %s; connecting again in %.0f s", reason, pause)
+                when = f"in {pause:.0f} s" if pause else "at once"
+                _log.warning("no live feed: %s; connecting again %s", reason, when)
             case StatusChanged(system):
                 if system != "online":
                     _log.warning("Kraken says that it is in the state %r", system)
