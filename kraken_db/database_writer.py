@@ -150,7 +150,7 @@ class DatabaseWriter:
         runner = self._connected().trades
         try:
             queued = queued_trade(trade, is_official)
-        except (RejectedRecordError, AttributeError) as error:
+        except (RejectedRecordError, AttributeError, TypeError) as error:
             runner.reject(f"{trade!r:.200}: {error}")
             return
         runner.put(queued)
@@ -160,7 +160,7 @@ class DatabaseWriter:
         runner = self._connected().candles
         try:
             queued = queued_candle(candle)
-        except (RejectedRecordError, AttributeError) as error:
+        except (RejectedRecordError, AttributeError, TypeError) as error:
             runner.reject(f"{candle!r:.200}: {error}")
             return
         if queued.trade_count:

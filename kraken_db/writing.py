@@ -93,7 +93,7 @@ class Write:
         if self._gone:
             await self._dropped.remove(*self._key, complete)
         known = await self._unproven.of(*self._key)
-        if known:
+        if intersection(known, complete):
             await self._unproven.remove(*self._key, complete)
         if not goes_on and difference([self._span], complete):
             covered = await self._coverage.covered(*self._key)

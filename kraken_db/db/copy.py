@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 _CONTEXT = re.compile(r"^COPY \S+, line (\d+)(?:, column (\w+))?(?:: \"(.*)\")?", re.MULTILINE | re.DOTALL)
 _SHOWN = 60
+_GRACE_SECONDS = 0.5
 
 
 class CopyRowError(Exception):
@@ -79,6 +80,7 @@ async def _unless_lost(driver: asyncpg.Connection[Any], copying: Coroutine[Any, 
     copy, end = asyncio.ensure_future(copying), asyncio.ensure_future(lost.wait())
     try:
         await asyncio.wait({copy, end}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({copy}, timeout=_GRACE_SECONDS)  # it may be about to say so by itself
         if not copy.done():
             raise asyncpg.ConnectionDoesNotExistError("it ended in the middle of a COPY")
         return copy.result()

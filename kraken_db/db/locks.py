@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,18 @@ async def lock_job(connection: AsyncConnection, *jobs: str, of: str) -> None:
     locks = ", ".join(f"pg_advisory_xact_lock(hashtextextended(:job{at}, 0))" for at in range(len(jobs)))
     names = {f"job{at}": _name(job, of) for at, job in enumerate(sorted(jobs))}
     await connection.execute(text(f"SELECT {locks}"), names)
+
+
+async def lock_job_of_each(connection: AsyncConnection, job: str, symbols: Iterable[str]) -> None:
+    """``lock_job`` of one job for several symbols at once, in their order."""
+    # With the offset the rows are sorted before the first lock is waited for.
+    await connection.execute(
+        text(
+            "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM (SELECT name FROM"
+            " unnest(CAST(:names AS text[])) WITH ORDINALITY AS t(name, at) ORDER BY at OFFSET 0) names"
+        ),
+        {"names": [_name(job, symbol) for symbol in sorted(symbols)]},
+    )
 
 
 async def hold_shared(connection: AsyncConnection, key: str) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.locks import lock_job
+from kraken_db.db.locks import lock_job_of_each
 from kraken_db.intervals import BASE_INTERVAL, interval_name
 from kraken_db.live_writing.records import candle_end
 from kraken_db.live_writing.trade_storing import SOURCE
@@ -46,8 +46,9 @@ async def store_candles(
             known[candle.timestamp] = candle
     await store.timeseries.prepare_bulk_write(connection)
     series = sorted(by_series)
-    for symbol, interval in series:
-        await lock_job(connection, f"candles_{interval_name(interval)}", of=symbol)
+    for interval in sorted({interval for _, interval in series}):
+        symbols = [symbol for symbol, other in series if other == interval]
+        await lock_job_of_each(connection, f"candles_{interval_name(interval)}", symbols)
     batch = CandleBatch(connection)
     await batch.stage([candle for one in series for candle in by_series[one].values()])
     flushed = CandlesFlushed()

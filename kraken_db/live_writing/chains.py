@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kraken_db.historical_backfill.sequence import IdHole
@@ -59,6 +59,23 @@ def proven(run: Run, beside: Beside, claimed_until: datetime | None) -> TimeRang
     return start, end
 
 
+def all_proven(
+    runs: Sequence[Run], beside: Mapping[int, Beside], claimed: tuple[int, datetime] | None = None
+) -> list[TimeRange]:
+    """What each of several runs, in their order, shows, the ones before it being known.
+
+    ``claimed``: the id of the trade that this writer's last claim reached up to, and where the claim ended.
+    """
+    ranges: list[TimeRange] = []
+    for run in runs:
+        around = beside[run.first]
+        if ranges and around.before is not None and ranges[-1][0] < around.before[1] <= ranges[-1][1]:
+            around = replace(around, is_known_before=True)
+        until = claimed[1] if claimed and claimed[0] == run.first - 1 else None
+        ranges.append(proven(run, around, until))
+    return ranges
+
+
 def holes_beside(run: Run, beside: Beside) -> list[IdHole]:
     """The ids that are missing right before and right behind a stored run."""
     holes = []
@@ -72,7 +89,7 @@ def holes_beside(run: Run, beside: Beside) -> list[IdHole]:
 
 
 def follow(
-    known: StoredTrades | None, runs: Sequence[Run], beside: dict[int, Beside]
+    known: StoredTrades | None, runs: Sequence[Run], beside: Mapping[int, Beside]
 ) -> tuple[StoredTrades, list[IdHole]]:
     """What is stored after these runs, and the holes that are new with them."""
     holes = {hole.first: hole for hole in known.holes} if known else {}

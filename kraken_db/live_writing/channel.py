@@ -26,6 +26,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 MOST_AT_ONCE = 5000
 """Records in one transaction, at most."""
 _KEPT_REJECTIONS = 20
+_END_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -64,6 +65,7 @@ class Channel(Generic[R]):
     decode: Callable[[bytes], R]
     store: Callable[[Journal, Batch[R]], Awaitable[int | None]]
     revive: Callable[[], Awaitable[None]]
+    end: Callable[[Journal], Awaitable[None]]
     is_write_ahead: bool
 
 
@@ -196,12 +198,25 @@ class ChannelRunner(Generic[R]):
             self._task = None
         for _, future in self._waiting:
             future.cancel()
+        self._told.finish()
         left = self.in_memory + self._unread
         self._give_up_memory()
-        self.journal.close()
         for journal in self._backlog:
             journal.close()
+        if left:
+            self.journal.close()
+        else:
+            await self._end(self.journal)
         return left
+
+    async def _end(self, journal: Journal) -> None:
+        """All of it is stored: its position is needed no more, which the next process may have to say."""
+        has_ended = False
+        with suppress(Exception):
+            async with asyncio.timeout(_END_SECONDS):
+                await self._channel.end(journal)
+                has_ended = True
+        journal.close(leave_sign=not has_ended)
 
     def _give_up_memory(self) -> None:
         """What is in memory goes in front of what is in the journal."""
@@ -292,7 +307,7 @@ class ChannelRunner(Generic[R]):
                 self.counts.recovered += len(batch.records)
                 journal.forget(batch.last)
             journal.forget(2**63)
-            journal.close()
+            await self._end(journal)
             self._backlog.remove(journal)
             _log.info("%s: what an earlier process left in the journal is stored", self._channel.name)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,7 +24,7 @@ from kraken_db.live_writing.telling import Rarely
 from kraken_db.live_writing.trade_storing import SOURCE, SymbolState, store_trades
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.flush_positions import FlushPositionRepository
-from kraken_db.repositories.live_trades import LiveTradeRepository, Run
+from kraken_db.repositories.live_trades import LiveTradeRepository, Run, beside
 from kraken_db.store import Store
 from kraken_db.types import CandleRecord
 
@@ -47,10 +48,13 @@ class Flusher:
         self._candles_until: dict[Series, datetime] = {}
         self._told = Rarely(_log)
 
-    async def begin(self, journal: Journal) -> None:
-        """A stream begins: its position has a row from now on."""
+    async def begin(self, journal: Journal, ended: Iterable[UUID]) -> None:
+        """A stream begins: its position has a row from now on. ``ended`` are others that left nothing."""
         async with self._store.database.begin() as connection:
-            await FlushPositionRepository(connection).open(journal.stream)
+            positions = FlushPositionRepository(connection)
+            await positions.open(journal.stream)
+            for stream in ended:
+                await positions.close(stream)
 
     async def end(self, journal: Journal) -> None:
         """All of a stream is stored: its position is not needed any more."""
@@ -104,8 +108,9 @@ class Flusher:
                     left.append(hole)
                     continue
                 run = Run(hole.first, hole.after, hole.last, hole.before)
-                beside = (await rows.beside([run], hole.before))[run.first]
-                await CoverageRepository(connection).add(symbol, TRADES, SOURCE, [proven(run, beside, None)])
+                around = (await beside(connection, {symbol: [run]}, {symbol: hole.before}))[symbol]
+                shown = proven(run, around[run.first], None)
+                await CoverageRepository(connection).add(symbol, TRADES, SOURCE, [shown])
         stored = self._states[symbol].stored
         assert stored is not None
         fresh = [hole for hole in stored.holes if hole not in state.stored.holes]

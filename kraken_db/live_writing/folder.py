@@ -116,9 +116,9 @@ class Ownership:
     def segment(self, first: int) -> Path:
         return self.folder / f"{self.kind}-{self.stream.hex}-{first:020}.journal"
 
-    def release(self) -> None:
-        """Leave it to whoever comes next; without any segment, nothing is left at all."""
-        if not self.segments():
+    def release(self, *, leave_sign: bool = False) -> None:
+        """Leave it to whoever comes next; without any segment, nothing is left at all, or a sign of it."""
+        if not leave_sign and not self.segments():
             _lock_path(self.folder, self.kind, self.stream).unlink(missing_ok=True)
         os.close(self._lock)
 

@@ -147,8 +147,8 @@ class Journal:
             waiting.append(self._appender.duplicate())
         await asyncio.to_thread(_sync_and_close, waiting)
 
-    def close(self) -> None:
-        """Leave the rest of it, if there is any, to the next process."""
+    def close(self, *, leave_sign: bool = False) -> None:
+        """Leave the rest of it to the next process; if there is none, at least a sign that there was one."""
         self._stop_reading()
         waiting, self._to_sync = self._to_sync, []
         if self._appender is not None:
@@ -156,7 +156,7 @@ class Journal:
             self._appender.close()
             self._appender = None
         _sync_and_close(waiting)
-        self._owned.release()
+        self._owned.release(leave_sign=leave_sign)
 
     def _appender_for(self, number: int, length: int) -> Appender | None:
         if self._appender is not None and self._appender.segment.size + length > SEGMENT_BYTES:

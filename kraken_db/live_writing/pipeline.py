@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -91,7 +92,7 @@ class Pipeline:
             trades = ChannelRunner(_trade_channel(options, store, flusher), *journals.of("trades"))
             candles = ChannelRunner(_candle_channel(options, store, flusher), *journals.of("candles"))
             for runner in (trades, candles):
-                await flusher.begin(runner.journal)
+                await flusher.begin(runner.journal, journals.ended)
         except BaseException:
             journals.close()
             await store.close()
@@ -132,26 +133,21 @@ class Pipeline:
                 self.trades.journal.folder,
             )
         else:
-            await self._tidy_up(seconds)
+            await self._refresh(seconds)
         await self.store.close()
 
-    async def _tidy_up(self, seconds: float) -> None:
-        """What can be done by the next run as well."""
+    async def _refresh(self, seconds: float | None = None) -> None:
+        """What is stored is stored: a refresh that fails is told, and done by the next one."""
         try:
             async with asyncio.timeout(seconds):
-                for runner in (self.trades, self.candles):
-                    await self.flusher.end(runner.journal)
                 await self.store.refresh_pending()
         except Exception as error:
-            _log.warning("the higher intervals may not be up to date: %s", describe(error))
+            _log.warning("the higher intervals are not up to date: %s", describe(error))
 
     async def _refresh_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_INTERVAL)
-            try:
-                await self.store.refresh_pending()
-            except Exception as error:
-                _log.warning("the higher intervals are not up to date: %s", describe(error))
+            await self._refresh()
 
     async def _sync_now_and_then(self, seconds: float) -> None:
         while True:
@@ -169,11 +165,19 @@ class _Journals:
         self._space = Space(options.journal_max_bytes)
         self._sync = options.journal_sync
         self._all: list[Journal] = []
+        self.ended: list[UUID] = []
+        """Streams whose process ended and left no records."""
 
     def of(self, kind: str) -> tuple[Journal, list[Journal]]:
         """A new one, and those that others have left."""
         abandoned = Ownership.of_abandoned(self._folder, kind)
-        left = [journal for owned in abandoned if (journal := Journal.left_behind(owned)) is not None]
+        left: list[Journal] = []
+        for owned in abandoned:
+            journal = Journal.left_behind(owned)
+            if journal is None:
+                self.ended.append(owned.stream)
+            else:
+                left.append(journal)
         own = Journal(Ownership.of_new(self._folder, kind), self._space, self._sync)
         self._all += [own, *left]
         return own, left
@@ -193,6 +197,7 @@ def _trade_channel(options: WriterOptions, store: Store, flusher: Flusher) -> Ch
         *_codec(QueuedTrade),
         flusher.trades,
         store.database.revive,
+        flusher.end,
         options.is_write_ahead,
     )
 
@@ -207,6 +212,7 @@ def _candle_channel(options: WriterOptions, store: Store, flusher: Flusher) -> C
         *_codec(CandleRecord),
         flusher.candles,
         store.database.revive,
+        flusher.end,
         options.is_write_ahead,
     )
 

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 
 SECONDS = 10.0
-"""How long after a line the next one of its kind is held back, and only counted."""
+LINES = 5
+"""So many lines of a kind in so many seconds, and then only how many there would have been."""
+
+
+@dataclass(slots=True)
+class _Kind:
+    began: float
+    said: int = 0
+    held_back: int = 0
 
 
 class Rarely:
-    """Says each kind of thing at once, and then how often it has happened since, every ten seconds."""
+    """Says a few things of each kind, and counts the rest of them."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._said: dict[str, float] = {}
-        self._held_back: dict[str, int] = {}
+        self._kinds: dict[str, _Kind] = {}
 
     def say(self, level: int, what: str, detail: str) -> None:
-        """``what`` is the kind, one of few; ``detail`` is that of the one that is told."""
+        """``what`` is the kind, one of few; ``detail`` is that of this one."""
         now = time.monotonic()
-        if now - self._said.get(what, -SECONDS) < SECONDS:
-            self._held_back[what] = self._held_back.get(what, 0) + 1
+        kind = self._kinds.get(what)
+        if kind is None or now - kind.began >= SECONDS:
+            before, kind = kind, _Kind(now)
+            self._kinds[what] = kind
+            if before is not None and before.held_back:
+                self._log.log(level, "%s: %d more since", what, before.held_back)
+        if kind.said == LINES:
+            kind.held_back += 1
             return
-        self._said[what] = now
-        more = self._held_back.pop(what, 0)
-        self._log.log(
-            level, "%s: %s%s", what, detail, f" (and {more} more since the last line)" if more else ""
-        )
+        kind.said += 1
+        self._log.log(level, "%s: %s", what, detail)
 
     def finish(self) -> None:
-        """Say how much has been held back, at the end."""
-        for what, more in self._held_back.items():
-            self._log.warning("%s: %d more times", what, more)
-        self._held_back.clear()
+        """Say how many have been held back by now."""
+        for what, kind in self._kinds.items():
+            if kind.held_back:
+                self._log.warning("%s: %d more", what, kind.held_back)
+                kind.held_back = 0

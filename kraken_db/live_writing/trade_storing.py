@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.locks import lock_job
+from kraken_db.db.locks import lock_job_of_each
 from kraken_db.historical_backfill.building import TRADES
 from kraken_db.historical_backfill.sequence import IdHole
-from kraken_db.live_writing.chains import StoredTrades, follow, proven, runs_of
+from kraken_db.live_writing.chains import StoredTrades, all_proven, follow, runs_of
 from kraken_db.live_writing.records import QueuedTrade
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.coverage import Source
-from kraken_db.repositories.live_trades import Beside, LiveTradeRepository, Run
-from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.live_insert import insert_new
+from kraken_db.repositories.live_trades import Beside, LiveTradeRepository, Run, beside
+from kraken_db.repositories.sync_status import Stored, SyncStatusRepository
 from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
 from kraken_db.store import Store
+from kraken_db.writing import Write
 
 SOURCE: Source = "live"
 
@@ -55,99 +58,116 @@ async def store_trades(
     by_symbol: dict[str, list[QueuedTrade]] = defaultdict(list)
     for trade in trades:
         by_symbol[trade.symbol].append(trade)
+    batches = {
+        symbol: _SymbolBatch(symbol, by_symbol[symbol], states.get(symbol) or SymbolState())
+        for symbol in sorted(by_symbol)
+    }
     await store.timeseries.prepare_bulk_write(connection)
-    flushed = Flushed()
     # In one order everywhere: two writers never wait for each other.
-    for symbol in sorted(by_symbol):
-        await lock_job(connection, TRADES, of=symbol)
-    for symbol, own in sorted(by_symbol.items()):
-        one = _SymbolBatch(store, connection, symbol, own, states.get(symbol) or SymbolState())
-        await one.write(flushed)
+    await lock_job_of_each(connection, TRADES, batches)
+    status = SyncStatusRepository(connection)
+    newest = await status.newest(TRADES, batches)
+    async with AsyncExitStack() as stack:
+        writes = {
+            symbol: await stack.enter_async_context(
+                store.writing(connection, symbol, TRADES, one.begins, one.newest + TICK)
+            )
+            for symbol, one in batches.items()
+        }
+        await _write_rows(connection, batches)
+    await _record(status, batches, writes)
+    neighbours = await beside(connection, {symbol: one.runs for symbol, one in batches.items()}, newest)
+    flushed = Flushed()
+    for symbol, one in batches.items():
+        claims = all_proven(one.runs, neighbours.get(symbol, {}), one.state.claimed)
+        await writes[symbol].shows(SOURCE, claims, goes_on=one.goes_on(neighbours.get(symbol, {})))
+        one.note(flushed, neighbours.get(symbol, {}), claims)
     return flushed
+
+
+async def _write_rows(connection: AsyncConnection, batches: Mapping[str, _SymbolBatch]) -> None:
+    """Usually all of it is newer than what is stored, and one statement does it."""
+    new = await insert_new(
+        connection, {symbol: one.identified for symbol, one in batches.items() if not one.anonymous}
+    )
+    for symbol, one in batches.items():
+        one.written = TradesWritten(new=new.get(symbol, 0))
+        if one.anonymous or one.written.new < len(one.identified):
+            await one.merge(connection)
+
+
+async def _record(
+    status: SyncStatusRepository, batches: Mapping[str, _SymbolBatch], writes: Mapping[str, Write]
+) -> None:
+    stored = [
+        Stored(
+            symbol, one.oldest, one.newest, one.written.new - one.written.removed - writes[symbol].returned
+        )
+        for symbol, one in batches.items()
+        if one.written.new or one.written.changed
+    ]
+    if stored:
+        await status.record_each(TRADES, stored)
+    for symbol in set(batches) - {one.symbol for one in stored}:
+        await status.touch(symbol, [TRADES])
 
 
 class _SymbolBatch:
     """The trades of one symbol in a flush."""
 
-    def __init__(
-        self,
-        store: Store,
-        connection: AsyncConnection,
-        symbol: str,
-        trades: Sequence[QueuedTrade],
-        state: SymbolState,
-    ) -> None:
-        self._store = store
-        self._connection = connection
-        self._symbol = symbol
-        self._state = state
-        self._rows = LiveTradeRepository(connection, symbol)
-        self._identified, self._contradictions = _by_id(trades)
-        self._anonymous = [trade for trade in trades if trade.trade_id is None]
-
-    async def write(self, flushed: Flushed) -> None:
-        times = [trade.timestamp for trade in (*self._identified, *self._anonymous)]
-        oldest, newest = min(times), max(times)
-        status = SyncStatusRepository(self._connection)
-        before = await status.get(self._symbol, TRADES)
+    def __init__(self, symbol: str, trades: Sequence[QueuedTrade], state: SymbolState) -> None:
+        self.state = state
+        self.identified, self._contradictions = _by_id(trades)
+        self.anonymous = sorted(
+            (trade for trade in trades if trade.trade_id is None), key=lambda trade: trade.timestamp
+        )
+        self.runs = runs_of(self.identified)
+        self.written = TradesWritten()
+        ends = [one for one in (self.identified, self.anonymous) if one]
+        self.oldest = min(one[0].timestamp for one in ends)
+        self.newest = max(one[-1].timestamp for one in ends)
         # One range for what a feed without ids brings, not one a flush.
-        begins = min(oldest, self._state.anonymous_until or oldest) if self._anonymous else oldest
-        async with self._store.writing(
-            self._connection, self._symbol, TRADES, begins, newest + TICK
-        ) as write:
-            written = await self._write_rows()
-        if written.new or written.changed:
-            added = written.new - written.removed - write.returned
-            await status.record(self._symbol, TRADES, oldest=oldest, newest=newest, added=added)
-        else:
-            await status.touch(self._symbol, [TRADES])
-        runs = runs_of(self._identified)
-        beside = await self._rows.beside(runs, before.newest if before else None) if runs else {}
-        claimed = self._state.claimed
-        claims = [
-            proven(run, beside[run.first], claimed[1] if claimed and claimed[0] == run.first - 1 else None)
-            for run in runs
-        ]
-        goes_on = not self._anonymous and len(runs) == 1 and _is_joined(runs[0], beside)
-        await write.shows(SOURCE, claims, goes_on=goes_on)
-        self._note(flushed, written, runs, beside, claims)
+        until = state.anonymous_until if self.anonymous else None
+        self.begins = min(self.oldest, until or self.oldest)
+        self._symbol = symbol
 
-    async def _write_rows(self) -> TradesWritten:
-        batch = TradeBatch(self._connection, self._symbol)
-        new = changed = removed = 0
+    async def merge(self, connection: AsyncConnection) -> None:
+        """Write them one kind after the other, compared with what is stored."""
+        batch = TradeBatch(connection, self._symbol)
+        new, changed, removed = self.written.new, 0, 0
         conflicts: list[str] = []
         for is_official in (False, True):
-            part = [trade for trade in self._identified if trade.is_official is is_official]
+            part = [trade for trade in self.identified if trade.is_official is is_official]
             done = await batch.write(part, may_have_ids=False, is_official=is_official)
             new, changed, removed = new + done.new, changed + done.changed, removed + done.removed
             conflicts += done.conflicts
-        if self._anonymous:
-            new += await self._rows.write_anonymous(sorted(self._anonymous, key=lambda one: one.timestamp))
-        return TradesWritten(new, changed, removed, tuple(conflicts))
+        if self.anonymous:
+            rows = LiveTradeRepository(connection, self._symbol)
+            new += await rows.write_anonymous(self.anonymous)
+        self.written = TradesWritten(new, changed, removed, tuple(conflicts))
 
-    def _note(
-        self,
-        flushed: Flushed,
-        written: TradesWritten,
-        runs: Sequence[Run],
-        beside: dict[int, Beside],
-        claims: Sequence[TimeRange],
-    ) -> None:
-        flushed.written += written.new + written.changed
-        flushed.conflicts += [f"{self._symbol}: {one}" for one in (*self._contradictions, *written.conflicts)]
-        state = replace(self._state)
-        if runs:
-            state.stored, flushed.holes[self._symbol] = follow(state.stored, runs, beside)
-            if runs[-1].last == state.stored.newest_id:
+    def goes_on(self, neighbours: Mapping[int, Beside]) -> bool:
+        """Whether the next flush proves the end of this one."""
+        return not self.anonymous and len(self.runs) == 1 and _is_joined(self.runs[0], neighbours)
+
+    def note(self, flushed: Flushed, neighbours: Mapping[int, Beside], claims: Sequence[TimeRange]) -> None:
+        """What is to be believed once it is committed."""
+        flushed.written += self.written.new + self.written.changed
+        told = (*self._contradictions, *self.written.conflicts)
+        flushed.conflicts += [f"{self._symbol}: {one}" for one in told]
+        state = replace(self.state)
+        if self.runs:
+            state.stored, flushed.holes[self._symbol] = follow(state.stored, self.runs, neighbours)
+            if self.runs[-1].last == state.stored.newest_id:
                 start, end = claims[-1]
-                state.claimed = (runs[-1].last, end) if start < end else None
-        if self._anonymous:
-            state.anonymous_until = max(trade.timestamp for trade in self._anonymous) + TICK
+                state.claimed = (self.runs[-1].last, end) if start < end else None
+        if self.anonymous:
+            state.anonymous_until = self.anonymous[-1].timestamp + TICK
         flushed.states[self._symbol] = state
 
 
-def _is_joined(run: Run, beside: dict[int, Beside]) -> bool:
-    before = beside[run.first].before
+def _is_joined(run: Run, neighbours: Mapping[int, Beside]) -> bool:
+    before = neighbours[run.first].before
     return before is not None and before[0] == run.first - 1
 
 

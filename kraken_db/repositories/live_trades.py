@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -42,23 +42,23 @@ _KNOWN = """
         SELECT line FROM numbered WHERE NOT stored AND number <= accounted)
 """
 _BESIDE = """
-    SELECT run.first, before.id, before.timestamp, after.id, after.timestamp,
-           EXISTS (SELECT FROM data_coverage WHERE symbol = :symbol AND data_type = 'trades'
+    SELECT run.symbol, run.first, before.id, before.timestamp, after.id, after.timestamp,
+           EXISTS (SELECT FROM data_coverage WHERE symbol = run.symbol AND data_type = 'trades'
                    AND covered @> before.timestamp - CAST(:tick AS interval)),
-           EXISTS (SELECT FROM data_coverage WHERE symbol = :symbol AND data_type = 'trades'
+           EXISTS (SELECT FROM data_coverage WHERE symbol = run.symbol AND data_type = 'trades'
                    AND covered @> after.timestamp + CAST(:tick AS interval))
-    FROM unnest(CAST(:firsts AS bigint[]), CAST(:first_times AS timestamptz[]),
+    FROM unnest(CAST(:symbols AS text[]), CAST(:firsts AS bigint[]), CAST(:first_times AS timestamptz[]),
                 CAST(:lasts AS bigint[]), CAST(:last_times AS timestamptz[]))
-         AS run(first, first_time, last, last_time)
+         AS run(symbol, first, first_time, last, last_time)
     LEFT JOIN LATERAL (
         SELECT id, timestamp FROM trades
-        WHERE symbol = :symbol AND id > 0 AND id < run.first
+        WHERE symbol = run.symbol AND id > 0 AND id < run.first
           AND timestamp >= :oldest AND timestamp <= run.first_time + CAST(:slack AS interval)
         ORDER BY timestamp DESC, id DESC LIMIT 1
     ) before ON true
     LEFT JOIN LATERAL (
         SELECT id, timestamp FROM trades
-        WHERE symbol = :symbol AND id > run.last
+        WHERE symbol = run.symbol AND id > run.last
           AND timestamp >= run.last_time - CAST(:slack AS interval) AND timestamp <= :newest
         ORDER BY timestamp, id LIMIT 1
     ) after ON true
@@ -93,6 +93,44 @@ class Beside:
     """Whether everything right behind the trade ``after`` is known."""
 
 
+async def beside(
+    connection: AsyncConnection, runs: Mapping[str, Sequence[Run]], newest: Mapping[str, datetime | None]
+) -> dict[str, dict[int, Beside]]:
+    """What is stored next to each run of each symbol, by the run's first id.
+
+    ``newest``: the times of the newest stored trades. What lies before is looked for within a day, and as far
+    back as that where it is longer ago.
+    """
+    every = [(symbol, run) for symbol, own in runs.items() for run in own]
+    if not every:
+        return {}
+    known = [moment for moment in newest.values() if moment is not None]
+    first, last = min(run.first_time for _, run in every), max(run.last_time for _, run in every)
+    rows = await connection.execute(
+        text(_BESIDE),
+        {
+            "symbols": [symbol for symbol, _ in every],
+            "firsts": [run.first for _, run in every],
+            "first_times": [run.first_time for _, run in every],
+            "lasts": [run.last for _, run in every],
+            "last_times": [run.last_time for _, run in every],
+            "oldest": min([first - _NEAR, *known]),
+            "newest": max([last, *known]) + _SLACK,
+            "slack": _SLACK,
+            "tick": TICK,
+        },
+    )
+    found: dict[str, dict[int, Beside]] = {symbol: {} for symbol in runs}
+    for symbol, number, low, low_time, high, high_time, is_known_before, is_known_after in rows:
+        found[symbol][number] = Beside(
+            None if low is None else (low, low_time),
+            None if high is None else (high, high_time),
+            is_known_before,
+            is_known_after,
+        )
+    return found
+
+
 class LiveTradeRepository:
     """Works on the caller's connection; never commits."""
 
@@ -115,37 +153,6 @@ class LiveTradeRepository:
         if await self._connection.scalar(text(_LOOK), bounds):
             await self._connection.execute(text(_KNOWN), bounds)
         return (await self._connection.execute(text(INSERT_STAGED), {"symbol": self._symbol})).rowcount
-
-    async def beside(self, runs: Sequence[Run], newest: datetime | None) -> dict[int, Beside]:
-        """What is stored next to each run, by the run's first id. ``newest``: the newest stored trade's time.
-
-        What lies before is looked for within a day, and as far back as ``newest`` where that is longer ago.
-        """
-        first = min(run.first_time for run in runs)
-        last = max(run.last_time for run in runs)
-        rows = await self._connection.execute(
-            text(_BESIDE),
-            {
-                "symbol": self._symbol,
-                "firsts": [run.first for run in runs],
-                "first_times": [run.first_time for run in runs],
-                "lasts": [run.last for run in runs],
-                "last_times": [run.last_time for run in runs],
-                "oldest": min(first - _NEAR, newest or first),
-                "newest": max(last, newest or last) + _SLACK,
-                "slack": _SLACK,
-                "tick": TICK,
-            },
-        )
-        return {
-            row[0]: Beside(
-                None if row[1] is None else (row[1], row[2]),
-                None if row[3] is None else (row[3], row[4]),
-                row[5],
-                row[6],
-            )
-            for row in rows
-        }
 
     async def count(self, first: int, last: int, start: datetime, end: datetime) -> int:
         """How many of the ids ``first`` to ``last`` are stored, with times in ``[start, end]``."""

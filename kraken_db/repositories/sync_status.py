@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,6 +26,17 @@ class SyncStatus:
     total_records: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a write has stored of one symbol: see ``SyncStatusRepository.record``."""
+
+    symbol: str
+    oldest: datetime
+    newest: datetime
+    added: int
+    cursor: int | None = None
+
+
 class SyncStatusRepository:
     """Reads and advances ``data_sync_status`` on the caller's connection; never commits."""
 
@@ -46,15 +57,11 @@ class SyncStatusRepository:
 
         ``cursor``: where the next download goes on, in ns as Kraken gave it; None leaves it as it is.
         """
-        fresh = insert(SYNC_STATUS).values(
-            symbol=symbol,
-            data_type=data_type,
-            oldest_timestamp=oldest,
-            newest_timestamp=newest,
-            last_sync_at=func.now(),
-            total_records=added,
-            last_kraken_since=cursor,
-        )
+        await self.record_each(data_type, [Stored(symbol, oldest, newest, added, cursor)])
+
+    async def record_each(self, data_type: str, stored: Iterable[Stored]) -> None:
+        """``record`` what was stored of several symbols, in one go."""
+        fresh = insert(SYNC_STATUS)
         new, old = fresh.excluded, SYNC_STATUS.c
         await self._connection.execute(
             fresh.on_conflict_do_update(
@@ -62,11 +69,22 @@ class SyncStatusRepository:
                 set_={
                     "oldest_timestamp": func.least(old.oldest_timestamp, new.oldest_timestamp),
                     "newest_timestamp": func.greatest(old.newest_timestamp, new.newest_timestamp),
-                    "last_sync_at": new.last_sync_at,
+                    "last_sync_at": func.now(),
                     "total_records": old.total_records + new.total_records,
                     "last_kraken_since": func.coalesce(new.last_kraken_since, old.last_kraken_since),
                 },
-            )
+            ),
+            [
+                {
+                    "symbol": one.symbol,
+                    "data_type": data_type,
+                    "oldest_timestamp": one.oldest,
+                    "newest_timestamp": one.newest,
+                    "total_records": one.added,
+                    "last_kraken_since": one.cursor,
+                }
+                for one in stored
+            ],
         )
 
     async def touch(self, symbol: str, data_types: Sequence[str]) -> None:
@@ -82,6 +100,14 @@ class SyncStatusRepository:
         """The row of one symbol and data type, or None."""
         rows = await self._select(SYNC_STATUS.c.symbol == symbol, SYNC_STATUS.c.data_type == data_type)
         return rows[0] if rows else None
+
+    async def newest(self, data_type: str, symbols: Iterable[str]) -> dict[str, datetime | None]:
+        """The time of the newest record of several symbols; those without any are left out."""
+        c = SYNC_STATUS.c
+        rows = await self._connection.execute(
+            select(c.symbol, c.newest_timestamp).where(c.data_type == data_type, c.symbol.in_(list(symbols)))
+        )
+        return {symbol: moment for symbol, moment in rows}  # noqa: C416
 
     async def all(self) -> Sequence[SyncStatus]:
         """All rows, by symbol and data type."""

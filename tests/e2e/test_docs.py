@@ -91,6 +91,7 @@ def test_pages_have_blocks_that_are_run() -> None:
         "schema.md",
         "simulator.md",
         "backfill.md",
+        "live.md",
     }
 
 
