@@ -8,6 +8,7 @@ The tree::
     ├── NotConnectedError           a method called before connect() or start()
     ├── DatabaseError               the database refused
     │   ├── DatabaseUnavailableError    (transient) nobody answers at the address
+    │   ├── TransactionConflictError    (transient) another session was in the way
     │   ├── AuthenticationError         user, password or database not accepted
     │   ├── PermissionDeniedError       the role lacks a right
     │   ├── SchemaError                 tables missing, too old or too new
@@ -73,6 +74,10 @@ class DatabaseError(KrakenDBError):
 
 class DatabaseUnavailableError(DatabaseError, TransientError):
     """Nobody answers at the address, or the connection broke."""
+
+
+class TransactionConflictError(DatabaseError, TransientError):
+    """The database has rolled a transaction back in favour of another session's."""
 
 
 class AuthenticationError(DatabaseError):

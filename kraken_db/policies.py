@@ -38,6 +38,7 @@ _WHY_SO_LONG = {
     "candles": "5m to 1h are computed from the minutes of the last three days again and again",
 }
 _SHORTEST_COMPRESSION = _DAY
+_LATE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,30 @@ class BackgroundJob:
     failures: int
     """Of all runs."""
     paused: bool
+    last_error: str | None = None
+    """What the last run that failed said, where the database keeps it."""
+
+
+def job_is_overdue(job: BackgroundJob, now: datetime) -> bool:
+    """Whether the database should have started it an hour ago at the latest, and has not."""
+    return not job.paused and job.next_run is not None and job.next_run < now - _LATE
+
+
+def job_fails(job: BackgroundJob, now: datetime) -> bool:
+    """Whether its work is not being done, although nobody has paused it."""
+    return not job.paused and (job.succeeded is False or job_is_overdue(job, now))
+
+
+def job_state(job: BackgroundJob, now: datetime) -> str:
+    """In a word or two: jobs may fail for weeks, or not be started at all, and nobody is told."""
+    if job.paused:
+        return "paused"
+    if job_is_overdue(job, now):
+        return "overdue: the database does not start it"
+    if job.succeeded is None:
+        return "has not run yet"
+    failures = f"{job.failures:,} failure" + ("" if job.failures == 1 else "s")
+    return "ok" if job.succeeded else f"failing ({failures})"
 
 
 def parse_period(text: str) -> timedelta | None:

@@ -22,7 +22,7 @@ class Task(Protocol):
     """One piece of work whose progress is shown."""
 
     def advance(self, amount: int = 1) -> None:
-        """``amount`` more units are finished."""
+        """``amount`` more units are finished; a negative one takes back what is done anew."""
 
     def update(self, *, total: int | None = None, note: str | None = None) -> None:
         """A better estimate of the total, or a short remark on what is happening; None leaves it as it is."""

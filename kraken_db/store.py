@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.engine import Database
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
 from kraken_db.errors import NotConnectedError
@@ -67,7 +69,8 @@ class Store:
             ids, stale = await PendingRefreshRepository(connection).all()
         if not ids:
             return
-        left = await self.timeseries.refresh(self.database, stale, self.clock())
+        refresh = partial(self.timeseries.refresh, self.database, stale, self.clock())
+        left = await until_undisturbed(refresh)
         async with self.database.begin() as connection:
             pending = PendingRefreshRepository(connection)
             await pending.remove(ids, stale)

@@ -25,6 +25,7 @@ from kraken_db.bulk_csv_importer.report import (
     ImportReport,
 )
 from kraken_db.bulk_csv_importer.trade_file import import_trades
+from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.copy import CopyRowError
 from kraken_db.db.failures import driver_error, first_line
 from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
@@ -143,7 +144,8 @@ class BulkCSVImporter(StoreService):
                 for file in chain:
                     if report.stopped is not None:
                         return
-                    done = await self._import(store, retention, file, replace, progress)
+                    share = _FileProgress(progress, file)
+                    done = await self._import(store, retention, file, replace, share)
                     report.files.append(done)
                     if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
                         report.stopped = done.error
@@ -163,16 +165,22 @@ class BulkCSVImporter(StoreService):
         return report
 
     async def _import(
-        self, store: Store, retention: RetentionPause, file: ArchiveFile, replace: bool, progress: Task
+        self, store: Store, retention: RetentionPause, file: ArchiveFile, replace: bool, share: _FileProgress
     ) -> FileReport:
         report = FileReport(file)
-        share = _FileProgress(progress, file)
-        try:
+
+        async def attempt() -> None:
+            nonlocal report
+            report = FileReport(file)
+            share.restart()
             async with ArchiveReader(file, self._block_size, share) as reader:
                 await retention.before_writing(_table(file), reader.first_moment)
                 async with store.database.begin() as connection:
                     await store.timeseries.prepare_bulk_write(connection)
                     await self._import_rows(store, connection, reader, report, replace)
+
+        try:
+            await until_undisturbed(attempt)
         except (KrakenDBError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             report.error = _told(file, error)
             report.new = report.changed = report.unchanged = report.differing = 0
@@ -239,6 +247,11 @@ class _FileProgress:
     def __init__(self, whole: Task, file: ArchiveFile) -> None:
         self._whole = whole
         self._file = file
+        self._told = 0
+
+    def restart(self) -> None:
+        """The file is read from its beginning again."""
+        self._whole.advance(-self._told)
         self._told = 0
 
     def advance(self, size: int) -> None:

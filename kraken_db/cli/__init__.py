@@ -19,6 +19,7 @@ _COMMANDS = {
         "Download every trade of a pair from Kraken, and build its candles.",
     ),
     "candles": LazyCommand("kraken_db.cli.candles:candles", "Print stored candles as table, CSV or JSON."),
+    "chart": LazyCommand("kraken_db.cli.chart:chart", "Draw stored candles, here or into a file."),
     "db": LazyCommand("kraken_db.cli.db:db", "Upgrade the schema; start and stop the embedded database."),
     "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
     "pairs": LazyCommand("kraken_db.cli.pairs:pairs", "List the pairs of Kraken, by all their names."),
@@ -27,7 +28,7 @@ _COMMANDS = {
     ),
     "record": LazyCommand("kraken_db.cli.record:record", "Record live trades, and build their candles."),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
-    "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, rows, sync times."),
+    "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, gaps, sizes, jobs."),
 }
 
 

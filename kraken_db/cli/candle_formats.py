@@ -7,17 +7,20 @@ import io
 from collections.abc import Sequence
 from datetime import UTC
 from decimal import Decimal
+from shutil import get_terminal_size
 from typing import Literal, Protocol
 
 import click
 
-from kraken_db.cli.output import iso, plain_number, to_json, wants_colour
+from kraken_db.charts.series import decimals_of
+from kraken_db.cli.output import is_terminal, iso, note, plain_number, to_json, wants_colour
 from kraken_db.types import Candle
 
 FIELDS = ("timestamp", "open", "high", "low", "close", "volume", "trades", "vwap")
 """Columns of CSV and keys of JSON: the order of Kraken's own files, with the open time as ISO 8601 UTC."""
 
 _DAY = 1440
+_GAP = "  "
 
 
 class CandleWriter(Protocol):
@@ -91,7 +94,8 @@ class JsonWriter:
 class TableWriter:
     """Aligned columns; all prices with the same number of decimals, as many as the first piece needs.
 
-    A later price with more decimals is still printed whole. vwap is shown if the first piece has any.
+    A later price with more decimals is still printed whole. vwap is shown if the first piece has any, and if
+    the terminal is wide enough for it: a table of which each line takes two is none.
     """
 
     def __init__(self, interval: int) -> None:
@@ -105,10 +109,13 @@ class TableWriter:
         if any(candle.vwap is not None for candle in first):
             self._titles += ("vwap",)
         prices = [price for c in first for price in (c.open, c.high, c.low, c.close)]
-        self._price_decimals = max(map(_decimals, prices))
-        self._volume_decimals = max(_decimals(candle.volume) for candle in first)
-        cells = [self._titles, *map(self._cells, first)]
-        self._widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        self._price_decimals = max(map(decimals_of, prices))
+        self._volume_decimals = max(decimals_of(candle.volume) for candle in first)
+        self._widths = self._widths_of(first)
+        width = sum(self._widths) + len(_GAP) * (len(self._widths) - 1)
+        if self._titles[-1] == "vwap" and is_terminal() and width > get_terminal_size().columns:
+            self._titles, self._widths = self._titles[:-1], self._widths[:-1]
+            note("The terminal is too narrow for vwap; --format csv and --json have it.")
         click.echo(self._line(self._titles, bold=True))
 
     def write(self, candles: Sequence[Candle]) -> None:
@@ -117,6 +124,10 @@ class TableWriter:
 
     def end(self) -> None:
         pass
+
+    def _widths_of(self, candles: Sequence[Candle]) -> list[int]:
+        cells = [self._titles, *map(self._cells, candles)]
+        return [max(map(len, column)) for column in zip(*cells, strict=True)]
 
     def _cells(self, candle: Candle) -> tuple[str, ...]:
         price = self._price_decimals
@@ -133,7 +144,7 @@ class TableWriter:
     def _line(self, cells: Sequence[str], *, bold: bool = False, colour: str | None = None) -> str:
         time, *numbers = cells
         width, *widths = self._widths
-        text = "  ".join(
+        text = _GAP.join(
             [time.ljust(width), *(n.rjust(w) for n, w in zip(numbers, widths, strict=True))]
         ).rstrip()
         return click.style(text, fg=colour, bold=bold or None) if self._colour else text
@@ -145,13 +156,9 @@ def _colour_of(candle: Candle) -> str | None:
     return "green" if candle.is_bullish else "red"
 
 
-def _decimals(value: Decimal) -> int:
-    return len(plain_number(value).partition(".")[2])
-
-
 def _fixed(value: Decimal, decimals: int) -> str:
     """With that many decimals, or with more where the value has more: never rounded."""
-    return f"{value:.{max(decimals, _decimals(value))}f}"
+    return f"{value:.{max(decimals, decimals_of(value))}f}"
 
 
 def _rounded(value: Decimal, decimals: int) -> str:

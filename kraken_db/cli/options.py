@@ -29,6 +29,8 @@ _UNITS = {
     "w": 10080,
 }
 _AGO = re.compile(r"(?P<count>\d+)\s*(?P<unit>[a-z]+?)s?\s+ago", re.IGNORECASE)
+_AGE = re.compile(r"(?P<count>\d{1,12}) *(?P<unit>[a-z]+?)s?", re.ASCII)
+_MOST_MINUTES = 100 * 365 * 1440
 _TIME_FORMS = "2023-01-31, 2023-01-31T15:30, 2023-01-31T15:30+01:00, '7 days ago' or now"
 
 
@@ -116,6 +118,26 @@ class PeriodType(_Parsed):
 
     def parse(self, text: str) -> tuple[timedelta | None]:
         return (parse_period(text),)
+
+
+class AgeType(_Parsed):
+    """``15min``, ``2h``, ``1 day``, ``never``: a tuple of one, None in it for never. Here m is a minute."""
+
+    name = "period"
+
+    def parse(self, text: str) -> tuple[timedelta | None]:
+        wanted = text.strip().lower()
+        if wanted == "never":
+            return (None,)
+        match = _AGE.fullmatch(wanted)
+        minutes = _UNITS.get(match["unit"]) if match else None
+        if match is None or minutes is None:
+            raise ConfigurationError(
+                f"{text!r} is not a period", hint="write 15min, 2h, 1d or 1w (minutes, hours, ...), or never"
+            )
+        if (count := int(match["count"])) > _MOST_MINUTES // minutes:
+            raise ConfigurationError(f"{text!r} is longer than 100 years", hint="write never")
+        return (timedelta(minutes=minutes * count),)
 
 
 class _SymbolList(_Parsed):

@@ -13,15 +13,14 @@ import click
 
 from kraken_db.cli.base import LazyGroup
 from kraken_db.cli.options import PeriodType, db_url_option, json_option
-from kraken_db.cli.output import Column, moment_text, plural, print_json, print_table
-from kraken_db.policies import BackgroundJob, TableName, TablePolicy, period_text
+from kraken_db.cli.output import Column, moment_text, print_json, print_table
+from kraken_db.policies import BackgroundJob, TableName, TablePolicy, job_state, period_text
 
 if TYPE_CHECKING:
     from kraken_db.maintenance.policy_change import Periods, PolicyChange
     from kraken_db.store import Store
 
 _Period = tuple[timedelta | None] | None
-_LATE = timedelta(hours=1)
 _NOBODY = "Nothing is done by itself here: kraken-db db maintain drops what is older."
 _JOB_COLUMNS = [
     Column("table"),
@@ -132,17 +131,6 @@ async def _change(db_url: str, changes: Mapping[TableName, Periods]) -> tuple[st
         return store.timeseries.name, await change_policies(store, changes)
     finally:
         await store.close()
-
-
-def job_state(job: BackgroundJob, now: datetime) -> str:
-    """In a word or two: jobs may fail for weeks, or not be started at all, and nobody is told."""
-    if job.paused:
-        return "paused"
-    if job.next_run is not None and job.next_run < now - _LATE:
-        return "overdue: the database does not start it"
-    if job.succeeded is None:
-        return "has not run yet"
-    return "ok" if job.succeeded else f"failing ({plural(job.failures, 'failure')})"
 
 
 def _policy_document(policy: TablePolicy) -> dict[str, Any]:

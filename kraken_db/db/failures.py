@@ -19,6 +19,7 @@ from kraken_db.errors import (
     PermissionDeniedError,
     SchemaError,
     StorageFullError,
+    TransactionConflictError,
 )
 
 _UNREACHABLE = (
@@ -108,6 +109,10 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
             return DatabaseError(
                 f"{where}: {first_line(error)}", hint="another session holds a lock; try again"
             )
+    if _is_conflict(error):
+        return TransactionConflictError(
+            f"{where}: another session was in the way: {first_line(error)}", hint="run the command again"
+        )
     if isinstance(error, _LOST) or _is_broken_connection(error):
         return DatabaseUnavailableError(
             f"{where}: the connection was lost: {first_line(error)}",
@@ -119,6 +124,13 @@ def translate(error: BaseException, where: str) -> KrakenDBError | None:
             hint="check host, port and that the server runs",
         )
     return None
+
+
+def _is_conflict(error: BaseException) -> bool:
+    """What PostgreSQL rolls back so that another session can go on; the last is about its own catalogs."""
+    if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+        return True
+    return isinstance(error, asyncpg.InternalServerError) and "tuple concurrently" in str(error)
 
 
 def _is_broken_connection(error: BaseException) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.locks import lock_job
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
 from kraken_db.ranges import difference, union
@@ -47,7 +49,7 @@ async def build_minutes(
     first = max(ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(status.oldest, BASE_INTERVAL))
     stop = min(end, store.clock(), status.newest + _MINUTE)
     slices = _slices(first, floor_to_interval(stop, BASE_INTERVAL))
-    return [await _build(store, retention, symbol, *one) for one in slices]
+    return [await until_undisturbed(partial(_build, store, retention, symbol, *one)) for one in slices]
 
 
 async def _build(

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import CANDLES, TRADES, write_minutes
 from kraken_db.historical_backfill.cursor import cursor_time, to_cursor
@@ -199,31 +201,34 @@ class PageStore:
 async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> TradesWritten:
     """Store trades that somebody has got from Kraken, in one transaction; what their ids prove is covered."""
     trades = sorted(trades, key=lambda trade: (trade.timestamp, trade.trade_id or -1))
-    first, last = trades[0], trades[-1]
     async with store.retention_paused() as retention:
-        await retention.before_writing("trades", first.timestamp)
-        async with store.database.begin() as connection:
-            await store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, TRADES, of=symbol)
-            before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
-            joins = before is not None and before[0] + 1 == first.trade_id
-            sequence = IdSequence(*before) if joins and before else IdSequence()
-            _, holes = sequence.follow(trades)
-            async with store.writing(
-                connection, symbol, TRADES, first.timestamp, last.timestamp + TICK
-            ) as write:
-                written = await TradeBatch(connection, symbol).write(trades)
-            await SyncStatusRepository(connection).record(
-                symbol,
-                TRADES,
-                oldest=first.timestamp,
-                newest=last.timestamp,
-                added=written.new - written.removed - write.returned,
-            )
-            ranges = _without(sequence.last_time or first.timestamp, last.timestamp, holes)
-            await write.shows(_SOURCE, ranges)
+        await retention.before_writing("trades", trades[0].timestamp)
+        written = await until_undisturbed(partial(_save_raw, store, symbol, trades))
     for conflict in written.conflicts:
         _log.error("%s: %s; left as it is stored", symbol, conflict)
+    return written
+
+
+async def _save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> TradesWritten:
+    first, last = trades[0], trades[-1]
+    async with store.database.begin() as connection:
+        await store.timeseries.prepare_bulk_write(connection)
+        await lock_job(connection, TRADES, of=symbol)
+        before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
+        joins = before is not None and before[0] + 1 == first.trade_id
+        sequence = IdSequence(*before) if joins and before else IdSequence()
+        _, holes = sequence.follow(trades)
+        async with store.writing(connection, symbol, TRADES, first.timestamp, last.timestamp + TICK) as write:
+            written = await TradeBatch(connection, symbol).write(trades)
+        await SyncStatusRepository(connection).record(
+            symbol,
+            TRADES,
+            oldest=first.timestamp,
+            newest=last.timestamp,
+            added=written.new - written.removed - write.returned,
+        )
+        ranges = _without(sequence.last_time or first.timestamp, last.timestamp, holes)
+        await write.shows(_SOURCE, ranges)
     return written
 
 

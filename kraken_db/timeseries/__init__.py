@@ -7,7 +7,7 @@ import logging
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange, TimeSeries
+from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange, TableStorage, TimeSeries
 from kraken_db.timeseries.postgres import PostgresTimeSeries
 from kraken_db.timeseries.relations import materialized_relations
 from kraken_db.timeseries.timescale import TimescaleTimeSeries
@@ -17,6 +17,7 @@ __all__ = [
     "PostgresTimeSeries",
     "RetentionJob",
     "StaleRange",
+    "TableStorage",
     "TimeSeries",
     "TimescaleTimeSeries",
     "detect",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -52,6 +52,28 @@ class Piece:
     symbol: str | None
     start: datetime
     end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TableStorage:
+    """What a table takes on disk, indexes included. Sizes are bytes."""
+
+    table: TableName | Literal["higher intervals"]
+    size: int
+    parts: int
+    """Parts that are dropped and compressed one by one; 0 where there are none."""
+    compressed_parts: int
+    size_before: int
+    """Of the compressed parts, before they were compressed."""
+    size_after: int
+    """Of the compressed parts."""
+    kept_from: datetime | None = None
+    """Rows from before this moment are gone; None where that is not known by the parts."""
+
+    @property
+    def compression_ratio(self) -> float | None:
+        """How many times smaller the compressed parts have become; None without any."""
+        return self.size_before / self.size_after if self.size_after else None
 
 
 class TimeSeries(Protocol):
@@ -172,4 +194,8 @@ class TimeSeries(Protocol):
 
     async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
         """Bytes on disk that dropping and compressing give back; None if they give nothing back."""
+        ...
+
+    async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
+        """What the tables take on disk, from the catalogs alone: no row of them is looked at."""
         ...

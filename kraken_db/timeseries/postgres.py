@@ -15,7 +15,7 @@ from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, ceil_to_interva
 from kraken_db.models import CANDLES, RETENTION_PERIODS, ROLLED_CANDLES
 from kraken_db.policies import TABLES, BackgroundJob, TableName, TablePolicy
 from kraken_db.ranges import TimeRange
-from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange
+from kraken_db.timeseries.base import Piece, RetentionJob, StaleRange, TableStorage
 from kraken_db.timeseries.postgres_retention import count_rows, delete_rows, pieces_with_rows
 from kraken_db.timeseries.rolled import (
     CANDLE_COLUMNS,
@@ -25,6 +25,7 @@ from kraken_db.timeseries.rolled import (
     store_rolled,
 )
 from kraken_db.timeseries.rollup import AnySelect, Rows, bucket, rollup
+from kraken_db.timeseries.storage import postgres_storage
 
 _STORED = literal_column("0", Integer).label("rank")
 _COMPUTED = literal_column("1", Integer).label("rank")
@@ -131,6 +132,9 @@ class PostgresTimeSeries:
 
     async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
         return None  # What is deleted makes room for new rows; the file stays as large as it is.
+
+    async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
+        return await postgres_storage(connection)
 
     async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
         return None

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.models import CANDLES, TRADES
 from kraken_db.policies import TABLES, BackgroundJob, TableName, TablePolicy
 from kraken_db.ranges import TimeRange
-from kraken_db.timeseries.base import Piece
+from kraken_db.timeseries.base import Piece, TableStorage
+from kraken_db.timeseries.storage import timescale_storage
 
 _Task: TypeAlias = Literal["retention", "compression"]
 _PERIOD_KEYS: dict[_Task, str] = {"retention": "drop_after", "compression": "compress_after"}
@@ -35,7 +36,10 @@ _JOBS = text("""
            NULLIF(s.last_run_started_at, '-infinity') AS last_run,
            s.last_run_status = 'Success' AS succeeded,
            COALESCE(s.total_failures, 0) AS failures,
-           NOT j.scheduled AS paused
+           NOT j.scheduled AS paused,
+           (SELECT e.err_message FROM timescaledb_information.job_errors e
+            WHERE e.job_id = j.job_id
+            ORDER BY COALESCE(e.finish_time, e.start_time) DESC LIMIT 1) AS last_error
     FROM timescaledb_information.jobs j
     LEFT JOIN timescaledb_information.job_stats s ON s.job_id = j.job_id
     LEFT JOIN timescaledb_information.continuous_aggregates a
@@ -134,6 +138,9 @@ class TimescalePolicies:
     async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
         size: int = await connection.scalar(text(f"SELECT hypertable_size({_TABLE})"), {"table": table})
         return size
+
+    async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
+        return await timescale_storage(connection)
 
 
 async def _job(connection: AsyncConnection, table: str, task: _Task) -> tuple[int, timedelta] | None:

@@ -178,8 +178,38 @@ def test_status(filled: Shell) -> None:
     assert (data["data_type"], data["rows"], data["sources"]) == ("candles_1m", 120, ["csv"])
     assert (data["oldest"], data["newest"]) == ("2023-01-01T00:00:00Z", "2023-01-01T01:59:00Z")
     assert data["covered"] == [["2023-01-01T00:00:00Z", "2023-01-01T02:00:00Z"]]
+    assert (data["gaps"], data["covered_ranges"]) == (0, 1)
+    assert next(iter(data["months"].items())) == ("2023-01", "part")
+    assert set(list(data["months"].values())[1:]) == {"none"}
+    assert document["database"]["size"] > sum(table["size"] for table in document["database"]["tables"])
     text = filled.run("status").stdout
     assert "BTC/USD  candles  1m to 1w    120  2023-01-01 00:00  2023-01-01 01:59     0  " in text
+    assert "\n            2023         2024" in text
+    assert "\nBTC/USD 1m  +........... ............" in text
+    assert "\n# whole month   + part of it   . nothing\n" in text
+
+
+def test_status_is_a_check_for_cron(filled: Shell) -> None:
+    passed = filled.run("status", "--check", "--max-lag", "never", "--symbols", "BTC/USD")
+    assert (passed.returncode, passed.stderr) == (0, "")
+    assert passed.stdout.endswith(
+        "\nCheck passed: no gaps, any lag allowed, no failing jobs, nothing left undone\n"
+    )
+    # Far from the first two hours.
+    write(filled.cwd, "later/XBTUSD_1.csv", minutes(10, start=START + 86400))
+    assert filled.run("import-csv", "later").returncode == 0
+    failed = filled.run("status", "--check", "--symbols", "BTC/USD", "SOL/USD", "--json")
+    assert failed.returncode == 1
+    missing, gap, lag = json.loads(failed.stdout)["check"]["problems"]
+    assert (missing, gap) == ("nothing is stored of SOL/USD", "BTC/USD 1m has 1 gap")
+    assert lag.startswith("BTC/USD 1m is ")
+    assert lag.endswith(" days behind (allowed: 1 day)")
+    assert failed.stderr == f"Error: check failed: {missing}; {gap}; {lag}\n"
+
+
+def test_an_empty_store_is_not_all_well(shell: Shell) -> None:
+    done = shell.run("status", "--check")
+    assert (done.returncode, done.stderr) == (1, "Error: check failed: nothing is stored\n")
 
 
 def test_an_empty_store_says_what_to_do(shell: Shell) -> None:

@@ -6,9 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kraken_db.cli.policies import job_state
 from kraken_db.errors import ConfigurationError
-from kraken_db.policies import BackgroundJob, TablePolicy, check_policy, parse_period, period_text
+from kraken_db.policies import (
+    BackgroundJob,
+    TablePolicy,
+    check_policy,
+    job_fails,
+    job_state,
+    parse_period,
+    period_text,
+)
 
 DAY = timedelta(days=1)
 
@@ -106,3 +113,4 @@ def test_how_a_job_is_doing(
 ) -> None:
     job = BackgroundJob("trades", "retention", 90 * DAY, DAY, next_run, NOW - DAY, succeeded, 3, paused)
     assert job_state(job, NOW) == state
+    assert job_fails(job, NOW) is state.startswith(("failing", "overdue"))

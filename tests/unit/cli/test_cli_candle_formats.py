@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal
 
+import click
 import pytest
 
 from kraken_db.cli.candle_formats import candle_writer
@@ -116,3 +118,33 @@ def test_a_later_price_with_more_decimals_is_not_rounded(capsys: pytest.CaptureF
 
 def test_nothing_but_text_goes_into_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in written("table", CANDLES, capsys=capsys)
+
+
+@pytest.mark.parametrize(("columns", "has_vwap"), [(83, True), (82, False)])
+def test_vwap_is_left_out_where_it_would_make_two_lines_of_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, has_vwap: bool
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    writer = candle_writer("table", "BTC/USD", 60)
+    writer.begin(CANDLES)
+    writer.write(CANDLES)
+    out, err = capsys.readouterr()
+    heading, first, _ = click.unstyle(out).splitlines()
+    assert heading.endswith("trades      vwap" if has_vwap else "trades")
+    assert first.endswith("103  16570.12" if has_vwap else "12.0345     103")
+    assert ("too narrow for vwap" in err) is not has_vwap
+
+
+def test_up_and_down_have_colours_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("kraken_db.cli.candle_formats.wants_colour", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    up, flat = CANDLES
+    down = replace(up, open=up.close, close=up.open)
+    lines = written("table", [up, down, flat], capsys=capsys).splitlines()[1:]
+    assert not lines[2].startswith("\x1b[3")
+    assert lines[0].startswith("\x1b[32m")  # green
+    assert lines[1].startswith("\x1b[31m")  # red

@@ -123,7 +123,7 @@ def test_a_wrong_address_is_one_line_without_the_password() -> None:
     assert "s3cr3t" not in done.output
 
 
-COMMANDS = ["backfill", "candles", "db", "import-csv", "pairs", "policies", "simulate", "status"]
+COMMANDS = ["backfill", "candles", "chart", "db", "import-csv", "pairs", "policies", "simulate", "status"]
 OF_DB = ["current", "maintain", "start", "status", "stop", "upgrade", "url"]
 
 
@@ -135,7 +135,17 @@ def test_every_command_has_help_and_the_common_options(path: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [["candles"], ["import-csv"], ["pairs"], ["status"], ["db"], ["db", "upgrade"], ["db", "current"]]
+    "path",
+    [
+        ["candles"],
+        ["chart"],
+        ["import-csv"],
+        ["pairs"],
+        ["status"],
+        ["db"],
+        ["db", "upgrade"],
+        ["db", "current"],
+    ],
 )
 def test_help_has_an_example(path: list[str]) -> None:
     assert "Example: " in run(cli, *path, "--help").output
