@@ -7,6 +7,7 @@ the end of what is known, and the trade there.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 
+_log = logging.getLogger(__name__)
+
 BEHIND = 1.0
 """Seconds until REST is asked again where it does not have yet what the feed had."""
 _TRADES = "trades"
@@ -45,7 +48,6 @@ class CatchUp:
     """Of one recording; ``sleep`` is for tests."""
 
     store: Store
-    retention: RetentionPause
     client: KrakenRestClient
     exchange: Exchange
     writer: Flushing
@@ -57,18 +59,19 @@ class CatchUp:
         Raises ExchangeErrors and DatabaseErrors; it may be called again then.
         """
         began: datetime | None = None
-        while True:
-            await self.writer.flush()
-            origin = await self._origin(lane)
-            if origin is None:
-                return None  # nothing is stored: the feed is the beginning
-            began = began or origin.known_from
-            if lane.follows_on or await self._glance(lane, origin):
-                return began
-            origin = await self._origin(lane)
-            if origin is None or await self._walk(lane, origin):
-                return began
-            await self.sleep(BEHIND)
+        async with self.store.retention_paused() as retention:
+            while True:
+                await self.writer.flush()
+                origin = await self._origin(lane)
+                if origin is None:
+                    return None  # nothing is stored: the feed is the beginning
+                began = began or origin.known_from
+                if lane.follows_on or await self._glance(lane, origin, retention):
+                    return began
+                origin = await self._origin(lane)
+                if origin is None or await self._walk(lane, origin, retention):
+                    return began
+                await self.sleep(BEHIND)
 
     async def _origin(self, lane: Lane) -> Origin | None:
         """Where what is known ends; the lane is there then."""
@@ -82,7 +85,7 @@ class CatchUp:
             return replace(origin, stored_cursor=0)
         return origin
 
-    async def _glance(self, lane: Lane, origin: Origin) -> bool:
+    async def _glance(self, lane: Lane, origin: Origin, retention: RetentionPause) -> bool:
         """Take from one page what its ids prove: nearly always that is all that was missing.
 
         The trade that it begins with is in it once more: from then on the stored one has the stamp of REST,
@@ -96,15 +99,15 @@ class CatchUp:
         trades = _chain(page.trades, last_id)
         if trades:
             cursor = page.last or to_cursor(trades[-1].timestamp)
-            pages = PageStore(self.store, self.retention, lane.symbol, origin)
+            pages = PageStore(self.store, retention, lane.symbol, origin)
             await self._save(lane, pages, Pages(trades, cursor, trades[-1].timestamp, ()))
         return lane.follows_on
 
-    async def _walk(self, lane: Lane, origin: Origin) -> bool:
+    async def _walk(self, lane: Lane, origin: Origin, retention: RetentionPause) -> bool:
         """Page after page, until the feed follows on or there is nothing more; returns whether it does."""
         name = await self.exchange.rest_name(lane.symbol)
         pager = await self.exchange.pager(name, origin.since, None, origin.sequence)
-        pages = PageStore(self.store, self.retention, lane.symbol, origin)
+        pages = PageStore(self.store, retention, lane.symbol, origin)
         async with aclosing(pager.steps(auto_stop=True)) as steps:
             async for step in steps:
                 await self._save(lane, pages, Pages.of([step]))
@@ -118,6 +121,10 @@ class CatchUp:
             lane.repaired += stored.trades.new
         else:
             lane.caught_up += stored.trades.new
+        for conflict in stored.trades.conflicts:
+            _log.error("%s: %s; left as it is stored", lane.symbol, conflict)
+        for hole in pages.holes:
+            _log.warning("%s: Kraken has no trade for %s", lane.symbol, hole)
         last = next((trade for trade in reversed(pages.trades) if trade.trade_id is not None), None)
         if last is not None:
             lane.reach(last.trade_id, last.timestamp)

@@ -15,7 +15,6 @@ from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
 from kraken_db.recorder.catching_up import Flushing
 from kraken_db.recorder.lane import Lane
 from kraken_db.recorder.minutes import OpenMinutes
-from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 
 LOOK_EVERY = 0.25
@@ -48,7 +47,6 @@ class MinuteCloser:
     async def run(
         self,
         store: Store,
-        retention: RetentionPause,
         now: Callable[[], datetime],
         is_connected: Callable[[], bool],
     ) -> None:
@@ -58,12 +56,12 @@ class MinuteCloser:
             if not is_connected():
                 continue
             try:
-                await self.close_due(store, retention, now())
+                await self.close_due(store, now())
             except (KrakenDBError, DBAPIError) as error:
                 _log.warning("minutes are closed later: %s", first_line(driver_error(error)))
                 await asyncio.sleep(_AFTER_AN_ERROR)
 
-    async def close_due(self, store: Store, retention: RetentionPause, now: datetime) -> None:
+    async def close_due(self, store: Store, now: datetime) -> None:
         """Close what is over. Raises DatabaseErrors."""
         until = floor_to_interval(now - self._grace, BASE_INTERVAL)
         due = [
@@ -74,9 +72,6 @@ class MinuteCloser:
         if not due:
             return
         await self._writer.flush()
-        written = 0
+        # The higher intervals are refreshed by the writer, every minute.
         for last_id, minutes in due:
-            written += await minutes.close(store, retention, until, last_id)
-        self.minutes += written
-        if written:
-            await store.refresh_pending()
+            self.minutes += await minutes.close(store, until, last_id)

@@ -83,7 +83,9 @@ class Joining:
         async with self._turns:
             began = await self.catch_up.run(lane)
             if is_first:  # candles of trades that a killed run has stored, too
-                await build_missing(self.catch_up.store, self.catch_up.retention, lane.symbol)
+                store = self.catch_up.store
+                async with store.retention_paused() as retention:
+                    await build_missing(store, retention, lane.symbol)
         if lane.state != "catching up":
             return  # the feed has refused it meanwhile
         if began is not None:

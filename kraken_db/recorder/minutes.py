@@ -8,15 +8,17 @@ a trade turns up late the minute is built anew, and the version with more trades
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import CANDLES, TRADES, write_minutes
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.ranges import TICK, TimeRange, intersection
 from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
+
+_RECENT = timedelta(hours=1)
+"""No retention drops rows of the last hour before they are in the higher intervals."""
 
 
 @dataclass(slots=True)
@@ -41,16 +43,26 @@ class OpenMinutes:
             return False
         return self._built_until is None or self._built_id != last_id or self._built_until <= last_time
 
-    async def close(
-        self, store: Store, retention: RetentionPause, until: datetime, last_id: int | None
-    ) -> bool:
+    async def close(self, store: Store, until: datetime, last_id: int | None) -> bool:
         """Build the minutes before ``until``, of trades that are stored; returns whether a row was written.
 
         ``last_id``: the newest trade that is stored.
         """
         if self.since is None:
             return False
-        await retention.before_writing("candles", self.since)
+        if self.since > store.clock() - _RECENT:
+            changed, proven = await self._build(store, until)
+        else:
+            async with store.retention_paused() as retention:
+                await retention.before_writing("candles", self.since)
+                changed, proven = await self._build(store, until)
+        self._built_until, self._built_id = until, last_id
+        self.since = _first_unproven(proven, self.since)
+        return bool(changed)
+
+    async def _build(self, store: Store, until: datetime) -> tuple[int, tuple[TimeRange, ...]]:
+        """How many rows were written, and the minutes that are known to be complete then."""
+        assert self.since is not None
         changed = 0
         async with store.database.begin() as connection:
             await store.timeseries.prepare_bulk_write(connection)
@@ -59,10 +71,7 @@ class OpenMinutes:
             for start, end, known in _buildable(covered, self.since, until):
                 built = await write_minutes(store, connection, self.symbol, start, end, {"live": known})
                 changed += built.new + built.changed
-            proven = await CoverageRepository(connection).covered(self.symbol, CANDLES)
-        self._built_until, self._built_id = until, last_id
-        self.since = _first_unproven(proven, self.since)
-        return bool(changed)
+            return changed, await CoverageRepository(connection).covered(self.symbol, CANDLES)
 
 
 def _buildable(

@@ -40,8 +40,8 @@ GRACE = 2.0
 FLUSH_INTERVAL = 1.0
 """Seconds that a trade waits for others before they are written together."""
 
-LAST_MINUTES = 3.0
-"""Seconds that the end of a recording waits for candles to be written; the next one begins with them."""
+LAST_WORDS = 4.0
+"""Seconds that the end of a recording waits for the database; what it does not take stays in the journal."""
 
 _JOB = "recording"
 _LOCK_CHECK = 10.0
@@ -88,6 +88,7 @@ class Recorder(StoreService):
             trade_flush_interval=flush_interval,
             pool_max_size=4,
             journal_dir=journal_dir,
+            stop_timeout=LAST_WORDS,
             clock=clock,
         )
         self._closer = MinuteCloser(self._lanes, self._writer, timedelta(seconds=grace))
@@ -132,9 +133,9 @@ class Recorder(StoreService):
         none is left that can be recorded. What was received is stored either way.
         """
         store = self._connected()
-        async with JobLock(store.database, _JOB, *self._lanes) as lock, store.retention_paused() as retention:
+        async with JobLock(store.database, _JOB, *self._lanes) as lock:
             await self._writer.start()
-            catch_up = CatchUp(store, retention, self._client, self._exchange, self._writer)
+            catch_up = CatchUp(store, self._client, self._exchange, self._writer)
             joining = Joining(catch_up, self._closer, self._write, self._refuse)
             try:
                 await self._record(joining, lock)
@@ -142,8 +143,8 @@ class Recorder(StoreService):
                 self._is_connected = False
                 await joining.end()
                 with suppress(KrakenDBError, DBAPIError, TimeoutError):  # the next run does it
-                    async with asyncio.timeout(LAST_MINUTES):
-                        await self._closer.close_due(store, retention, self._now())
+                    async with asyncio.timeout(LAST_WORDS):
+                        await self._closer.close_due(store, self._now())
                 await self._writer.stop()
                 with suppress(KrakenDBError, DBAPIError):  # the next run does it
                     await store.refresh_pending()
@@ -152,11 +153,10 @@ class Recorder(StoreService):
 
     async def _record(self, joining: Joining, lock: JobLock) -> None:
         """Until the feed ends, or something does that must not."""
-        store, retention = joining.catch_up.store, joining.catch_up.retention
         self._feed.subscribe_trades(*self._lanes)
         for lane in self._lanes.values():
             joining.begin(lane)
-        closing = self._closer.run(store, retention, self._now, lambda: self._is_connected)
+        closing = self._closer.run(joining.catch_up.store, self._now, lambda: self._is_connected)
         tasks = [asyncio.create_task(work) for work in (self._read_feed(joining), closing, _keep(lock))]
         stopping = asyncio.create_task(self._stop_the_feed())
         try:
