@@ -27,7 +27,7 @@ from tests.integration.recorder.recording import (
 )
 
 ROOT = Path(__file__).parents[3]
-KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "4"))
 SEED = os.environ.get("KRAKEN_DB_TEST_SEED", "0")
 
 

@@ -43,7 +43,7 @@ def folder() -> Iterator[Path]:
 async def test_the_database_is_killed_and_comes_back(folder: Path) -> None:
     """The embedded server, killed twice while trades come and holes are filled."""
     url, server = f"embedded://{folder}/k", EmbeddedServer(folder / "k")
-    wanted = market(trades=3_000)
+    wanted = market(trades=2_200)
     await download_one(url, wanted, end_timestamp=START + MINUTE / 2)
     exchange, clock = exchange_of(wanted, faults=FeedFaults(cut=300, lost=0.02))
     async with exchange.serve() as base_url:
@@ -63,7 +63,7 @@ async def test_the_database_is_killed_and_comes_back(folder: Path) -> None:
 
 
 async def test_connections_are_cut(plain_url: str, tmp_path: Path) -> None:
-    wanted = market(trades=2_000)
+    wanted = market(trades=1_500)
     await download_one(plain_url, wanted, end_timestamp=START + MINUTE / 2)
     exchange, clock = exchange_of(wanted, faults=FeedFaults(lost=0.02))
     async with exchange.serve() as base_url:
@@ -71,7 +71,7 @@ async def test_connections_are_cut(plain_url: str, tmp_path: Path) -> None:
         async with recording(recorder) as running:
             await until(recorder, is_live, running)
             clock.go()
-            for reached in (900, 1_200, 1_500):
+            for reached in (750, 950, 1_200):
                 await until(recorder, lambda status, at=reached: (status.pairs[0].last_id or 0) > at, running)
                 await query(
                     plain_url,
