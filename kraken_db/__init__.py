@@ -8,6 +8,7 @@ from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, His
 if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
     from kraken_db.database_writer import DatabaseWriter
+    from kraken_db.gap_filler import GapFiller, run_gap_filler
     from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_provider import HistoricalDataProvider
     from kraken_db.websocket_integration import WebSocketDBIntegration, integrate_db_writer
@@ -22,6 +23,7 @@ __all__ = [
     "CandleRecord",
     "DataGap",
     "DatabaseWriter",
+    "GapFiller",
     "HistoricalCandle",
     "HistoricalDataProvider",
     "HistoricalTrade",
@@ -29,16 +31,19 @@ __all__ = [
     "TradeRecord",
     "WebSocketDBIntegration",
     "integrate_db_writer",
+    "run_gap_filler",
 ]
 
 # Loaded when they are first asked for: they bring the database drivers, ten times what all the rest takes.
 _SERVICES = {
     "BulkCSVImporter": "kraken_db.bulk_csv_importer",
     "DatabaseWriter": "kraken_db.database_writer",
+    "GapFiller": "kraken_db.gap_filler",
     "HistoricalDataProvider": "kraken_db.historical_provider",
     "KrakenTradesBackfill": "kraken_db.historical_backfill",
     "WebSocketDBIntegration": "kraken_db.websocket_integration",
     "integrate_db_writer": "kraken_db.websocket_integration",
+    "run_gap_filler": "kraken_db.gap_filler",
 }
 
 

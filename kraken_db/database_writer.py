@@ -232,5 +232,5 @@ class DatabaseWriter:
 
 
 def _check(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ConfigurationError(f"{name} is {value}: it is {least} or more")
+    if not isinstance(value, int | float) or not value >= least:
+        raise ConfigurationError(f"{name} is {value!r}: it is a number from {least} on")

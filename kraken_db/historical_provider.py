@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import operator
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 
-from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.errors import KrakenDBError
+from kraken_db.frames import CANDLE_COLUMNS, TRADE_COLUMNS, Backend, Numbers, frame_builder
+from kraken_db.frames.reading import candle_blocks, read_frame
 from kraken_db.intervals import (
     BASE_INTERVAL,
     INTERVAL_VIEWS,
-    ceil_to_interval,
     floor_to_interval,
     interval_length,
     require_aware,
 )
 from kraken_db.pairs import parse_symbol
+from kraken_db.ranges import TimeRange, union
+from kraken_db.reading_arguments import (
+    Fill,
+    check_count,
+    check_fill,
+    check_limit,
+    check_range,
+    check_speed,
+    check_symbols,
+)
+from kraken_db.replay import replay
 from kraken_db.repositories.candles import CandleRepository, clip_range
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.store import StoreService
 from kraken_db.types import Candle, HistoricalTrade
 
-Fill: TypeAlias = Literal["previous"]
+__all__ = ["Fill", "HistoricalDataProvider"]
+
 DEFAULT_TIMEFRAMES = (1, 5, 15, 60, 240)
-# Replay reads ahead in stretches of so many candles, so that memory does not depend on the range.
-REPLAY_STRETCH = 5000
-_MOST = 2**62
 
 
 class HistoricalDataProvider(StoreService):
@@ -62,9 +70,9 @@ class HistoricalDataProvider(StoreService):
         fill: Fill | None = None,
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        _check_range(interval_minutes, start, end)
-        _check_fill(fill)
-        most = None if limit is None else _check_count(limit, "limit")
+        check_range(interval_minutes, start, end)
+        check_fill(fill)
+        most = check_limit(limit)
         symbol = parse_symbol(symbol)
         async with self._candles() as candles:
             if fill is None:
@@ -103,27 +111,40 @@ class HistoricalDataProvider(StoreService):
         ``speed=0`` does not wait at all, 1.0 is real time, 10.0 ten times faster. The first candle comes
         at once; the pace is held against the clock, so that slow consumers don't add up to a delay.
         """
-        _check_range(interval_minutes, start, end)
-        _check_fill(fill)
-        if speed < 0:
-            raise ConfigurationError(f"speed is negative: {speed}")
-        stretch = interval_length(interval_minutes) * REPLAY_STRETCH
-        symbol = parse_symbol(symbol)
-        pace: _Pace | None = None
-        while start < end:
-            # Outside of what is stored there is nothing to walk through; it may grow meanwhile.
+        async for candle in self.replay_many([symbol], interval_minutes, start, end, speed, fill=fill):
+            yield candle
+
+    def replay_many(
+        self,
+        symbols: Sequence[str],
+        interval_minutes: int,
+        start: datetime,
+        end: datetime,
+        speed: float = 1.0,
+        *,
+        fill: Fill | None = None,
+    ) -> AsyncIterator[Candle]:
+        """As ``replay_candles``, of several symbols, in order of time.
+
+        Candles of one moment come in the order of ``symbols``.
+        """
+        check_range(interval_minutes, start, end)
+        check_fill(fill)
+        check_speed(speed)
+        wanted = check_symbols(symbols)
+
+        async def read(symbol: str, first: datetime, last: datetime) -> list[Candle]:
+            return await self.get_candles(symbol, interval_minutes, first, last, fill=fill)
+
+        async def extent() -> TimeRange | None:
+            found = []
             async with self._candles() as candles:
-                stored = await candles.extent(symbol, interval_minutes, fill=fill is not None)
-            if stored is None or start >= stored[1]:
-                return
-            start = max(start, stored[0])
-            stop = min(ceil_to_interval(start, interval_minutes) + stretch, end)
-            for candle in await self.get_candles(symbol, interval_minutes, start, stop, fill=fill):
-                if speed:
-                    pace = pace or _Pace(candle.timestamp, speed)
-                    await pace.wait_for(candle.timestamp)
-                yield candle
-            start = stop
+                for symbol in wanted:
+                    found.append(await candles.extent(symbol, interval_minutes, fill=fill is not None))
+            known = union(part for part in found if part is not None)
+            return (known[0][0], known[-1][1]) if known else None
+
+        return replay(wanted, interval_minutes, start, end, speed, read=read, extent=extent)
 
     async def get_multi_timeframe_candles(
         self,
@@ -152,11 +173,64 @@ class HistoricalDataProvider(StoreService):
         self, symbol: str, start: datetime, end: datetime, limit: int | None = None
     ) -> list[HistoricalTrade]:
         """The trades with ``start <= timestamp < end``, by time and id; ``limit`` keeps the oldest."""
-        _check_range(BASE_INTERVAL, start, end)
-        most = None if limit is None else _check_count(limit, "limit")
+        check_range(BASE_INTERVAL, start, end)
+        most = check_limit(limit)
         async with self._connected().database.read() as connection:
             trades = TradeRepository(connection)
             return await trades.between(parse_symbol(symbol), *clip_range(start, end), most)
+
+    async def get_candles_frame(
+        self,
+        symbol: str,
+        interval_minutes: int,
+        start: datetime,
+        end: datetime,
+        limit: int | None = None,
+        *,
+        backend: Backend = "polars",
+        numbers: Numbers = "decimal",
+        fill: Fill | None = None,
+    ) -> Any:
+        """As ``get_candles``, as a data frame: timestamp, open, high, low, close, volume, trade_count, vwap.
+
+        ``backend``: a ``polars`` DataFrame, a ``pandas`` one whose index is ``timestamp``, or an ``arrow``
+        Table. ``numbers``: ``decimal`` is exact, ``float`` the nearest 64-bit floats. Times are UTC. Raises
+        ConfigurationError where the package is missing (extra ``frames``).
+        """
+        builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
+        check_range(interval_minutes, start, end)
+        if fill is not None:
+            found = await self.get_candles(symbol, interval_minutes, start, end, limit, fill=fill)
+            return await read_frame(candle_blocks(found), builder)
+        most = check_limit(limit)
+        symbol = parse_symbol(symbol)
+        async with self._candles() as candles:
+            blocks = candles.csv_between(symbol, interval_minutes, start, end, "frame", limit=most)
+            return await read_frame(blocks, builder)
+
+    async def get_trades_frame(
+        self,
+        symbol: str,
+        start: datetime,
+        end: datetime,
+        limit: int | None = None,
+        *,
+        backend: Backend = "polars",
+        numbers: Numbers = "decimal",
+    ) -> Any:
+        """As ``get_trades``, as a data frame: timestamp, id, price, volume, side, order_type, misc.
+
+        ``backend`` and ``numbers`` as in ``get_candles_frame``.
+        """
+        builder = frame_builder(backend, numbers, TRADE_COLUMNS)
+        check_range(BASE_INTERVAL, start, end)
+        most = check_limit(limit)
+        symbol = parse_symbol(symbol)
+        async with self._connected().database.read() as connection:
+            blocks = TradeRepository(connection).csv_between(
+                symbol, *clip_range(start, end), "frame", limit=most
+            )
+            return await read_frame(blocks, builder)
 
     async def get_data_range(self, symbol: str) -> dict[str, Any]:
         """``{'oldest', 'newest', 'total_candles'}`` of the minutes: None and 0 for an unknown symbol."""
@@ -221,8 +295,8 @@ class HistoricalDataProvider(StoreService):
         self, symbol: str, interval: int, count: int, before: datetime | None, fill: Fill | None
     ) -> list[Candle]:
         length = interval_length(interval)
-        count = _check_count(count, "the number of candles")
-        _check_fill(fill)
+        count = check_count(count, "the number of candles")
+        check_fill(fill)
         symbol = parse_symbol(symbol)
         async with self._candles() as candles:
             newest = await candles.latest(symbol, interval, 1 if fill and count else count, before=before)
@@ -232,38 +306,3 @@ class HistoricalDataProvider(StoreService):
             end = newest[-1].timestamp + length
             count = min(count, (end - stored[0]) // length)
             return await candles.filled(symbol, interval, end - length * count, end)
-
-
-class _Pace:
-    """When a replayed candle is due: measured from the first one, so that errors don't add up."""
-
-    def __init__(self, first: datetime, speed: float) -> None:
-        self._first = first
-        self._speed = speed
-        self._began = time.monotonic()
-
-    async def wait_for(self, moment: datetime) -> None:
-        due = self._began + (moment - self._first).total_seconds() / self._speed
-        await asyncio.sleep(max(due - time.monotonic(), 0))
-
-
-def _check_range(interval: int, start: datetime, end: datetime) -> None:
-    require_aware(start, "start")
-    require_aware(end, "end")
-    interval_length(interval)
-
-
-def _check_count(count: int, name: str) -> int:
-    """A number of rows that the database can be asked for."""
-    try:
-        number = operator.index(count)
-    except TypeError:
-        raise ConfigurationError(f"{name} is not a whole number: {count!r}") from None
-    if number < 0:
-        raise ConfigurationError(f"{name} is negative: {count}")
-    return min(number, _MOST)
-
-
-def _check_fill(fill: str | None) -> None:
-    if fill not in (None, "previous"):
-        raise ConfigurationError(f"fill={fill!r} is not known", hint="use fill='previous' or leave it out")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -9,18 +11,22 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.engine import Database
+from kraken_db.db.failures import driver_error, first_line
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
-from kraken_db.errors import NotConnectedError
+from kraken_db.errors import KrakenDBError, NotConnectedError
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.retention import RetentionPause, release
 from kraken_db.timeseries import TimeSeries, detect
 from kraken_db.writing import Write, writing
 
 Clock = Callable[[], datetime]
+
+_log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -42,16 +48,18 @@ class Store:
     ) -> Store:
         """Connect and check the schema; the embedded database is migrated where it is older.
 
-        Raises ConfigurationError, DatabaseUnavailableError, AuthenticationError, SchemaError and
+        ``pool_min_size`` connections are opened at once, up to ``pool_max_size`` when they are needed. Raises
+        ConfigurationError, DatabaseUnavailableError, AuthenticationError, SchemaError and
         EmbeddedServerError, each with what to do next.
         """
-        database = await Database.open(url, pool_min_size=pool_min_size, pool_max_size=pool_max_size)
+        database = await Database.open(url, pool_max_size=pool_max_size)
         try:
             if database.is_embedded:
                 await _migrate_if_older(database)
             async with database.read() as connection:
                 await check_schema(connection)
                 timeseries = await detect(connection)
+            await database.open_connections(min(pool_min_size, pool_max_size))
         except BaseException:
             await database.close()
             raise
@@ -76,6 +84,29 @@ class Store:
             await pending.remove(ids, stale)
             for item in left:
                 await pending.add(item)
+
+    async def refresh_or_tell(self) -> None:
+        """The same at the end of a run: a refresh that fails is told, for what is stored is stored."""
+        try:
+            await self.refresh_pending()
+        except (KrakenDBError, DBAPIError) as error:
+            reason = first_line(driver_error(error))
+            _log.warning("the higher intervals are not up to date: %s; the next run refreshes them", reason)
+
+    @asynccontextmanager
+    async def refreshing(self, every: float) -> AsyncIterator[None]:
+        """Have this around a run that may take days: the higher intervals should not."""
+        refreshing = asyncio.create_task(self._refresh_again_and_again(every))
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+            await asyncio.gather(refreshing, return_exceptions=True)
+
+    async def _refresh_again_and_again(self, every: float) -> None:
+        while True:
+            await asyncio.sleep(every)
+            await self.refresh_or_tell()
 
     def writing(
         self, connection: AsyncConnection, symbol: str, data_type: str, start: datetime, end: datetime

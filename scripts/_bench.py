@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -11,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from argparse import ArgumentParser
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,11 +122,89 @@ def spread(costs: list[Cost]) -> str:
     return f"{min(seconds):.2f} .. {max(seconds):.2f}"
 
 
-def print_machine() -> None:
-    print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()},"
-        f" {platform.system()} {platform.release()}, {datetime.now(UTC):%Y-%m-%d}"
+@dataclass(frozen=True)
+class Figure:
+    """One measurement beside what it is compared with, in the unit named; round by round."""
+
+    name: str
+    ours: Sequence[float]
+    against: str
+    theirs: Sequence[float]
+    unit: str = "s"
+    asked: str = ""
+    """What must hold, in words."""
+
+    @property
+    def ratios(self) -> list[float]:
+        return [mine / other for mine, other in zip(self.ours, self.theirs, strict=True)]
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "against": self.against,
+            "unit": self.unit,
+            "ours": statistics.median(self.ours),
+            "theirs": statistics.median(self.theirs),
+            "ratio": statistics.median(self.ratios),
+            "ratio_spread": [min(self.ratios), max(self.ratios)],
+            "rounds": len(self.ours),
+            "asked": self.asked,
+        }
+
+
+def print_figures(figures: Sequence[Figure]) -> None:
+    """Medians, and the ratio with its spread over the rounds."""
+    wide = max(len(figure.name) for figure in figures)
+    other = max(len(figure.against) for figure in figures)
+    for figure in figures:
+        mine, theirs = statistics.median(figure.ours), statistics.median(figure.theirs)
+        ratios = figure.ratios
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f})"
+        line = (
+            f"{figure.name:<{wide}}  {mine:8.3f} {figure.unit:<3}  {figure.against:<{other}}"
+            f"  {theirs:8.3f} {figure.unit:<3}  ratio {ratio:<20} {figure.asked}"
+        )
+        print(line.rstrip(), flush=True)
+
+
+def options(description: str | None, *, quick: dict[str, int], **defaults: int) -> ArgumentParser:
+    """What every benchmark takes: its own numbers, ``--quick`` for smaller ones, and ``--json``."""
+    parser = ArgumentParser(description=description)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller numbers: to see that it runs, not to believe them"
     )
+    if "--quick" in sys.argv:
+        parser.set_defaults(**quick)
+    return parser
+
+
+async def rounds(times: int, *measures: Callable[[], Awaitable[float]]) -> list[list[float]]:
+    """As ``repeat``, of what takes its own time and returns it; garbage is collected before each."""
+    found: list[list[float]] = [[] for _ in measures]
+    for _ in range(times):
+        for measure, seconds in zip(measures, found, strict=True):
+            gc.collect()
+            seconds.append(await measure())
+    return found
+
+
+_PACKAGES = ("sqlalchemy", "asyncpg", "polars", "pyarrow", "pandas", "connectorx", "psycopg")
+
+
+def print_machine() -> None:
+    versions = [f"Python {platform.python_version()}"]
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    postgres = subprocess.run([psql(), "--version"], capture_output=True, text=True, check=True).stdout
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {platform.machine()},"
+        f" {platform.system()} {platform.release()}, PostgreSQL {postgres.split()[-1]}"
+    )
+    print(", ".join(versions), flush=True)
 
 
 def say(message: str) -> None:

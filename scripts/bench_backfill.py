@@ -7,7 +7,6 @@ service itself: the run must take what its pages take, and several pairs no long
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import subprocess
@@ -31,11 +30,9 @@ DELAY = 0.05
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trades", type=int, default=200_000)
-    parser.add_argument("--memory-trades", type=int, default=2_000_000, help="0 leaves this measurement out")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    quick = {"trades": 20_000, "memory_trades": 0, "repeats": 1}
+    # memory_trades: of the memory test; 0 leaves it out.
+    parser = bench.options(__doc__, quick=quick, trades=200_000, memory_trades=2_000_000, repeats=3)
     options, _ = parser.parse_known_args()
     bench.print_machine()
     with bench.server() as (server, folder):

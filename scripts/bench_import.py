@@ -7,7 +7,6 @@ start to end, into an empty table each time.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,16 +18,9 @@ COMMAND = str(Path(sys.executable).with_name("kraken-db"))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument(
-        "--memory-rows",
-        type=int,
-        default=10_000_000,
-        help="rows of the file for the memory test; 0 leaves it out",
-    )
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    quick = {"rows": 50_000, "memory_rows": 0, "repeats": 1}
+    # memory_rows: of the file for the memory test; 0 leaves it out.
+    parser = bench.options(__doc__, quick=quick, rows=1_000_000, memory_rows=10_000_000, repeats=3)
     options, _ = parser.parse_known_args()
     with bench.server() as (server, folder):
         figures = measure(server.url(), folder, options.rows, options.repeats)

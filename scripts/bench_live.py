@@ -36,12 +36,9 @@ TABLES = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each load")
-    parser.add_argument("--rate", type=int, default=30_000, help="trades a second that are to be sustained")
-    parser.add_argument("--outages", type=float, default=10.0, help="seconds of each; 0 leaves them out")
-    parser.add_argument("--soak", type=float, default=0.0, help="minutes at 5,000 trades a second")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    quick = {"live_seconds": 3, "outages": 2}
+    # Seconds of each load and of each outage, trades a second, minutes of the soak.
+    parser = bench.options(__doc__, quick=quick, live_seconds=15, live_rate=30_000, outages=10, soak=0)
     options, _ = parser.parse_known_args()
     bench.print_machine()
     with bench.server() as (server, folder):
@@ -54,9 +51,9 @@ def main() -> None:
 async def measure(server: EmbeddedServer, folder: Path, options: argparse.Namespace) -> dict[str, float]:
     figures = await measure_calls(server, folder)
     for pairs in (1, 10):
-        figures |= await measure_sustained(server, folder, options.rate, options.seconds, pairs)
+        figures |= await measure_sustained(server, folder, options.live_rate, options.live_seconds, pairs)
     for interval in (5.0, 0.1):
-        figures |= await measure_delay(server, folder, options.seconds, interval)
+        figures |= await measure_delay(server, folder, options.live_seconds, interval)
     if options.outages:
         figures |= await measure_outages(server, folder, options.outages)
     if options.soak:

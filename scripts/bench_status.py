@@ -6,7 +6,6 @@ The time in the server is what EXPLAIN ANALYZE says of each statement, planning 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import statistics
@@ -32,11 +31,9 @@ COUNT = "SELECT symbol, count(*), min(timestamp), max(timestamp) FROM trades GRO
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--status-trades", type=int, default=10_000_000)
-    parser.add_argument("--ranges", type=int, default=10_000, help="ranges of coverage, over all symbols")
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    quick = {"status_trades": 100_000, "ranges": 1000, "repeats": 2}
+    # ranges: of coverage, over all symbols.
+    parser = bench.options(__doc__, quick=quick, status_trades=10_000_000, ranges=10_000, repeats=20)
     options, _ = parser.parse_known_args()
     bench.print_machine()
     with bench.server() as (server, _folder):

@@ -21,6 +21,10 @@ _COMMANDS = {
     "candles": LazyCommand("kraken_db.cli.candles:candles", "Print stored candles as table, CSV or JSON."),
     "chart": LazyCommand("kraken_db.cli.chart:chart", "Draw stored candles, here or into a file."),
     "db": LazyCommand("kraken_db.cli.db:db", "Upgrade the schema; start and stop the embedded database."),
+    "export": LazyCommand(
+        "kraken_db.cli.export:export", "Write candles or trades into Parquet, CSV or feather."
+    ),
+    "gaps": LazyCommand("kraken_db.cli.gaps:gaps", "List what is missing, and fill it from Kraken."),
     "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
     "pairs": LazyCommand("kraken_db.cli.pairs:pairs", "List the pairs of Kraken, by all their names."),
     "policies": LazyCommand(
@@ -29,6 +33,7 @@ _COMMANDS = {
     "record": LazyCommand("kraken_db.cli.record:record", "Record live trades, and build their candles."),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, gaps, sizes, jobs."),
+    "verify": LazyCommand("kraken_db.cli.verify:verify", "Prove that what is stored is complete and right."),
 }
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,11 +12,7 @@ from kraken_db.cli.options import MultiValueCommand, TimeType, db_url_option, js
 from kraken_db.pairs import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
-    from kraken_db.historical_backfill import BackfillReport, KrakenTradesBackfill
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_KILLED = 128
-"""What a shell adds to the number of the signal that ended a program."""
+    from kraken_db.historical_backfill import BackfillReport
 
 
 @click.command(
@@ -78,14 +71,15 @@ def backfill(
         raise click.UsageError("--since is not before --until")
     from kraken_db.cli.backfill_report import show_reports
     from kraken_db.cli.progress import show_progress
+    from kraken_db.cli.stopping import Signals
     from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_backfill.cursor import to_cursor
 
-    stopped_by: list[int] = []
+    signals = Signals()
 
     async def run() -> list[BackfillReport]:
         async with KrakenTradesBackfill(db_url, rate_limit, pairs_at_once=jobs, progress=progress) as service:
-            with _stopping(service, stopped_by):
+            with signals.stopping(service):
                 return await service.backfill(
                     symbols or DEFAULT_SYMBOLS,
                     since=to_cursor(since) if since else 0,
@@ -98,34 +92,4 @@ def backfill(
     with show_progress() as progress:
         reports = asyncio.run(run())
     show_reports(reports, as_json=as_json)
-    context.exit(_exit_code(reports, stopped_by))
-
-
-@contextmanager
-def _stopping(service: KrakenTradesBackfill, stopped_by: list[int]) -> Iterator[None]:
-    """The first signal lets what was received be stored, the second ends everything at once."""
-    loop, work = asyncio.get_running_loop(), asyncio.current_task()
-    assert work is not None
-
-    def on_signal(number: int) -> None:
-        if stopped_by:
-            work.cancel()
-        else:
-            service.request_stop()
-        stopped_by.append(number)
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise click.Abort from None
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
-
-
-def _exit_code(reports: Sequence[BackfillReport], stopped_by: Sequence[int]) -> int:
-    if stopped_by:
-        return _KILLED + stopped_by[0]
-    return 1 if any(report.is_flawed for report in reports) else 0
+    context.exit(signals.exit_code(is_flawed=any(report.is_flawed for report in reports)))

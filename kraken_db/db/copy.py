@@ -1,4 +1,4 @@
-"""COPY in and out: the only user of the raw driver.
+"""COPY in and out; with ``fetch`` the only user of the raw driver.
 
 Rows stream through without becoming Python objects; what is sent is what the server parses.
 """
@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine
 from typing import Any
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from kraken_db.db.compiled import CompiledStatement
 
 _CONTEXT = re.compile(r"^COPY \S+, line (\d+)(?:, column (\w+))?(?:: \"(.*)\")?", re.MULTILINE | re.DOTALL)
 _SHOWN = 60
 _GRACE_SECONDS = 0.5
+BLOCK_SIZE = 4 * 2**20
+# Blocks that wait for their reader: what is there while the next is on its way, and no more.
+_READ_AHEAD = 2
 
 
 class CopyRowError(Exception):
@@ -36,6 +42,18 @@ async def raw_connection(connection: AsyncConnection) -> asyncpg.Connection[Any]
     driver = (await connection.get_raw_connection()).driver_connection
     assert isinstance(driver, asyncpg.Connection)
     return driver
+
+
+async def begun(connection: AsyncConnection | AsyncSession) -> AsyncConnection:
+    """The connection, ready for the driver: in its transaction, if it has one.
+
+    Where nobody has begun one, a statement is a transaction of its own.
+    """
+    if isinstance(connection, AsyncSession):
+        connection = await connection.connection()
+    if connection.in_transaction() and not (await raw_connection(connection)).is_in_transaction():
+        await connection.execute(text("SELECT 1"))
+    return connection
 
 
 async def copy_csv_in(
@@ -67,6 +85,60 @@ async def copy_csv_in(
             await connection.invalidate()
         raise
     return int(status.split()[-1])
+
+
+async def copy_csv_out(
+    connection: AsyncConnection | AsyncSession, statement: CompiledStatement, block_size: int = BLOCK_SIZE
+) -> AsyncGenerator[bytes]:
+    """The rows of a statement as CSV, in blocks of whole rows of about ``block_size`` bytes.
+
+    A reader that is slower than the server makes it wait: memory does not grow with the rows. Close the
+    generator (``contextlib.aclosing``) where it may not be read to its end: its connection is given up then.
+    """
+    connection = await begun(connection)
+    driver = await raw_connection(connection)
+    blocks: asyncio.Queue[bytes | None] = asyncio.Queue()
+    room = asyncio.Semaphore(_READ_AHEAD)
+    rest = bytearray()
+
+    async def take(data: bytes) -> None:
+        rest.extend(data)
+        if len(rest) >= block_size and (end := _end_of_rows(rest)):
+            await room.acquire()
+            blocks.put_nowait(bytes(rest[:end]))
+            del rest[:end]
+
+    async def copy() -> None:
+        try:
+            await _unless_lost(
+                driver, driver.copy_from_query(statement.sql, *statement.values, output=take, format="csv")
+            )
+            if rest:
+                blocks.put_nowait(bytes(rest))
+        finally:
+            blocks.put_nowait(None)
+
+    copying = asyncio.create_task(copy())
+    try:
+        while (block := await blocks.get()) is not None:
+            room.release()
+            yield block
+        await copying
+    finally:
+        if not copying.done():
+            copying.cancel()
+            await asyncio.gather(copying, return_exceptions=True)
+            await connection.invalidate()
+        elif driver.is_closed():
+            await connection.invalidate()
+
+
+def _end_of_rows(lines: bytearray) -> int:
+    """Behind the last row that is whole: a line end inside of quotes ends none."""
+    end = lines.rfind(b"\n") + 1
+    while end and lines.count(b'"', 0, end) % 2:
+        end = lines.rfind(b"\n", 0, end - 1) + 1
+    return end
 
 
 async def _unless_lost(driver: asyncpg.Connection[Any], copying: Coroutine[Any, Any, str]) -> str:
@@ -104,5 +176,5 @@ def _reason(error: asyncpg.PostgresError, column: str | None, value: str | None)
     return f"{column} {_short(value)}: {told}"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+def _short(value: str) -> str:
+    return value if len(value) <= _SHOWN else value[:_SHOWN] + "..."

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
 from kraken_db.db.failures import translated_errors
@@ -21,6 +25,9 @@ from kraken_db.settings import EMBEDDED_URL, Settings
 APPLICATION_NAME = "kraken-db"
 # jit costs more than it gains on the short queries of this package.
 _SERVER_SETTINGS = {"application_name": APPLICATION_NAME, "timezone": "UTC", "jit": "off"}
+
+_LAST_USED = "kraken_db_last_used"
+_SECONDS_OF_TRUST = 5.0
 
 
 def is_embedded(url: str) -> bool:
@@ -40,11 +47,11 @@ async def _connect(url: DatabaseURL) -> asyncpg.Connection[Any]:
     return connection
 
 
-def make_engine(url: DatabaseURL, *, pool_min_size: int = 2, pool_max_size: int = 10) -> AsyncEngine:
+def make_engine(url: DatabaseURL, *, pool_max_size: int = 10) -> AsyncEngine:
     """An engine whose connections asyncpg itself opens from the address, with all its parameters.
 
-    ``pool_min_size`` connections stay open once they were used, up to ``pool_max_size`` are opened when
-    that many are needed at once. With ``pool_max_size=0`` every connection is opened and closed anew.
+    Up to ``pool_max_size`` connections are opened when that many are needed at once, and stay open: to open
+    one takes longer than most reads. With ``pool_max_size=0`` every connection is opened and closed anew.
     """
 
     async def connect() -> asyncpg.Connection[Any]:
@@ -52,13 +59,36 @@ def make_engine(url: DatabaseURL, *, pool_min_size: int = 2, pool_max_size: int 
 
     if pool_max_size == 0:
         return create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
-        pool_size=min(pool_min_size, pool_max_size) or 1,
-        max_overflow=max(pool_max_size - max(pool_min_size, 1), 0),
-        pool_pre_ping=True,
+        pool_size=pool_max_size,
+        max_overflow=0,
+        pool_use_lifo=True,
     )
+    event.listen(engine.sync_engine, "checkin", _note_time)
+    event.listen(engine.sync_engine, "checkout", _refuse_dead)
+    return engine
+
+
+def _note_time(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_LAST_USED] = time.monotonic()
+
+
+def _refuse_dead(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Raise InvalidatePoolError for a connection that has ended: the pool opens another one.
+
+    asyncpg knows at once when a server closes a connection. What vanished without a word is found by
+    asking, which takes as long as a short read: only where there was time to vanish.
+    """
+    dead = connection.driver_connection.is_closed()
+    if not dead and time.monotonic() - record.info.get(_LAST_USED, math.inf) > _SECONDS_OF_TRUST:
+        try:
+            connection.ping()
+        except Exception:
+            dead = True
+    if dead:
+        raise InvalidatePoolError("the connection has ended")
 
 
 class Database:
@@ -74,7 +104,7 @@ class Database:
         self._server = server
 
     @classmethod
-    async def open(cls, url: str, *, pool_min_size: int = 2, pool_max_size: int = 10) -> Database:
+    async def open(cls, url: str, *, pool_max_size: int = 10) -> Database:
         """Open a store without touching its tables; starts the embedded server if it is meant.
 
         Raises ConfigurationError for an unusable address and EmbeddedServerError. Whether somebody
@@ -86,7 +116,7 @@ class Database:
             server = EmbeddedServer(directory)
             url = await asyncio.to_thread(server.attach)
         address = parse_url(url)
-        engine = make_engine(address, pool_min_size=pool_min_size, pool_max_size=pool_max_size)
+        engine = make_engine(address, pool_max_size=pool_max_size)
         return cls(engine, "the embedded database" if server else address.display, server)
 
     @property
@@ -97,6 +127,13 @@ class Database:
         await self.engine.dispose()
         if self._server is not None:
             await asyncio.to_thread(self._server.detach)
+
+    async def open_connections(self, count: int) -> None:
+        """Open so many connections of the pool now, so that nobody waits for them later."""
+        with self.errors():
+            async with AsyncExitStack() as stack:
+                for _ in range(count):
+                    await stack.enter_async_context(self.engine.connect())
 
     async def revive(self) -> None:
         """After the connection was lost: start the embedded server again, should it be gone.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
 from kraken_db.historical_backfill.building import build_minutes, build_missing
 from kraken_db.historical_backfill.cursor import as_nanoseconds, cursor_time
-from kraken_db.historical_backfill.download import Download
+from kraken_db.historical_backfill.download import DOWNLOAD_JOB, Download
 from kraken_db.historical_backfill.estimate import Remaining
 from kraken_db.historical_backfill.exchange import Exchange
 from kraken_db.historical_backfill.patience import Patience, unless_set
@@ -41,10 +40,6 @@ MAX_PAIRS = 10
 
 REFRESH_EVERY = 600.0
 """Seconds between two refreshes of the higher intervals while a download runs."""
-
-_JOB = "backfill"
-_log = logging.getLogger(__name__)
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +200,9 @@ class KrakenTradesBackfill(StoreService):
         names = await unless_set(self._stop, self._exchange.expand(symbols)) or []
         await self._tell_of_retention(store, 0 if resume else since)
         async with store.retention_paused() as retention:
-            refreshing = asyncio.create_task(self._refresh_now_and_then(store))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._run(name, wanted, retention)) for name in names]
-            finally:
-                refreshing.cancel()
-                await asyncio.gather(refreshing, return_exceptions=True)
-            await _refresh(store)
+            async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._run(name, wanted, retention)) for name in names]
+            await store.refresh_or_tell()
         self._stop.clear()
         return [task.result() for task in tasks]
 
@@ -233,12 +223,6 @@ class KrakenTradesBackfill(StoreService):
                         f" policy. To keep them: kraken-db policies set --{table}-retention never"
                     )
 
-    async def _refresh_now_and_then(self, store: Store) -> None:
-        """A download may take days: its higher intervals should not."""
-        while True:
-            await asyncio.sleep(REFRESH_EVERY)
-            await _refresh(store)
-
     async def _run(self, symbol: str, wanted: _Wanted, retention: RetentionPause) -> BackfillReport:
         report = BackfillReport(symbol)
         async with self._pairs_at_once:
@@ -258,7 +242,7 @@ class KrakenTradesBackfill(StoreService):
         self, report: BackfillReport, wanted: _Wanted, retention: RetentionPause, remaining: Remaining
     ) -> None:
         store, symbol = self._connected(), report.symbol
-        async with JobLock(store.database, _JOB, symbol) as lock:
+        async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
             since = await self.get_resume_point(symbol) if wanted.resume else 0
             report.cursor = since = as_nanoseconds(since or wanted.since)
             if wanted.build_candles:
@@ -276,12 +260,7 @@ class KrakenTradesBackfill(StoreService):
             download = Download(
                 pager, pages, lock, report, remaining, self._patience, self._stop, wanted.auto_stop
             )
-            looking = asyncio.create_task(remaining.look(self._client, name, wanted.end))
-            try:
-                await download.run()
-            finally:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
+            await download.run_with_estimate(self._client, name, wanted.end)
             if wanted.build_candles and not origin.is_joined:
                 await self._build_missing(store, retention, report)  # the minute that it began in
 
@@ -291,12 +270,3 @@ class KrakenTradesBackfill(StoreService):
         for built in await unless_set(self._stop, building) or ():
             report.candles_new += built.new
             report.candles_changed += built.changed
-
-
-async def _refresh(store: Store) -> None:
-    """What is stored is stored: a refresh that fails is told, and done by the next run."""
-    try:
-        await store.refresh_pending()
-    except (KrakenDBError, DBAPIError) as error:
-        reason = first_line(driver_error(error))
-        _log.warning("the higher intervals are not up to date: %s; the next run refreshes them", reason)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import DatabaseUnavailableError
@@ -15,10 +16,14 @@ from kraken_db.historical_backfill.patience import Patience
 from kraken_db.historical_backfill.report import MOST_EXAMPLES, BackfillReport
 from kraken_db.historical_backfill.step import Step
 from kraken_db.historical_backfill.storing import Pages, PageStore, Stored
+from kraken_db.kraken.rest import KrakenRestClient
 
 # Pages that wait for the database, and that it takes at once: memory is bounded by them, and a database that
 # is slower than the network has fewer transactions to commit.
 AT_ONCE = 16
+
+DOWNLOAD_JOB = "download"
+"""The job that whoever downloads a symbol's trades holds the lock of."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +57,15 @@ class Download:
             fetching.cancel()
             stopping.cancel()
             await asyncio.gather(fetching, stopping, return_exceptions=True)
+
+    async def run_with_estimate(self, client: KrakenRestClient, pair: str, end: datetime | None) -> None:
+        """The same, while it is found out how many trades there are until ``end``."""
+        looking = asyncio.create_task(self.remaining.look(client, pair, end))
+        try:
+            await self.run()
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
     async def _fetch(self) -> None:
         async with contextlib.aclosing(self.pager.steps(auto_stop=self.auto_stop)) as steps:

@@ -12,9 +12,9 @@ from kraken_db.historical_backfill.cursor import as_nanoseconds, cursor_time
 from kraken_db.historical_backfill.paging import TradePager
 from kraken_db.historical_backfill.patience import Patience
 from kraken_db.historical_backfill.sequence import IdSequence
-from kraken_db.intervals import require_aware
+from kraken_db.intervals import BASE_INTERVAL, require_aware
 from kraken_db.kraken.directory import pair_directory
-from kraken_db.kraken.messages import TradesPage
+from kraken_db.kraken.messages import OhlcPage, TradesPage
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import PAIR_MAP, parse_symbol, to_rest_pair
 from kraken_db.store import Clock
@@ -78,6 +78,15 @@ class Exchange:
             await pager.close()
             raise
         return pager
+
+    async def ohlc(self, symbol: str) -> OhlcPage:
+        """The newest minutes that Kraken serves, asked once."""
+        return await self._client.ohlc(await self.rest_name(symbol), BASE_INTERVAL)
+
+    async def now(self) -> datetime:
+        """The exchange's time: never ahead of it, behind it by a second or two at most."""
+        await self._set_clock()
+        return self._now()
 
     def _now(self) -> datetime:
         return self._clock() + (self._offset or timedelta())

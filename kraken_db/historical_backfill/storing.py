@@ -62,9 +62,13 @@ class Origin:
     stored_cursor: int | None
     chain_start: datetime | None
     """Where the stretch begins that ``stored_cursor`` is the end of."""
+    is_repair: bool = False
+    """Whether it fills in what is missing: that is no reason for a download to go on from further back."""
 
     def cursor(self, reached: int) -> int | None:
         """What the stored cursor becomes: the end of one stretch without a gap; None leaves it as it is."""
+        if self.is_repair:
+            return self._further(reached)
         if self.stored_cursor is None:
             return reached
         if self.since > self.stored_cursor:
@@ -74,6 +78,12 @@ class Origin:
             chain_start is None or self.since >= to_cursor(chain_start) or reached >= to_cursor(chain_start)
         )
         return max(self.stored_cursor, reached) if meets else reached
+
+    def _further(self, reached: int) -> int | None:
+        if self.stored_cursor is None or self.chain_start is None:
+            return None
+        goes_on = to_cursor(self.chain_start) <= self.since <= self.stored_cursor
+        return max(self.stored_cursor, reached) if goes_on else None
 
 
 async def find_origin(connection: AsyncConnection, symbol: str, since: int) -> Origin:

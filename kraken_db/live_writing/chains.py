@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from kraken_db.historical_backfill.sequence import IdHole
@@ -62,18 +62,14 @@ def proven(run: Run, beside: Beside, claimed_until: datetime | None) -> TimeRang
 def all_proven(
     runs: Sequence[Run], beside: Mapping[int, Beside], claimed: tuple[int, datetime] | None = None
 ) -> list[TimeRange]:
-    """What each of several runs, in their order, shows, the ones before it being known.
+    """What each of several runs shows.
 
     ``claimed``: the id of the trade that this writer's last claim reached up to, and where the claim ended.
     """
-    ranges: list[TimeRange] = []
-    for run in runs:
-        around = beside[run.first]
-        if ranges and around.before is not None and ranges[-1][0] < around.before[1] <= ranges[-1][1]:
-            around = replace(around, is_known_before=True)
-        until = claimed[1] if claimed and claimed[0] == run.first - 1 else None
-        ranges.append(proven(run, around, until))
-    return ranges
+    return [
+        proven(run, beside[run.first], claimed[1] if claimed and claimed[0] == run.first - 1 else None)
+        for run in runs
+    ]
 
 
 def holes_beside(run: Run, beside: Beside) -> list[IdHole]:

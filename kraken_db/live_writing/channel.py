@@ -1,8 +1,7 @@
-"""A channel: one kind of record on its way from the caller to the database.
+"""A channel: one kind of record on its way from the caller to the database; here is the caller's side.
 
 Records have numbers. They wait in memory up to a limit; what comes beyond it goes to the journal, and so does
-everything after it until the journal has been read, so that the order is kept. A flush commits the number of
-its last record with the rows: what was committed is known after any crash, and is never written again.
+everything after it until the journal has been read, so that the order is kept.
 """
 
 from __future__ import annotations
@@ -12,26 +11,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from kraken_db.live_writing.buffers import Batch, Buffer
-from kraken_db.live_writing.faults import Fault, describe, fault_of
 from kraken_db.live_writing.journal import Journal
 from kraken_db.live_writing.telling import Rarely
 
 R = TypeVar("R")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-MOST_AT_ONCE = 5000
-"""Records in one transaction, at most."""
 _KEPT_REJECTIONS = 20
-_END_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-
-
-class _GivenUpError(Exception):
-    """The database is away, and the writer is being stopped."""
 
 
 @dataclass(slots=True)
@@ -53,7 +42,8 @@ class Channel(Generic[R]):
     """What a channel is made of; ``ChannelRunner`` moves records through it.
 
     ``store`` writes a batch in one transaction, together with the numbers of its records, and returns how
-    many rows it wrote, or None if all of it was stored before. ``revive`` is called before another attempt.
+    many rows it wrote, or None if all of it was stored before. ``revive`` is called before another attempt,
+    ``end`` when all of a stream is stored.
     """
 
     name: str
@@ -69,30 +59,23 @@ class Channel(Generic[R]):
     is_write_ahead: bool
 
 
-class ChannelRunner(Generic[R]):
-    """Takes records at any time, and stores them in a task of its own."""
+class Intake(Generic[R]):
+    """Takes records at any time: into memory, or into the journal."""
 
     def __init__(self, channel: Channel[R], journal: Journal, backlog: list[Journal]) -> None:
         self.counts = Counts()
-        self.last_error: str | None = None
         self.rejections: deque[str] = deque(maxlen=_KEPT_REJECTIONS)
         """Why the last few records were rejected."""
-        self._channel = channel
         self.journal = journal
+        self._channel = channel
         self._backlog = backlog
         self._in_flight: Batch[R] | None = None
         self._number = 0
-        self._stored = 0
         self._unread = 0
         self._is_unprotected = False
         self._since: float | None = None
         self._wake = asyncio.Event()
-        self._stopping = asyncio.Event()
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._told = Rarely(_log)
-        self._task: asyncio.Task[None] | None = None
-
-    # --- what comes in ---
 
     def put(self, record: R) -> None:
         """Take a record. Never waits for the database, never raises."""
@@ -145,8 +128,6 @@ class ChannelRunner(Generic[R]):
         reason = f"cannot be written ({failure.strerror})" if failure else "has reached its limit"
         return f"{self._channel.name}: the journal in {self.journal.folder} {reason}"
 
-    # --- what is there ---
-
     @property
     def in_flight(self) -> int:
         return len(self._in_flight.records) if self._in_flight else 0
@@ -169,198 +150,3 @@ class ChannelRunner(Generic[R]):
     @property
     def is_empty(self) -> bool:
         return not (self.in_memory or self._unread or self._backlog)
-
-    # --- what goes out ---
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name=f"kraken-db {self._channel.name} writer")
-
-    async def flush(self) -> None:
-        """Wait until everything that has been put so far is stored, however long that takes."""
-        if self._in_flight is None and self.is_empty:
-            return
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._number, done))
-        self._wake.set()
-        await done
-
-    async def stop(self, seconds: float) -> int:
-        """Store everything, or leave it to the journal: returns how many records are left there.
-
-        After so many seconds, or as soon as the database fails, the journal takes what is left.
-        """
-        self._stopping.set()
-        self._wake.set()
-        if self._task is not None:
-            await asyncio.wait({self._task}, timeout=seconds)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-        for _, future in self._waiting:
-            future.cancel()
-        self._told.finish()
-        left = self.in_memory + self._unread
-        self._give_up_memory()
-        for journal in self._backlog:
-            journal.close()
-        if left:
-            self.journal.close()
-        else:
-            await self._end(self.journal)
-        return left
-
-    async def _end(self, journal: Journal) -> None:
-        """All of it is stored: its position is needed no more, which the next process may have to say."""
-        has_ended = False
-        with suppress(Exception):
-            async with asyncio.timeout(_END_SECONDS):
-                await self._channel.end(journal)
-                has_ended = True
-        journal.close(leave_sign=not has_ended)
-
-    def _give_up_memory(self) -> None:
-        """What is in memory goes in front of what is in the journal."""
-        left = [self._in_flight] if self._in_flight else []
-        self._in_flight = None
-        while len(self._channel.buffer):
-            left.append(self._channel.buffer.take(MOST_AT_ONCE))
-        if self._channel.is_write_ahead and not self._is_unprotected:
-            return
-        encode = self._channel.encode
-        try:
-            self.journal.spill(
-                (number, encode(record))
-                for batch in left
-                for number, record in zip(batch.numbers, batch.records, strict=True)
-            )
-        except OSError as error:
-            count = sum(len(batch.records) for batch in left)
-            self.counts.dropped += count
-            _log.error("%s: %d are lost: the journal cannot be written: %s", self._channel.name, count, error)
-
-    async def _run(self) -> None:
-        while await self._wait_for_work():
-            try:
-                await self._store_backlog()
-                self._in_flight = self._in_flight or self._next_batch()
-                if self._in_flight is not None:
-                    await self._store(self.journal, self._in_flight)
-                    self._finish(self._in_flight)
-            except _GivenUpError:
-                return
-            except Exception as error:  # a journal that cannot be read
-                self._told.say(logging.ERROR, f"{self._channel.name}: trying again", describe(error))
-                await asyncio.sleep(_FIRST_PAUSE)
-
-    async def _wait_for_work(self) -> bool:
-        """Until there is something to store, and it is time; False if there will never be."""
-        channel = self._channel
-        while True:
-            self._wake.clear()
-            is_urgent = self._backlog or self._unread or self._waiting or self._stopping.is_set()
-            if len(channel.buffer) >= channel.flush_size or (is_urgent and not self.is_empty):
-                return True
-            if self._stopping.is_set():
-                return False
-            self._tell_those_who_wait()
-            remaining = None
-            if self._since is not None:
-                remaining = self._since + channel.flush_interval - time.monotonic()
-                if remaining <= 0 and len(channel.buffer):
-                    return True
-            with suppress(TimeoutError):
-                async with asyncio.timeout(remaining):
-                    await self._wake.wait()
-
-    def _next_batch(self) -> Batch[R] | None:
-        """Memory first: what is in the journal came later."""
-        if len(self._channel.buffer):
-            batch = self._channel.buffer.take(MOST_AT_ONCE)
-            self._since = time.monotonic() if len(self._channel.buffer) else None
-            return batch
-        if not self._unread:
-            return None
-        batch = self._read(self.journal, after=self._stored)
-        self._unread = self._number - batch.last if batch.records else 0
-        return batch if batch.records else None
-
-    def _read(self, journal: Journal, after: int = 0) -> Batch[R]:
-        """The next records of a journal; none at its end."""
-        found = journal.read(min(MOST_AT_ONCE, self._channel.limit))
-        found = [item for item in found if item[0] > after]
-        numbers, records = [], []
-        for number, payload in found:
-            try:
-                records.append(self._channel.decode(payload))
-                numbers.append(number)
-            except ValueError as error:  # of another version
-                self.reject(f"it cannot be read from the journal: {error}")
-        last = found[-1][0] if found else after
-        return Batch(numbers[0] if numbers else last + 1, last, numbers, records)
-
-    async def _store_backlog(self) -> None:
-        """What ended processes have left is older: it comes first."""
-        while self._backlog:
-            journal = self._backlog[0]
-            while (batch := self._read(journal)).records:
-                await self._store(journal, batch)
-                self.counts.recovered += len(batch.records)
-                journal.forget(batch.last)
-            journal.forget(2**63)
-            await self._end(journal)
-            self._backlog.remove(journal)
-            _log.info("%s: what an earlier process left in the journal is stored", self._channel.name)
-
-    async def _store(self, journal: Journal, batch: Batch[R]) -> None:
-        """Store a batch, however often it takes; records that the database refuses are taken out of it."""
-        pause, failures = _FIRST_PAUSE, 0
-        while True:
-            try:
-                written = await self._channel.store(journal, batch)
-                break
-            except Exception as error:
-                self.counts.errors += 1
-                self.last_error = describe(error)
-                if fault_of(error) is Fault.DATA:
-                    await self._store_what_can_be(journal, batch, describe(error))
-                    return
-                failures += 1
-                self._told.say(
-                    logging.WARNING if fault_of(error) is Fault.PASSES else logging.ERROR,
-                    f"{self._channel.name}: the database does not take them; trying again",
-                    describe(error),
-                )
-            if self._stopping.is_set():
-                raise _GivenUpError
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            with suppress(Exception):
-                await self._channel.revive()
-        if failures:
-            _log.warning("%s: the database takes them again", self._channel.name)
-        self.counts.flushes += 1
-        self.counts.written += len(batch.records) if written is None else written
-        self.counts.known += 0 if written is None else len(batch.records) - written
-
-    async def _store_what_can_be(self, journal: Journal, batch: Batch[R], reason: str) -> None:
-        if len(batch.records) == 1:
-            self.reject(f"{batch.records[0]!r:.200}: {reason}")
-            return
-        for half in batch.halves():
-            await self._store(journal, half)
-
-    def _finish(self, batch: Batch[R]) -> None:
-        self._in_flight = None
-        self._stored = batch.last
-        self.journal.forget(batch.last)
-        self._tell_those_who_wait()
-
-    def _tell_those_who_wait(self) -> None:
-        is_empty = self.is_empty
-        ready = [item for item in self._waiting if item[0] <= self._stored or is_empty]
-        self._waiting = [item for item in self._waiting if item not in ready]
-        for _, future in ready:
-            if not future.done():
-                future.set_result(None)

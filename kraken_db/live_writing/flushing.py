@@ -155,4 +155,4 @@ class Flusher:
             try:
                 self._on_hole(symbol, hole)
             except Exception as error:
-                _log.exception("on_hole failed: %s", describe(error))
+                self._told.say(logging.ERROR, "on_hole failed", f"{type(error).__name__}: {describe(error)}")

@@ -109,8 +109,6 @@ class Journal:
         while self._segments and self._segments[0].last <= last:
             segment = self._segments[0]
             if self._reader is not None and self._reader.segment is segment:
-                if not self._reader.is_done:
-                    return
                 self._stop_reading()
             if self._appender is not None and self._appender.segment is segment:
                 self._appender.close()

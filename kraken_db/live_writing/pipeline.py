@@ -14,12 +14,13 @@ from uuid import UUID
 import msgspec
 
 from kraken_db.live_writing.buffers import CandleBuffer, TradeBuffer
-from kraken_db.live_writing.channel import Channel, ChannelRunner
+from kraken_db.live_writing.channel import Channel
 from kraken_db.live_writing.faults import describe
 from kraken_db.live_writing.flushing import Flusher, OnHole
 from kraken_db.live_writing.folder import Ownership, default_directory, fingerprint, make_private
 from kraken_db.live_writing.journal import Journal, Space
 from kraken_db.live_writing.records import QueuedTrade
+from kraken_db.live_writing.runner import ChannelRunner
 from kraken_db.store import Clock, Store, utc_now
 from kraken_db.types import CandleRecord
 
@@ -126,8 +127,8 @@ class Pipeline:
         await asyncio.gather(*self._upkeep, return_exceptions=True)
         if any(left.values()):
             _log.warning(
-                "the database is away: %d trades and %d candles are left in the journal in %s; the next"
-                " DatabaseWriter for this database writes them",
+                "not everything could be stored: %d trades and %d candles are left in the journal in %s; the"
+                " next DatabaseWriter for this database writes them",
                 left["trades"],
                 left["candles"],
                 self.trades.journal.folder,

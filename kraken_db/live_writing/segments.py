@@ -67,7 +67,7 @@ class Reader:
         self.segment = segment
         self._offset = offset
         self._is_final = is_final
-        self._fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd: int | None = None
 
     @property
     def is_done(self) -> bool:
@@ -76,6 +76,8 @@ class Reader:
 
     def read(self, most: int) -> list[tuple[int, bytes]]:
         """Up to ``most`` records; none when there is no more, or only what is damaged."""
+        if self._fd is None:
+            self._fd = os.open(self.segment.path, os.O_RDONLY | os.O_CLOEXEC)
         length = min(_CHUNK, self.segment.size - self._offset)
         data = os.pread(self._fd, length, self._offset)
         if not data:  # somebody has cut the file
@@ -102,4 +104,5 @@ class Reader:
         _log.error("%s: %d bytes are damaged, their records are lost", self.segment.path, found.damaged)
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd is not None:
+            os.close(self._fd)

@@ -89,6 +89,11 @@ class CandleStaging:
         self._symbol = symbol
         self._interval = interval
 
+    @property
+    def table(self) -> FromClause:
+        """Where the rows are staged, in this transaction: columns as ``copy`` has them."""
+        return _STAGED
+
     async def copy(self, source: AsyncIterable[bytes]) -> int:
         """Stage rows ``timestamp,open,high,low,close,volume,trades`` (seconds); returns their number.
 

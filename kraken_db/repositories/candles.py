@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
+from kraken_db.db.fetch import collector_paused, fetch
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, interval_length
+from kraken_db.repositories.candle_rows import build_candles
+from kraken_db.repositories.candle_statements import (
+    Layout,
+    select_bounds,
+    select_candles,
+    select_checksum,
+)
 from kraken_db.repositories.coverage import CoverageRepository, TimeRange
 from kraken_db.repositories.retention import RetentionRepository
+from kraken_db.repositories.text_layouts import Checksum
 from kraken_db.timeseries import TimeSeries
 from kraken_db.types import Candle
 
-# How far a search for the latest N reaches at first, in lengths of N candles, and by how much it grows:
-# quiet markets have no row for most of their minutes.
+# How far a search for the latest N minutes reaches at first, in lengths of N candles, and by how much the
+# search grows: quiet markets have no row for most of their minutes. Longer intervals are rarely empty.
 _FIRST_REACH, _GROWTH = 2, 8
 # No candle is older than Unix time, or than the week in which that begins; and the last year that a
 # datetime can hold is left as room for rounding.
@@ -37,8 +45,36 @@ class CandleRepository:
         self, symbol: str, interval: int, start: datetime, end: datetime, limit: int | None = None
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        rows = self._timeseries.candles_between(symbol, interval, *clip_range(start, end)).subquery("c")
-        return await self._fetch(rows, newest_first=False, limit=limit)
+        return await self._fetch(symbol, interval, *clip_range(start, end), limit=limit)
+
+    def csv_between(
+        self,
+        symbol: str,
+        interval: int,
+        start: datetime,
+        end: datetime,
+        layout: Layout,
+        *,
+        limit: int | None = None,
+        block_size: int = BLOCK_SIZE,
+    ) -> AsyncGenerator[bytes]:
+        """The candles that open in ``[start, end)`` as CSV in blocks of whole rows, oldest first.
+
+        Layouts as in ``candle_statements.select_candles``. Nothing else may use the
+        connection until the last block has been taken.
+        """
+        statement = select_candles(
+            self._timeseries, symbol, interval, *clip_range(start, end), limit=limit, layout=layout
+        )
+        return copy_csv_out(self._connection, statement, block_size)
+
+    async def checksum(self, symbol: str, interval: int, start: datetime, end: datetime) -> Checksum:
+        """Of the candles that open in ``[start, end)``, with all columns."""
+        rows = await fetch(
+            self._connection,
+            select_checksum(self._timeseries, symbol, interval, *clip_range(start, end)),
+        )
+        return Checksum.of(rows[0])
 
     async def filled(self, symbol: str, interval: int, start: datetime, end: datetime) -> list[Candle]:
         """As ``between``, with flat candles in the quiet intervals that are known to be complete."""
@@ -72,19 +108,18 @@ class CandleRepository:
             return []
         # Any count is allowed: a time that far back may not exist.
         count = min(count, (end - oldest) // length + 1)
-        reach = length * count * _FIRST_REACH
+        reach = length * count * (_FIRST_REACH if interval == BASE_INTERVAL else 1)
         while True:
             start = max(oldest, end - reach) if reach < end - oldest else oldest
-            rows = self._timeseries.candles_between(symbol, interval, start, end).subquery("c")
-            found = await self._fetch(rows, newest_first=True, limit=count)
+            found = await self._fetch(symbol, interval, start, end, limit=count, newest_first=True)
             if len(found) >= count or start <= oldest:
                 return found[::-1]
             reach *= _GROWTH
 
     async def bounds(self, symbol: str, interval: int = BASE_INTERVAL) -> tuple[datetime, datetime] | None:
         """The open times of the oldest and the newest candle; None if there is none."""
-        oldest = await self._connection.scalar(self._timeseries.edge(symbol, interval, newest=False))
-        newest = await self._connection.scalar(self._timeseries.edge(symbol, interval, newest=True))
+        rows = await fetch(self._connection, select_bounds(self._timeseries, symbol, interval))
+        ((oldest, newest),) = rows
         return None if oldest is None or newest is None else (oldest, newest)
 
     async def extent(
@@ -104,23 +139,21 @@ class CandleRepository:
             return await RetentionRepository(self._connection).still_stored(symbol, "candles_1m")
         return await CoverageRepository(self._connection).covered(symbol, "candles_1m")
 
-    async def _fetch(self, rows: FromClause, *, newest_first: bool, limit: int | None) -> list[Candle]:
-        c = rows.c
-        order = c.timestamp.desc() if newest_first else c.timestamp
-        prices = (c.open, c.high, c.low, c.close)
-        trades = func.coalesce(c.trade_count, 0)
-        fields: list[ColumnElement[Any]] = [
-            c.symbol,
-            c.timestamp,
-            c.interval_minutes,
-            *prices,
-            c.volume,
-            trades,
-            c.vwap,
-        ]
-        statement = select(*fields).order_by(order)
-        result = await self._connection.execute(statement.limit(limit))
-        return [Candle(*row) for row in result]
+    async def _fetch(
+        self,
+        symbol: str,
+        interval: int,
+        start: datetime,
+        end: datetime,
+        *,
+        limit: int | None,
+        newest_first: bool = False,
+    ) -> list[Candle]:
+        statement = select_candles(
+            self._timeseries, symbol, interval, start, end, limit=limit, newest_first=newest_first
+        )
+        with collector_paused():
+            return build_candles(symbol, interval, await fetch(self._connection, statement))
 
 
 def clip_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:

@@ -26,12 +26,20 @@ _UNION = """
         GROUP BY symbol, data_type
     )
 """
+# As for ``kraken-db gaps``: where the minutes around a hole in the trades are known, no more was wanted.
 _SUMMARIES = text(f"""
     {_UNION}
-    SELECT symbol, data_type, sources, number, lower(covered), upper(covered),
-           CASE WHEN number <= :most THEN covered END
-    FROM known, LATERAL (SELECT count(*) AS number FROM unnest(covered)) AS parts
-    ORDER BY symbol, data_type
+    SELECT k.symbol, k.data_type, k.sources, lower(k.covered), upper(k.covered),
+           (SELECT count(*) FROM unnest(k.covered)),
+           (SELECT count(*)
+            FROM unnest(tstzmultirange(tstzrange(lower(k.covered), upper(k.covered))) - k.covered) AS hole
+            WHERE k.data_type <> 'trades' OR minutes.covered IS NULL OR NOT minutes.covered @> tstzrange(
+                date_trunc('minute', lower(hole)),
+                date_trunc('minute', upper(hole) + INTERVAL '1 minute' - INTERVAL '1 us'))),
+           CASE WHEN (SELECT count(*) FROM unnest(k.covered)) <= :most THEN k.covered END
+    FROM known AS k
+    LEFT JOIN known AS minutes ON minutes.symbol = k.symbol AND minutes.data_type = 'candles_1m'
+    ORDER BY k.symbol, k.data_type
 """)
 # Each range is cut at the ends of months, never each month out of all ranges.
 _MONTHS = text(f"""
@@ -62,21 +70,19 @@ _MONTHS = text(f"""
 class CoverageSummary:
     """What all sources together have shown to be complete of a symbol and data type.
 
-    ``start`` is inclusive, ``end`` exclusive; in between there are ``ranges`` ranges with a gap after each
-    but the last. ``covered`` has them in order of time, None if there are more than were asked for.
+    ``start`` is inclusive, ``end`` exclusive; in between there are ``ranges`` ranges. ``gaps``: how many of
+    the holes between them are gaps; one in the trades is none where the minutes around it are known.
+    ``covered`` has the ranges in order of time, None if there are more than were asked for.
     """
 
     symbol: str
     data_type: str
     sources: tuple[str, ...]
-    ranges: int
     start: datetime
     end: datetime
+    ranges: int
+    gaps: int
     covered: tuple[TimeRange, ...] | None
-
-    @property
-    def gaps(self) -> int:
-        return self.ranges - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +113,13 @@ class CoverageSummaryRepository:
                 symbol,
                 data_type,
                 tuple(sources),
-                number,
                 start,
                 end,
+                ranges,
+                gaps,
                 None if covered is None else from_multirange(covered),
             )
-            for symbol, data_type, sources, number, start, end, covered in rows
+            for symbol, data_type, sources, start, end, ranges, gaps, covered in rows
         ]
 
     async def by_month(self) -> Sequence[MonthCoverage]:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.ranges import TICK
 from kraken_db.repositories.trade_batch import INSERT_STAGED, SAME_TRADE, StorableTrade, stage_trades
 
 _LOOK = """
@@ -41,12 +40,18 @@ _KNOWN = """
         )
         SELECT line FROM numbered WHERE NOT stored AND number <= accounted)
 """
+# The moment (microsecond) of the trade next to a run is known up to that trade if the ids of the stored
+# trades of that moment go on without a hole to one of another moment.
 _BESIDE = """
     SELECT run.symbol, run.first, before.id, before.timestamp, after.id, after.timestamp,
-           EXISTS (SELECT FROM data_coverage WHERE symbol = run.symbol AND data_type = 'trades'
-                   AND covered @> before.timestamp - CAST(:tick AS interval)),
-           EXISTS (SELECT FROM data_coverage WHERE symbol = run.symbol AND data_type = 'trades'
-                   AND covered @> after.timestamp + CAST(:tick AS interval))
+           down.count = before.id - down.lowest + 1 AND EXISTS (
+               SELECT FROM trades
+               WHERE symbol = run.symbol AND id = down.lowest - 1
+                 AND timestamp < before.timestamp AND timestamp >= :oldest),
+           up.count = up.highest - after.id + 1 AND EXISTS (
+               SELECT FROM trades
+               WHERE symbol = run.symbol AND id = up.highest + 1
+                 AND timestamp > after.timestamp AND timestamp <= :newest)
     FROM unnest(CAST(:symbols AS text[]), CAST(:firsts AS bigint[]), CAST(:first_times AS timestamptz[]),
                 CAST(:lasts AS bigint[]), CAST(:last_times AS timestamptz[]))
          AS run(symbol, first, first_time, last, last_time)
@@ -62,6 +67,16 @@ _BESIDE = """
           AND timestamp >= run.last_time - CAST(:slack AS interval) AND timestamp <= :newest
         ORDER BY timestamp, id LIMIT 1
     ) after ON true
+    LEFT JOIN LATERAL (
+        SELECT min(id) AS lowest, count(*) AS count FROM trades
+        WHERE symbol = run.symbol AND timestamp = before.timestamp AND id > 0 AND id <= before.id
+          AND timestamp >= :oldest AND timestamp <= :newest
+    ) down ON true
+    LEFT JOIN LATERAL (
+        SELECT max(id) AS highest, count(*) AS count FROM trades
+        WHERE symbol = run.symbol AND timestamp = after.timestamp AND id >= after.id
+          AND timestamp >= :oldest AND timestamp <= :newest
+    ) up ON true
 """
 _COUNT = """
     SELECT count(*) FROM trades
@@ -88,9 +103,9 @@ class Beside:
     before: tuple[int, datetime] | None
     after: tuple[int, datetime] | None
     is_known_before: bool
-    """Whether everything right before the trade ``before`` is known."""
+    """Whether no trade of the moment of ``before`` is missing up to it."""
     is_known_after: bool
-    """Whether everything right behind the trade ``after`` is known."""
+    """Whether no trade of the moment of ``after`` is missing from it on."""
 
 
 async def beside(
@@ -98,8 +113,8 @@ async def beside(
 ) -> dict[str, dict[int, Beside]]:
     """What is stored next to each run of each symbol, by the run's first id.
 
-    ``newest``: the times of the newest stored trades. What lies before is looked for within a day, and as far
-    back as that where it is longer ago.
+    ``newest``: the times of the newest trades that were stored before. What lies before is looked for within
+    a day, and as far back as a day before these where they are older.
     """
     every = [(symbol, run) for symbol, own in runs.items() for run in own]
     if not every:
@@ -114,10 +129,9 @@ async def beside(
             "first_times": [run.first_time for _, run in every],
             "lasts": [run.last for _, run in every],
             "last_times": [run.last_time for _, run in every],
-            "oldest": min([first - _NEAR, *known]),
+            "oldest": min([first, *known]) - _NEAR,
             "newest": max([last, *known]) + _SLACK,
             "slack": _SLACK,
-            "tick": TICK,
         },
     )
     found: dict[str, dict[int, Beside]] = {symbol: {} for symbol in runs}
@@ -125,8 +139,8 @@ async def beside(
         found[symbol][number] = Beside(
             None if low is None else (low, low_time),
             None if high is None else (high, high_time),
-            is_known_before,
-            is_known_after,
+            bool(is_known_before),
+            bool(is_known_after),
         )
     return found
 

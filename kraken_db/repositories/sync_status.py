@@ -96,6 +96,16 @@ class SyncStatusRepository:
             .values(last_sync_at=func.now())
         )
 
+    async def correct(self, symbol: str, data_type: str, *, counted: int, stored: int) -> bool:
+        """Set the count to what is stored; returns whether it still was what it had been: ``counted``."""
+        c = SYNC_STATUS.c
+        result = await self._connection.execute(
+            update(SYNC_STATUS)
+            .where(c.symbol == symbol, c.data_type == data_type, c.total_records == counted)
+            .values(total_records=stored)
+        )
+        return bool(result.rowcount)  # type: ignore[attr-defined]
+
     async def get(self, symbol: str, data_type: str) -> SyncStatus | None:
         """The row of one symbol and data type, or None."""
         rows = await self._select(SYNC_STATUS.c.symbol == symbol, SYNC_STATUS.c.data_type == data_type)

@@ -176,10 +176,11 @@ async def stage_trades(connection: AsyncConnection, trades: Sequence[StorableTra
     """Have these trades, and no others, in the table ``batch_trades``."""
     await connection.execute(text(_TABLE))
     await connection.execute(text("DELETE FROM batch_trades"))
-    await copy_csv_in(connection, "batch_trades", _COLUMNS, _lines(trades))
+    await copy_csv_in(connection, "batch_trades", _COLUMNS, trade_lines(trades))
 
 
-async def _lines(trades: Sequence[StorableTrade]) -> AsyncIterator[bytes]:
+async def trade_lines(trades: Sequence[StorableTrade]) -> AsyncIterator[bytes]:
+    """As CSV, in their order: number, time, price, volume, side, order type, misc and id (0: none)."""
     yield "".join([csv_line(line, trade) for line, trade in enumerate(trades)]).encode()
 
 

@@ -233,9 +233,11 @@ def _rules(row: Any, now: datetime) -> list[Rule]:
         Rule(row.time < row.previous, literal("time ") + stamp + " is earlier than that of the line before"),
         Rule(row.price <= 0, literal("the price is not above zero: ") + cast(row.price, Text)),
         Rule(row.volume < 0, literal("the volume is negative: ") + cast(row.volume, Text)),
-        Rule(row.side.not_in(["b", "s"]), literal("the side is neither b nor s: ") + row.side),
+        # Empty is unknown: so an export writes trades that came from a file of three fields.
+        Rule(row.side.not_in(["b", "s", ""]), literal("the side is neither b nor s: ") + row.side),
         Rule(
-            row.order_type.not_in(["m", "l"]), literal("the order type is neither m nor l: ") + row.order_type
+            row.order_type.not_in(["m", "l", ""]),
+            literal("the order type is neither m nor l: ") + row.order_type,
         ),
         Rule(func.length(row.misc) > 50, literal("the flags are longer than 50 characters")),
         Rule(row.trade_id > _LARGEST_ID, literal("no trade id is as large as ") + cast(row.trade_id, Text)),

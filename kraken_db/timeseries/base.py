@@ -82,12 +82,21 @@ class TimeSeries(Protocol):
     name: str
     """For people: what this database is."""
 
+    def __hash__(self) -> int: ...
+
     def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
-        """Select the candles that open in ``[start, end)``, all columns of ``candles``, in no order."""
+        """Select the candles that open in ``[start, end)``, all columns of ``candles``, in no order.
+
+        The form of the statement must not depend on symbol, start and end, and these must be bound as they
+        are where they lie on the interval's grid: statements are made once and used with other values.
+        """
         ...
 
     def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
-        """Select the open time of the newest (or the oldest) candle of a symbol, one row or none."""
+        """Select the open time of the newest (or the oldest) candle of a symbol, one row or none.
+
+        As with ``candles_between``, the statement is used for other symbols too.
+        """
         ...
 
     async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
@@ -104,8 +113,18 @@ class TimeSeries(Protocol):
         """
         ...
 
+    async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
+        """Have the next ``refresh`` of these ranges compute all their candles anew, whatever it knows."""
+        ...
+
     async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
         """The parts that a table consists of, as far as they are dropped and made one by one."""
+        ...
+
+    async def stored_time(
+        self, connection: AsyncConnection, table: str, start: datetime, end: datetime
+    ) -> Sequence[TimeRange]:
+        """What of ``[start, end)`` a row can be stored in, as far as time is dropped and made by parts."""
         ...
 
     async def created_parts(

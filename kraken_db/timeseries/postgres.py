@@ -63,8 +63,16 @@ class PostgresTimeSeries:
             await forget_rolled(database, item)
         return ()
 
+    async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
+        pass
+
     async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
         return frozenset()
+
+    async def stored_time(
+        self, connection: AsyncConnection, table: str, start: datetime, end: datetime
+    ) -> Sequence[TimeRange]:
+        return [(start, end)]
 
     async def created_parts(
         self, connection: AsyncConnection, table: str, before: frozenset[int]

@@ -26,7 +26,7 @@ from kraken_db.intervals import (
     interval_length,
 )
 from kraken_db.models import CANDLES
-from kraken_db.ranges import TimeRange
+from kraken_db.ranges import TimeRange, intersection
 from kraken_db.timeseries import chunks
 from kraken_db.timeseries.base import RetentionJob, StaleRange
 from kraken_db.timeseries.refresh import Refresh
@@ -37,6 +37,13 @@ from kraken_db.timeseries.timescale_policies import TimescalePolicies
 # Each batch of a refresh is a transaction of the server; its default of 10 buckets makes a sparse
 # history of ten years run for hours.
 BUCKETS_PER_BATCH = 2016
+_TOUCH = text("""
+    UPDATE candles SET volume = volume
+    WHERE symbol = :symbol AND interval_minutes = 1 AND timestamp >= :start AND timestamp < :end
+      AND timestamp = (SELECT min(timestamp) FROM candles
+                       WHERE symbol = :symbol AND interval_minutes = 1
+                         AND timestamp >= :start AND timestamp < :end)
+""")
 
 
 class TimescaleTimeSeries(TimescalePolicies):
@@ -85,8 +92,19 @@ class TimescaleTimeSeries(TimescalePolicies):
     ) -> Sequence[StaleRange]:
         return await Refresh(database, self._stored, self._refresh_options, now).run(stale)
 
+    async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
+        # A refresh passes over what has not changed. So something changes: one minute of each range.
+        for start, end in ranges:
+            await connection.execute(_TOUCH, {"symbol": symbol, "start": start, "end": end})
+
     async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
         return await chunks.chunks(connection, table)
+
+    async def stored_time(
+        self, connection: AsyncConnection, table: str, start: datetime, end: datetime
+    ) -> Sequence[TimeRange]:
+        there = await chunks.ranges_between(connection, table, start, end)
+        return intersection(there, [(start, end)])
 
     async def created_parts(
         self, connection: AsyncConnection, table: str, before: frozenset[int]

@@ -23,7 +23,7 @@ from tests.sandbox import Sandbox, new_sandbox
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # These begin with a store that holds something; the others show how it gets there.
-FILLED = {"reading.md", "databases.md", "schema.md", "charts.md", "status.md"}
+FILLED = {"reading.md", "databases.md", "schema.md", "charts.md", "status.md", "exporting.md"}
 
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<why>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$",
@@ -93,6 +93,8 @@ def test_pages_have_blocks_that_are_run() -> None:
         "backfill.md",
         "live.md",
         "recording.md",
+        "exporting.md",
+        "gaps.md",
         "charts.md",
         "status.md",
     }

@@ -11,17 +11,21 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import event
 
+from kraken_db.db.compiled import CompiledStatement
+from kraken_db.db.fetch import fetch
 from kraken_db.historical_provider import HistoricalDataProvider
-from kraken_db.store import Store
+from kraken_db.repositories import candles
+from kraken_db.store import Store, StoreService
 from kraken_db.timeseries import StaleRange
 from tests.archives import query
 from tests.lanes import Lane
 
+Service = TypeVar("Service", bound=StoreService)
 SYMBOLS = [f"{base}/USD" for base in ("ADA", "BTC", "DOGE", "DOT", "ETH", "LINK", "LTC", "SOL", "TRX", "XRP")]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = {"postgres": 365, "timescale": 35}
@@ -69,19 +73,28 @@ async def fill(url: str, days: int, every: int) -> None:
 
 
 @asynccontextmanager
-async def watched(url: str) -> AsyncIterator[tuple[HistoricalDataProvider, list[dict[str, Any]]]]:
-    """A provider, and the plan (with what was really touched) of every statement that it ran."""
+async def watched(
+    url: str, make: Callable[[str], Service] = HistoricalDataProvider
+) -> AsyncIterator[tuple[Service, list[dict[str, Any]]]]:
+    """A service, and the plan (with what was really touched) of every statement that it ran."""
     plans: list[dict[str, Any]] = []
     seen: list[tuple[str, Any]] = []
-    async with HistoricalDataProvider(url) as provider:
+    async with make(url) as provider:
         engine = provider._connected().database.engine
 
         def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
             if statement.lstrip().startswith("SELECT"):
                 seen.append((statement, parameters))
 
+        async def watched_fetch(connection: Any, statement: CompiledStatement) -> Any:
+            seen.append((statement.sql, statement.values))
+            return await fetch(connection, statement)
+
+        # Candles are read past SQLAlchemy, everything else through it.
         event.listen(engine.sync_engine, "before_cursor_execute", note)
-        yield provider, plans
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(candles, "fetch", watched_fetch)
+            yield provider, plans
         event.remove(engine.sync_engine, "before_cursor_execute", note)
         async with engine.connect() as connection:
             for statement, parameters in seen:
@@ -125,8 +138,8 @@ def assert_reads_little(plans: list[dict[str, Any]], limit: int) -> None:
 async def test_latest_candles(filled: tuple[str, int], interval: int, count: int, limit: int) -> None:
     url, _ = filled
     async with watched(url) as (provider, plans):
-        candles = await provider.get_latest_candles("ETH/USD", interval, count)
-        assert len(candles) == count
+        found = await provider.get_latest_candles("ETH/USD", interval, count)
+        assert len(found) == count
     assert_reads_little(plans, limit)
 
 
@@ -135,10 +148,10 @@ async def test_a_range_of_a_thousand(filled: tuple[str, int], interval: int) -> 
     url, days = filled
     middle = START + timedelta(days=days // 2)
     async with watched(url) as (provider, plans):
-        candles = await provider.get_candles(
+        found = await provider.get_candles(
             "ETH/USD", interval, middle, middle + timedelta(minutes=1000 * interval)
         )
-        assert len(candles) in (1000, 250)
+        assert len(found) in (1000, 250)
     assert_reads_little(plans, 1000 * interval + 100)
 
 

@@ -9,11 +9,15 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from kraken_db.db.engine import Database
 from kraken_db.errors import ConfigurationError, PairError
 from kraken_db.historical_provider import HistoricalDataProvider
+from kraken_db.repositories import CandleRepository
+from kraken_db.timeseries.postgres import PostgresTimeSeries
 from kraken_db.types import Candle
-from tests.archives import EVER, START, at, import_file, query, write
+from tests.archives import EVER, START, at, import_file, query, read_candles, write
 
 # Minutes 0, 1, 2, 7 and 61 of an hour and a bit: everything else was quiet.
 TRADED = (0, 1, 2, 7, 61)
@@ -274,3 +278,69 @@ async def test_weeks_start_on_monday_whatever_the_time_zone(db_url: str, tmp_pat
         ("2022-12-26T00:00:00+00:00", 1),
         ("2023-01-02T00:00:00+00:00", 2),
     ]
+
+
+async def test_candles_are_as_if_they_were_made_one_by_one(provider: HistoricalDataProvider) -> None:
+    """They are built past the class's own constructor."""
+    (first, *_) = await provider.get_candles("BTC/USD", 1, *EVER)
+    again = Candle(*(getattr(first, name) for name in first.__slots__))
+    assert type(first) is Candle
+    assert (first, hash(first), repr(first)) == (again, hash(again), repr(again))
+    assert {type(getattr(first, name)) for name in ("open", "high", "low", "close", "volume")} == {Decimal}
+    assert first.timestamp.tzinfo is UTC
+    with pytest.raises(AttributeError):
+        first.open = Decimal(1)  # type: ignore[misc]
+
+
+async def test_replay_of_several_symbols_is_in_order_of_time(
+    provider: HistoricalDataProvider, db_url: str, tmp_path: Path
+) -> None:
+    rows = "".join(f"{START + 60 * m},1,1,1,1,1,1\n" for m in (1, 5, 200))
+    await import_file(db_url, write(tmp_path, "ETHUSD_1.csv", rows))
+    replayed = [
+        (c.symbol, int((c.timestamp - at(START)).total_seconds()) // 60)
+        async for c in provider.replay_many(["ETH/USD", "XBTUSD", "ETH/USD"], 1, *EVER, speed=0)
+    ]
+    assert replayed == [
+        ("BTC/USD", 0),
+        ("ETH/USD", 1),
+        ("BTC/USD", 1),
+        ("BTC/USD", 2),
+        ("ETH/USD", 5),
+        ("BTC/USD", 7),
+        ("BTC/USD", 61),
+        ("ETH/USD", 200),
+    ]
+    with pytest.raises(ConfigurationError, match="pass a list"):
+        provider.replay_many("BTC/USD", 1, *EVER)
+    with pytest.raises(ConfigurationError, match="no symbols"):
+        provider.replay_many([], 1, *EVER)
+    with pytest.raises(ConfigurationError, match="speed is nan"):
+        provider.replay_many(["BTC/USD"], 1, *EVER, speed=float("nan"))
+
+
+async def test_reads_belong_to_the_transaction_of_their_session(plain_url: str, tmp_path: Path) -> None:
+    """A session that sees one state of the store goes on seeing it, from its first read on."""
+    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
+    database = await Database.open(plain_url)
+    engine = database.engine.execution_options(isolation_level="REPEATABLE READ")
+    async with AsyncSession(engine) as session:
+        candles = CandleRepository(session, PostgresTimeSeries())
+        assert len(await candles.between("BTC/USD", 1, *EVER)) == 5
+        await query(plain_url, "DELETE FROM candles")
+        assert len(await candles.between("BTC/USD", 1, *EVER)) == 5
+        assert len(await candles.between("BTC/USD", 60, *EVER)) == 2
+    assert await read_candles(plain_url, "BTC/USD", 1) == []
+    await database.close()
+
+
+async def test_a_pooled_connection_that_has_ended_is_replaced(plain_url: str, tmp_path: Path) -> None:
+    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
+    async with HistoricalDataProvider(plain_url) as provider:
+        assert len(await provider.get_candles("BTC/USD", 1, *EVER)) == 5
+        await query(
+            plain_url,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database()",
+        )
+        assert len(await provider.get_candles("BTC/USD", 1, *EVER)) == 5

@@ -93,6 +93,21 @@ async def test_gaps_and_months_are_those_of_all_sources_together(plain_url: str)
     assert problems(status) == ["BTC/USD 1m has 2 gaps"]
 
 
+async def test_a_hole_in_the_trades_is_a_gap_where_their_minutes_are_not_known(plain_url: str) -> None:
+    """Of three, one lies in a minute that OHLC knows, one in two minutes of which it knows one."""
+    minute, second = timedelta(minutes=1), timedelta(seconds=1)
+    begin = day(1, 10)
+    holes = [begin + number * 10 * minute for number in (1, 2, 3)]
+    ends = [holes[0] + 20 * second, holes[1] + 80 * second, holes[2] + 10 * second]
+    trades = list(zip([begin, *ends], [*holes, day(1, 11)], strict=True))
+    known = [(hole, hole + minute) for hole in holes[:2]]
+    async with opened(plain_url) as (store, connection):
+        await plant(connection, "BTC/USD", "trades", rest_trades=trades)
+        await plant(connection, "BTC/USD", "candles_1m", rest_ohlc=known)
+        found, _ = (await status_of(store, connection)).data
+    assert (found.data_type, found.ranges, found.gaps) == ("trades", 4, 2)
+
+
 async def test_dropped_months_and_months_without_anything(plain_url: str) -> None:
     async with opened(plain_url) as (store, connection):
         await plant(connection, "BTC/USD", "trades", csv=[(day(1, 10), day(3, 10)), (day(5, 1), day(5, 2))])

@@ -33,10 +33,10 @@ async def test_a_second_run_of_the_same_pair(plain_url: str, market: Market) -> 
     other = Market("ETH/USD", seed=41, trades=SIZE)
     store = await Store.open(plain_url)
     try:
-        async with JobLock(store.database, "backfill", "BTC/USD"):
+        async with JobLock(store.database, "download", "BTC/USD"):
             refused, free = await download(plain_url, [market, other])
             async with downloading(plain_url, SimulatedExchange([market])) as service:
-                with pytest.raises(JobRunningError, match="another backfill of BTC/USD is running"):
+                with pytest.raises(JobRunningError, match="another download of BTC/USD is running"):
                     await service.backfill_symbol("BTC/USD")
     finally:
         await store.close()

@@ -95,7 +95,7 @@ async def test_stop_while_the_database_is_away(
             gateway.close()
             for number in range(4, 9):
                 await writer.write_trade(trade(number, has_id=number % 2 == 0))
-        assert "the database is away: 5 trades and 0 candles are left in the journal in" in caplog.text
+        assert "5 trades and 0 candles are left in the journal in" in caplog.text
         assert await ids(plain_url) == [1, 2, 3]
         gateway.open()
         async with writing(gateway.url, tmp_path) as writer:

@@ -123,7 +123,19 @@ def test_a_wrong_address_is_one_line_without_the_password() -> None:
     assert "s3cr3t" not in done.output
 
 
-COMMANDS = ["backfill", "candles", "chart", "db", "import-csv", "pairs", "policies", "simulate", "status"]
+COMMANDS = [
+    "backfill",
+    "candles",
+    "chart",
+    "db",
+    "export",
+    "gaps",
+    "import-csv",
+    "pairs",
+    "policies",
+    "simulate",
+    "status",
+]
 OF_DB = ["current", "maintain", "start", "status", "stop", "upgrade", "url"]
 
 
@@ -139,6 +151,7 @@ def test_every_command_has_help_and_the_common_options(path: list[str]) -> None:
     [
         ["candles"],
         ["chart"],
+        ["gaps", "fill"],
         ["import-csv"],
         ["pairs"],
         ["status"],

@@ -49,9 +49,15 @@ class World:
         return Beside(
             before and (before, self.times[before]),
             after and (after, self.times[after]),
-            before is not None and self.is_claimed(self.times[before] - TICK),
-            after is not None and self.is_claimed(self.times[after] + TICK),
+            before is not None and self._goes_on_to_another_moment(before, -1),
+            after is not None and self._goes_on_to_another_moment(after, 1),
         )
+
+    def _goes_on_to_another_moment(self, number: int, step: int) -> bool:
+        moment = self.times[number]
+        while number in self.stored and self.times[number] == moment:
+            number += step
+        return number in self.stored
 
     def is_claimed(self, moment: datetime) -> bool:
         return bool(intersection(self.claimed, [(moment, moment + TICK)]))
@@ -68,6 +74,15 @@ def test_nothing_is_claimed_that_is_not_stored(steps: list[int], data: st.DataOb
         world.flush(set(data.draw(st.sets(st.sampled_from(sorted(world.times)), min_size=1))))
         missing = [moment for number, moment in world.times.items() if number not in world.stored]
         assert not [moment for moment in missing if world.is_claimed(moment)]
+
+
+def test_two_trades_of_a_moment_with_a_missing_one_between_them() -> None:
+    world = World([0, 0, 1, 0, 0, 2])  # 3, 4 and 5 are of one moment
+    for ids in ({3}, {5, 6}, {1, 2}):
+        world.flush(ids)
+        assert not world.is_claimed(world.times[4])
+    world.flush({4})
+    assert world.claimed == [(world.times[1] + TICK, world.times[6])]
 
 
 @given(worlds, st.data())

@@ -14,12 +14,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from kraken_db.errors import DatabaseUnavailableError
-from kraken_db.live_writing import channel as channels
+from kraken_db.errors import DatabaseUnavailableError, NotConnectedError, TransactionConflictError
+from kraken_db.live_writing import runner as runners
 from kraken_db.live_writing.buffers import Batch, TradeBuffer
-from kraken_db.live_writing.channel import Channel, ChannelRunner
+from kraken_db.live_writing.channel import Channel
 from kraken_db.live_writing.folder import Ownership
 from kraken_db.live_writing.journal import Journal, Space
+from kraken_db.live_writing.runner import ChannelRunner
 
 LIMIT = 10
 
@@ -39,6 +40,7 @@ class Database:
 
     async def store(self, journal: Journal, batch: Batch[str]) -> int | None:
         self.calls.append(list(batch.records))
+        await asyncio.sleep(0)
         if self.gate is not None:
             await self.gate.wait()
         if self.is_away:
@@ -81,8 +83,8 @@ def database() -> Database:
 
 @pytest.fixture
 def make(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    monkeypatch.setattr(channels, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(channels, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(runners, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(runners, "_LONGEST_PAUSE", 0.01)
 
     def make(*, journal_limit: int = 1 << 20, always: bool = False, **changes: Any) -> ChannelRunner[str]:
         options = {"flush_size": 3, "flush_interval": 60.0, **changes}
@@ -119,6 +121,15 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+async def test_stop_stores_in_spite_of_a_conflict(make: Make, database: Database) -> None:
+    """Another session was in the way: that passes by itself."""
+    runner = make()
+    database.script = [TransactionConflictError("deadlock"), TransactionConflictError("deadlock")]
+    expected = put(runner, 1, 2)
+    assert await runner.stop(5) == 0
+    assert database.rows == expected
 
 
 async def test_a_flush_comes_with_the_size(make: Make, database: Database) -> None:
@@ -165,7 +176,7 @@ async def test_memory_is_bounded_and_the_order_is_kept(
     database.gate.set()
     for first in range(31, 100, 3):
         expected += put(runner, first, first + 2)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         assert runner.in_memory <= LIMIT
     await runner.flush()
     assert database.rows == expected
@@ -316,6 +327,33 @@ async def test_write_ahead_survives_a_kill(make: Make, database: Database, tmp_p
     await following.flush()
     assert database.rows == expected
     await following.stop(1)
+
+
+async def test_what_cannot_be_read_in_a_journal_does_not_hide_the_rest(
+    make: Make, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole batch of it, left by another version."""
+    monkeypatch.setattr(runners, "MOST_AT_ONCE", 3)
+    left = Journal(Ownership.of_new(tmp_path, "things"), Space(1 << 20), None)
+    for number in range(1, 9):
+        left.append(number, b"\xff\xff" if number <= 6 else f"{number:03}".encode())
+    left.close()
+    runner = make()
+    await runner.flush()
+    assert database.rows == ["007", "008"]
+    assert runner.counts.rejected == 6
+    await runner.stop(1)
+
+
+async def test_who_waits_for_a_flush_is_told_that_it_will_not_come(make: Make, database: Database) -> None:
+    runner = make()
+    database.is_away = True
+    put(runner, 1, 2)
+    waiting = asyncio.create_task(runner.flush())
+    await until(lambda: runner.counts.errors > 0)
+    await runner.stop(1)
+    with pytest.raises(NotConnectedError, match="stopped before all was stored"):
+        await waiting
 
 
 async def test_flush_asked_for_by_many(make: Make, database: Database) -> None:

@@ -1,0 +1,147 @@
+"""``kraken-db export SYMBOL...``: what is stored as files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from kraken_db.cli.options import IntervalType, SymbolType, TimeType, db_url_option, json_option
+from kraken_db.cli.output import Column, count_text, iso, note, plural, print_json, print_table, size_text
+from kraken_db.errors import ConfigurationError
+from kraken_db.intervals import INTERVAL_NAMES, interval_name
+
+if TYPE_CHECKING:
+    from kraken_db.exporting import ExportReport, FileReport
+    from kraken_db.progress import Progress
+
+
+@click.command(
+    short_help="Write candles or trades into Parquet, CSV or feather.",
+    epilog="Example: kraken-db export BTC/USD ETH/USD --interval 1h --interval 1d --out data",
+)
+@click.argument("symbols", type=SymbolType(), nargs=-1, required=True, metavar="SYMBOL...")
+@click.option("--what", type=click.Choice(["candles", "trades"]), default="candles", show_default=True)
+@click.option(
+    "-i",
+    "--interval",
+    "intervals",
+    type=IntervalType(),
+    multiple=True,
+    help=f"Of candles: {', '.join(INTERVAL_NAMES.values())}; several by repeating it. Default: 1m.",
+)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["parquet", "csv", "feather"]),
+    default="parquet",
+    show_default=True,
+    help="A Parquet data set; CSV as Kraken's archives; feather as freqtrade has it.",
+)
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="A folder for the files; made if it is not there.",
+)
+@click.option("--since", type=TimeType(), help="Only what is at or after this time. Default: everything.")
+@click.option("--until", type=TimeType(), help="Only what is before this time. Default: everything.")
+@click.option(
+    "--recheck",
+    is_flag=True,
+    help="Compare the rows even of pairs that were not written since the last export.",
+)
+@json_option
+@db_url_option
+def export(
+    symbols: tuple[str, ...],
+    what: Literal["candles", "trades"],
+    intervals: tuple[int, ...],
+    style: Literal["parquet", "csv", "feather"],
+    folder: Path,
+    since: datetime | None,
+    until: datetime | None,
+    recheck: bool,
+    as_json: bool,
+    db_url: str,
+) -> None:
+    """Write the stored history of each SYMBOL into files below --out.
+
+    Run it again to bring them up to date: a file is written again only if its rows have changed. Only closed
+    candles are exported. Times are UTC: 2023-01-31, 2023-01-31T15:30, now.
+    """
+    if what == "trades" and intervals:
+        raise click.UsageError("--interval belongs to candles; trades have none")
+    if since and until and since >= until:
+        raise click.UsageError(f"--since ({iso(since)}) is not before --until ({iso(until)})")
+    from kraken_db.cli.progress import show_progress
+
+    options = {"what": what, "intervals": intervals or (1,), "style": style, "recheck": recheck}
+    with show_progress() as progress:
+        report = asyncio.run(_run(db_url, progress, symbols, folder, since=since, until=until, **options))
+    _show(report, as_json=as_json)
+
+
+async def _run(
+    db_url: str, progress: Progress, symbols: Sequence[str], folder: Path, **options: Any
+) -> ExportReport:
+    from kraken_db.exporting import Exporter
+
+    async with Exporter(db_url, progress=progress) as exporter:
+        return await exporter.export(symbols, folder, **options)
+
+
+def _show(report: ExportReport, *, as_json: bool) -> None:
+    """Results on stdout; what a person has to know on stderr."""
+    if not report.files:
+        raise ConfigurationError(
+            f"nothing is stored of {', '.join(report.empty)} in this range", hint="see: kraken-db status"
+        )
+    if as_json:
+        print_json({"files": [asdict(file) for file in report.files], "empty": report.empty})
+    else:
+        _print(report)
+    for label in report.empty:
+        note(f"Note: nothing is stored of {label} in this range")
+    kept = sum(file.kept_rows if file.outcome != "kept" else file.rows for file in report.files)
+    if kept:
+        note(f"Note: {plural(kept, 'row')} in the files are no longer in the store, and were kept")
+
+
+def _print(report: ExportReport) -> None:
+    columns = [
+        Column("symbol"),
+        Column("what"),
+        *(Column(title, right=True) for title in ("written", "unchanged", "rows", "size")),
+        Column("where"),
+    ]
+    print_table(columns, [_row(files) for files in _by_series(report)])
+
+
+def _by_series(report: ExportReport) -> list[list[FileReport]]:
+    series: dict[tuple[str, int | None], list[FileReport]] = {}
+    for file in report.files:
+        series.setdefault((file.symbol, file.interval), []).append(file)
+    return list(series.values())
+
+
+def _row(files: Sequence[FileReport]) -> tuple[str, ...]:
+    first = files[0]
+    written = sum(file.outcome == "written" for file in files)
+    # A data set is named by the folder of its years.
+    where = first.path.parents[1] if first.path.parent.name.startswith("year=") else first.path
+    return (
+        first.symbol,
+        "trades" if first.interval is None else interval_name(first.interval),
+        plural(written, "file") if written else "-",
+        plural(len(files) - written, "file") if written < len(files) else "-",
+        count_text(sum(file.rows for file in files)),
+        size_text(sum(file.size for file in files)),
+        str(where),
+    )

@@ -1,0 +1,285 @@
+"""Exporter: what is stored, as files that are written again only where something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.errors import ConfigurationError
+from kraken_db.exporting.layout import Format, Part, Series, What, parts
+from kraken_db.exporting.manifest import Entry, Manifest, locked, open_manifest
+from kraken_db.exporting.report import ExportReport, FileReport, Outcome
+from kraken_db.exporting.source import Source
+from kraken_db.exporting.writers import check_packages, database_layout, file_writer
+from kraken_db.intervals import interval_length, require_aware
+from kraken_db.pairs import parse_symbol
+from kraken_db.progress import NullProgress, Progress, Task
+from kraken_db.ranges import TimeRange
+from kraken_db.repositories.text_layouts import Checksum
+from kraken_db.store import Clock, StoreService, utc_now
+
+_Asked: TypeAlias = tuple[datetime | None, datetime | None]
+BLOCK_SIZE = 8 * 2**20
+
+
+@dataclass(slots=True)
+class _Run:
+    """One export: where it goes, and what is known of earlier ones."""
+
+    folder: Path
+    style: Format
+    recheck: bool
+    manifest: Manifest
+    report: ExportReport
+
+
+class Exporter(StoreService):
+    """Writes candles and trades into files below a folder.
+
+    A file is written beside its place and then put there: it is whole, or the old one, whenever the run ends.
+    The next run goes on where this one ended, and leaves what has not changed since.
+    """
+
+    def __init__(self, db_url: str, *, progress: Progress | None = None, clock: Clock = utc_now) -> None:
+        super().__init__(db_url, pool_min_size=1, pool_max_size=1, clock=clock)
+        self._progress = progress or NullProgress()
+
+    async def export(
+        self,
+        symbols: Sequence[str],
+        folder: Path,
+        *,
+        what: What = "candles",
+        intervals: Sequence[int] = (1,),
+        style: Format = "parquet",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        recheck: bool = False,
+    ) -> ExportReport:
+        """Export ``[since, until)`` of each symbol: trades, or closed candles of each of the intervals.
+
+        Intervals are minutes.
+
+        ``recheck`` compares the contents of the store even where no write was noted since the last export.
+        Raises ConfigurationError for a folder that cannot be written, is in use, or holds something else, and
+        where a package is missing (extra ``frames``).
+        """
+        for moment, name in ((since, "since"), (until, "until")):
+            if moment is not None:
+                require_aware(moment, name)
+        for interval in intervals:
+            interval_length(interval)
+        check_packages(style)
+        wanted = list(dict.fromkeys(map(parse_symbol, symbols)))
+        kinds: Sequence[int | None] = [None] if what == "trades" else list(dict.fromkeys(intervals))
+        with _writing(folder):
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        with locked(folder):
+            run = _Run(folder, style, recheck, open_manifest(folder, style, what), ExportReport())
+            for series in [Series(symbol, kind) for symbol in wanted for kind in kinds]:
+                await self._series(run, series, since, until)
+        return run.report
+
+    async def _series(
+        self, run: _Run, series: Series, since: datetime | None, until: datetime | None
+    ) -> None:
+        async with self._snapshot() as connection:
+            source = self._source(connection, series)
+            stored, synced_at = await source.extent(), await source.synced_at()
+        found = [] if stored is None else parts(series, run.style, since, until, stored)
+        if stored is None or not any(_is_time(part.clip(stored)) for part in found):
+            run.report.empty.append(series.label)
+            return
+        clipped = [part.clip(stored) for part in found]
+        task = self._progress.task(series.label, _seconds(clipped[-1][1] - clipped[0][0]), unit="seconds")
+        try:
+            for part, time_range in zip(found, clipped, strict=True):
+                done = self._unchanged(run, series, part, time_range[1], synced_at)
+                if done is None:
+                    done = await self._part(run, series, part, task)
+                if done is None or done.outcome != "written":
+                    task.advance(_seconds(time_range[1] - time_range[0]))
+                if done is not None:
+                    run.report.files.append(done)
+        except BaseException:
+            task.done(failed=True)
+            raise
+        task.done()
+
+    def _unchanged(
+        self, run: _Run, series: Series, part: Part, end: datetime, synced_at: datetime | None
+    ) -> FileReport | None:
+        """The report of a file that needs no look at the rows: no write of the symbol was noted since."""
+        entry = self._entry(run, part)
+        if entry is None or run.recheck or synced_at is None:
+            return None
+        same = (entry.start, entry.end, entry.read_until, entry.synced_at)
+        if same != (part.start, part.end, end, synced_at):
+            return None
+        return _report(run, series, part, entry, "unchanged")
+
+    async def _part(self, run: _Run, series: Series, part: Part, task: Task) -> FileReport | None:
+        """Compare with the store, and write if there is a difference, all in one snapshot.
+
+        None where there is nothing to be written: a year in a hole of the history.
+        """
+        entry = self._entry(run, part)
+        async with self._snapshot() as connection:
+            source = self._source(connection, series)
+            stored, synced_at = await source.extent(), await source.synced_at()
+            time_range = part.clip(stored) if stored is not None else None
+            if stored is None or time_range is None or not _is_time(time_range):
+                found = Checksum(0, None, None, 0)
+            else:
+                found = await source.checksum(*time_range)
+            if entry is None and found.rows == 0:
+                return None
+            if entry is not None and (found.rows == 0 or _same(entry, part, found)):
+                outcome: Outcome = "kept" if found.rows == 0 else "unchanged"
+                if time_range is not None and outcome == "unchanged":
+                    entry = replace(entry, read_until=time_range[1], synced_at=synced_at)
+                    self._note(run, part, entry)
+                return _report(run, series, part, entry, outcome)
+            assert stored is not None and time_range is not None
+            assert found.first is not None
+            fresh = Entry(
+                part.start, part.end, time_range[1], synced_at, found.first, found.rows, str(found.digest), 0
+            )
+            # Retention drops from the old end: what the file has of that time is not to be lost with it.
+            dropped_until = stored[0] if entry is not None and entry.first < stored[0] else None
+            if entry is not None and dropped_until is not None:
+                fresh = replace(fresh, first=entry.first)
+            entry = await self._write(run, source, part, time_range, dropped_until, fresh, task)
+        self._note(run, part, entry)
+        return _report(run, series, part, entry, "written")
+
+    async def _write(
+        self,
+        run: _Run,
+        source: Source,
+        part: Part,
+        time_range: TimeRange,
+        dropped_until: datetime | None,
+        entry: Entry,
+        task: Task,
+    ) -> Entry:
+        """Write a file whole, with the rows of the old one from before a moment; returns its entry."""
+        path = run.folder / part.path
+        temporary = path.with_name(f".{path.name}.part")
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = await asyncio.to_thread(file_writer, temporary, run.style, source.series)
+        try:
+            if dropped_until is not None:
+                with _writing(path):
+                    await asyncio.to_thread(writer.keep, path, dropped_until)
+                entry = replace(entry, kept_rows=writer.rows)
+            reached = time_range[0]
+            blocks = source.blocks(*time_range, database_layout(run.style, source.series), BLOCK_SIZE)
+            async with aclosing(blocks):
+                async for block in blocks:
+                    with _writing(path):
+                        moment = await asyncio.to_thread(writer.add, block)
+                    task.advance(_seconds(moment - reached))
+                    reached = moment
+            assert writer.rows == entry.rows, (writer.rows, entry)
+            with _writing(path):
+                await asyncio.to_thread(writer.close, entry.to_json())
+                await asyncio.to_thread(_put_in_place, temporary, path)
+        except BaseException:
+            # What is left by a run that was killed is written over by the next one.
+            with contextlib.suppress(Exception):
+                writer.close("")
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        task.advance(_seconds(time_range[1] - reached))
+        return entry
+
+    def _entry(self, run: _Run, part: Part) -> Entry | None:
+        """What is known of a file that is still there as it was written.
+
+        Raises ConfigurationError for a file of somebody else, and where less was asked for than it holds.
+        """
+        entry = run.manifest.get(part.path)
+        if entry is None:
+            return None
+        if not _contains((part.start, part.end), (entry.start, entry.end)):
+            raise ConfigurationError(
+                f"{run.folder / part.path} holds {_told(entry.start, entry.end)}: less was asked for now",
+                hint="take another folder for --out, or leave out --since and --until",
+            )
+        return entry
+
+    def _note(self, run: _Run, part: Part, entry: Entry) -> None:
+        with _writing(run.folder):
+            run.manifest.put(part.path, entry)
+
+    def _source(self, connection: AsyncConnection, series: Series) -> Source:
+        store = self._connected()
+        return Source(connection, store.timeseries, series, store.clock())
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that sees one state of the store from its first statement to its last."""
+        async with self._connected().database.read() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            async with connection.begin():
+                yield connection
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system says against a file, as an error of this package."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be written: {error.strerror or error}", hint="choose the folder with --out"
+        ) from error
+
+
+def _same(entry: Entry, part: Part, found: Checksum) -> bool:
+    return (entry.start, entry.end) == (part.start, part.end) and (entry.stored_rows, entry.digest) == (
+        found.rows,
+        str(found.digest),
+    )
+
+
+def _contains(wider: _Asked, narrower: _Asked) -> bool:
+    starts = wider[0] is None or (narrower[0] is not None and wider[0] <= narrower[0])
+    return starts and (wider[1] is None or (narrower[1] is not None and wider[1] >= narrower[1]))
+
+
+def _report(run: _Run, series: Series, part: Part, entry: Entry, outcome: Outcome) -> FileReport:
+    path = run.folder / part.path
+    size = path.stat().st_size
+    return FileReport(path, series.symbol, series.interval, outcome, entry.rows, entry.kept_rows, size)
+
+
+def _told(start: datetime | None, end: datetime | None) -> str:
+    begin = "all that there was" if start is None else f"from {start:%Y-%m-%d %H:%M}"
+    return begin if end is None else f"{begin} until {end:%Y-%m-%d %H:%M} UTC"
+
+
+def _is_time(time_range: TimeRange) -> bool:
+    return time_range[0] < time_range[1]
+
+
+def _seconds(length: timedelta) -> int:
+    return int(length.total_seconds())

@@ -1,0 +1,166 @@
+"""What an earlier export has written: a file is written again only where it has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from kraken_db.errors import ConfigurationError
+from kraken_db.exporting.layout import Format, What
+
+NAME = ".kraken-db-export.json"
+FOOTER_KEY = b"kraken_db_export"
+_VERSION = 1
+_TIMES = ("start", "end", "first", "read_until", "synced_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file as it was written. Times are UTC."""
+
+    start: datetime | None
+    end: datetime | None
+    """The range that was asked for: ``start`` inclusive, ``end`` exclusive, None where it is open."""
+    read_until: datetime
+    """Up to where there were rows, or closed candles, when it was last compared with the store."""
+    synced_at: datetime | None
+    """When the store last wrote the symbol, at that time; None: it was being written."""
+    first: datetime
+    """The oldest row of the file."""
+    stored_rows: int
+    digest: str
+    """Of the rows that the store had: see ``repositories.text_layouts.Checksum``."""
+    kept_rows: int
+    """Rows of the file before these, which the store had dropped already."""
+
+    @property
+    def rows(self) -> int:
+        return self.stored_rows + self.kept_rows
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=datetime.isoformat)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Entry:
+        """Raises ValueError or TypeError for anything else."""
+        fields = json.loads(text)
+        times = {name: fields[name] and datetime.fromisoformat(fields[name]) for name in _TIMES}
+        return cls(**{**fields, **times})
+
+
+class Manifest(Protocol):
+    """The entries of a folder, by the path of their file below it."""
+
+    def get(self, path: str) -> Entry | None:
+        """None for a file that is not there, or not as it was written."""
+        ...
+
+    def put(self, path: str, entry: Entry) -> None:
+        """Note a file that is in its place."""
+        ...
+
+
+def open_manifest(folder: Path, style: Format, what: What) -> Manifest:
+    """Raises ConfigurationError where the folder holds another kind of export."""
+    has_files, has_table = (folder / NAME).exists(), any(folder.glob("symbol=*"))
+    if has_files if style == "parquet" else has_table:
+        raise ConfigurationError(
+            f"{folder} holds an export in another format", hint="take another folder for --out"
+        )
+    if style != "parquet":
+        return FileManifest(folder)
+    if any(folder.glob("symbol=*/year=*" if what == "candles" else "symbol=*/interval=*")):
+        # A reader takes the folder for one table.
+        held = "trades" if what == "candles" else "candles"
+        raise ConfigurationError(f"{folder} holds {held}", hint=f"take another folder for {what}")
+    return FooterManifest(folder)
+
+
+class FooterManifest:
+    """Of Parquet files: each carries its own entry. Any other file in the folder, readers stumble on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, path: str) -> Entry | None:
+        from pyarrow import ArrowException, parquet
+
+        file = self._folder / path
+        if not file.exists():
+            return None
+        try:
+            return Entry.from_json(parquet.read_metadata(file).metadata[FOOTER_KEY])
+        except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+            raise _foreign(file) from error
+
+    def put(self, path: str, entry: Entry) -> None:
+        """The file says it itself. What was only compared is compared again the next time."""
+
+
+class FileManifest:
+    """Of files that cannot carry an entry: all of them in one file beside them, with their sizes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._entries: dict[str, tuple[int, Entry]] = {}
+        path = folder / NAME
+        try:
+            document = json.loads(path.read_text())
+            if document["version"] != _VERSION:
+                raise ValueError(f"version {document['version']}")
+            for name, (size, text) in document["files"].items():
+                self._entries[name] = size, Entry.from_json(text)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigurationError(
+                f"{path} cannot be read: {error}", hint="remove it together with the exported files"
+            ) from error
+
+    def get(self, path: str) -> Entry | None:
+        file = self._folder / path
+        if path not in self._entries:
+            if file.exists():
+                raise _foreign(file)
+            return None
+        size, entry = self._entries[path]
+        return entry if file.is_file() and file.stat().st_size == size else None
+
+    def put(self, path: str, entry: Entry) -> None:
+        self._entries[path] = (self._folder / path).stat().st_size, entry
+        files = {name: [size, one.to_json()] for name, (size, one) in sorted(self._entries.items())}
+        temporary = self._folder / f"{NAME}.part"
+        temporary.write_text(json.dumps({"version": _VERSION, "files": files}, indent=1) + "\n")
+        temporary.replace(self._folder / NAME)
+
+
+def _foreign(file: Path) -> ConfigurationError:
+    return ConfigurationError(f"{file} is not of an export", hint="take another folder for --out")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other exports out of the folder. Raises ConfigurationError if one is at work there."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    import os
+
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigurationError(
+                f"another export writes into {folder}", hint="wait for it, or take another folder"
+            ) from None
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,165 @@
+"""Fills a range from Kraken's trades: with the backfill's own download, from a trade that is stored on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from kraken_db.db.locks import JobLock
+from kraken_db.errors import ExchangeFormatError, UnknownPairError
+from kraken_db.gap_filler.gaps import TRADES
+from kraken_db.gap_filler.report import Filled
+from kraken_db.historical_backfill.cursor import cursor_time, to_cursor
+from kraken_db.historical_backfill.download import Download
+from kraken_db.historical_backfill.estimate import Remaining
+from kraken_db.historical_backfill.exchange import Exchange
+from kraken_db.historical_backfill.paging import QUIET, SETTLED
+from kraken_db.historical_backfill.patience import Patience, unless_set
+from kraken_db.historical_backfill.report import BackfillReport
+from kraken_db.historical_backfill.storing import Pages, PageStore, find_origin
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
+from kraken_db.kraken.directory import pair_directory
+from kraken_db.kraken.records import KrakenTrade
+from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.progress import Task
+from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.repositories.trade_batch import SAME_TRADE
+from kraken_db.repositories.trade_neighbours import TradeNeighbours
+from kraken_db.repositories.trades import TradeRepository
+from kraken_db.retention import RetentionPause
+from kraken_db.store import Store
+
+ROUNDS = 5
+"""How often it goes on with trades that came while it looked whether there are any."""
+_LONG = timedelta(hours=12)
+"""From here on it is worth a request to know how much is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class TradeFiller:
+    """Downloads ranges of a symbol whose download lock the caller holds."""
+
+    store: Store
+    client: KrakenRestClient
+    exchange: Exchange
+    patience: Patience
+    retention: RetentionPause
+    stop: asyncio.Event
+
+    async def fill(
+        self, symbol: str, start: datetime, end: datetime, lock: JobLock, task: Task, written: Filled
+    ) -> list[str]:
+        """Download the whole minutes around ``[start, end)`` and build them; returns what is wrong with it,
+        one line each.
+
+        ``written`` counts the rows, also of what ends early: where ``stop`` was set, or by what is raised.
+        """
+        name = await unless_set(self.stop, self.exchange.rest_name(symbol))
+        start, until = floor_to_interval(start, BASE_INTERVAL), await self._until(end)
+        problems: list[str] = []
+        for _ in range(ROUNDS):
+            if name is None or self.stop.is_set():
+                return problems
+            report = BackfillReport(symbol)
+            pages = await self._pages(symbol, start)
+            try:
+                await self._download(name, pages, until, lock, report, Remaining(task))
+            finally:
+                written.add(_written(report))
+                problems += _problems(report)
+            if report.outcome != "caught up" or await self._is_quiet(name, pages, until):
+                return problems
+            start = floor_to_interval(report.newest or start, BASE_INTERVAL)
+        return [*problems, "new trades kept coming; the next run goes on"]
+
+    async def _until(self, end: datetime) -> datetime:
+        """To the end of a minute, but not so far that it would not be settled yet."""
+        return min(ceil_to_interval(end, BASE_INTERVAL), max(end, await self.exchange.now() - SETTLED))
+
+    async def _pages(self, symbol: str, start: datetime) -> PageStore:
+        """Begin at the stored trade before the range: then the first answer shows that nothing is skipped.
+
+        A little before it, for a live stamp may be ahead of Kraken's own.
+        """
+        async with self.store.database.read() as connection:
+            before = await TradeNeighbours(connection, symbol).before(start)
+            covered = await CoverageRepository(connection).covered(symbol, TRADES)
+            joins = before is not None and any(
+                first <= before.timestamp and start <= last for first, last in covered
+            )
+            since = to_cursor(before.timestamp - SAME_TRADE if before and joins else start)
+            origin = await find_origin(connection, symbol, since)
+        return PageStore(self.store, self.retention, symbol, replace(origin, is_repair=True))
+
+    async def _download(
+        self,
+        name: str,
+        pages: PageStore,
+        end: datetime,
+        lock: JobLock,
+        report: BackfillReport,
+        remaining: Remaining,
+    ) -> None:
+        origin = pages.origin
+        walk = self.exchange.pager(name, origin.since, end, origin.sequence)
+        pager = await unless_set(self.stop, walk)
+        if pager is None:
+            return
+        download = Download(pager, pages, lock, report, remaining, self.patience, self.stop)
+        if end - cursor_time(origin.since) > _LONG:
+            await download.run_with_estimate(self.client, name, end)
+        else:
+            await download.run()
+
+    async def _is_quiet(self, name: str, pages: PageStore, end: datetime) -> bool:
+        """After the last trade, whether there was none up to ``end``: then so much is known.
+
+        An empty answer proves nothing. The newest trade of all does, if it is one that is stored or from
+        before the range; and so that the pair is not off the list, where nothing is said any more.
+        """
+        symbol, known_from = pages.symbol, pages.origin.known_from
+        asked_at = await self.exchange.now()
+        newest = await self._newest(symbol, name)
+        is_known = known_from is not None and newest.timestamp < known_from
+        if not is_known and not await self._is_stored(symbol, newest):
+            return False
+        try:
+            (await pair_directory(self.client, refresh=True)).resolve(symbol)
+        except UnknownPairError as error:
+            raise UnknownPairError(
+                f"Kraken does not list {symbol} any more: nothing is known after its last trade, at"
+                f" {newest.timestamp:%Y-%m-%d %H:%M:%S} UTC"
+            ) from error
+        await pages.save(Pages([], 0, min(end, asked_at - SETTLED), []))
+        return True
+
+    async def _newest(self, symbol: str, name: str) -> KrakenTrade:
+        """The newest trade of all. One empty answer may be that to another question."""
+        for _ in range(QUIET):
+            newest = (await self.client.newest_trades(name, count=1)).trades
+            if newest:
+                return newest[-1]
+        raise ExchangeFormatError(f"Kraken has no trade of {symbol}")
+
+    async def _is_stored(self, symbol: str, trade: KrakenTrade) -> bool:
+        async with self.store.database.read() as connection:
+            around = await TradeRepository(connection).between(
+                symbol, trade.timestamp - SAME_TRADE, trade.timestamp + SAME_TRADE
+            )
+        if trade.trade_id is not None:
+            return any(one.id == trade.trade_id for one in around)
+        content = (trade.timestamp, trade.price, trade.volume)
+        return any((one.timestamp, one.price, one.volume) == content for one in around)
+
+
+def _written(report: BackfillReport) -> Filled:
+    return Filled(report.new, report.changed, report.candles_new, report.candles_changed)
+
+
+def _problems(report: BackfillReport) -> list[str]:
+    found = [f"Kraken has no trade for {hole}" for hole in report.holes]
+    found += [f"{conflict}; the stored one was left as it is" for conflict in report.conflict_examples]
+    if more := report.conflicts - len(report.conflict_examples):
+        found.append(f"and {more:,} more such trades")
+    return found

@@ -1,0 +1,280 @@
+"""GapFiller: what is missing between the oldest stored moment and now, found and filled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+from kraken_db.db.failures import driver_error, first_line
+from kraken_db.db.locks import JobLock
+from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError
+from kraken_db.gap_filler.by_candles import CandleFiller
+from kraken_db.gap_filler.by_trades import TradeFiller
+from kraken_db.gap_filler.detecting import GapDetector
+from kraken_db.gap_filler.filling import SymbolFiller
+from kraken_db.gap_filler.gaps import CANDLES, SymbolGaps
+from kraken_db.gap_filler.report import Filled, FillReport
+from kraken_db.historical_backfill.backfill import REFRESH_EVERY
+from kraken_db.historical_backfill.download import DOWNLOAD_JOB
+from kraken_db.historical_backfill.exchange import Exchange
+from kraken_db.historical_backfill.patience import Patience
+from kraken_db.intervals import BASE_INTERVAL, require_aware
+from kraken_db.kraken.limiter import Sleep
+from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
+from kraken_db.progress import NullProgress, NullTask, Progress
+from kraken_db.repositories.candles import CandleRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.retention import RetentionPause
+from kraken_db.store import Clock, Store, StoreService, utc_now
+from kraken_db.types import DataGap
+
+MIN_GAP_MINUTES = 2
+"""How long the stretch from the newest known minute to now must be to count as a gap."""
+WINDOW = timedelta(days=30)
+"""What is wanted of a symbol of which nothing is stored."""
+
+# Opened when they are needed at once: as many symbols may be worked on side by side as the caller likes.
+_CONNECTIONS = 24
+_log = logging.getLogger(__name__)
+
+
+class GapFiller(StoreService):
+    """Finds what is missing in a store and fills it from Kraken's REST.
+
+    ``symbols``: those to look after, DEFAULT_SYMBOLS unless others are named. ``rate_limit_delay``: seconds
+    between two requests for one pair; the delay grows by itself where Kraken throttles. ``max_retries``:
+    further attempts for one request. ``window``: how far back a symbol is filled of which nothing is stored.
+    ``KRAKEN_BASE_URL`` in the environment names another address than Kraken's.
+
+    Use it as an asynchronous context manager, or call ``start()`` and ``stop()``; every method raises
+    NotConnectedError (a RuntimeError) before that. All times are aware datetimes in UTC.
+    """
+
+    def __init__(
+        self,
+        db_url: str,
+        symbols: list[str] | None = None,
+        rate_limit_delay: float = 1.1,
+        max_retries: int = 3,
+        *,
+        window: timedelta = WINDOW,
+        progress: Progress | None = None,
+        clock: Clock = utc_now,
+        client: KrakenRestClient | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        if window <= timedelta():
+            raise ConfigurationError(f"window is {window}: it is more than nothing")
+        super().__init__(db_url, pool_max_size=_CONNECTIONS, clock=clock)
+        wanted = DEFAULT_SYMBOLS if symbols is None else symbols
+        self.symbols = list(dict.fromkeys(parse_symbol(symbol) for symbol in wanted))
+        self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
+        self._window = window
+        self._progress = progress or NullProgress()
+        self._patience = Patience(sleep)
+        self._exchange = Exchange(self._client, self._patience, clock)
+        self._stop = asyncio.Event()
+
+    async def start(self) -> None:
+        """Open the store; may be called twice. Raises an error of ``kraken_db.errors``."""
+        await self.connect()
+
+    async def stop(self) -> None:
+        """Close all connections, to the database and to Kraken; may be called twice."""
+        await self.close()
+
+    async def close(self) -> None:
+        """The same as ``stop``."""
+        await self._client.close()
+        await super().close()
+
+    def request_stop(self) -> None:
+        """Let every download finish the pages that it has, and end."""
+        self._stop.set()
+
+    async def stored_symbols(self) -> list[str]:
+        """Every symbol of which something was ever stored, in alphabetical order."""
+        async with self._connected().database.read() as connection:
+            return sorted({row.symbol for row in await SyncStatusRepository(connection).all()})
+
+    async def survey(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[SymbolGaps]:
+        """What ``detect_gaps`` finds, by symbol, with what is known of each."""
+        if min_gap_minutes < 0:
+            raise ConfigurationError(f"min_gap_minutes is {min_gap_minutes}: it is 0 or more")
+        store = self._connected()
+        async with store.database.read() as connection:
+            detector = GapDetector(connection, store.timeseries, store.clock())
+            return [
+                await detector.find(symbol, min_gap=timedelta(minutes=min_gap_minutes), window=self._window)
+                for symbol in self.symbols
+            ]
+
+    async def detect_gaps(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[DataGap]:
+        """The gaps of all symbols, in order of time for each; asks nobody but the database.
+
+        Wanted is everything from a symbol's oldest known moment to the last minute that has ended. What has
+        been seen is no gap, traded or not, dropped since or not. The stretch up to now counts from
+        ``min_gap_minutes`` on; a hole before it counts however short it is. Of a symbol without data the
+        whole ``window`` is a gap. A gap of ``trades`` is one of ids that are missing; all others are of
+        ``candles_1m``.
+        """
+        return [found.gap for symbol in await self.survey(min_gap_minutes) for found in symbol.found]
+
+    async def fill_gap_ohlc(self, gap: DataGap) -> int:
+        """Fill a gap with the minutes that Kraken's OHLC has, the newest 720 at most.
+
+        Returns how many candles were written. What the answer does not reach stays a gap. Raises
+        ExchangeError, and JobRunningError where another run works on the symbol.
+        """
+        symbol = parse_symbol(gap.symbol)
+        async with self._working(symbol) as (store, retention, _):
+            name = await self._exchange.rest_name(symbol)
+            filler = CandleFiller(store, self._client, retention)
+            written, _ = await filler.fill(symbol, name, gap.start_time, gap.end_time)
+        return written.candles
+
+    async def fill_gap_trades(self, gap: DataGap) -> int:
+        """Download the trades of any range of a symbol, whatever is stored of it, and build their candles.
+
+        Whole minutes around the range are asked for. Returns how many trades were written. Raises as
+        ``fill_gap_ohlc`` does.
+        """
+        symbol = parse_symbol(gap.symbol)
+        async with self._working(symbol) as (store, retention, lock):
+            filler = self._trade_filler(store, retention)
+            written = Filled()
+            problems = await filler.fill(symbol, gap.start_time, gap.end_time, lock, NullTask(), written)
+        for problem in problems:
+            _log.warning("%s: %s", symbol, problem)
+        return written.trades
+
+    async def update_sync_status(self, symbol: str, newest_time: datetime) -> None:
+        """Say that a symbol was looked at now, and is stored up to ``newest_time``.
+
+        ``fill_gap_ohlc`` and ``fill_gap_trades`` do so by themselves. The status never names a candle that
+        is not there.
+        """
+        require_aware(newest_time, "newest_time")
+        name, store = parse_symbol(symbol), self._connected()
+        async with store.database.begin() as connection:
+            status = SyncStatusRepository(connection)
+            found = await CandleRepository(connection, store.timeseries).latest(
+                name, BASE_INTERVAL, 1, before=newest_time + timedelta(microseconds=1)
+            )
+            if found:
+                newest = found[-1].timestamp
+                await status.record(name, CANDLES, oldest=newest, newest=newest, added=0)
+            else:
+                await status.touch(name, [CANDLES])
+
+    async def refresh_continuous_aggregates(self) -> None:
+        """Bring the higher intervals up to date, over what was written and nothing else.
+
+        What a killed run has left is done, too. ``fill_all_gaps`` does it by itself.
+        """
+        store = self._connected()
+        await store.refresh_pending()
+        await store.release_retention()
+
+    async def fill_all_gaps(self, max_concurrent: int = 3) -> dict[str, Any]:
+        """Find the gaps of all symbols, fill them, ``max_concurrent`` symbols side by side, and refresh.
+
+        What happens to one symbol does nothing to the others: ``errors`` has a line for each gap that stays.
+        ``candles_inserted`` and ``trades_processed`` count the rows that were really written.
+        """
+        return summary(await self.fill(max_concurrent=max_concurrent))
+
+    async def fill(
+        self, *, max_concurrent: int = 3, min_gap_minutes: int = MIN_GAP_MINUTES
+    ) -> list[FillReport]:
+        """What ``fill_all_gaps`` does, with a report for each symbol."""
+        if max_concurrent < 1:
+            raise ConfigurationError(f"max_concurrent is {max_concurrent}: it is 1 or more")
+        store = self._connected()
+        reports = [FillReport(symbol) for symbol in await self.survey(min_gap_minutes)]
+        turn = asyncio.Semaphore(max_concurrent)
+        async with store.retention_paused() as retention:
+            async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
+                for report in reports:
+                    if report.gaps.found:
+                        group.create_task(self._run(report, retention, turn, min_gap_minutes))
+            await store.refresh_or_tell()
+        self._stop.clear()
+        async with store.database.read() as connection:
+            detector = GapDetector(connection, store.timeseries, store.clock())
+            for report in reports:
+                span = (await detector.known(report.symbol)).span
+                report.known_to = span[1] if span else None
+        return reports
+
+    async def _run(
+        self, report: FillReport, retention: RetentionPause, turn: asyncio.Semaphore, min_gap: int
+    ) -> None:
+        store, symbol = self._connected(), report.symbol
+        async with turn:
+            task = self._progress.task(symbol, unit="trades")
+            try:
+                async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
+                    await SymbolFiller(
+                        store,
+                        CandleFiller(store, self._client, retention),
+                        self._trade_filler(store, retention),
+                        lock,
+                        task,
+                        report,
+                        timedelta(minutes=min_gap),
+                    ).fill_all()
+            except KrakenDBError as error:
+                report.errors.append(f"{symbol}: {error}")
+            except (DBAPIError, asyncpg.PostgresError) as error:
+                reason = first_line(driver_error(error))
+                report.errors.append(f"{symbol}: the database refused it: {reason}")
+            finally:
+                task.done(_outcome(report), failed=bool(report.errors))
+
+    def _trade_filler(self, store: Store, retention: RetentionPause) -> TradeFiller:
+        return TradeFiller(store, self._client, self._exchange, self._patience, retention, self._stop)
+
+    @asynccontextmanager
+    async def _working(self, symbol: str) -> AsyncIterator[tuple[Store, RetentionPause, JobLock]]:
+        store = self._connected()
+        async with (
+            store.retention_paused() as retention,
+            JobLock(store.database, DOWNLOAD_JOB, symbol) as lock,
+        ):
+            yield store, retention, lock
+
+    def _connected(self) -> Store:
+        if self._store is None:
+            raise NotConnectedError("the GapFiller is not started", hint="call start() first")
+        return self._store
+
+
+async def run_gap_filler(db_url: str, symbols: list[str] | None = None) -> dict[str, Any]:
+    """Find and fill the gaps of ``symbols``, DEFAULT_SYMBOLS if None: ``GapFiller.fill_all_gaps``."""
+    async with GapFiller(db_url, symbols) as filler:
+        return await filler.fill_all_gaps()
+
+
+def summary(reports: Sequence[FillReport]) -> dict[str, Any]:
+    """All symbols together, as ``fill_all_gaps`` returns it."""
+    return {
+        "gaps_detected": sum(len(report.gaps.found) for report in reports),
+        "gaps_filled": sum(report.filled for report in reports),
+        "candles_inserted": sum(report.written.candles for report in reports),
+        "trades_processed": sum(report.written.trades for report in reports),
+        "errors": [error for report in reports for error in report.errors],
+    }
+
+
+def _outcome(report: FillReport) -> str:
+    total = len(report.gaps.found)
+    return f"{report.filled} of {total} gaps filled" if total else ""

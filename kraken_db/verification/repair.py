@@ -1,0 +1,178 @@
+"""What is wrong is put right: from Kraken's record, from the trades, from the minutes, in that order.
+
+Nothing is deleted before its replacement is at hand, and what Kraken does not serve stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.historical_backfill.building import CANDLES, TRADES, build_minutes
+from kraken_db.historical_backfill.exchange import Exchange
+from kraken_db.intervals import BASE_INTERVAL
+from kraken_db.progress import Progress
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.repositories.pending_refresh import PendingRefreshRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.retention import RetentionPause
+from kraken_db.store import Store
+from kraken_db.timeseries import StaleRange
+from kraken_db.verification.aggregates import AGGREGATES
+from kraken_db.verification.certificate import Certificate, Finding
+from kraken_db.verification.exchange import OHLC
+from kraken_db.verification.official import OFFICIAL
+from kraken_db.verification.replacing import MinuteReplacement, in_transaction, rebuild, take_minutes
+from kraken_db.verification.scope import EVER, Scope, find_scope
+from kraken_db.verification.words import plural
+
+_NEAR = timedelta(minutes=5)
+"""Affected minutes that are so near to each other are asked for together."""
+
+
+class Repair:
+    """One round for one symbol, over what a certificate has found. Without an ``exchange`` no trade changes.
+
+    Each stretch of minutes is a transaction of its own: it may be killed and repeated.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        retention: RetentionPause,
+        found: Certificate,
+        exchange: Exchange | None,
+        progress: Progress,
+    ) -> None:
+        self._store = store
+        self._retention = retention
+        self._found = found
+        self._symbol = found.symbol
+        self._exchange = exchange
+        self._progress = progress
+        self._done: list[str] = []
+
+    async def run(self) -> list[str]:
+        """What was done, in words. Raises an ExchangeError or ConflictingTradesError; what was done stays."""
+        async with self._store.database.read() as connection:
+            scope = await find_scope(self._store, connection, self._symbol, EVER)
+        if self._exchange is not None:
+            await self._replace(scope, self._exchange)
+            await self._take_ohlc(scope)
+        else:
+            await self._rebuild(scope)
+        await self._build_unbuilt(scope)
+        await self._mark_stale()
+        await self._store.refresh_pending()
+        if not self._done:
+            await self._correct_counters()
+        return self._done
+
+    async def _replace(self, scope: Scope, exchange: Exchange) -> None:
+        """Kraken's record of every minute in which something is wrong with trades, or may be."""
+        findings = self._of(TRADES, "candles", OFFICIAL, OHLC)
+        wanted = [item for finding in findings if finding.kind != "count differs" for item in finding.where]
+        known = union(scope.trades.complete, scope.trades.gaps)
+        allowed = difference(whole_candles(known, BASE_INTERVAL), scope.trades.dropped)
+        minutes = intersection(whole_candles(wanted, BASE_INTERVAL), allowed)
+        if not minutes:
+            return
+        replacement = MinuteReplacement(self._store, self._retention, scope, exchange)
+        task = self._progress.task(f"{self._symbol} repair", len(minutes))
+        try:
+            await replacement.require_same_market()
+            for group in _near(minutes):
+                await replacement.run(group)
+                task.advance(len(group))
+        finally:
+            task.done()
+            self._done += replacement.told()
+
+    async def _take_ohlc(self, scope: Scope) -> None:
+        """Kraken's own candles of minutes whose trades are not stored."""
+        unknown = difference([EVER], whole_candles(scope.trades.complete, BASE_INTERVAL))
+        minutes = intersection((item for finding in self._of(OHLC) for item in finding.where), unknown)
+        if not minutes or self._exchange is None:
+            return
+        page = await self._exchange.ohlc(self._symbol)
+        rows = [row for row in page.committed if any(a <= row.timestamp < b for a, b in minutes)]
+        if not rows:
+            return
+        await self._retention.before_writing("candles", rows[0].timestamp)
+        take = partial(take_minutes, self._store, self._symbol, rows)
+        await in_transaction(self._store, self._symbol, take, CANDLES)
+        self._done.append(f"{plural(len(rows), 'candle')} taken from Kraken's candles")
+
+    async def _rebuild(self, scope: Scope) -> None:
+        """Without Kraken: the candles that know of fewer trades than are stored without a hole.
+
+        Where both know of as many, or the candle of more, nothing here can say which of the two is right.
+        """
+        holes = [_span(finding) for finding in self._of(TRADES) if finding.kind == "missing ids"]
+        short = [
+            (finding.start, finding.end)
+            for finding in self._of("candles")
+            if finding.kind in ("candle missing", "candle differs")
+            and (finding.details["stored_trades"] or 0) < (finding.details["expected_trades"] or 0)
+        ]
+        known = difference(scope.comparable, whole_candles(holes, BASE_INTERVAL))
+        for start, end in intersection(short, known):
+            await self._retention.before_writing("candles", start)
+            build = partial(rebuild, self._store, self._symbol, [(start, end)])
+            written = await in_transaction(self._store, self._symbol, build, TRADES, CANDLES)
+            self._done.append(f"{plural(written, 'candle')} built from the stored trades")
+
+    async def _build_unbuilt(self, scope: Scope) -> None:
+        """Gaps in the minutes whose trades are there."""
+        for start, end in intersection(scope.minutes.gaps, scope.comparable):
+            built = await build_minutes(self._store, self._retention, self._symbol, start, end)
+            new = sum(written.new for written in built)
+            self._done.append(f"{plural(new, 'candle')} built from the stored trades")
+
+    async def _mark_stale(self) -> None:
+        stale = union((finding.start, finding.end) for finding in self._of(AGGREGATES))
+        if not stale:
+            return
+        candles = [(finding.start, finding.end) for finding in self._of(AGGREGATES)]
+
+        async def mark(connection: AsyncConnection) -> None:
+            await self._store.timeseries.mark_stale(connection, self._symbol, candles)
+            pending = PendingRefreshRepository(connection)
+            for start, end in stale:
+                await pending.add(StaleRange(self._symbol, start, end))
+
+        await in_transaction(self._store, self._symbol, mark, CANDLES)
+        self._done.append(f"{plural(len(candles), 'candle')} of higher intervals refreshed")
+
+    async def _correct_counters(self) -> None:
+        """Only where the rows themselves were right: what was counted wrong is counted anew."""
+        for data_type, part in ((TRADES, TRADES), (CANDLES, "candles")):
+            for finding in self._of(part):
+                if finding.kind != "count differs":
+                    continue
+                counted, stored = finding.details["counted"], finding.details["stored"]
+                async with self._store.database.begin() as connection:
+                    status = SyncStatusRepository(connection)
+                    if await status.correct(self._symbol, data_type, counted=counted, stored=stored):
+                        self._done.append(f"the counter of {data_type} corrected to {stored:,}")
+
+    def _of(self, *names: str) -> list[Finding]:
+        return [finding for part in self._found.parts if part.name in names for finding in part.findings]
+
+
+def _span(finding: Finding) -> TimeRange:
+    return finding.start, finding.end
+
+
+def _near(minutes: Sequence[TimeRange]) -> list[list[TimeRange]]:
+    """Minutes that are asked for together."""
+    groups: list[list[TimeRange]] = []
+    for item in minutes:
+        if groups and item[0] - groups[-1][-1][1] <= _NEAR:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    return groups

@@ -1,0 +1,123 @@
+"""What there is to verify of a symbol: what counts as complete, what was dropped, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.historical_backfill.building import CANDLES, TRADES
+from kraken_db.intervals import BASE_INTERVAL, FINEST_AGGREGATE, ceil_to_interval, floor_to_interval
+from kraken_db.ranges import TimeRange, difference, intersection, union
+from kraken_db.repositories.candle_audit import CandleAudit
+from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
+from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
+from kraken_db.repositories.unproven_ranges import UnprovenRangeRepository
+from kraken_db.store import Store
+
+EVER: TimeRange = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+_TABLES = {TRADES: "trades", CANDLES: "candles"}
+
+
+@dataclass(frozen=True, slots=True)
+class DataScope:
+    """Of one data type, within the bounds that were asked for. All ranges are in order and apart."""
+
+    data_type: str
+    complete: Sequence[TimeRange]
+    """Where every record is known to be stored: none is missing, or it is wrong."""
+    gaps: Sequence[TimeRange]
+    """Between the first and the last of what is known: time that no source has covered."""
+    dropped: Sequence[TimeRange]
+    """Stored once, and gone."""
+    by_source: Mapping[str, Sequence[TimeRange]]
+    """What each source covers, and is still stored."""
+    status: SyncStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Of one symbol. ``bounds`` is what was asked for: half-open, all time unless something was said."""
+
+    symbol: str
+    bounds: TimeRange
+    trades: DataScope
+    minutes: DataScope
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.bounds != EVER
+
+    @property
+    def comparable(self) -> list[TimeRange]:
+        """The whole minutes whose trades are all known and stored, and whose candles were not dropped."""
+        known = whole_minutes(self.trades.complete, self.bounds)
+        return difference(known, self.minutes.dropped)
+
+
+def whole_minutes(ranges: Sequence[TimeRange], bounds: TimeRange) -> list[TimeRange]:
+    """The minutes that lie in the ranges and in the bounds as a whole."""
+    return union(
+        (ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(end, BASE_INTERVAL))
+        for start, end in intersection(ranges, [bounds])
+    )
+
+
+async def find_scope(store: Store, connection: AsyncConnection, symbol: str, bounds: TimeRange) -> Scope:
+    """Read what the store says of a symbol; looks at no trade and no minute."""
+    trades, minutes = [await _find(store, connection, symbol, name, bounds) for name in (TRADES, CANDLES)]
+    return Scope(symbol, bounds, trades, minutes)
+
+
+async def _find(
+    store: Store, connection: AsyncConnection, symbol: str, data_type: str, bounds: TimeRange
+) -> DataScope:
+    sources = {
+        item.source: item.ranges
+        for item in await CoverageRepository(connection).all(symbol)
+        if item.data_type == data_type
+    }
+    covered = union(*sources.values())
+    unproven = await UnprovenRangeRepository(connection).of(symbol, data_type)
+    dropped = await _dropped(store, connection, symbol, data_type, union(covered, unproven))
+    known = [(covered[0][0], covered[-1][1])] if covered else []
+    return DataScope(
+        data_type,
+        complete=intersection(difference(covered, dropped), [bounds]),
+        gaps=intersection(difference(known, covered), [bounds]),
+        dropped=intersection(dropped, [bounds]),
+        by_source={
+            name: intersection(difference(ranges, dropped), [bounds]) for name, ranges in sources.items()
+        },
+        status=await SyncStatusRepository(connection).get(symbol, data_type),
+    )
+
+
+async def _dropped(
+    store: Store, connection: AsyncConnection, symbol: str, data_type: str, ever: Sequence[TimeRange]
+) -> list[TimeRange]:
+    """What was noted, and what the database has no place for any more.
+
+    That there is no place for it may also be because nothing was ever traded then. So it counts only where
+    retention is due, or where higher candles know of trades.
+    """
+    noted = list(await DroppedRangeRepository(connection).of(symbol, data_type))
+    if not ever:
+        return noted
+    table = _TABLES[data_type]
+    there = await store.timeseries.stored_time(connection, table, ever[0][0], ever[-1][1])
+    absent = difference(ever, union(there, noted))
+    if not absent:
+        return noted
+    job = await store.timeseries.retention_job(connection, table)
+    due = EVER[0] if job is None else store.clock() - job.period + job.part
+    candles = CandleAudit(connection, store.timeseries, symbol)
+    gone = [
+        (start, end)
+        for start, end in absent
+        if end <= due or await candles.any_between(FINEST_AGGREGATE, start, end)
+    ]
+    return union(noted, gone)

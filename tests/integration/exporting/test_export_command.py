@@ -1,0 +1,94 @@
+"""``kraken-db export`` as a process: what it prints, what it refuses, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.archives import import_file, minutes, write
+from tests.integration.exporting.test_export import OVER_TWO_YEARS
+
+_MAIN = "from kraken_db.cli import main; main()"
+# The second file is complete, and not in its place yet.
+_KILLED = f"""
+import os, signal
+put, count = os.fsync, 0
+def fsync(fd):
+    global count
+    count += 1
+    if count == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    put(fd)
+os.fsync = fsync
+{_MAIN}
+"""
+
+
+def run(url: str, folder: Path, *arguments: object, code: str = _MAIN) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, "export", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+async def plain(plain_url: str, tmp_path: Path) -> str:
+    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", OVER_TWO_YEARS))
+    await import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(3)))
+    return plain_url
+
+
+def test_what_it_tells(plain: str, tmp_path: Path) -> None:
+    done = run(plain, tmp_path, "BTC/USD", "eth-usd", "SOL/USD", "-i", "1m", "--out", "out")
+    assert (done.returncode, done.stderr) == (0, "Note: nothing is stored of SOL/USD 1m in this range\n")
+    header, btc, eth = done.stdout.splitlines()
+    assert header.split() == ["symbol", "what", "written", "unchanged", "rows", "size", "where"]
+    assert btc.split()[:6] == ["BTC/USD", "1m", "2", "files", "-", "20"]
+    assert eth.split()[:6] == ["ETH/USD", "1m", "1", "file", "-", "3"]
+    again = run(plain, tmp_path, "BTC/USD", "ETH/USD", "--out", "out", "--json")
+    files = json.loads(again.stdout)["files"]
+    assert [(file["symbol"], file["outcome"], file["rows"]) for file in files] == [
+        ("BTC/USD", "unchanged", 10),
+        ("BTC/USD", "unchanged", 10),
+        ("ETH/USD", "unchanged", 3),
+    ]
+
+
+def test_wrong_input_is_told_in_one_line(plain: str, tmp_path: Path) -> None:
+    for arguments, code, told in (
+        ((), 2, "Missing argument 'SYMBOL...'"),
+        (("BTC/USD",), 2, "Missing option '--out'"),
+        (("bitcoin", "--out", "out"), 2, "is not a pair"),
+        (("BTC/USD", "--out", "out", "-i", "7m"), 2, "there is no interval '7m'"),
+        (("BTC/USD", "--out", "out", "--what", "trades", "-i", "1h"), 2, "--interval belongs to candles"),
+        (("BTC/USD", "--out", "out", "--since", "2024-01-02", "--until", "2024-01-01"), 2, "is not before"),
+        (("BTC/USD", "--out", "XBTUSD_1.csv"), 2, "is a file"),
+        (("SOL/USD", "--out", "out"), 1, "nothing is stored of SOL/USD 1m in this range"),
+        (("BTC/USD", "--out", ".", "--format", "csv"), 1, "XBTUSD_1.csv is not of an export"),
+        (("BTC/USD", "--out", "/proc/none"), 1, "/proc/none cannot be written"),
+    ):
+        done = run(plain, tmp_path, *arguments)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_killed_it_goes_on_where_it_was(plain: str, tmp_path: Path) -> None:
+    killed = run(plain, tmp_path, "BTC/USD", "--out", "out", code=_KILLED)
+    assert killed.returncode == -signal.SIGKILL
+    assert pl.scan_parquet(tmp_path / "out/**/*.parquet").select(pl.len()).collect().item() == 10
+    done = run(plain, tmp_path, "BTC/USD", "--out", "out", "--json")
+    assert [file["outcome"] for file in json.loads(done.stdout)["files"]] == ["unchanged", "written"]
+    # Nothing of the killed run is left.
+    assert pl.scan_parquet(tmp_path / "out").select(pl.len()).collect().item() == 20
