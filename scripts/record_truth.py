@@ -1,8 +1,8 @@
 """Record a simulated market through cuts, lost frames and silences, and compare the tables with its truth.
 
-Row by row: every trade once, in its order, with its content; every candle of a whole minute. The exchange's
-clock runs twenty times as fast as ours, so that there are many minutes. Prints what it cost. Usage, in the
-virtual environment that scripts/test makes:
+Row by row: every trade once, in its order, with its content; every candle. Then ``verify`` looks at it too. The
+exchange's clock runs twenty times as fast as ours, so that there are many minutes. Prints what it cost. Usage, in
+the virtual environment that scripts/test makes:
 
     .venv/bin/python scripts/record_truth.py --trades 200000
 """
@@ -33,6 +33,7 @@ from kraken_db.recorder import Recorder
 from kraken_db.repositories import CoverageRepository
 from kraken_db.simulator import FastClock, FeedFaults, Market, Scenario, SimulatedExchange, feed_url
 from kraken_db.simulator.truth import TrueTrade, true_candles
+from kraken_db.verification import StoreVerifier
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 SPEED = 20.0
@@ -111,9 +112,13 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
             f"{sum(pair.caught_up for pair in status.pairs):,} of the time before; "
             f"{sum(pair.holes for pair in status.pairs)} holes, {status.reconnects} reconnects"
         )
-    wrong = 0
-    for one in markets:
-        wrong += await compare(url, one)
+        wrong = sum([await compare(url, one) for one in markets])
+        async with StoreVerifier(url, client=client, clock=clock.now) as verifier:
+            for certificate in await verifier.verify(all_trades=True):
+                wrong += not certificate.is_clean
+                print(f"verify {certificate.symbol}: {'clean' if certificate.is_clean else 'NOT CLEAN'}")
+                for finding in certificate.findings[:10]:
+                    print(f"  {finding}")
     return 1 if wrong else 0
 
 
