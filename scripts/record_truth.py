@@ -1,8 +1,8 @@
 """Record a simulated market through cuts, lost frames and silences, and compare the tables with its truth.
 
-Row by row: every trade once, in its order, with its content; every candle. Then ``verify`` looks at it too. The
-exchange's clock runs twenty times as fast as ours, so that there are many minutes. Prints what it cost. Usage, in
-the virtual environment that scripts/test makes:
+Row by row: every trade once, in its order, with its content; every candle. Then ``verify`` looks at it too.
+The exchange's clock runs twenty times as fast as ours, so that there are many minutes. Prints what it cost.
+Usage, in the virtual environment that scripts/test makes:
 
     .venv/bin/python scripts/record_truth.py --trades 200000
 """

@@ -38,6 +38,7 @@ class Joining:
     write: Callable[[Lane, Sequence[LiveTrade]], None]
     refuse: Callable[[Lane, KrakenDBError], None]
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _bug: BaseException | None = None
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     def begin(self, lane: Lane) -> None:
@@ -45,7 +46,8 @@ class Joining:
         lane.lose_track()
         running = self._tasks.get(lane.symbol)
         if running is None or running.done():
-            self._tasks[lane.symbol] = asyncio.create_task(self._join(lane))
+            task = self._tasks[lane.symbol] = asyncio.create_task(self._join(lane))
+            task.add_done_callback(self._note_bug)
 
     async def end(self) -> None:
         """Give up what is under way."""
@@ -54,11 +56,14 @@ class Joining:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def raise_bugs(self) -> None:
-        """Raise what no attempt of a pair should have ended with."""
-        for task in self._tasks.values():
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+    def raise_bug(self) -> None:
+        """Raise what an attempt of a pair has ended with, and should not have."""
+        if self._bug is not None:
+            raise self._bug
+
+    def _note_bug(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._bug = self._bug or task.exception()
 
     async def _join(self, lane: Lane) -> None:
         pause = 1.0

@@ -175,7 +175,7 @@ class Recorder(StoreService):
     async def _read_feed(self, joining: Joining) -> None:
         async with aclosing(self._feed.events()) as events:
             async for event in events:
-                joining.raise_bugs()
+                joining.raise_bug()
                 self._on_event(event, joining)
 
     def _on_event(self, event: Event, joining: Joining) -> None:
