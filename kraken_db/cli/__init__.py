@@ -30,6 +30,7 @@ _COMMANDS = {
     "policies": LazyCommand(
         "kraken_db.cli.policies:policies", "Show and change when old rows are compressed and dropped."
     ),
+    "record": LazyCommand("kraken_db.cli.record:record", "Record live trades, and build their candles."),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, gaps, sizes, jobs."),
     "verify": LazyCommand("kraken_db.cli.verify:verify", "Prove that what is stored is complete and right."),
@@ -65,6 +66,7 @@ def cli() -> None:
     Begin with:
       kraken-db backfill --symbols BTC/USD          every trade, from Kraken
       kraken-db import-csv Kraken_OHLCVT.zip        or candles, from its archive
+      kraken-db record --symbols BTC/USD            from now on, live
       kraken-db status
       kraken-db candles BTC/USD --interval 1h --last 24
     """

@@ -53,13 +53,15 @@ async def try_exclusive(connection: AsyncConnection, key: str) -> bool:
 class JobLock:
     """Held on a connection of its own for as long as a run takes: a second run is refused at once.
 
+    Of several symbols it is held for all or for none.
+
     An asynchronous context manager; entering it raises JobRunningError where another process has the lock.
     """
 
-    def __init__(self, database: Database, job: str, symbol: str) -> None:
+    def __init__(self, database: Database, job: str, *symbols: str) -> None:
         self._database = database
         self._job = job
-        self._symbol = symbol
+        self._symbols = symbols
         self._connection: AsyncConnection | None = None
         self._held = AsyncExitStack()
 
@@ -78,16 +80,17 @@ class JobLock:
             return
         await self._release()
         self._connection = await self._held.enter_async_context(self._database.dedicated())
-        taken = await self._connection.scalar(
-            text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"),
-            {"key": _name(self._job, self._symbol)},
-        )
-        if not taken:
-            await self._release()
-            raise JobRunningError(
-                f"another {self._job} of {self._symbol} is running on this database",
-                hint="wait for it to end, or stop it",
+        for symbol in self._symbols:
+            taken = await self._connection.scalar(
+                text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"),
+                {"key": _name(self._job, symbol)},
             )
+            if not taken:
+                await self._release()
+                raise JobRunningError(
+                    f"another {self._job} of {symbol} is running on this database",
+                    hint="wait for it to end, or stop it",
+                )
 
     async def _is_alive(self) -> bool:
         assert self._connection is not None

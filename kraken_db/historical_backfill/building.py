@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.locks import lock_job
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
+from kraken_db.ranges import difference, union
 from kraken_db.repositories.candle_building import CandleBuilder
 from kraken_db.repositories.candle_merge import CandlesWritten
-from kraken_db.repositories.coverage import CoverageRepository, Source, TimeRange
+from kraken_db.repositories.coverage import Coverage, CoverageRepository, Source, TimeRange
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
@@ -58,11 +59,7 @@ async def _build(
     async with store.database.begin() as connection:
         await store.timeseries.prepare_bulk_write(connection)
         await lock_job(connection, TRADES, CANDLES, of=symbol)
-        known = {
-            item.source: _minutes(item.ranges, start, end)
-            for item in await CoverageRepository(connection).all(symbol)
-            if item.data_type == TRADES
-        }
+        known = _known_minutes(await CoverageRepository(connection).all(symbol), start, end)
         if not await TradeRepository(connection).any_between(symbol, start, end):
             known = {}  # a quiet day, or one that retention has dropped: no candle is known of it
         return await write_minutes(store, connection, symbol, start, end, known)
@@ -88,6 +85,20 @@ async def write_minutes(
         stale = StaleRange(symbol, built.oldest, built.newest + _MINUTE)
         await PendingRefreshRepository(connection).add(stale)
     return built
+
+
+def _known_minutes(
+    coverage: Sequence[Coverage], start: datetime, end: datetime
+) -> dict[Source, list[TimeRange]]:
+    """The minutes that each source knows all trades of; those that only two together know are the later's."""
+    sources = [item for item in coverage if item.data_type == TRADES]
+    known = {item.source: _minutes(item.ranges, start, end) for item in sources}
+    together = tuple(union(*(item.ranges for item in sources)))
+    seams = difference(_minutes(together, start, end), union(*known.values()))
+    if seams:
+        newest = max(sources, key=lambda item: item.ranges[-1][1])
+        known[newest.source] = union(known[newest.source], seams)
+    return known
 
 
 def _slices(start: datetime, end: datetime) -> Iterator[TimeRange]:

@@ -72,8 +72,13 @@ def _one(text: str, what: str, now: float) -> ExchangeError:
     return ExchangeRequestError(said)
 
 
-def status_error(status: int, retry_after: str | None, what: str, now: float) -> ExchangeError | None:
-    """The error that an HTTP status means by itself; None for 2xx. Bodies of such answers are not told."""
+def status_error(
+    status: int, retry_after: str | None, what: str, now: float, variable: str = "KRAKEN_BASE_URL"
+) -> ExchangeError | None:
+    """The error that an HTTP status means by itself; None for 2xx. Bodies of such answers are not told.
+
+    ``variable``: where the address comes from.
+    """
     if 200 <= status < 300:
         return None
     said = f"{what}: HTTP {status}"
@@ -83,8 +88,8 @@ def status_error(status: int, retry_after: str | None, what: str, now: float) ->
     if status >= 500 or status == _REQUEST_TIMEOUT:
         return ExchangeUnavailableError(said)
     if 300 <= status < 400:
-        return ExchangeRequestError(f"{said}, a redirect, is not followed", hint="check KRAKEN_BASE_URL")
-    return ExchangeRequestError(said, hint="check KRAKEN_BASE_URL, and whether Kraken serves your country")
+        return ExchangeRequestError(f"{said}, a redirect, is not followed", hint=f"check {variable}")
+    return ExchangeRequestError(said, hint=f"check {variable}, and whether Kraken serves your country")
 
 
 def _seconds(retry_after: str | None, now: float) -> float | None:

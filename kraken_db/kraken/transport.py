@@ -10,6 +10,7 @@ import aiohttp
 
 from kraken_db.errors import (
     ConfigurationError,
+    ExchangeError,
     ExchangeFormatError,
     ExchangeRequestError,
     ExchangeUnavailableError,
@@ -65,7 +66,7 @@ async def get(
             body = await _read(response, max_body, what)
             return Answer(response.status, body, response.headers.get("Retry-After"))
     except (aiohttp.ClientError, OSError) as error:  # time-outs too
-        raise _failure(error, what) from error
+        raise network_failure(error, what) from error
 
 
 async def _send_once(
@@ -92,8 +93,13 @@ async def _read(response: aiohttp.ClientResponse, limit: int, what: str) -> byte
     return bytes(body)
 
 
-def _failure(error: Exception, what: str) -> Exception:
-    """Told without the texts of aiohttp, which may show the address of a proxy with its password."""
+def network_failure(
+    error: Exception, what: str, variable: str = "KRAKEN_BASE_URL"
+) -> ExchangeError | ConfigurationError:
+    """Told without the texts of aiohttp, which may show the address of a proxy with its password.
+
+    ``variable``: where the address comes from.
+    """
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return ExchangeRequestError(
@@ -101,7 +107,7 @@ def _failure(error: Exception, what: str) -> Exception:
                 hint="check this machine's clock and certificates, and what SSL_CERT_FILE says",
             )
         case aiohttp.InvalidURL():
-            return ConfigurationError(f"{what}: the address is not one", hint="check KRAKEN_BASE_URL")
+            return ConfigurationError(f"{what}: the address is not one", hint=f"check {variable}")
         case aiohttp.ClientProxyConnectionError():
             reason = "the proxy cannot be reached"
         case aiohttp.ClientHttpProxyError():

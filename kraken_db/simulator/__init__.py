@@ -2,12 +2,13 @@
 
 exchange = SimulatedExchange([Market("BTC/USD", seed=1, trades=20_000)])
 async with exchange.serve() as base_url:
-    ...  # KRAKEN_BASE_URL=base_url
+    ...  # KRAKEN_BASE_URL=base_url, KRAKEN_WS_URL=feed_url(base_url)
 """
 
-from kraken_db.simulator.clock import Clock, ManualClock
-from kraken_db.simulator.exchange import Request, SimulatedExchange
+from kraken_db.simulator.clock import Clock, FastClock, ManualClock
+from kraken_db.simulator.exchange import Request, SimulatedExchange, feed_url
 from kraken_db.simulator.faults import ODD_PAGES, PERMANENT, TRANSIENT, Fault, Faults, RateLimit
+from kraken_db.simulator.feed_faults import FeedFaults
 from kraken_db.simulator.listing import LISTED, ListedPair, asset_pairs
 from kraken_db.simulator.market import DEFAULT_START, Market
 from kraken_db.simulator.scenario import Scenario
@@ -20,8 +21,10 @@ __all__ = [
     "PERMANENT",
     "TRANSIENT",
     "Clock",
+    "FastClock",
     "Fault",
     "Faults",
+    "FeedFaults",
     "ListedPair",
     "ManualClock",
     "Market",
@@ -33,4 +36,5 @@ __all__ = [
     "TrueCandle",
     "TrueTrade",
     "asset_pairs",
+    "feed_url",
 ]

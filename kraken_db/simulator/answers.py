@@ -52,6 +52,11 @@ class Answers:
         self._books: dict[tuple[str, int], CandleBook] = {}
         self._last_pages: dict[str, str] = {}
 
+    @property
+    def symbols(self) -> list[str]:
+        """Everything that is listed under a name of ours, which is that of the WebSocket too."""
+        return [pair.symbol for pair in self._listed.values() if pair.symbol]
+
     def pair(self, params: Mapping[str, str]) -> ListedPair:
         """The pair that a request is about."""
         name = params.get("pair", "")

@@ -18,11 +18,14 @@ from kraken_db.simulator import transport
 from kraken_db.simulator.answers import Answers, RequestError, error_text
 from kraken_db.simulator.clock import Clock
 from kraken_db.simulator.faults import MESSAGES, ODD_PAGES, Fault, FaultPlan, Faults
+from kraken_db.simulator.feed import Feed
+from kraken_db.simulator.feed_faults import FeedFaults
 from kraken_db.simulator.market import Market
 from kraken_db.simulator.rate_limit import Limiter
 
 _LOG = logging.getLogger(__name__)
 _PUBLIC = "/0/public/"
+FEED_PATH = "/v2"
 _KEPT_REQUESTS = 100_000
 _BY_PAIR = frozenset({"Trades", "OHLC"})
 
@@ -46,10 +49,9 @@ class SimulatedExchange:
     """Serves markets as Kraken would.
 
     ``clock`` gives the exchange's time: trades later than that have not happened yet. It is the system's
-    unless said otherwise. ``delay``: seconds that an answer takes, all in all. ``requests`` is the log of
-    what was asked, oldest first, of the newest 100,000 requests.
-
-    Each kind of interface adds its routes to the application in ``_application``.
+    unless said otherwise. ``delay``: seconds that an answer of REST takes, all in all. ``requests`` is the
+    log of what REST was asked, oldest first, of the newest 100,000 requests. ``feed`` is the WebSocket, below
+    ``/v2``, and ``feed_faults`` what goes wrong there.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class SimulatedExchange:
         faults: Faults | None = None,
         clock: Clock = time.time_ns,
         delay: float = 0.0,
+        feed_faults: FeedFaults | None = None,
     ) -> None:
         self.markets = {market.symbol: market for market in markets}
         self.faults = faults or Faults()
@@ -69,6 +72,8 @@ class SimulatedExchange:
         limit = self.faults.rate_limit
         self._limiter = None if limit is None else Limiter(limit, time.monotonic)
         self._closing = asyncio.Event()
+        self.feed = Feed(self.markets.values(), self._answers.symbols, feed_faults or FeedFaults(), clock)
+        self.feed.state = self.faults.state
 
     @asynccontextmanager
     async def serve(self, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[str]:
@@ -86,7 +91,8 @@ class SimulatedExchange:
             except (OSError, OverflowError) as error:
                 raise _cannot_listen(host, port, error) from error
             bound: int = runner.addresses[0][1]
-            yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+            async with self.feed.running():
+                yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
         finally:
             self._closing.set()
             await runner.cleanup()
@@ -94,6 +100,7 @@ class SimulatedExchange:
 
     def _application(self) -> web.Application:
         application = web.Application()
+        application.router.add_get(FEED_PATH, self.feed.handle)
         application.router.add_route("*", "/{path:.*}", self._handle)
         return application
 
@@ -172,6 +179,11 @@ class SimulatedExchange:
             return self._answers.pair(params).symbol
         except RequestError:
             return None
+
+
+def feed_url(base_url: str) -> str:
+    """The address for ``KRAKEN_WS_URL`` of an exchange whose REST is at ``base_url``."""
+    return base_url.replace("http", "ws", 1) + FEED_PATH
 
 
 async def _wait_until(moment: float) -> None:

@@ -153,7 +153,7 @@ class GeneratedTape:
         if number == 0:
             gaps[0] = 0
         if Scenario.SAME_STAMPS in scenario:
-            _join(gaps, random)
+            gaps = _join(gaps, random)
         if Scenario.QUIET in scenario:
             for _ in range(2):
                 gaps[random.randrange(1, PIECE)] += self._pauses[number]
@@ -164,8 +164,9 @@ class GeneratedTape:
         return array("q", [s if (m := s % _MINUTE) <= _MINUTE_END else s - m + _MINUTE_END for s in stamps])
 
 
-def _join(gaps: list[int], random: Random) -> None:
-    """Let runs of trades have one stamp."""
+def _join(gaps: list[int], random: Random) -> list[int]:
+    """Let runs of trades have one stamp; all together take as long as before."""
+    before = sum(gaps)
     at = 0
     for run in random.choices(_RUNS, _RUN_WEIGHTS, k=PIECE):
         for position in range(at + 1, min(at + run, PIECE)):
@@ -173,6 +174,8 @@ def _join(gaps: list[int], random: Random) -> None:
         at += run
         if at >= PIECE:
             break
+    wider = before / (sum(gaps) or 1)
+    return [int(gap * wider) for gap in gaps]
 
 
 def _crowd(gaps: list[int], start: int, random: Random) -> None:

@@ -92,6 +92,7 @@ def test_pages_have_blocks_that_are_run() -> None:
         "simulator.md",
         "backfill.md",
         "live.md",
+        "recording.md",
         "exporting.md",
         "gaps.md",
         "charts.md",

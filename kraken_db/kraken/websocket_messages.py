@@ -1,0 +1,225 @@
+"""Frames of Kraken's WebSocket v2, checked against their shapes and decoded without losing a digit.
+
+https://docs.kraken.com/api/docs/websocket-v2/trade and its neighbours. Numbers are JSON numbers, decoded into
+Decimals from their text. What is not known is passed over; a known field of another kind is an
+ExchangeFormatError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw
+
+from kraken_db.errors import ExchangeError, ExchangeFormatError, ExchangeRequestError, UnknownPairError
+from kraken_db.kraken.failures import excerpt
+from kraken_db.kraken.websocket_events import (
+    Candles,
+    LiveCandle,
+    LiveTrade,
+    StatusChanged,
+    Topic,
+    Trades,
+)
+
+_T = TypeVar("_T")
+_WHAT = "Kraken's WebSocket"
+_UNKNOWN_PAIR = "Currency pair not supported"
+_CHANNELS = ("trade", "ohlc")
+
+_Id = Annotated[int, Meta(ge=1)]
+_Count = Annotated[int, Meta(ge=0)]
+
+
+class _Frame(msgspec.Struct, gc=False):
+    channel: str | None = None
+    type: str | None = None
+    data: Raw = Raw()
+    method: str | None = None
+    success: bool | None = None
+    result: Raw = Raw()
+    error: str | None = None
+    symbol: str | None = None
+    req_id: int | None = None
+    time_out: str | None = None
+
+
+class _Trade(msgspec.Struct, gc=False):
+    symbol: str
+    side: Literal["buy", "sell"]
+    price: Decimal
+    qty: Decimal
+    ord_type: Literal["market", "limit"]
+    trade_id: _Id
+    timestamp: str
+
+
+class _Candle(msgspec.Struct, gc=False):
+    symbol: str
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    trades: _Count
+    volume: Decimal
+    vwap: Decimal
+    interval_begin: str
+    interval: Annotated[int, Meta(ge=1)]
+
+
+class _Result(msgspec.Struct, gc=False):
+    channel: str | None = None
+    symbol: str | None = None
+    interval: int = 1
+
+
+class _Status(msgspec.Struct, gc=False):
+    system: str
+
+
+_FRAME = msgspec.json.Decoder(_Frame)
+_TRADES = msgspec.json.Decoder(list[_Trade])
+_CANDLES = msgspec.json.Decoder(list[_Candle])
+_STATUS = msgspec.json.Decoder(list[_Status])
+_RESULT = msgspec.json.Decoder(_Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Kraken says to a request: ``subscribe``, ``unsubscribe``, ``ping``, or to what it cannot read."""
+
+    method: str | None
+    error: ExchangeError | None
+    topic: Topic | None
+    """Of an acknowledgement."""
+    symbol: str | None
+    """Of a refusal, where it says one."""
+    req_id: int | None
+    at: datetime | None
+    """Kraken's clock when it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A heartbeat, or a channel that nobody here knows."""
+
+    channel: str | None
+
+
+Message: TypeAlias = Answer | Trades | Candles | StatusChanged | Other
+
+
+def decode_frame(frame: bytes | str) -> list[Message]:
+    """What a frame says: several messages only where Kraken puts several symbols into one.
+
+    Raises ExchangeFormatError, which shows a little of what was there.
+    """
+    seen = frame.encode() if isinstance(frame, str) else frame
+    outer = _decode(_FRAME, seen, seen)
+    if outer.method is not None or outer.success is not None or outer.error is not None:
+        return [_answer(outer, seen)]
+    kind = outer.type == "snapshot"
+    match outer.channel:
+        case "trade":
+            return _by_symbol(_decode(_TRADES, outer.data, seen), kind, seen)
+        case "ohlc":
+            return _candles(_decode(_CANDLES, outer.data, seen), kind, seen)
+        case "status":
+            return [StatusChanged(one.system) for one in _decode(_STATUS, outer.data, seen)]
+    return [Other(outer.channel)]
+
+
+def _by_symbol(rows: list[_Trade], is_snapshot: bool, seen: bytes) -> list[Message]:
+    _require_amounts((amount for row in rows for amount in (row.price, row.qty)), seen)
+    trades: dict[str, list[LiveTrade]] = {}
+    for row in rows:
+        trade = LiveTrade(
+            row.price, row.qty, _moment(row.timestamp, seen), row.side, row.ord_type, row.trade_id
+        )
+        trades.setdefault(row.symbol, []).append(trade)
+    return [Trades(symbol, of_symbol, is_snapshot) for symbol, of_symbol in trades.items()]
+
+
+def _candles(rows: list[_Candle], is_snapshot: bool, seen: bytes) -> list[Message]:
+    candles: dict[str, list[LiveCandle]] = {}
+    for row in rows:
+        numbers = (row.open, row.high, row.low, row.close, row.volume, row.vwap)
+        _require_amounts(numbers, seen)
+        begins = _moment(row.interval_begin, seen)
+        candles.setdefault(row.symbol, []).append(LiveCandle(begins, row.interval, *numbers, row.trades))
+    return [Candles(symbol, of_symbol, is_snapshot) for symbol, of_symbol in candles.items()]
+
+
+def _answer(frame: _Frame, seen: bytes) -> Answer:
+    error = None
+    if frame.error is not None or frame.success is False:
+        error = _refusal(frame.error or "no reason", frame.symbol)
+    topic = None
+    if bytes(frame.result):
+        result = _decode(_RESULT, frame.result, seen)
+        if result.symbol is not None and result.channel in _CHANNELS:
+            interval = result.interval if result.channel == "ohlc" else 0
+            topic = Topic(result.channel, result.symbol, interval)  # type: ignore[arg-type]
+    at = _moment(frame.time_out, seen) if frame.time_out else None
+    return Answer(frame.method, error, topic, frame.symbol, frame.req_id, at)
+
+
+def _refusal(text: str, symbol: str | None) -> ExchangeError:
+    of = f" for {symbol}" if symbol and symbol not in text else ""
+    said = f"{_WHAT}: Kraken says {excerpt(text)}{of}"
+    if text.startswith(_UNKNOWN_PAIR):
+        return UnknownPairError(said, hint="kraken-db pairs lists what there is")
+    return ExchangeRequestError(said)
+
+
+def _moment(text: str, seen: bytes) -> datetime:
+    """What is finer than a microsecond is cut off, never rounded."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _wrong(f"{text!r:.40} is not a time", seen) from None
+    if moment.tzinfo is None:
+        raise _wrong(f"{text!r:.40} has no time zone", seen)
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
+def _require_amounts(amounts: Iterable[Decimal], seen: bytes) -> None:
+    for amount in amounts:
+        if not amount.is_finite() or amount.is_signed():
+            raise _wrong(f"{amount} is neither a price nor a volume", seen)
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], raw: Raw | bytes, seen: bytes) -> _T:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _wrong(str(error), seen) from None
+
+
+def _wrong(reason: str, seen: bytes) -> ExchangeFormatError:
+    return ExchangeFormatError(
+        f"{_WHAT}: {reason[:1].lower()}{reason[1:]}; the frame begins with {excerpt(seen)}",
+        hint="this version of the package does not know it",
+    )
+
+
+def subscription_request(
+    method: Literal["subscribe", "unsubscribe"], topics: list[Topic], req_id: int, *, snapshot: bool = True
+) -> str:
+    """The frame for topics of one channel and interval."""
+    first = topics[0]
+    params: dict[str, Any] = {"channel": first.channel, "symbol": [topic.symbol for topic in topics]}
+    if first.interval_minutes:
+        params["interval"] = first.interval_minutes
+    if method == "subscribe":
+        params["snapshot"] = snapshot
+    return msgspec.json.encode({"method": method, "params": params, "req_id": req_id}).decode()
+
+
+def ping_request(req_id: int) -> str:
+    return msgspec.json.encode({"method": "ping", "req_id": req_id}).decode()

@@ -1,0 +1,242 @@
+"""Recorder: the live trades of some pairs, into a store, without a hole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from kraken_db.database_writer import DatabaseWriter
+from kraken_db.db.locks import JobLock
+from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, KrakenDBError
+from kraken_db.historical_backfill.exchange import Exchange
+from kraken_db.historical_backfill.patience import Patience
+from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.kraken.websocket import KrakenWebSocketClient
+from kraken_db.kraken.websocket_events import (
+    Connected,
+    Disconnected,
+    Event,
+    LiveTrade,
+    Refused,
+    StatusChanged,
+    Trades,
+)
+from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
+from kraken_db.recorder.catching_up import CatchUp
+from kraken_db.recorder.closing import MinuteCloser
+from kraken_db.recorder.joining import AT_ONCE, Joining
+from kraken_db.recorder.lane import Lane
+from kraken_db.recorder.report import Meter, PairStatus, RecorderStatus
+from kraken_db.store import Clock, StoreService, utc_now
+
+GRACE = 2.0
+"""Seconds after the end of a minute in which its last trades may still come."""
+FLUSH_INTERVAL = 1.0
+"""Seconds that a trade waits for others before they are written together."""
+
+LAST_WORDS = 4.0
+"""Seconds that the end of a recording waits for the database; what it does not take stays in the journal."""
+
+_JOB = "recording"
+_LOCK_CHECK = 10.0
+_log = logging.getLogger(__name__)
+
+
+class Recorder(StoreService):
+    """Records every trade of ``symbols`` and builds their 1m candles, until ``request_stop``.
+
+    It closes what is missing since the last stored trade through REST, then goes on with the live feed; each
+    jump in the trade ids is filled through REST before anything behind it is stored. It may be killed at any
+    moment and started again. One recording of a pair at a time; downloads of the same pair may run beside it.
+
+    ``rate_limit_delay``, ``max_retries``: as in ``KrakenTradesBackfill``. ``grace``: seconds after which a
+    minute is closed. ``flush_interval``: seconds that a trade waits in memory at most. ``journal_dir``: where
+    trades are kept while the database is away. ``client`` and ``feed`` that are passed in are closed too.
+    """
+
+    def __init__(
+        self,
+        db_url: str,
+        symbols: Sequence[str] | None = None,
+        *,
+        rate_limit_delay: float = 1.1,
+        max_retries: int = 3,
+        grace: float = GRACE,
+        flush_interval: float = FLUSH_INTERVAL,
+        journal_dir: Path | str | None = None,
+        client: KrakenRestClient | None = None,
+        feed: KrakenWebSocketClient | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        super().__init__(db_url, pool_min_size=2, pool_max_size=2 * AT_ONCE, clock=clock)
+        names = DEFAULT_SYMBOLS if symbols is None else symbols
+        self._lanes = {symbol: Lane(symbol) for symbol in map(parse_symbol, names)}
+        if not self._lanes:
+            raise ConfigurationError("there is no pair to record", hint="name at least one symbol")
+        self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
+        self._feed = feed or KrakenWebSocketClient(now=clock)
+        self._exchange = Exchange(self._client, Patience(asyncio.sleep), clock)
+        self._writer = DatabaseWriter(
+            db_url,
+            trade_buffer_size=1000,
+            trade_flush_interval=flush_interval,
+            pool_max_size=4,
+            journal_dir=journal_dir,
+            stop_timeout=LAST_WORDS,
+            clock=clock,
+        )
+        self._closer = MinuteCloser(self._lanes, self._writer, timedelta(seconds=grace))
+        self._meter = Meter()
+        self._connections = 0
+        self._is_connected = False
+        self._system: str | None = None
+        self._stop = asyncio.Event()
+
+    async def close(self) -> None:
+        """Close all connections; may be called twice."""
+        await self._client.close()
+        await super().close()
+
+    def request_stop(self) -> None:
+        """Let ``run`` unsubscribe, write what it has, and return."""
+        self._stop.set()
+
+    def status(self) -> RecorderStatus:
+        """How it stands now."""
+        now = asyncio.get_running_loop().time()
+        stats = self._writer.get_stats()
+        waiting = sum(lane.waiting for lane in self._lanes.values())
+        return RecorderStatus(
+            time=self._now(),
+            is_connected=self._is_connected,
+            system=self._system,
+            pairs=tuple(PairStatus.of(lane) for lane in self._lanes.values()),
+            trades_per_second=self._meter.rate(now),
+            lag=self._meter.lag(now),
+            connections=self._connections,
+            reconnects=max(0, self._connections - 1),
+            minutes=self._closer.minutes,
+            buffer=stats["trade_buffer_size"] + waiting,
+            journal=stats.get("journal_records", 0),
+        )
+
+    async def run(self) -> RecorderStatus:
+        """Record until ``request_stop``; returns how it stands in the end.
+
+        Raises JobRunningError where another process records one of the pairs, and the error of a pair where
+        none is left that can be recorded. What was received is stored either way.
+        """
+        store = self._connected()
+        async with JobLock(store.database, _JOB, *self._lanes) as lock:
+            await self._writer.start()
+            catch_up = CatchUp(store, self._client, self._exchange, self._writer)
+            joining = Joining(catch_up, self._closer, self._write, self._refuse)
+            try:
+                await self._record(joining, lock)
+            finally:
+                self._is_connected = False
+                await joining.end()
+                with suppress(KrakenDBError, DBAPIError, TimeoutError):  # the next run does it
+                    async with asyncio.timeout(LAST_WORDS):
+                        await self._closer.close_due(store, self._now())
+                await self._writer.stop()
+                with suppress(KrakenDBError, DBAPIError):  # the next run does it
+                    await store.refresh_pending()
+        self._raise_if_nothing_is_left()
+        return self.status()
+
+    async def _record(self, joining: Joining, lock: JobLock) -> None:
+        """Until the feed ends, or something does that must not."""
+        self._feed.subscribe_trades(*self._lanes)
+        for lane in self._lanes.values():
+            joining.begin(lane)
+        closing = self._closer.run(joining.catch_up.store, self._now, lambda: self._is_connected)
+        tasks = [asyncio.create_task(work) for work in (self._read_feed(joining), closing, _keep(lock))]
+        stopping = asyncio.create_task(self._stop_the_feed())
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (*tasks, stopping):
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+
+    async def _stop_the_feed(self) -> None:
+        await self._stop.wait()
+        await self._feed.stop()
+
+    async def _read_feed(self, joining: Joining) -> None:
+        async with aclosing(self._feed.events()) as events:
+            async for event in events:
+                joining.raise_bug()
+                self._on_event(event, joining)
+
+    def _on_event(self, event: Event, joining: Joining) -> None:
+        match event:
+            case Trades():
+                self._on_trades(event, joining)
+            case Connected():
+                self._connections += 1
+                self._is_connected = True
+            case Disconnected(reason, pause):
+                self._is_connected = False
+                when = f"in {pause:.0f} s" if pause else "at once"
+                _log.warning("no live feed: %s; connecting again %s", reason, when)
+            case StatusChanged(system):
+                if system != "online":
+                    _log.warning("Kraken says that it is in the state %r", system)
+                self._system = system
+            case Refused(topic, error, None) if topic is not None:
+                self._refuse(self._lanes[topic.symbol], error)
+            case Refused(_, error, _):
+                _log.warning("%s", error)
+
+    def _on_trades(self, event: Trades, joining: Joining) -> None:
+        lane = self._lanes.get(event.symbol)
+        if lane is None or lane.state == "refused" or not event.trades:
+            return
+        if not event.is_snapshot:
+            late = max(0.0, (self._now() - event.trades[0].timestamp).total_seconds())
+            self._meter.add(asyncio.get_running_loop().time(), len(event.trades), late)
+        self._write(lane, lane.take(event.trades, is_snapshot=event.is_snapshot))
+        if lane.has_hole:
+            lane.holes += 1
+            joining.begin(lane)
+
+    def _write(self, lane: Lane, trades: Sequence[LiveTrade]) -> None:
+        if trades:
+            self._closer.heard(lane, trades[0].timestamp)
+        for trade in trades:
+            self._writer.put_trade(trade.to_record(lane.symbol))
+
+    def _refuse(self, lane: Lane, error: KrakenDBError) -> None:
+        _log.error("%s is not recorded: %s", lane.symbol, error)
+        lane.state, lane.error = "refused", error
+        if all(one.state == "refused" for one in self._lanes.values()):
+            self._stop.set()
+
+    def _raise_if_nothing_is_left(self) -> None:
+        errors = [lane.error for lane in self._lanes.values() if lane.error is not None]
+        if len(errors) == len(self._lanes):
+            raise errors[0]
+
+    def _now(self) -> datetime:
+        """Kraken's time, as its answers on the feed have told it; never before a trade that has come."""
+        now = self._clock() + (self._feed.clock_offset or timedelta())
+        stamps = [lane.last_time for lane in self._lanes.values() if lane.last_time is not None]
+        return max([now, *stamps])
+
+
+async def _keep(lock: JobLock) -> None:
+    """Have the lock again after the database was away. Raises JobRunningError if somebody has taken it."""
+    while True:
+        await asyncio.sleep(_LOCK_CHECK)
+        with suppress(DatabaseUnavailableError):
+            await lock.hold()

@@ -1,0 +1,82 @@
+"""The database goes away while it records, or its connections are cut: in the end nothing shows of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kraken_db.db.embedded import EmbeddedServer
+from kraken_db.simulator import FeedFaults
+from tests.archives import query
+from tests.integration.backfill.downloading import download_one, floor
+from tests.integration.recorder.recording import (
+    MINUTE,
+    START,
+    all_is_there,
+    assert_candles,
+    assert_recorded,
+    exchange_of,
+    is_live,
+    market,
+    recorder_of,
+    recording,
+    until,
+)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="kdb-"))  # root runs the server as another user
+    made.chmod(0o755)
+    yield made
+    EmbeddedServer(made / "k").stop()
+    shutil.rmtree(made)
+
+
+async def test_the_database_is_killed_and_comes_back(folder: Path) -> None:
+    """The embedded server, killed twice while trades come and holes are filled."""
+    url, server = f"embedded://{folder}/k", EmbeddedServer(folder / "k")
+    wanted = market(trades=2_200)
+    await download_one(url, wanted, end_timestamp=START + MINUTE / 2)
+    exchange, clock = exchange_of(wanted, faults=FeedFaults(cut=300, lost=0.02))
+    async with exchange.serve() as base_url:
+        recorder = recorder_of(url, base_url, clock, [wanted.symbol], folder)
+        async with recording(recorder) as running:
+            await until(recorder, is_live, running)
+            clock.go()
+            for reached in (1_000, 1_800):
+                await until(recorder, lambda status, at=reached: (status.pairs[0].last_id or 0) > at, running)
+                pid = server.status().pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+            await until(recorder, all_is_there(wanted), running)
+            await asyncio.sleep(3)  # the last minute is closed by then
+    found = await assert_recorded(url, wanted, 1)
+    assert_candles(found, wanted, since=START, until=floor(found.trades[-1].timestamp) + MINUTE)
+
+
+async def test_connections_are_cut(plain_url: str, tmp_path: Path) -> None:
+    wanted = market(trades=1_500)
+    await download_one(plain_url, wanted, end_timestamp=START + MINUTE / 2)
+    exchange, clock = exchange_of(wanted, faults=FeedFaults(lost=0.02))
+    async with exchange.serve() as base_url:
+        recorder = recorder_of(plain_url, base_url, clock, [wanted.symbol], tmp_path)
+        async with recording(recorder) as running:
+            await until(recorder, is_live, running)
+            clock.go()
+            for reached in (750, 950, 1_200):
+                await until(recorder, lambda status, at=reached: (status.pairs[0].last_id or 0) > at, running)
+                await query(
+                    plain_url,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                )
+            await until(recorder, all_is_there(wanted), running)
+    await assert_recorded(plain_url, wanted, 1)
