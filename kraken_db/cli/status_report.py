@@ -80,7 +80,7 @@ def _database_lines(database: Mapping[str, Any], status: StoreStatus) -> Iterato
     if status.pending_refreshes:
         yield (
             f"Pending   {plural(status.pending_refreshes, 'range')} from {moment_text(status.pending_from)}"
-            " on not yet in the higher intervals; the next import or backfill brings them up to date"
+            " on to be rolled up; the next import or backfill does it"
         )
 
 
