@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.request import getproxies
 
 import aiohttp
 
@@ -41,7 +42,10 @@ class Answer:
 def open_session() -> aiohttp.ClientSession:
     """A session that uses the environment's proxies (``HTTPS_PROXY``, ``NO_PROXY``, ``~/.netrc``)."""
     return aiohttp.ClientSession(
-        trust_env=True, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": _USER_AGENT}
+        # Where there is none, aiohttp would look for ~/.netrc all the same, in a thread, at every request.
+        trust_env=bool(getproxies()),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": _USER_AGENT},
     )
 
 
