@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kraken_db.cli.options import MultiValueCommand, TimeType, db_url_option, json_option, symbols_option
+from kraken_db.cli.options import (
+    MultiValueCommand,
+    TimeType,
+    db_url_option,
+    json_option,
+    rate_limit_option,
+    symbols_option,
+)
 from kraken_db.pairs import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
@@ -30,14 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--no-auto-stop", is_flag=True, help="When everything is there, wait for new trades until Ctrl-C."
 )
-@click.option(
-    "--rate-limit",
-    type=click.FloatRange(0),
-    default=1.1,
-    show_default=True,
-    metavar="SECONDS",
-    help="Between two requests for a pair; longer by itself where Kraken throttles.",
-)
+@rate_limit_option
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Pairs at a time."
 )

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from kraken_db.cli.base import LazyGroup
-from kraken_db.cli.options import MultiValueCommand, PeriodType, db_url_option, json_option, symbols_option
+from kraken_db.cli.options import (
+    MultiValueCommand,
+    PeriodType,
+    db_url_option,
+    json_option,
+    rate_limit_option,
+    symbols_option,
+)
 from kraken_db.pairs import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
@@ -105,14 +112,7 @@ def list_gaps(
     metavar="N",
     help="Pairs at a time.",
 )
-@click.option(
-    "--rate-limit",
-    type=click.FloatRange(0),
-    default=1.1,
-    show_default=True,
-    metavar="SECONDS",
-    help="Between two requests for a pair; longer by itself where Kraken throttles.",
-)
+@rate_limit_option
 @_gap_options
 @click.pass_context
 def fill_gaps(

@@ -248,4 +248,14 @@ db_url_option = click.option(
 )
 """``--db-url`` as ``db_url``: always an address; ``embedded:`` where nothing else was said."""
 
+rate_limit_option = click.option(
+    "--rate-limit",
+    type=click.FloatRange(0),
+    default=1.1,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two requests for a pair; longer by itself where Kraken throttles.",
+)
+"""``--rate-limit`` as ``rate_limit``."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, numbers as exact strings.")

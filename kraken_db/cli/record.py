@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kraken_db.cli.options import MultiValueCommand, db_url_option, symbols_option
+from kraken_db.cli.options import MultiValueCommand, db_url_option, rate_limit_option, symbols_option
 from kraken_db.pairs import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
     from kraken_db.cli.record_view import View
     from kraken_db.recorder import Recorder
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command(
@@ -47,14 +42,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
     metavar="FOLDER",
     help="Where trades are kept while the database is away. Default: below the user's state directory.",
 )
-@click.option(
-    "--rate-limit",
-    type=click.FloatRange(0),
-    default=1.1,
-    show_default=True,
-    metavar="SECONDS",
-    help="Between two requests for a pair where trades are missing; longer by itself where Kraken throttles.",
-)
+@rate_limit_option
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object a line.")
 @db_url_option
 def record(
@@ -75,6 +63,7 @@ def record(
     Receives from Kraken over the network, or from what KRAKEN_WS_URL and KRAKEN_BASE_URL name.
     """
     from kraken_db.cli.record_view import show_view
+    from kraken_db.cli.stopping import Signals
     from kraken_db.recorder import Recorder
 
     async def run() -> None:
@@ -85,7 +74,7 @@ def record(
             flush_interval=flush_interval,
             journal_dir=journal_dir,
         ) as recorder:
-            with show_view(as_json=as_json) as view, _stopping(recorder):
+            with show_view(as_json=as_json) as view, Signals().stopping(recorder):
                 reporting = asyncio.create_task(_report(recorder, view, every or view.every))
                 try:
                     view.end(await recorder.run())
@@ -100,28 +89,3 @@ async def _report(recorder: Recorder, view: View, every: float) -> None:
     while True:
         await asyncio.sleep(every)
         view.show(recorder.status())
-
-
-@contextmanager
-def _stopping(recorder: Recorder) -> Iterator[None]:
-    """The first signal ends it in order, the second at once."""
-    loop, work = asyncio.get_running_loop(), asyncio.current_task()
-    assert work is not None
-    seen: list[int] = []
-
-    def on_signal(number: int) -> None:
-        if seen:
-            work.cancel()
-        else:
-            recorder.request_stop()
-        seen.append(number)
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise click.Abort from None
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)

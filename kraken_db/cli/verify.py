@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kraken_db.cli.options import SourcePath, SymbolType, TimeType, db_url_option, json_option
+from kraken_db.cli.options import (
+    SourcePath,
+    SymbolType,
+    TimeType,
+    db_url_option,
+    json_option,
+    rate_limit_option,
+)
 
 if TYPE_CHECKING:
     from kraken_db.verification import Certificate
@@ -36,14 +43,7 @@ if TYPE_CHECKING:
     help="Compare candles with the OHLCVT files in this folder or zip, of all intervals.",
 )
 @click.option("--repair", is_flag=True, help="Put right what is wrong, and verify again.")
-@click.option(
-    "--rate-limit",
-    type=click.FloatRange(0),
-    default=1.1,
-    show_default=True,
-    metavar="SECONDS",
-    help="Between two requests for a pair.",
-)
+@rate_limit_option
 @json_option
 @db_url_option
 @click.pass_context

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
 from typing import Any
 
 import asyncpg
@@ -70,7 +70,13 @@ async def copy_csv_in(
     try:
         status = await _unless_lost(
             driver,
-            driver.copy_to_table(table, source=source, columns=columns, format="csv", force_not_null=columns),
+            lambda lost: driver.copy_to_table(
+                table,
+                source=_unless_set(lost, source),
+                columns=columns,
+                format="csv",
+                force_not_null=columns,
+            ),
         )
     except (asyncpg.DataError, asyncpg.BadCopyFileFormatError) as error:
         found = _CONTEXT.search(error.context or "")
@@ -111,7 +117,8 @@ async def copy_csv_out(
     async def copy() -> None:
         try:
             await _unless_lost(
-                driver, driver.copy_from_query(statement.sql, *statement.values, output=take, format="csv")
+                driver,
+                lambda _: driver.copy_from_query(statement.sql, *statement.values, output=take, format="csv"),
             )
             if rest:
                 blocks.put_nowait(bytes(rest))
@@ -141,7 +148,17 @@ def _end_of_rows(lines: bytearray) -> int:
     return end
 
 
-async def _unless_lost(driver: asyncpg.Connection[Any], copying: Coroutine[Any, Any, str]) -> str:
+async def _unless_set(lost: asyncio.Event, source: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
+    """What is to be sent, as long as there is somebody to send it to."""
+    async for piece in source:
+        if lost.is_set():
+            return
+        yield piece
+
+
+async def _unless_lost(
+    driver: asyncpg.Connection[Any], copying: Callable[[asyncio.Event], Coroutine[Any, Any, str]]
+) -> str:
     """Wait for a COPY, or for the end of its connection: asyncpg itself would wait for ever."""
     lost = asyncio.Event()
 
@@ -149,7 +166,7 @@ async def _unless_lost(driver: asyncpg.Connection[Any], copying: Coroutine[Any, 
         lost.set()
 
     driver.add_termination_listener(tell)
-    copy, end = asyncio.ensure_future(copying), asyncio.ensure_future(lost.wait())
+    copy, end = asyncio.ensure_future(copying(lost)), asyncio.ensure_future(lost.wait())
     try:
         await asyncio.wait({copy, end}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({copy}, timeout=_GRACE_SECONDS)  # it may be about to say so by itself

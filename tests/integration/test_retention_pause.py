@@ -84,12 +84,12 @@ async def test_a_killed_run_leaves_it_paused_for_the_next(timescale_url: str, tm
         await run(url, write(tmp_path, "XBTUSD_1.csv", minutes(DAY, start=MONDAY)), killed)
     assert await scheduled(url) == {"candles": False, "trades": True}
     assert await query(url, "SELECT job_id FROM paused_jobs") == [(await job_of(url, "candles"),)]
-    told = await _read(url)
-    assert (told["database"]["retention_paused"], told["pending_refresh"]["ranges"]) == (True, 1)
+    _, told = await _read(url, None)
+    assert (told.retention_paused, told.pending_refreshes) == (True, 1)
     recent = int((datetime.now(UTC) - timedelta(days=2)).timestamp()) // 60 * 60
     await run(url, write(tmp_path, "ETHUSD_1.csv", minutes(60, start=recent)))
-    told = await _read(url)
-    assert (told["database"]["retention_paused"], told["pending_refresh"]["ranges"]) == (False, 0)
+    _, told = await _read(url, None)
+    assert (told.retention_paused, told.pending_refreshes) == (False, 0)
     assert await scheduled(url) == ON
     assert await query(url, "SELECT * FROM paused_jobs") == []
     await run_outside_transaction(url, f"CALL run_job({await job_of(url, 'candles')})")

@@ -169,11 +169,16 @@ async def test_only_what_has_changed_is_written_again(plain: str, tmp_path: Path
     await import_file(plain, write(tmp_path, "XBTUSD_1.csv", minutes(3, start=NEW_YEAR + 6000)))
     assert outcomes(await export(plain, out)) == ["unchanged", "written"]
     assert pl.scan_parquet(out).select(pl.len()).collect().item() == 23
-    # One digit of one row, by somebody's own SQL.
+    # One digit of one row, by somebody's own SQL, that leaves no note.
     changed = "UPDATE candles SET close = close + 0.0000000001 WHERE timestamp = :at"
+    await query(plain, "ALTER TABLE candles DISABLE TRIGGER USER")
     await query(plain, changed, at=at(NEW_YEAR + 6000))
     assert outcomes(await export(plain, out)) == ["unchanged"] * 2
     assert outcomes(await export(plain, out, recheck=True)) == ["unchanged", "written"]
+    # And with the triggers, which do.
+    await query(plain, "ALTER TABLE candles ENABLE TRIGGER USER")
+    await query(plain, changed, at=at(NEW_YEAR + 6000))
+    assert outcomes(await export(plain, out)) == ["unchanged", "written"]
     # A file that is gone.
     (out / "symbol=BTC-USD/interval=1m/year=2024/candles.parquet").unlink()
     assert outcomes(await export(plain, out)) == ["unchanged", "written"]

@@ -22,7 +22,7 @@ async def cursor(url: str) -> Any:
 
 async def test_an_old_hour_can_only_be_filled_by_trades(db_url: str) -> None:
     """It is a month old, and half of a minute at both of its ends is known."""
-    market = Market("BTC/USD", seed=6, start=START, until=START + 31 * DAY, trades_per_minute=0.1)
+    market = Market("BTC/USD", seed=12, start=START, until=START + 31 * DAY, trades_per_minute=0.1)
     newest = [*market.truth_trades()][-1].timestamp
     world = World(market, now=floor(newest) + MINUTE + timedelta(seconds=10))
     await world.backfill(db_url, end_timestamp=clock(1000.4))

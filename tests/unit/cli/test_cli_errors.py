@@ -133,8 +133,10 @@ COMMANDS = [
     "import-csv",
     "pairs",
     "policies",
+    "record",
     "simulate",
     "status",
+    "verify",
 ]
 OF_DB = ["current", "maintain", "start", "status", "stop", "upgrade", "url"]
 
