@@ -28,7 +28,7 @@ from kraken_db.intervals import (
     interval_length,
 )
 from kraken_db.models import CANDLES, PENDING_REFRESH, ROLLED_CANDLES
-from kraken_db.ranges import TimeRange, difference, intersection, union
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
 from kraken_db.timeseries.base import StaleRange
 from kraken_db.timeseries.rolled import (
     FINEST_STORED,
@@ -43,6 +43,7 @@ from kraken_db.timeseries.rollup import rollup
 # Whole weeks, so that no candle lies in two slices: they can be rolled side by side.
 SLICE = timedelta(weeks=12)
 _WORKERS = 2
+_DAY = 1440
 _GRID_ORIGIN = datetime.fromtimestamp(GRID_ORIGIN_EPOCH, UTC)
 _Note = tuple[int, datetime, datetime]
 
@@ -136,7 +137,8 @@ async def _roll_slice(connection: AsyncConnection, symbol: str, piece: TimeRange
     await lock_slice(connection, symbol, piece[0])
     notes = await _claim(connection, symbol, *piece)
     spans = union((start, end) for _, start, end in notes)
-    for start, end in intersection(spans, [piece]):
+    # Whole days: a download of a pair that is quiet at times leaves hundreds of notes near each other.
+    for start, end in intersection(whole_candles(spans, _DAY), [piece]):
         await _roll(connection, symbol, start, end)
     await _replace(connection, symbol, notes, difference(spans, [piece]))
 
