@@ -1,8 +1,8 @@
 """The live writer against an embedded database: what a call costs, what it sustains, how soon it is readable.
 
 Everything runs in one process, as beside a strategy: the calls, the flushes and, where the delay is measured,
-the reader. With ``--outages`` the server is stopped three times while trades come in, and every row is looked
-at afterwards; with ``--soak`` the same load runs for minutes, and what the process holds is looked at.
+the reader. Then the server is stopped three times while trades come in, and every row is looked at after
+that. ``scripts/bench_live.py --soak 15`` runs the same load for minutes, and looks at what the process holds.
 """
 
 from __future__ import annotations

@@ -39,6 +39,9 @@ ROUGH = FeedFaults(
 )
 
 
+HASTY = Watch(quiet_after=0.5, refused_again_after=0.1, ping_after=0.2, dead_after=0.4)
+
+
 def market(symbol: str = "BTC/USD", trades: int = 2_000, **options: Any) -> Market:
     """About ten trades a second of the exchange's clock, 600 of ours."""
     wanted = {"seed": 5, "start": START, "trades_per_minute": 600, "scenario": Scenario.SAME_STAMPS} | options
@@ -67,16 +70,23 @@ def exchange_of(
 
 
 def recorder_of(
-    url: str, base_url: str, clock: FastClock, symbols: Sequence[str], journal: Path, **options: Any
+    url: str,
+    base_url: str,
+    clock: FastClock,
+    symbols: Sequence[str],
+    journal: Path,
+    *,
+    watch: Watch = HASTY,
+    **options: Any,
 ) -> Recorder:
     """One that loses no time: it connects at once, asks REST without pauses, and notices silence soon.
 
-    ``grace`` is in seconds of the exchange's clock.
+    ``grace`` is in seconds of the exchange's clock. On a busy machine it may take a pause for silence.
     """
     feed = KrakenWebSocketClient(
         feed_url(base_url),
         limits=ReconnectLimits(at_once=10**6, most=10**6),
-        watch=Watch(quiet_after=0.5, refused_again_after=0.1, ping_after=0.2, dead_after=0.4),
+        watch=watch,
         now=clock.now,
     )
     client = KrakenRestClient(base_url, rate_limit_delay=0, limiter=RateLimiter(), backoff=0.01)

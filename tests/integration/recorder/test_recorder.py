@@ -9,6 +9,7 @@ import pytest
 
 from kraken_db.errors import JobRunningError, UnknownPairError
 from kraken_db.historical_backfill import KrakenTradesBackfill
+from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.simulator import FeedFaults
 from tests.integration.backfill.downloading import download_one, floor, quick_client
 from tests.integration.recorder.recording import (
@@ -33,7 +34,7 @@ async def test_a_market_without_a_past(db_url: str, tmp_path: Path) -> None:
     """Of what was never stored the recording begins now: with the last 50 trades."""
     wanted = market(trades=1_200)
     exchange, clock = exchange_of(wanted)
-    status = await record_all(db_url, exchange, clock, tmp_path)
+    status = await record_all(db_url, exchange, clock, tmp_path, watch=Watch())
     found = await assert_recorded(db_url, wanted, 1_201 - status.received)
     last = floor(found.trades[-1].timestamp)
     assert_candles(found, wanted, since=first_whole_minute(found), until=last + MINUTE)
