@@ -12,16 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import shutil
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import _bench as bench
 from sqlalchemy import text
 
-from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.db.engine import Database
 from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.kraken.limiter import RateLimiter
@@ -48,17 +46,12 @@ def main() -> None:
     parser.add_argument("--seed", default="1")
     options = parser.parse_args()
     logging.getLogger("kraken_db").setLevel(logging.ERROR)  # every cut would be told
-    folder = Path(tempfile.mkdtemp(prefix="kdb-"))
-    folder.chmod(0o755)  # root runs the server as another user
-    try:
+    with bench.server() as (_, folder):
         sys.exit(asyncio.run(run(options, folder)))
-    finally:
-        EmbeddedServer(folder / "database").stop()
-        shutil.rmtree(folder)
 
 
 async def run(options: argparse.Namespace, folder: Path) -> int:
-    url = f"embedded://{folder}/database"
+    url = f"embedded://{folder}/store"
     clock = FastClock(START + timedelta(minutes=1), SPEED)
     pace = 60 * options.per_second / 2 / SPEED
     markets = [

@@ -12,18 +12,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import _bench as bench
 from sqlalchemy import text
 
-from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.db.engine import Database
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket import KrakenWebSocketClient
@@ -41,18 +39,13 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=40, help="trades of each of five pairs")
     parser.add_argument("--every", type=float, default=10, help="seconds between two samples")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="kdb-"))
-    folder.chmod(0o755)
-    try:
+    with bench.server() as (_, folder):
         sys.exit(asyncio.run(run(options, folder)))
-    finally:
-        EmbeddedServer(folder / "database").stop()
-        shutil.rmtree(folder)
 
 
 async def run(options: argparse.Namespace, folder: Path) -> int:
     """The exchange is a process of its own: what is measured is the recorder alone."""
-    url = f"embedded://{folder}/database"
+    url = f"embedded://{folder}/store"
     exchange, base_url = await exchange_process(options)
     samples: list[tuple[float, int, int, int, int]] = []
     try:
@@ -105,7 +98,7 @@ async def exchange_process(options: argparse.Namespace) -> tuple[asyncio.subproc
 @asynccontextmanager
 async def looking_at(url: str) -> AsyncIterator[Database]:
     """One for all samples: an engine for each of them would itself cost memory."""
-    database = await Database.open(url, pool_min_size=1, pool_max_size=1)
+    database = await Database.open(url, pool_max_size=1)
     try:
         yield database
     finally:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -99,30 +100,27 @@ async def archive_without_ids(url: str, exchange: SimulatedExchange, folder: Pat
         await import_rows(url, folder, "XBTUSD.csv", rows)
 
 
-async def part_of_a_download(url: str, exchange: SimulatedExchange, folder: Path, part: Part) -> None:
+async def download(url: str, exchange: SimulatedExchange, **options: Any) -> None:
     async with downloading(url, exchange, clock=clock) as service:
-        (report,) = await service.backfill([SYMBOL], since=to_cursor(part.start), end_timestamp=part.end)
+        (report,) = await service.backfill([SYMBOL], **options)
     assert report.error is None
+
+
+async def part_of_a_download(url: str, exchange: SimulatedExchange, folder: Path, part: Part) -> None:
+    await download(url, exchange, since=to_cursor(part.start), end_timestamp=part.end)
 
 
 async def download_without_candles(url: str, exchange: SimulatedExchange, folder: Path, part: Part) -> None:
-    async with downloading(url, exchange, clock=clock) as service:
-        (report,) = await service.backfill(
-            [SYMBOL], since=to_cursor(part.start), end_timestamp=part.end, build_candles=False
-        )
-    assert report.error is None
+    since = to_cursor(part.start)
+    await download(url, exchange, since=since, end_timestamp=part.end, build_candles=False)
 
 
 async def resumed(url: str, exchange: SimulatedExchange, folder: Path, part: Part) -> None:
-    async with downloading(url, exchange, clock=clock) as service:
-        (report,) = await service.backfill([SYMBOL], resume=True)
-    assert report.error is None
+    await download(url, exchange, resume=True)
 
 
 async def plain_download(url: str, exchange: SimulatedExchange, folder: Path, part: Part) -> None:
-    async with downloading(url, exchange, clock=clock) as service:
-        (report,) = await service.backfill([SYMBOL])
-    assert report.error is None
+    await download(url, exchange)
 
 
 async def gaps_filled(url: str, exchange: SimulatedExchange, folder: Path, part: Part) -> None:
