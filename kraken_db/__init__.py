@@ -7,7 +7,7 @@ from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, His
 
 if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
-    from kraken_db.database_writer import DatabaseWriter
+    from kraken_db.database_writer.writer import DatabaseWriter
     from kraken_db.gap_filler import GapFiller, run_gap_filler
     from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_provider import HistoricalDataProvider
@@ -37,7 +37,7 @@ __all__ = [
 # Loaded when they are first asked for: they bring the database drivers, ten times what all the rest takes.
 _SERVICES = {
     "BulkCSVImporter": "kraken_db.bulk_csv_importer",
-    "DatabaseWriter": "kraken_db.database_writer",
+    "DatabaseWriter": "kraken_db.database_writer.writer",
     "GapFiller": "kraken_db.gap_filler",
     "HistoricalDataProvider": "kraken_db.historical_provider",
     "KrakenTradesBackfill": "kraken_db.historical_backfill",

@@ -1,42 +1,155 @@
-"""HistoricalDataProvider: stored history for backtests and for the warm-up of strategies."""
+"""HistoricalDataProvider: stored history for backtests and for the warm-up of strategies.
+
+Replay reads ahead in stretches of bounded size, and hands candles out at the pace of the market.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import operator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, ClassVar
+from itertools import chain
+from operator import attrgetter
+from typing import Any, ClassVar, Literal, TypeAlias
 
-from kraken_db.errors import KrakenDBError
-from kraken_db.frames import CANDLE_COLUMNS, TRADE_COLUMNS, Backend, Numbers, frame_builder
-from kraken_db.frames.reading import candle_blocks, read_frame
+from kraken_db.data_types import DataType
+from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.frames import (
+    CANDLE_COLUMNS,
+    TRADE_COLUMNS,
+    FrameBackend,
+    Numbers,
+    candle_blocks,
+    frame_builder,
+    read_frame,
+)
 from kraken_db.intervals import (
     BASE_INTERVAL,
     INTERVAL_VIEWS,
+    ceil_to_interval,
     floor_to_interval,
     interval_length,
-    require_aware,
 )
 from kraken_db.pairs import parse_symbol
 from kraken_db.ranges import TimeRange, union
-from kraken_db.reading_arguments import (
-    Fill,
-    check_count,
-    check_fill,
-    check_limit,
-    check_range,
-    check_speed,
-    check_symbols,
-)
-from kraken_db.replay import replay
 from kraken_db.repositories.candles import CandleRepository, clip_range
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.store import StoreService
+from kraken_db.times import require_aware
 from kraken_db.types import Candle, HistoricalTrade
 
-__all__ = ["Fill", "HistoricalDataProvider"]
+Fill: TypeAlias = Literal["previous"]
+_MOST = 2**60
+
+
+def check_range(interval: int, start: datetime, end: datetime) -> None:
+    require_aware(start, "start")
+    require_aware(end, "end")
+    interval_length(interval)
+
+
+def check_count(count: int, name: str) -> int:
+    """A number of rows that the database can be asked for."""
+    try:
+        number = operator.index(count)
+    except TypeError:
+        raise ConfigurationError(f"{name} is not a whole number: {count!r}") from None
+    if number < 0:
+        raise ConfigurationError(f"{name} is negative: {count}")
+    return min(number, _MOST)
+
+
+def check_limit(limit: int | None) -> int | None:
+    return None if limit is None else check_count(limit, "limit")
+
+
+def check_fill(fill: str | None) -> None:
+    if fill not in (None, "previous"):
+        raise ConfigurationError(f"fill={fill!r} is not known", hint="use fill='previous' or leave it out")
+
+
+def check_speed(speed: float) -> None:
+    if not speed >= 0:  # NaN is not
+        raise ConfigurationError(f"speed is negative: {speed}" if speed < 0 else f"speed is {speed}")
+
+
+def check_symbols(symbols: Sequence[str]) -> list[str]:
+    """Each once, in our spelling."""
+    if isinstance(symbols, str):
+        raise ConfigurationError(f"symbols is one text: {symbols!r}", hint="pass a list: [symbol]")
+    found = list(dict.fromkeys(parse_symbol(symbol) for symbol in symbols))
+    if not found:
+        raise ConfigurationError("no symbols were named")
+    return found
+
+
+ReadRange: TypeAlias = Callable[[str, datetime, datetime], Awaitable[list[Candle]]]
+"""The candles of a symbol that open in a range, oldest first."""
+FindExtent: TypeAlias = Callable[[], Awaitable[TimeRange | None]]
+"""The range outside of which no symbol has a candle; it may grow while the replay runs."""
+
+# In candles, of all symbols together: the first stretch is there at once, the others cost little each, and
+# memory does not depend on the range.
+FIRST_STRETCH, GROWTH, LONGEST_STRETCH = 500, 4, 20_000
+
+
+async def replay(
+    symbols: Sequence[str],
+    interval: int,
+    start: datetime,
+    end: datetime,
+    speed: float,
+    *,
+    read: ReadRange,
+    extent: FindExtent,
+) -> AsyncIterator[Candle]:
+    """Yield the candles of ``[start, end)`` in order of time; of one moment in the order of ``symbols``."""
+    stored = await extent()
+    if stored is None or start >= stored[1]:
+        return
+    start = max(start, stored[0])
+    pace: _Pace | None = None
+    for_each = FIRST_STRETCH
+    while start < end:
+        longest = max(LONGEST_STRETCH // len(symbols), 1)
+        stretch = interval_length(interval) * min(for_each, longest)
+        stop = min(ceil_to_interval(start, interval) + stretch, end)
+        found = await asyncio.gather(*(read(symbol, start, stop) for symbol in symbols))
+        for candle in _merged(found):
+            if speed:
+                pace = pace or _Pace(candle.timestamp, speed)
+                await pace.wait_for(candle.timestamp)
+            yield candle
+        if not any(found):
+            # Past the last one, or in a hole of years.
+            stored = await extent()
+            if stored is None or stop >= stored[1]:
+                return
+        start = stop
+        for_each = min(for_each * GROWTH, longest)
+
+
+def _merged(found: Sequence[list[Candle]]) -> list[Candle]:
+    # Sorting keeps the order of what is equal, and takes what is in order already as it is.
+    return found[0] if len(found) == 1 else sorted(chain.from_iterable(found), key=attrgetter("timestamp"))
+
+
+class _Pace:
+    """When a replayed candle is due: measured from the first one, so that errors don't add up."""
+
+    def __init__(self, first: datetime, speed: float) -> None:
+        self._first = first
+        self._speed = speed
+        self._began = time.monotonic()
+
+    async def wait_for(self, moment: datetime) -> None:
+        due = self._began + (moment - self._first).total_seconds() / self._speed
+        await asyncio.sleep(max(due - time.monotonic(), 0))
+
 
 DEFAULT_TIMEFRAMES = (1, 5, 15, 60, 240)
 
@@ -187,7 +300,7 @@ class HistoricalDataProvider(StoreService):
         end: datetime,
         limit: int | None = None,
         *,
-        backend: Backend = "polars",
+        backend: FrameBackend = "polars",
         numbers: Numbers = "decimal",
         fill: Fill | None = None,
     ) -> Any:
@@ -215,7 +328,7 @@ class HistoricalDataProvider(StoreService):
         end: datetime,
         limit: int | None = None,
         *,
-        backend: Backend = "polars",
+        backend: FrameBackend = "polars",
         numbers: Numbers = "decimal",
     ) -> Any:
         """As ``get_trades``, as a data frame: timestamp, id, price, volume, side, order_type, misc.
@@ -246,7 +359,9 @@ class HistoricalDataProvider(StoreService):
         async with self._connected().database.read() as connection:
             return sorted({status.symbol for status in await SyncStatusRepository(connection).all()})
 
-    async def get_sync_status(self, symbol: str, data_type: str = "candles_1m") -> dict[str, Any] | None:
+    async def get_sync_status(
+        self, symbol: str, data_type: str = DataType.CANDLES_1M
+    ) -> dict[str, Any] | None:
         """The counters of a symbol's minutes, or of ``trades``, ``candles_1h``, ...; None without any.
 
         Keys: symbol, data_type, oldest, newest, last_sync, total_records.
@@ -276,7 +391,7 @@ class HistoricalDataProvider(StoreService):
         except KrakenDBError as error:
             nothing = {"symbols": 0, "total_candles": 0, "oldest_data": None, "newest_data": None}
             return {"connected": False, **nothing, "error": str(error)}
-        minutes = [row for row in rows if row.data_type == "candles_1m"]
+        minutes = [row for row in rows if row.data_type == DataType.CANDLES_1M]
         return {
             "connected": True,
             "symbols": len({row.symbol for row in rows}),
@@ -289,7 +404,7 @@ class HistoricalDataProvider(StoreService):
     async def _candles(self) -> AsyncIterator[CandleRepository]:
         store = self._connected()
         async with store.database.read() as connection:
-            yield CandleRepository(connection, store.timeseries)
+            yield CandleRepository(connection, store.backend)
 
     async def _latest(
         self, symbol: str, interval: int, count: int, before: datetime | None, fill: Fill | None

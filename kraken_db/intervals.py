@@ -91,12 +91,3 @@ def ceil_to_interval(moment: datetime, minutes: int) -> datetime:
     """The first open time (UTC) at or after ``moment``."""
     moment = moment.astimezone(UTC)
     return moment + (_GRID_ORIGIN - moment) % interval_length(minutes)
-
-
-def require_aware(moment: datetime, name: str) -> datetime:
-    """``moment`` itself, or ConfigurationError if it carries no time zone."""
-    if moment.tzinfo is None or moment.utcoffset() is None:
-        raise ConfigurationError(
-            f"{name} has no time zone: {moment.isoformat()}", hint="pass an aware datetime, e.g. tzinfo=UTC"
-        )
-    return moment

@@ -1,36 +1,19 @@
 """How long rows are kept and when old ones are compressed: what may be asked for, and how it is written.
 
-Standard library only; the databases' own words for it are in ``kraken_db.timeseries``.
+Standard library only; the databases' own words for it are in ``kraken_db.backends``.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias, get_args
+from typing import Literal
 
+from kraken_db.data_types import TableName
 from kraken_db.errors import ConfigurationError
+from kraken_db.times import period_text
 
-TableName: TypeAlias = Literal["trades", "candles"]
-TABLES: tuple[TableName, ...] = get_args(TableName)
-DATA_TYPES: dict[TableName, str] = {"trades": "trades", "candles": "candles_1m"}
-"""What the counters and the coverage call the rows that are dropped."""
-
-_HOUR, _DAY, _WEEK, _YEAR = (timedelta(hours=hours) for hours in (1, 24, 168, 8760))
-_UNITS = {
-    "h": _HOUR,
-    "hour": _HOUR,
-    "d": _DAY,
-    "day": _DAY,
-    "w": _WEEK,
-    "week": _WEEK,
-    "y": _YEAR,
-    "year": _YEAR,
-}
-_PERIOD = re.compile(r"(?P<count>\d+) *(?P<unit>[a-z]+?)s?", re.IGNORECASE | re.ASCII)
-_FOREVER = {"never", "none", "forever"}
-_LONGEST = 100 * _YEAR
+_DAY = timedelta(days=1)
 # Higher intervals look back over three days of minutes, and gaps of the last days are filled from Kraken.
 _SHORTEST_RETENTION = {"trades": 2 * _DAY, "candles": 10 * _DAY}
 _WHY_SO_LONG = {
@@ -93,36 +76,6 @@ def job_state(job: BackgroundJob, now: datetime) -> str:
         return "has not run yet"
     failures = f"{job.failures:,} failure" + ("" if job.failures == 1 else "s")
     return "ok" if job.succeeded else f"failing ({failures})"
-
-
-def parse_period(text: str) -> timedelta | None:
-    """``90d``, ``2 weeks``, ``36h``, ``1y`` (365 days); ``never`` -> None. Raises ConfigurationError."""
-    wanted = text.strip()
-    if wanted.lower() in _FOREVER:
-        return None
-    match = _PERIOD.fullmatch(wanted)
-    unit = _UNITS.get(match["unit"].lower()) if match else None
-    if match is None or unit is None:
-        raise ConfigurationError(
-            f"{text!r} is not a period",
-            hint="write 90d, 12w, 36h or 1y (hours, days, weeks, years), or never",
-        )
-    count = int(match["count"])
-    if count > _LONGEST // unit:
-        raise ConfigurationError(f"{text!r} is longer than 100 years", hint="write never")
-    return count * unit
-
-
-def period_text(period: timedelta | None) -> str:
-    """``90 days``, ``36 hours``, ``never``."""
-    if period is None:
-        return "never"
-    seconds = round(period.total_seconds())
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds % length == 0 and seconds:
-            count = seconds // length
-            return f"{count:,} {unit}" + ("" if count == 1 else "s")
-    return str(period)
 
 
 def check_policy(policy: TablePolicy) -> None:

@@ -11,12 +11,12 @@ from datetime import datetime
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends import Backend, RetentionJob
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import hold_shared, lock_job, try_exclusive
 from kraken_db.errors import KrakenDBError, PermissionDeniedError
-from kraken_db.repositories.paused_jobs import PausedJobRepository
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
-from kraken_db.timeseries import RetentionJob, TimeSeries
+from kraken_db.repositories.retention import PausedJobRepository
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,12 @@ class RetentionPause:
     def __init__(
         self,
         database: Database,
-        timeseries: TimeSeries,
+        backend: Backend,
         clock: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._database = database
-        self._timeseries = timeseries
+        self._backend = backend
         self._clock = clock
         self._sleep = sleep
         self._jobs: dict[str, RetentionJob] | None = None
@@ -70,14 +70,14 @@ class RetentionPause:
             return  # nothing is dropped by itself here
         try:
             await self._holding.aclose()
-            await release(self._database, self._timeseries, self._clock())
+            await release(self._database, self._backend, self._clock())
         except (KrakenDBError, DBAPIError) as error:
             # The rows are stored; the next run lets them run.
             log.warning("retention may stay paused until the next run: %s", error)
 
     async def _find_jobs(self) -> dict[str, RetentionJob]:
         async with self._database.read() as connection:
-            found = {table: await self._timeseries.retention_job(connection, table) for table in _TABLES}
+            found = {table: await self._backend.retention_job(connection, table) for table in _TABLES}
         return {table: job for table, job in found.items() if job is not None}
 
     async def _pause(self, table: str, job: RetentionJob) -> None:
@@ -85,7 +85,7 @@ class RetentionPause:
             async with self._database.begin() as connection:
                 # TimescaleDB fails where two transactions alter a job at once.
                 await lock_job(connection, "pause retention", of=table)
-                if await self._timeseries.schedule_retention(connection, job.job_id, on=False):
+                if await self._backend.schedule_retention(connection, job.job_id, on=False):
                     await PausedJobRepository(connection).add(job.job_id)
         except PermissionDeniedError as error:
             log.warning(
@@ -100,10 +100,10 @@ class RetentionPause:
 
     async def _is_running(self, job_id: int) -> bool:
         async with self._database.read() as connection:
-            return await self._timeseries.is_retention_running(connection, job_id)
+            return await self._backend.is_retention_running(connection, job_id)
 
 
-async def release(database: Database, timeseries: TimeSeries, now: datetime) -> bool:
+async def release(database: Database, backend: Backend, now: datetime) -> bool:
     """Let the paused jobs run again: returns whether none is paused any more.
 
     They stay paused while somebody writes old rows, and while old rows wait for their refresh.
@@ -115,12 +115,12 @@ async def release(database: Database, timeseries: TimeSeries, now: datetime) -> 
         async with database.begin() as connection:
             if not await try_exclusive(connection, _LOCK):
                 return False
-            if await _old_rows_wait(connection, timeseries, now):
+            if await _old_rows_wait(connection, backend, now):
                 log.warning("retention stays paused: what was written is not in the higher intervals yet")
                 return False
             paused = PausedJobRepository(connection)
             for job_id in await paused.all():
-                await timeseries.schedule_retention(connection, job_id, on=True)
+                await backend.schedule_retention(connection, job_id, on=True)
             await paused.clear()
     except PermissionDeniedError as error:
         log.warning("retention stays paused: %s", error)
@@ -128,9 +128,9 @@ async def release(database: Database, timeseries: TimeSeries, now: datetime) -> 
     return True
 
 
-async def _old_rows_wait(connection: AsyncConnection, timeseries: TimeSeries, now: datetime) -> bool:
+async def _old_rows_wait(connection: AsyncConnection, backend: Backend, now: datetime) -> bool:
     oldest = await PendingRefreshRepository(connection).oldest()
-    job = await timeseries.retention_job(connection, "candles")
+    job = await backend.retention_job(connection, "candles")
     return oldest is not None and job is not None and oldest < now - job.period + job.part
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -14,32 +14,27 @@ from typing import Self
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.conflicts import until_undisturbed
+from kraken_db.backends import Backend, detect
+from kraken_db.data_types import DataType
 from kraken_db.db.engine import Database
-from kraken_db.db.failures import driver_error, first_line
+from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
 from kraken_db.errors import KrakenDBError, NotConnectedError
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.retention import RetentionPause, release
-from kraken_db.timeseries import TimeSeries, detect
+from kraken_db.retry import until_undisturbed
+from kraken_db.times import Clock, utc_now
 from kraken_db.writing import Write, writing
 
-Clock = Callable[[], datetime]
-
 _log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """The clock that services use unless they are given another."""
-    return datetime.now(UTC)
 
 
 class Store:
     """A database whose schema is known to fit this version of the package."""
 
-    def __init__(self, database: Database, timeseries: TimeSeries, clock: Clock = utc_now) -> None:
+    def __init__(self, database: Database, backend: Backend, clock: Clock = utc_now) -> None:
         self.database = database
-        self.timeseries = timeseries
+        self.backend = backend
         self.clock = clock
 
     @classmethod
@@ -58,12 +53,12 @@ class Store:
                 await _migrate_if_older(database)
             async with database.read() as connection:
                 await check_schema(connection)
-                timeseries = await detect(connection)
+                backend = await detect(connection)
             await database.open_connections(min(pool_min_size, pool_max_size))
         except BaseException:
             await database.close()
             raise
-        return cls(database, timeseries, clock)
+        return cls(database, backend, clock)
 
     async def close(self) -> None:
         await self.database.close()
@@ -77,9 +72,9 @@ class Store:
             ids, stale = await PendingRefreshRepository(connection).all()
         if not ids:
             return
-        refresh = partial(self.timeseries.refresh, self.database, stale, self.clock())
+        refresh = partial(self.backend.refresh, self.database, stale, self.clock())
         left = await until_undisturbed(refresh)
-        if self.timeseries.takes_off_pending:
+        if self.backend.takes_off_pending:
             return
         async with self.database.begin() as connection:
             pending = PendingRefreshRepository(connection)
@@ -111,19 +106,19 @@ class Store:
             await self.refresh_or_tell()
 
     def writing(
-        self, connection: AsyncConnection, symbol: str, data_type: str, start: datetime, end: datetime
+        self, connection: AsyncConnection, symbol: str, data_type: DataType, start: datetime, end: datetime
     ) -> AbstractAsyncContextManager[Write]:
         """Have this around all statements that write rows of times in ``[start, end)``.
 
         ``data_type`` is that of ``data_sync_status``. After the block: count ``returned`` off what is new,
         and call ``shows`` with the ranges that are known to be complete, in the same transaction::
 
-            async with store.writing(connection, symbol, "candles_1m", start, end) as write:
+            async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
                 counts = await staging.merge(...)
             await SyncStatusRepository(connection).record(..., added=counts.new - write.returned)
             await write.shows("csv", [(start, end)])
         """
-        return writing(connection, self.timeseries, symbol, data_type, start, end)
+        return writing(connection, self.backend, symbol, data_type, start, end)
 
     @asynccontextmanager
     async def retention_paused(self) -> AsyncIterator[RetentionPause]:
@@ -133,7 +128,7 @@ class Store:
         run again, those that a killed run had left paused too; not while another process writes old rows,
         and not while old rows wait for their refresh.
         """
-        pause = RetentionPause(self.database, self.timeseries, self.clock)
+        pause = RetentionPause(self.database, self.backend, self.clock)
         try:
             yield pause
         finally:
@@ -141,7 +136,7 @@ class Store:
 
     async def release_retention(self) -> bool:
         """Let retention run again where nothing speaks against it; returns whether it does."""
-        return await release(self.database, self.timeseries, self.clock())
+        return await release(self.database, self.backend, self.clock())
 
 
 class StoreService:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kraken_db.database_writer import DatabaseWriter
+from kraken_db.database_writer.error_kinds import describe
+from kraken_db.database_writer.messages import candle_of, symbol_of, trade_of
+from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.errors import ConfigurationError
-from kraken_db.live_writing.faults import describe
-from kraken_db.live_writing.messages import candle_of, symbol_of, trade_of
-from kraken_db.live_writing.telling import Rarely
+from kraken_db.log_throttle import LogThrottle
 from kraken_db.types import CandleRecord
 
 FLUSH_SECONDS = 10.0
@@ -35,7 +35,7 @@ class WebSocketDBIntegration:
         self.db_writer = db_writer
         self.error_count = 0
         self._current: dict[tuple[str, int], CandleRecord] = {}
-        self._told = Rarely(_log)
+        self._told = LogThrottle(_log)
 
     async def on_trade(self, symbol: str, trade_data: Message) -> None:
         """Write a trade, or a list of them: ``price``, ``qty`` (or ``volume``), ``timestamp``, ``side``.

@@ -15,24 +15,24 @@ from sqlalchemy import ColumnElement, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends import Backend
+from kraken_db.data_types import DataType
 from kraken_db.db.multiranges import to_multirange
 from kraken_db.intervals import (
-    BASE_INTERVAL,
     FINEST_AGGREGATE,
     interval_length,
-    interval_name,
-    parse_interval,
 )
-from kraken_db.models import CANDLES, TRADES
+from kraken_db.models import Base
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
-from kraken_db.repositories.coverage import CoverageRepository, Source
-from kraken_db.repositories.dropped_ranges import DATA_TYPES, DroppedRangeRepository
-from kraken_db.repositories.unproven_ranges import UnprovenRangeRepository
-from kraken_db.timeseries import TimeSeries
+from kraken_db.repositories.coverage import (
+    TYPES_IN,
+    CoverageRepository,
+    DroppedRangeRepository,
+    Source,
+    UnprovenRangeRepository,
+)
 
-TRADES_TYPE, CANDLES_PREFIX = "trades", "candles_"
 _SECOND = timedelta(seconds=1)
-_MINUTES = f"{CANDLES_PREFIX}{interval_name(BASE_INTERVAL)}"
 
 
 class Write:
@@ -41,9 +41,9 @@ class Write:
     def __init__(
         self,
         connection: AsyncConnection,
-        timeseries: TimeSeries,
+        backend: Backend,
         symbol: str,
-        data_type: str,
+        data_type: DataType,
         span: TimeRange,
     ) -> None:
         self.returned = 0
@@ -52,14 +52,11 @@ class Write:
         Known after the block. They have been counted once: ``data_sync_status`` does not count them again.
         """
         self._connection = connection
-        self._timeseries = timeseries
+        self._backend = backend
         self._key = (symbol, data_type)
         self._span = span
-        self._table: Table = TRADES
-        self._interval: int | None = None
-        if data_type != TRADES_TYPE:
-            self._table = CANDLES
-            self._interval = parse_interval(data_type.removeprefix(CANDLES_PREFIX))
+        self._table: Table = Base.metadata.tables[data_type.table]
+        self._interval = data_type.interval
         self._parts: frozenset[int] = frozenset()
         self._gone: Sequence[TimeRange] = ()
         self._counted = 0
@@ -68,12 +65,12 @@ class Write:
         self._coverage = CoverageRepository(connection)
 
     async def begin(self) -> None:
-        self._parts = await self._timeseries.parts(self._connection, self._table.name)
+        self._parts = await self._backend.parts(self._connection, self._table.name)
         self._gone = await self._dropped.of(*self._key)
         self._counted = await self._rows_that_were_dropped()
 
     async def end(self) -> None:
-        created = await self._timeseries.created_parts(self._connection, self._table.name, self._parts)
+        created = await self._backend.created_parts(self._connection, self._table.name, self._parts)
         if created:
             await self._note(created)
         if self._parts or created:
@@ -102,21 +99,21 @@ class Write:
             await self._unproven.add(*self._key, await self._moments(rest) if complete else rest)
 
     async def _note(self, created: Sequence[TimeRange]) -> None:
-        types = DATA_TYPES[self._table.name]
-        await self._dropped.add_stored([name for name in types if name != _MINUTES], created)
-        if _MINUTES not in types:
+        types = TYPES_IN[self._key[1].table]
+        await self._dropped.add_stored([name for name in types if name != DataType.CANDLES_1M], created)
+        if DataType.CANDLES_1M not in types:
             return
         # Not from what is covered alone: that has quiet weeks, and lacks what other programs wrote.
         known: dict[str, list[TimeRange]] = {}
-        for symbol, span in await self._timeseries.aggregated(self._connection, created):
+        for symbol, span in await self._backend.aggregated(self._connection, created):
             known.setdefault(symbol, []).append(span)
-        stored = await self._dropped.ever_stored(_MINUTES, created)
+        stored = await self._dropped.ever_stored(DataType.CANDLES_1M, created)
         for symbol, ranges in sorted(known.items()):
             ours = stored.get(symbol, [])
             # Of the finest candle, perhaps only a minute was ever there, and not its other four.
             unknown = difference(ranges, whole_candles(ours, FINEST_AGGREGATE))
-            foreign = await self._timeseries.aggregated_of(self._connection, symbol, unknown)
-            await self._dropped.add(symbol, _MINUTES, union(intersection(ranges, ours), foreign))
+            foreign = await self._backend.aggregated_of(self._connection, symbol, unknown)
+            await self._dropped.add(symbol, DataType.CANDLES_1M, union(intersection(ranges, ours), foreign))
 
     async def _rows_that_were_dropped(self) -> int:
         dropped = intersection(self._gone, [self._span])
@@ -157,14 +154,14 @@ class Write:
 @asynccontextmanager
 async def writing(
     connection: AsyncConnection,
-    timeseries: TimeSeries,
+    backend: Backend,
     symbol: str,
-    data_type: str,
+    data_type: DataType,
     start: datetime,
     end: datetime,
 ) -> AsyncIterator[Write]:
     """Around the statements that write rows of times in ``[start, end)``; see ``Store.writing``."""
-    write = Write(connection, timeseries, symbol, data_type, (start, end))
+    write = Write(connection, backend, symbol, data_type, (start, end))
     await write.begin()
     yield write
     await write.end()

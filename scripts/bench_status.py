@@ -93,8 +93,8 @@ async def measure(url: str, repeats: int) -> dict[str, float]:
         async with store.database.read() as connection:
 
             async def read() -> None:
-                await read_status(connection, store.timeseries, store.clock())
-                await store.timeseries.policies(connection)
+                await read_status(connection, store.backend, store.clock())
+                await store.backend.policies(connection)
 
             statements = await statements_of(connection, read)
             times: list[float] = []

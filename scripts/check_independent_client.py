@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from kraken_db.kraken.websocket import KrakenWebSocketClient
-from kraken_db.kraken.websocket_events import Refused, Trades
+from kraken_db.kraken.websocket_messages import Refused, Trades
 from kraken_db.simulator import Market, Scenario, SimulatedExchange, feed_url
 
 SDK = "python-kraken-sdk==3.5.1"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lanes import Lane, rung, start_postgres, start_timescale
+from tests.support.lanes import Lane, rung, start_postgres, start_timescale
 
 _ROOT = Path(__file__).parents[1]
 _LANES = {"postgres": start_postgres, "timescale": start_timescale}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends import StaleRange
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
-from kraken_db.intervals import BASE_INTERVAL, interval_length, interval_name
+from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.repositories.candle_staging import CandleStaging
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
-from kraken_db.timeseries import StaleRange
 
 UNFINISHED = "the last line has no line end: its interval does not count as complete"
 
@@ -24,7 +25,7 @@ async def import_candles(
     """Fill ``report``. Raises ImportFileError and CopyRowError; the caller rolls back."""
     symbol, interval = report.file.symbol, report.file.interval
     assert interval is not None
-    data_type = f"candles_{interval_name(interval)}"
+    data_type = DataType.candles(interval)
     staging = CandleStaging(connection, symbol, interval)
     report.read = await staging.copy(reader.blocks())
     staged = await staging.inspect(store.clock())

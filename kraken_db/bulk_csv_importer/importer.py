@@ -25,16 +25,16 @@ from kraken_db.bulk_csv_importer.report import (
     ImportReport,
 )
 from kraken_db.bulk_csv_importer.trade_file import import_trades
-from kraken_db.db.conflicts import until_undisturbed
 from kraken_db.db.copy import CopyRowError
-from kraken_db.db.failures import driver_error, first_line
+from kraken_db.db.errors import driver_error, first_line
 from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
-from kraken_db.policies import period_text
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.retention import RetentionPause
-from kraken_db.store import Clock, Store, StoreService, utc_now
+from kraken_db.retry import until_undisturbed
+from kraken_db.store import Store, StoreService
+from kraken_db.times import Clock, period_text, utc_now
 
 # Bytes of a row of Kraken's, more or less: batch_size is a number of rows.
 _ROW_SIZE = 64
@@ -176,7 +176,7 @@ class BulkCSVImporter(StoreService):
             async with ArchiveReader(file, self._block_size, share) as reader:
                 await retention.before_writing(_table(file), reader.first_moment)
                 async with store.database.begin() as connection:
-                    await store.timeseries.prepare_bulk_write(connection)
+                    await store.backend.prepare_bulk_write(connection)
                     await self._import_rows(store, connection, reader, report, replace)
 
         try:
@@ -215,7 +215,7 @@ class BulkCSVImporter(StoreService):
 
     async def _tell_of_retention(self, store: Store, connection: AsyncConnection, report: FileReport) -> None:
         table = _table(report.file)
-        kept = await store.timeseries.retention(connection, table)
+        kept = await store.backend.retention(connection, table)
         if kept is not None and report.oldest is not None and report.oldest < store.clock() - kept:
             report.notes.append(
                 f"{table} older than {period_text(kept)} will be dropped by the retention policy"

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
 from kraken_db.ranges import TICK
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -29,10 +30,10 @@ async def import_trades(
         report.rejected = problem.count
         raise reader.error(problem.reason, problem.line)
     report.oldest, report.newest = await staging.span()
-    await lock_job(connection, "trades", of=symbol)
+    await lock_job(connection, DataType.TRADES, of=symbol)
     first, end = report.oldest, report.newest + TICK
     try:
-        async with store.writing(connection, symbol, "trades", first, end) as write:
+        async with store.writing(connection, symbol, DataType.TRADES, first, end) as write:
             counts = await staging.merge(report.read, force=replace)
     except TradeConflictError as error:
         report.rejected = 1
@@ -40,7 +41,7 @@ async def import_trades(
     _tell(report, counts)
     added = counts.new - counts.removed - write.returned
     await SyncStatusRepository(connection).record(
-        symbol, "trades", oldest=report.oldest, newest=report.newest, added=added
+        symbol, DataType.TRADES, oldest=report.oldest, newest=report.newest, added=added
     )
     ranges = await staging.complete_ranges()
     if not reader.ends_with_newline and ranges:

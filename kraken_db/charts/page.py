@@ -6,8 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from kraken_db.charts.series import Series
-from kraken_db.charts.style import COLOURS, title_of
+from kraken_db.charts.series import COLOURS, Series, title_of
 from kraken_db.intervals import interval_length
 from kraken_db.types import Candle
 

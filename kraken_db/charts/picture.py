@@ -8,9 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from kraken_db.charts.series import Series
-from kraken_db.charts.style import COLOURS, title_of
-from kraken_db.charts.ticks import short_text
+from kraken_db.charts.series import COLOURS, Series, short_text, title_of
 from kraken_db.intervals import interval_length
 from kraken_db.types import Candle
 

@@ -11,8 +11,7 @@ from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal, TypeAlias
 
-from kraken_db.charts.series import Series, Slot
-from kraken_db.charts.ticks import price_ticks, short_text, time_step, time_text, time_ticks
+from kraken_db.charts.series import Series, Slot, price_ticks, short_text, time_step, time_text, time_ticks
 from kraken_db.intervals import interval_name
 from kraken_db.types import Candle
 

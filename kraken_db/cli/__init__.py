@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from kraken_db.cli.base import LazyCommand, LazyGroup
-from kraken_db.cli.process_list import hide_password
-from kraken_db.cli.streams import guard_streams
+from kraken_db.cli.base import LazyCommand, LazyGroup, hide_password
+from kraken_db.cli.output import guard_streams
 
 _DISTRIBUTION = "kraken-historical-data"
 

@@ -1,20 +1,240 @@
-"""What every command has in common: loading on demand, errors as one line, --debug and --verbose."""
+"""What every command has in common: loading on demand, errors as one line, --debug and --verbose, Ctrl-C.
+
+No password reaches a log, an error, or the list of processes that every user of a machine can read.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import logging
+import os
+import re
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
 
 import click
 
-from kraken_db.cli.diagnostics import configure_logging, report_failure
-from kraken_db.cli.output import note
-from kraken_db.cli.streams import discard
-from kraken_db.errors import ConfigurationError
+from kraken_db.cli.output import discard, note
+from kraken_db.errors import ConfigurationError, KrakenDBError
+
+FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
+
+_OUR_LOGGERS = ("kraken_db", "alembic")
+# What takes long and would look hung without a word: shown without being asked for.
+_NOTICES = "kraken_db.notices"
+_IN_ADDRESS = re.compile(r"(?P<before>[a-z0-9+]+://[^\s:/@]*:)(?!password@host)[^\s]*(?=@)", re.IGNORECASE)
+_AS_PARAMETER = re.compile(r"(?P<before>\b(?:password|passwd)=)[^\s&]+", re.IGNORECASE)
+# Hints that begin with a command to type stay as they are.
+_SENTENCE = re.compile(r"(?!pip |chmod |chown )[a-z]+[ :,]")
+
+
+def redact(text: str) -> str:
+    """``text`` without the passwords that stand in database addresses."""
+    for pattern in (_IN_ADDRESS, _AS_PARAMETER):
+        text = pattern.sub(r"\g<before>***", text)
+    return text
+
+
+class _StderrHandler(logging.Handler):
+    """Writes one line a record to whatever ``sys.stderr`` is at that moment."""
+
+    def __init__(self, *, debug: bool) -> None:
+        super().__init__()
+        self._debug = debug
+        self.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s" if debug else "%(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._debug:
+                text = self.format(record)
+            else:
+                level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+                text = level + one_line(record.getMessage())
+            note(redact(text))
+        except Exception:
+            self.handleError(record)
+
+
+def configure_logging(*, verbose: bool = False, debug: bool = False) -> None:
+    """Set up logging for one run: warnings by default, more on request, never less than before asked for."""
+    root = logging.getLogger()
+    root.handlers = [item for item in root.handlers if not isinstance(item, _StderrHandler)]
+    debug = debug or (verbose and is_debugging())
+    root.addHandler(_StderrHandler(debug=debug))
+    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
+    for name in _OUR_LOGGERS:
+        logging.getLogger(name).setLevel(level)
+    logging.getLogger(_NOTICES).setLevel(min(level, logging.INFO))
+
+
+def is_debugging() -> bool:
+    return logging.getLogger(_OUR_LOGGERS[0]).isEnabledFor(logging.DEBUG)
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def sentence(error: KrakenDBError) -> str:
+    """``what happened. What to do``, in one line."""
+    message, hint = one_line(error.message), one_line(error.hint or "")
+    if not hint:
+        return redact(message)
+    if _SENTENCE.match(hint):
+        hint = hint[0].upper() + hint[1:]
+    return redact(f"{message.rstrip('.')}. {hint}")
+
+
+def report_failure(error: Exception) -> int:
+    """Print one line about an error (and its traceback with --debug) to stderr; return the exit code."""
+    if is_debugging():
+        note(redact("".join(traceback.format_exception(error))).rstrip())
+    match error:
+        case KrakenDBError():
+            line, code = sentence(error), FAILURE
+        case click.UsageError():
+            line, code = _usage(error), WRONG_USAGE
+        case click.ClickException():
+            line, code = one_line(redact(error.format_message())), error.exit_code
+        case _:
+            message = one_line(redact(str(error)))
+            name = type(error).__name__ + (f": {message}" if message else "")
+            note(f"internal error: {name}; run again with --debug")
+            return INTERNAL_ERROR
+    note(f"Error: {line}")
+    return code
+
+
+def _usage(error: click.UsageError) -> str:
+    message = one_line(redact(error.format_message())).rstrip(".?")
+    return f"{message}. Try: {error.ctx.command_path} --help" if error.ctx else message
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_KILLED = 128
+"""What a shell adds to the number of the signal that ended a program."""
+
+
+class Stoppable(Protocol):
+    def request_stop(self) -> None: ...
+
+
+class Signals:
+    """Of one command: what it was told to end by, and the exit code that says so."""
+
+    def __init__(self) -> None:
+        self._came: list[int] = []
+
+    @contextmanager
+    def stopping(self, service: Stoppable) -> Iterator[None]:
+        """The first signal lets what was received be stored, the second ends everything at once."""
+        loop, work = asyncio.get_running_loop(), asyncio.current_task()
+        assert work is not None
+
+        def on_signal(number: int) -> None:
+            if self._came:
+                work.cancel()
+            else:
+                service.request_stop()
+            self._came.append(number)
+
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, on_signal, number)
+        try:
+            yield
+        except asyncio.CancelledError:
+            raise click.Abort from None
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def exit_code(self, *, is_flawed: bool) -> int:
+        """130 or 143 where a signal came; else 1 for what is left to look at, or 0."""
+        return _KILLED + self._came[0] if self._came else int(is_flawed)
+
+
+_OPTION = "--db-url"
+_PACKAGE = __name__.partition(".")[0]
+
+
+def hide_password(arguments: Sequence[str] | None = None) -> None:
+    """Start this program again with the address in its environment, if its arguments hold a password.
+
+    The environment of a process can be read by its own user only. Returns where there is nothing to hide,
+    and where the process is not ours: a program that passes ``arguments`` of its own.
+    """
+    if os.name == "nt" or not _is_ours(arguments):
+        return
+    words, url = without_password(sys.orig_argv)
+    if words == sys.orig_argv:
+        return
+    if url is not None:
+        os.environ["DATABASE_URL"] = url
+    os.execv(sys.executable, [sys.executable, *words[1:]])  # noqa: S606 (our own command line)
+
+
+def _is_ours(arguments: Sequence[str] | None) -> bool:
+    """Whether the process is this command line: ``kraken-db``, or ``python -m`` of a module in here."""
+    given = sys.argv[1:]
+    if given and sys.orig_argv[-len(given) :] != given:
+        return False
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return arguments is None or (spec is not None and spec.name.startswith(f"{_PACKAGE}."))
+
+
+def without_password(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """The arguments without the passwords in ``--db-url``; the address, if it is gone from them with its own.
+
+    As everywhere on the command line, the last address counts, and ``--`` ends the options.
+    """
+    parts = _split(words)
+    urls = [url for _, url in parts if url is not None]
+    address = urls[-1] if urls and _has_password(urls[-1]) else None
+    kept: list[str] = []
+    for part, url in parts:
+        if url is None or (address is None and not _has_password(url)):
+            kept.extend(part)
+    return kept, address
+
+
+def _split(words: Sequence[str]) -> list[tuple[Sequence[str], str | None]]:
+    """The arguments one by one, each ``--db-url`` together with its value."""
+    parts: list[tuple[Sequence[str], str | None]] = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word == "--":
+            parts.append((words[at:], None))
+            break
+        if word == _OPTION and at + 1 < len(words):
+            parts.append((words[at : at + 2], words[at + 1]))
+            at += 1
+        elif word.startswith(f"{_OPTION}="):
+            parts.append(([word], word.partition("=")[2]))
+        else:
+            parts.append(([word], None))
+        at += 1
+    return parts
+
+
+def _has_password(url: str) -> bool:
+    # Among the parameters, libpq knows password and sslpassword.
+    if "password=" in unquote(url).lower():
+        return True
+    try:
+        return bool(urlsplit(url).password)
+    except ValueError:
+        # What cannot be read may hold one all the same.
+        return "@" in url
+
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141

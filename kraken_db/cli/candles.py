@@ -1,23 +1,346 @@
-"""``kraken-db candles SYMBOL``: stored candles as table, CSV or JSON."""
+"""``kraken-db candles SYMBOL``: stored candles as table, CSV or JSON.
+
+Each writer gets them in pieces, so that a long range needs little memory.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import csv
+import difflib
+import io
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from datetime import datetime
-from typing import Literal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import click
 
-from kraken_db.cli.candle_query import (
-    CandleQuery,
-    candle_options,
-    candle_query,
-    nothing_there,
-    select_candles,
-)
-from kraken_db.cli.options import db_url_option
-from kraken_db.cli.output import note
+from kraken_db.charts.series import decimals_of
+from kraken_db.cli.options import IntervalType, SymbolType, TimeType, db_url_option
+from kraken_db.cli.output import count_text, is_terminal, iso, note, plain_number, to_json, wants_colour
+from kraken_db.data_types import DataType
+from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.intervals import INTERVAL_NAMES, floor_to_interval, interval_name
+from kraken_db.types import Candle
+
+if TYPE_CHECKING:
+    from kraken_db.historical_provider import Fill, HistoricalDataProvider
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+_SHOWN_SYMBOLS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CandleQuery:
+    """The newest ``count`` candles, or those that open from ``start`` on and before ``end``."""
+
+    symbol: str
+    interval: int
+    start: datetime | None
+    end: datetime | None
+    count: int
+    fill: Fill | None
+
+    @property
+    def is_range(self) -> bool:
+        return bool(self.start or self.end)
+
+
+def candle_options(default_count: str) -> Callable[[_Decorated], _Decorated]:
+    """SYMBOL, ``--interval``, ``--start``, ``--end`` and ``--last``; ``default_count`` is for the help."""
+    options = [
+        click.argument("symbol", type=SymbolType()),
+        click.option(
+            "-i",
+            "--interval",
+            type=IntervalType(),
+            default="1h",
+            show_default=True,
+            help=", ".join(INTERVAL_NAMES.values()) + "; or minutes.",
+        ),
+        click.option(
+            "--start",
+            "--since",
+            "start",
+            type=TimeType(),
+            help="Candles that open at or after this time.",
+        ),
+        click.option("--end", "--until", "end", type=TimeType(), help="Candles that open before this time."),
+        click.option(
+            "--last",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help=f"The newest N. Default, without a range: {default_count}.",
+        ),
+    ]
+
+    def decorate(command: _Decorated) -> _Decorated:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def candle_query(
+    symbol: str,
+    interval: int,
+    start: datetime | None,
+    end: datetime | None,
+    last: int | None,
+    default_count: int,
+    fill: Fill | None,
+) -> CandleQuery:
+    """The query of these options. Raises UsageError for those that contradict each other."""
+    if last is not None and (start or end):
+        raise click.UsageError("--last cannot be combined with --start and --end: choose one of them")
+    if start and end and start >= end:
+        raise click.UsageError(f"--start ({iso(start)}) is not before --end ({iso(end)})")
+    return CandleQuery(symbol, interval, start, end, last or default_count, fill)
+
+
+async def select_candles(
+    provider: HistoricalDataProvider, query: CandleQuery
+) -> AsyncGenerator[list[Candle]]:
+    """What was asked for, in pieces of bounded size: memory does not grow with the range."""
+    if not query.is_range:
+        return _newest(provider, query)
+    stored = await provider.get_data_range(query.symbol)
+    if stored["oldest"] is None:
+        return _newest(provider, query)  # finds nothing, and that is told
+    # Outside of what is stored there is nothing to look for.
+    start = floor_to_interval(stored["oldest"], query.interval)
+    end = stored["newest"] + timedelta(minutes=1)
+    if query.start:
+        start = max(start, query.start)
+    if query.end:
+        end = query.end if query.fill else min(end, query.end)
+    return _between(provider, query, start, end)
+
+
+async def _newest(provider: HistoricalDataProvider, query: CandleQuery) -> AsyncGenerator[list[Candle]]:
+    found = await provider.get_latest_candles(query.symbol, query.interval, query.count, fill=query.fill)
+    if found:
+        yield found
+
+
+async def _between(
+    provider: HistoricalDataProvider, query: CandleQuery, start: datetime, end: datetime
+) -> AsyncGenerator[list[Candle]]:
+    size = 1000
+    chunk: list[Candle] = []
+    replay = provider.replay_candles(query.symbol, query.interval, start, end, speed=0, fill=query.fill)
+    async for candle in replay:
+        chunk.append(candle)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+async def nothing_there(provider: HistoricalDataProvider, query: CandleQuery) -> KrakenDBError:
+    """Why no candle came: an unknown symbol, or a range outside of what is stored."""
+    stored = await provider.get_data_range(query.symbol)
+    if stored["oldest"] is not None:
+        return ConfigurationError(
+            f"{query.symbol} has no {interval_name(query.interval)} candles in this range",
+            hint=f"its candles go from {_shown(stored['oldest'])} to {_shown(stored['newest'])} UTC",
+        )
+    symbols = await provider.get_symbols()
+    if not symbols:
+        return ConfigurationError(
+            "the store is empty",
+            hint=f"get history first: kraken-db backfill --symbols {query.symbol},"
+            " or kraken-db import-csv --help",
+        )
+    if query.symbol in symbols:
+        return await _no_minutes(provider, query.symbol)
+    near = difflib.get_close_matches(query.symbol, symbols, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    more = len(symbols) - _SHOWN_SYMBOLS
+    others = f" and {count_text(more)} more (kraken-db status)" if more > 0 else ""
+    return ConfigurationError(
+        f"nothing is stored of {query.symbol}",
+        hint=f"{meant}Stored: {', '.join(symbols[:_SHOWN_SYMBOLS])}{others}",
+    )
+
+
+async def _no_minutes(provider: HistoricalDataProvider, symbol: str) -> KrakenDBError:
+    """Something is stored of the symbol, but not what candles are computed from."""
+    kinds = [
+        name
+        for name in INTERVAL_NAMES.values()
+        if await provider.get_sync_status(symbol, DataType(f"candles_{name}")) is not None
+    ]
+    if kinds:
+        what = f"only files of {', '.join(kinds)} are stored of {symbol}, and no 1m candles"
+    else:
+        what = f"{symbol} has trades in the store, but no 1m candles"
+    return ConfigurationError(
+        what,
+        hint="all intervals are computed from 1m: import its file of 1m, or build them from its trades:"
+        f" kraken-db backfill --symbols {symbol}; see also: kraken-db status",
+    )
+
+
+def _shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+FIELDS = ("timestamp", "open", "high", "low", "close", "volume", "trades", "vwap")
+"""Columns of CSV and keys of JSON: the order of Kraken's own files, with the open time as ISO 8601 UTC."""
+
+_DAY = 1440
+_GAP = "  "
+
+
+class CandleWriter(Protocol):
+    """``begin`` sees the first piece before it is written, and decides on widths by it."""
+
+    def begin(self, first: Sequence[Candle]) -> None: ...
+
+    def write(self, candles: Sequence[Candle]) -> None: ...
+
+    def end(self) -> None: ...
+
+
+def candle_writer(style: Literal["table", "csv", "json"], symbol: str, interval: int) -> CandleWriter:
+    match style:
+        case "table":
+            return TableWriter(interval)
+        case "csv":
+            return CsvWriter()
+        case "json":
+            return JsonWriter(symbol, interval)
+
+
+def _exact(candle: Candle) -> tuple[str, str, str, str, str, str, int, str | None]:
+    """The values of FIELDS."""
+    return (
+        iso(candle.timestamp),
+        plain_number(candle.open),
+        plain_number(candle.high),
+        plain_number(candle.low),
+        plain_number(candle.close),
+        plain_number(candle.volume),
+        candle.trade_count,
+        None if candle.vwap is None else plain_number(candle.vwap),
+    )
+
+
+class CsvWriter:
+    """A header line, then one line a candle; an unknown vwap is empty."""
+
+    def begin(self, first: Sequence[Candle]) -> None:
+        click.echo(",".join(FIELDS))
+
+    def write(self, candles: Sequence[Candle]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(_exact(candle) for candle in candles)
+        click.echo(text.getvalue(), nl=False)
+
+    def end(self) -> None:
+        pass
+
+
+class JsonWriter:
+    """One document, one candle a line; an unknown vwap is null."""
+
+    def __init__(self, symbol: str, interval: int) -> None:
+        self._head = f'{{"symbol": {to_json(symbol)}, "interval_minutes": {interval}, "candles": ['
+        self._separator = "\n  "
+
+    def begin(self, first: Sequence[Candle]) -> None:
+        click.echo(self._head, nl=False)
+
+    def write(self, candles: Sequence[Candle]) -> None:
+        lines = (to_json(dict(zip(FIELDS, _exact(candle), strict=True)), indent=None) for candle in candles)
+        click.echo(self._separator + ",\n  ".join(lines), nl=False)
+        self._separator = ",\n  "
+
+    def end(self) -> None:
+        click.echo("\n]}")
+
+
+class TableWriter:
+    """Aligned columns; all prices with the same number of decimals, as many as the first piece needs.
+
+    A later price with more decimals is still printed whole. vwap is shown if the first piece has any, and if
+    the terminal is wide enough for it: a table of which each line takes two is none.
+    """
+
+    def __init__(self, interval: int) -> None:
+        self._time_format = "%Y-%m-%d" if interval >= _DAY else "%Y-%m-%d %H:%M"
+        self._colour = wants_colour()
+        self._price_decimals = self._volume_decimals = 0
+        self._titles: tuple[str, ...] = ("time (UTC)", "open", "high", "low", "close", "volume", "trades")
+        self._widths: list[int] = []
+
+    def begin(self, first: Sequence[Candle]) -> None:
+        if any(candle.vwap is not None for candle in first):
+            self._titles += ("vwap",)
+        prices = [price for c in first for price in (c.open, c.high, c.low, c.close)]
+        self._price_decimals = max(map(decimals_of, prices))
+        self._volume_decimals = max(decimals_of(candle.volume) for candle in first)
+        self._widths = self._widths_of(first)
+        width = sum(self._widths) + len(_GAP) * (len(self._widths) - 1)
+        if self._titles[-1] == "vwap" and is_terminal() and width > get_terminal_size().columns:
+            self._titles, self._widths = self._titles[:-1], self._widths[:-1]
+            note("The terminal is too narrow for vwap; --format csv and --json have it.")
+        click.echo(self._line(self._titles, bold=True))
+
+    def write(self, candles: Sequence[Candle]) -> None:
+        lines = (self._line(self._cells(candle), colour=_colour_of(candle)) for candle in candles)
+        click.echo("\n".join(lines))
+
+    def end(self) -> None:
+        pass
+
+    def _widths_of(self, candles: Sequence[Candle]) -> list[int]:
+        cells = [self._titles, *map(self._cells, candles)]
+        return [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+    def _cells(self, candle: Candle) -> tuple[str, ...]:
+        price = self._price_decimals
+        cells = (
+            candle.timestamp.astimezone(UTC).strftime(self._time_format),
+            *(_fixed(value, price) for value in (candle.open, candle.high, candle.low, candle.close)),
+            _fixed(candle.volume, self._volume_decimals),
+            str(candle.trade_count),
+        )
+        if len(self._titles) == len(cells):
+            return cells
+        return (*cells, "" if candle.vwap is None else _rounded(candle.vwap, price))
+
+    def _line(self, cells: Sequence[str], *, bold: bool = False, colour: str | None = None) -> str:
+        time, *numbers = cells
+        width, *widths = self._widths
+        text = _GAP.join(
+            [time.ljust(width), *(n.rjust(w) for n, w in zip(numbers, widths, strict=True))]
+        ).rstrip()
+        return click.style(text, fg=colour, bold=bold or None) if self._colour else text
+
+
+def _colour_of(candle: Candle) -> str | None:
+    if candle.close == candle.open:
+        return None
+    return "green" if candle.is_bullish else "red"
+
+
+def _fixed(value: Decimal, decimals: int) -> str:
+    """With that many decimals, or with more where the value has more: never rounded."""
+    return f"{value:.{max(decimals, decimals_of(value))}f}"
+
+
+def _rounded(value: Decimal, decimals: int) -> str:
+    """A mean has as many digits as its column has room for; the prices' decimals are what one reads."""
+    return f"{value:.{decimals}f}"
+
 
 DEFAULT_COUNT = 50
 
@@ -67,7 +390,7 @@ def candles(
 
 async def _print(query: CandleQuery, style: Literal["table", "csv", "json"], db_url: str) -> int:
     """Returns the number of candles."""
-    from kraken_db.cli.candle_formats import candle_writer
+    pass
     from kraken_db.historical_provider import HistoricalDataProvider
 
     async with HistoricalDataProvider(db_url, pool_min_size=1, pool_max_size=2) as provider:

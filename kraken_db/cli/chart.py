@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kraken_db.cli.candle_query import (
-    CandleQuery,
-    candle_options,
-    candle_query,
-    nothing_there,
-    select_candles,
-)
+from kraken_db.cli.candles import CandleQuery, candle_options, candle_query, nothing_there, select_candles
 from kraken_db.cli.options import db_url_option
 from kraken_db.cli.output import count_text, note, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError

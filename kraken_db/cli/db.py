@@ -3,21 +3,244 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kraken_db.cli.base import LazyCommand, LazyGroup
 from kraken_db.cli.options import db_url_option, json_option
-from kraken_db.cli.output import print_json
+from kraken_db.cli.output import (
+    Column,
+    count_text,
+    moment_text,
+    note,
+    plural,
+    print_json,
+    print_table,
+    size_text,
+)
+from kraken_db.times import period_text
 
-_SERVER = "kraken_db.cli.db_server"
+if TYPE_CHECKING:
+    from kraken_db.db.embedded import EmbeddedServer, ServerStatus
+    from kraken_db.maintenance import MaintenanceReport, TableReport
+
+_Command = Callable[..., Any]
+
+
+def _data_dir_option(command: _Command) -> _Command:
+    return click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Where the embedded database keeps its files. Default: what DATABASE_URL=embedded:///... or"
+        " KRAKEN_DB_DATA_DIR says, else the platform's place for a user's data.",
+    )(command)
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _server(data_dir: Path | None) -> EmbeddedServer:
+    """The server that the other commands would use: the option, then the environment."""
+    from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
+    from kraken_db.settings import EMBEDDED_URL, Settings
+
+    settings = Settings.from_environment()
+    if data_dir is not None:
+        return EmbeddedServer(data_dir.expanduser())
+    named = settings.database_url if settings.database_url.startswith(EMBEDDED_URL) else EMBEDDED_URL
+    return EmbeddedServer(resolve_embedded(named) or settings.data_dir)
+
+
+def _as_json(status: ServerStatus) -> str:
+    return json.dumps(dataclasses.asdict(status), default=str, indent=2)
+
+
+@click.command()
+@_data_dir_option
+@_json_option
+def start(data_dir: Path | None, as_json: bool) -> None:
+    """Start the embedded PostgreSQL and leave it running until `stop`.
+
+    Other commands start it by themselves when they need it, and it stops after them: this is for
+    connecting with other programs. Prints the address.
+    """
+    server = _server(data_dir)
+    url = server.start()
+    click.echo(_as_json(server.status()) if as_json else url)
+
+
+@click.command()
+@_data_dir_option
+def stop(data_dir: Path | None) -> None:
+    """Stop the embedded PostgreSQL, whoever uses it. Nothing that was stored is lost."""
+    click.echo("stopped" if _server(data_dir).stop() else "was not running")
+
+
+@click.command()
+@_data_dir_option
+@_json_option
+def status(data_dir: Path | None, as_json: bool) -> None:
+    """Show whether the embedded PostgreSQL runs, and where it keeps its files."""
+    found = _server(data_dir).status()
+    if as_json:
+        click.echo(_as_json(found))
+        return
+    rows = {
+        "state": _state(found),
+        "version": found.version or "no data yet",
+        "data": found.data_dir,
+        "log": found.log_file,
+        "url": found.url,
+    }
+    for name, value in rows.items():
+        click.echo(f"{name:<8} {value}")
+
+
+def _state(found: ServerStatus) -> str:
+    if not found.running:
+        return "not running"
+    state = "running" if found.ready else "starting or stopping"
+    until = "until 'kraken-db db stop'" if found.kept else "until its last user ends"
+    return f"{state}, process {found.pid}, {until}" if found.pid else state
+
+
+@click.command()
+@_data_dir_option
+def url(data_dir: Path | None) -> None:
+    """Print the address of the embedded PostgreSQL, for example for psql, without starting it."""
+    click.echo(_server(data_dir).url())
+
+
+_NO_RETENTION = (
+    "Nothing is ever dropped: no retention is set. To set one: kraken-db policies set --trades-retention 90d"
+    " --candles-retention 365d"
+)
+_COLUMNS = [
+    Column("table"),
+    Column("kept for"),
+    Column("before (UTC)"),
+    Column("rows dropped", right=True),
+    Column("compressed", right=True),
+    Column("freed", right=True),
+]
+
+
+@click.command(
+    short_help="Drop and compress old rows now, as the policies say.",
+    epilog="Example: kraken-db db maintain --dry-run",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Show how much there is to drop and to compress; change nothing."
+)
+@json_option
+@db_url_option
+def maintain(dry_run: bool, as_json: bool, db_url: str) -> None:
+    """Drop and compress old rows now, as `kraken-db policies show` has it.
+
+    On TimescaleDB this is what its background jobs do, too; elsewhere nothing is dropped unless this command
+    is called, for example once a day. Before anything is dropped, candles are built from trades and the
+    higher intervals are brought up to date: these stay. It works in small pieces, and may be stopped or
+    killed at any moment, and repeated.
+    """
+    from kraken_db.cli.progress import show_progress
+    from kraken_db.maintenance import Maintenance
+
+    async def run() -> MaintenanceReport:
+        async with Maintenance(db_url, progress=progress) as service:
+            return await service.run(dry_run=dry_run)
+
+    with show_progress() as progress:
+        report = asyncio.run(run())
+    if as_json:
+        print_json(_document(report))
+    else:
+        _print(report)
+
+
+def _document(report: MaintenanceReport) -> dict[str, Any]:
+    return {
+        "database": report.kind,
+        "dry_run": report.dry_run,
+        "refreshed_ranges": report.refreshed_ranges,
+        "built_candles": report.built_candles,
+        "tables": [
+            {
+                "table": table.policy.table,
+                "retention_seconds": table.policy.retention,
+                "dropped_before": table.before,
+                "dropped_rows": table.dropped_rows,
+                "dropped_pieces": table.dropped_pieces,
+                "compressed_chunks": table.compressed_pieces,
+                "freed_bytes": table.freed_bytes,
+                "kept_minutes": table.kept_minutes,
+                "waiting_pieces": table.waiting_pieces,
+            }
+            for table in report.tables
+        ],
+    }
+
+
+def _print(report: MaintenanceReport) -> None:
+    print_table(_COLUMNS, [_row(table) for table in report.tables])
+    for table in report.tables:
+        _print_what_stays(table)
+    click.echo(_summary(report))
+    if not report.has_retention:
+        note(_NO_RETENTION)
+
+
+def _row(table: TableReport) -> tuple[str, ...]:
+    return (
+        table.policy.table,
+        "for good" if table.policy.retention is None else period_text(table.policy.retention),
+        moment_text(table.before),
+        count_text(table.dropped_rows),
+        count_text(table.compressed_pieces),
+        "-" if table.freed_bytes is None else size_text(max(table.freed_bytes, 0)),
+    )
+
+
+def _print_what_stays(table: TableReport) -> None:
+    if table.kept_minutes:
+        click.echo(
+            f"Trades of {plural(table.kept_minutes, 'minute')} stay: they have no candle, and not all trades"
+            " of these minutes are known. To complete them: kraken-db backfill, or kraken-db import-csv"
+        )
+    if table.waiting_pieces:
+        click.echo(
+            f"{plural(table.waiting_pieces, 'piece')} of {table.policy.table} stay for now: something was"
+            " written there meanwhile. Run it again"
+        )
+
+
+def _summary(report: MaintenanceReport) -> str:
+    rows = sum(table.dropped_rows for table in report.tables)
+    compressed = sum(table.compressed_pieces for table in report.tables)
+    done = [f"built {plural(report.built_candles, 'candle')} from trades"] if report.built_candles else []
+    if report.refreshed_ranges:
+        done.append(f"refreshed {plural(report.refreshed_ranges, 'range')}")
+    done += [f"dropped {plural(rows, 'row')}"] if rows else []
+    done += [f"compressed {plural(compressed, 'chunk')}"] if compressed else []
+    if report.dry_run:
+        text = ", ".join(done).replace("dropped", "drop").replace("compressed", "compress")
+        text = text.replace("refreshed", "refresh")
+        return f"Would {text}. Nothing was changed" if done else "Nothing to do"
+    return f"Done: {', '.join(done)}" if done else "Nothing to do"
+
+
+_SERVER = "kraken_db.cli.db"
 
 
 @click.group(
     cls=LazyGroup,
     lazy_commands={
         "maintain": LazyCommand(
-            "kraken_db.cli.db_maintain:maintain", "Drop and compress old rows now, as the policies say."
+            "kraken_db.cli.db:maintain", "Drop and compress old rows now, as the policies say."
         ),
         "start": LazyCommand(f"{_SERVER}:start", "Start the embedded PostgreSQL and leave it running."),
         "stop": LazyCommand(f"{_SERVER}:stop", "Stop the embedded PostgreSQL."),

@@ -4,54 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
+from kraken_db.errors import KrakenDBError, PairError
 from kraken_db.intervals import parse_interval
 from kraken_db.pairs import QUOTES, parse_symbol
-from kraken_db.policies import parse_period
+from kraken_db.times import parse_period, parse_time, utc_now
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
-
-_UNITS = {
-    "minute": 1,
-    "min": 1,
-    "m": 1,
-    "hour": 60,
-    "h": 60,
-    "day": 1440,
-    "d": 1440,
-    "week": 10080,
-    "w": 10080,
-}
-_AGO = re.compile(r"(?P<count>\d+)\s*(?P<unit>[a-z]+?)s?\s+ago", re.IGNORECASE)
-_AGE = re.compile(r"(?P<count>\d{1,12}) *(?P<unit>[a-z]+?)s?", re.ASCII)
-_MOST_MINUTES = 100 * 365 * 1440
-_TIME_FORMS = "2023-01-31, 2023-01-31T15:30, 2023-01-31T15:30+01:00, '7 days ago' or now"
-
-
-def parse_time(text: str, now: datetime) -> datetime:
-    """A moment as people write it, in UTC. Without a zone it is UTC; a date is its midnight.
-
-    Raises ConfigurationError.
-    """
-    wanted = text.strip()
-    if wanted.lower() == "now":
-        return now
-    try:
-        if ago := _AGO.fullmatch(wanted):
-            minutes = _UNITS[ago["unit"].lower()] * int(ago["count"])
-            return now - timedelta(minutes=minutes)
-        if re.match(r"\d{4}-\d\d-\d\d", wanted) is None:
-            raise ValueError(wanted)
-        moment = datetime.fromisoformat(wanted)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, KeyError, OverflowError):
-        raise ConfigurationError(f"{text!r} is not a time", hint=f"write {_TIME_FORMS}") from None
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]
@@ -105,39 +69,19 @@ class TimeType(_Parsed):
     name = "time"
 
     def parse(self, text: str) -> datetime:
-        return parse_time(text, datetime.now(UTC))
+        return parse_time(text, utc_now())
 
 
 _PATTERN = re.compile(r"[A-Za-z0-9*?]+/[A-Za-z0-9*?]+")
 
 
 class PeriodType(_Parsed):
-    """See ``parse_period``. A tuple of one, so that never is not the same as nothing."""
+    """See ``parse_period``. A tuple of one, so that never (None) is not the same as nothing."""
 
     name = "period"
 
     def parse(self, text: str) -> tuple[timedelta | None]:
         return (parse_period(text),)
-
-
-class AgeType(_Parsed):
-    """``15min``, ``2h``, ``1 day``, ``never``: a tuple of one, None in it for never. Here m is a minute."""
-
-    name = "period"
-
-    def parse(self, text: str) -> tuple[timedelta | None]:
-        wanted = text.strip().lower()
-        if wanted == "never":
-            return (None,)
-        match = _AGE.fullmatch(wanted)
-        minutes = _UNITS.get(match["unit"]) if match else None
-        if match is None or minutes is None:
-            raise ConfigurationError(
-                f"{text!r} is not a period", hint="write 15min, 2h, 1d or 1w (minutes, hours, ...), or never"
-            )
-        if (count := int(match["count"])) > _MOST_MINUTES // minutes:
-            raise ConfigurationError(f"{text!r} is longer than 100 years", hint="write never")
-        return (timedelta(minutes=minutes * count),)
 
 
 class _SymbolList(_Parsed):

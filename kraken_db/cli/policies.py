@@ -14,10 +14,12 @@ import click
 from kraken_db.cli.base import LazyGroup
 from kraken_db.cli.options import PeriodType, db_url_option, json_option
 from kraken_db.cli.output import Column, moment_text, print_json, print_table
-from kraken_db.policies import BackgroundJob, TableName, TablePolicy, job_state, period_text
+from kraken_db.data_types import TableName
+from kraken_db.policies import BackgroundJob, TablePolicy, job_state
+from kraken_db.times import period_text
 
 if TYPE_CHECKING:
-    from kraken_db.maintenance.policy_change import Periods, PolicyChange
+    from kraken_db.maintenance import Periods, PolicyChange
     from kraken_db.store import Store
 
 _Period = tuple[timedelta | None] | None
@@ -112,10 +114,10 @@ async def _read(db_url: str) -> dict[str, Any]:
     store = await _open(db_url)
     try:
         async with store.database.read() as connection:
-            tables = await store.timeseries.policies(connection)
-            jobs = await store.timeseries.jobs(connection)
+            tables = await store.backend.policies(connection)
+            jobs = await store.backend.jobs(connection)
         return {
-            "database": store.timeseries.name,
+            "database": store.backend.name,
             "tables": [_policy_document(table) for table in tables],
             "jobs": [_job_document(job, store.clock()) for job in jobs],
         }
@@ -124,11 +126,11 @@ async def _read(db_url: str) -> dict[str, Any]:
 
 
 async def _change(db_url: str, changes: Mapping[TableName, Periods]) -> tuple[str, list[PolicyChange]]:
-    from kraken_db.maintenance.policy_change import change_policies
+    from kraken_db.maintenance import change_policies
 
     store = await _open(db_url)
     try:
-        return store.timeseries.name, await change_policies(store, changes)
+        return store.backend.name, await change_policies(store, changes)
     finally:
         await store.close()
 

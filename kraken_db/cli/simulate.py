@@ -14,10 +14,11 @@ from kraken_db.cli.options import TimeType
 from kraken_db.cli.output import count_text, note, plural
 from kraken_db.errors import ConfigurationError
 from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
+from kraken_db.times import parse_time
 
 if TYPE_CHECKING:
     from kraken_db.simulator import Faults, Market, SimulatedExchange
-    from kraken_db.simulator.feed_socket import FeedCounts
+    from kraken_db.simulator.feed import FeedCounts
 
 
 @click.command()
@@ -122,7 +123,7 @@ def _exchange(names: Sequence[str], options: dict[str, Any]) -> SimulatedExchang
 
 
 def _market(symbol: str, options: dict[str, Any]) -> Market:
-    from kraken_db.cli.options import parse_time
+
     from kraken_db.simulator import DEFAULT_START, Market, Scenario
 
     live = options["live"]

@@ -1,4 +1,4 @@
-"""COPY in and out; with ``fetch`` the only user of the raw driver.
+"""COPY in and out, by the driver itself.
 
 Rows stream through without becoming Python objects; what is sent is what the server parses.
 """
@@ -11,10 +11,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
 from typing import Any
 
 import asyncpg
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from kraken_db.db.compiled import CompiledStatement
+from kraken_db.db.driver import CompiledStatement, begun, raw_connection
 
 _CONTEXT = re.compile(r"^COPY \S+, line (\d+)(?:, column (\w+))?(?:: \"(.*)\")?", re.MULTILINE | re.DOTALL)
 _SHOWN = 60
@@ -32,28 +31,6 @@ class CopyRowError(Exception):
         self.line = line
         self.column = column
         self.reason = reason
-
-
-async def raw_connection(connection: AsyncConnection) -> asyncpg.Connection[Any]:
-    """asyncpg's connection under SQLAlchemy's, inside the transaction that runs on it.
-
-    SQLAlchemy begins a transaction with the first statement only: execute one before COPY.
-    """
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver, asyncpg.Connection)
-    return driver
-
-
-async def begun(connection: AsyncConnection | AsyncSession) -> AsyncConnection:
-    """The connection, ready for the driver: in its transaction, if it has one.
-
-    Where nobody has begun one, a statement is a transaction of its own.
-    """
-    if isinstance(connection, AsyncSession):
-        connection = await connection.connection()
-    if connection.in_transaction() and not (await raw_connection(connection)).is_in_transaction():
-        await connection.execute(text("SELECT 1"))
-    return connection
 
 
 async def copy_csv_in(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
-from kraken_db.db.failures import FOREIGN_HINT, UPGRADE_HINT
+from kraken_db.db.errors import FOREIGN_HINT, UPGRADE_HINT
 from kraken_db.errors import SchemaError
 
 if TYPE_CHECKING:

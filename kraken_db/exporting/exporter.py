@@ -7,25 +7,59 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.errors import ConfigurationError
-from kraken_db.exporting.layout import Format, Part, Series, What, parts
-from kraken_db.exporting.manifest import Entry, Manifest, locked, open_manifest
-from kraken_db.exporting.report import ExportReport, FileReport, Outcome
-from kraken_db.exporting.source import Source
-from kraken_db.exporting.writers import check_packages, database_layout, file_writer
-from kraken_db.intervals import interval_length, require_aware
+from kraken_db.exporting.manifest import (
+    Entry,
+    Format,
+    Manifest,
+    Part,
+    Series,
+    What,
+    locked,
+    open_manifest,
+    parts,
+)
+from kraken_db.exporting.writers import Source, check_packages, database_layout, file_writer
+from kraken_db.intervals import interval_length
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.text_layouts import Checksum
-from kraken_db.store import Clock, StoreService, utc_now
+from kraken_db.store import StoreService
+from kraken_db.times import Clock, require_aware, utc_now
+
+Outcome: TypeAlias = Literal["written", "unchanged", "kept"]
+"""``kept``: the store has dropped all rows of the file, which therefore stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    path: Path
+    symbol: str
+    interval: int | None
+    """Minutes; None for trades."""
+    outcome: Outcome
+    rows: int
+    """In the file."""
+    kept_rows: int
+    """Of these, the ones that the store has dropped since they were exported."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(slots=True)
+class ExportReport:
+    files: list[FileReport] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    """Symbols of which nothing is stored in the range."""
+
 
 _Asked: TypeAlias = tuple[datetime | None, datetime | None]
 BLOCK_SIZE = 8 * 2**20
@@ -226,7 +260,7 @@ class Exporter(StoreService):
 
     def _source(self, connection: AsyncConnection, series: Series) -> Source:
         store = self._connected()
-        return Source(connection, store.timeseries, series, store.clock())
+        return Source(connection, store.backend, series, store.clock())
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[AsyncConnection]:

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.conflicts import until_undisturbed
+from kraken_db.backends import StaleRange
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
-from kraken_db.gap_filler.gaps import CANDLES
-from kraken_db.gap_filler.report import Filled
+from kraken_db.gap_filler.gaps import Filled
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
 from kraken_db.kraken.messages import OhlcPage
 from kraken_db.kraken.rest import KrakenRestClient
@@ -21,8 +21,8 @@ from kraken_db.repositories.candle_merge import CandlesWritten
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
+from kraken_db.retry import until_undisturbed
 from kraken_db.store import Store
-from kraken_db.timeseries import StaleRange
 from kraken_db.types import CandleRecord
 
 SERVED = timedelta(minutes=720)
@@ -59,8 +59,8 @@ class CandleFiller:
 
         async def save() -> CandlesWritten:
             async with self.store.database.begin() as connection:
-                await self.store.timeseries.prepare_bulk_write(connection)
-                await lock_job(connection, CANDLES, of=symbol)
+                await self.store.backend.prepare_bulk_write(connection)
+                await lock_job(connection, DataType.CANDLES_1M, of=symbol)
                 return await self._write(connection, symbol, rows, reached)
 
         written = await until_undisturbed(save)
@@ -76,16 +76,18 @@ class CandleFiller:
         batch = CandleBatch(connection)
         await batch.stage(rows)
         span = (reached[0][0], reached[-1][1])
-        async with self.store.writing(connection, symbol, CANDLES, *span) as write:
+        async with self.store.writing(connection, symbol, DataType.CANDLES_1M, *span) as write:
             written = await batch.merge(symbol, BASE_INTERVAL)
         status = SyncStatusRepository(connection)
         if written.oldest is not None and written.newest is not None:
             added = written.new - write.returned
-            await status.record(symbol, CANDLES, oldest=written.oldest, newest=written.newest, added=added)
+            await status.record(
+                symbol, DataType.CANDLES_1M, oldest=written.oldest, newest=written.newest, added=added
+            )
             stale = StaleRange(symbol, written.oldest, written.newest + _MINUTE)
             await PendingRefreshRepository(connection).add(stale)
         else:
-            await status.touch(symbol, [CANDLES])
+            await status.touch(symbol, [DataType.CANDLES_1M])
         await write.shows("rest_ohlc", reached)
         return written
 

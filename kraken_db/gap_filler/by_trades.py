@@ -6,28 +6,24 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ExchangeFormatError, UnknownPairError
-from kraken_db.gap_filler.gaps import TRADES
-from kraken_db.gap_filler.report import Filled
-from kraken_db.historical_backfill.cursor import cursor_time, to_cursor
-from kraken_db.historical_backfill.download import Download
-from kraken_db.historical_backfill.estimate import Remaining
-from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.paging import QUIET, SETTLED
-from kraken_db.historical_backfill.patience import Patience, unless_set
-from kraken_db.historical_backfill.report import BackfillReport
+from kraken_db.gap_filler.gaps import Filled
+from kraken_db.historical_backfill.download import BackfillReport, Download, Remaining
 from kraken_db.historical_backfill.storing import Pages, PageStore, find_origin
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.kraken.directory import pair_directory
-from kraken_db.kraken.records import KrakenTrade
+from kraken_db.kraken.exchange import Exchange
+from kraken_db.kraken.messages import KrakenTrade
+from kraken_db.kraken.page_walk import QUIET, SETTLED, cursor_time, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trade_batch import SAME_TRADE
-from kraken_db.repositories.trade_neighbours import TradeNeighbours
-from kraken_db.repositories.trades import TradeRepository
+from kraken_db.repositories.trades import TradeNeighbours, TradeRepository
 from kraken_db.retention import RetentionPause
+from kraken_db.retry import Patience, unless_set
 from kraken_db.store import Store
 
 ROUNDS = 5
@@ -84,7 +80,7 @@ class TradeFiller:
         """
         async with self.store.database.read() as connection:
             before = await TradeNeighbours(connection, symbol).before(start)
-            covered = await CoverageRepository(connection).covered(symbol, TRADES)
+            covered = await CoverageRepository(connection).covered(symbol, DataType.TRADES)
             joins = before is not None and any(
                 first <= before.timestamp and start <= last for first, last in covered
             )

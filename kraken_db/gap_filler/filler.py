@@ -12,28 +12,27 @@ from typing import Any
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from kraken_db.db.failures import driver_error, first_line
+from kraken_db.data_types import DataType
+from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError
 from kraken_db.gap_filler.by_candles import CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
-from kraken_db.gap_filler.detecting import GapDetector
 from kraken_db.gap_filler.filling import SymbolFiller
-from kraken_db.gap_filler.gaps import CANDLES, SymbolGaps
-from kraken_db.gap_filler.report import Filled, FillReport
+from kraken_db.gap_filler.gaps import Filled, FillReport, GapDetector, SymbolGaps
 from kraken_db.historical_backfill.backfill import REFRESH_EVERY
 from kraken_db.historical_backfill.download import DOWNLOAD_JOB
-from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.patience import Patience
-from kraken_db.intervals import BASE_INTERVAL, require_aware
-from kraken_db.kraken.limiter import Sleep
+from kraken_db.intervals import BASE_INTERVAL
+from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.progress import NullProgress, NullTask, Progress
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
-from kraken_db.store import Clock, Store, StoreService, utc_now
+from kraken_db.retry import Patience
+from kraken_db.store import Store, StoreService
+from kraken_db.times import Clock, Sleep, require_aware, utc_now
 from kraken_db.types import DataGap
 
 MIN_GAP_MINUTES = 2
@@ -111,7 +110,7 @@ class GapFiller(StoreService):
             raise ConfigurationError(f"min_gap_minutes is {min_gap_minutes}: it is 0 or more")
         store = self._connected()
         async with store.database.read() as connection:
-            detector = GapDetector(connection, store.timeseries, store.clock())
+            detector = GapDetector(connection, store.backend, store.clock())
             return [
                 await detector.find(symbol, min_gap=timedelta(minutes=min_gap_minutes), window=self._window)
                 for symbol in self.symbols
@@ -166,14 +165,14 @@ class GapFiller(StoreService):
         name, store = parse_symbol(symbol), self._connected()
         async with store.database.begin() as connection:
             status = SyncStatusRepository(connection)
-            found = await CandleRepository(connection, store.timeseries).latest(
+            found = await CandleRepository(connection, store.backend).latest(
                 name, BASE_INTERVAL, 1, before=newest_time + timedelta(microseconds=1)
             )
             if found:
                 newest = found[-1].timestamp
-                await status.record(name, CANDLES, oldest=newest, newest=newest, added=0)
+                await status.record(name, DataType.CANDLES_1M, oldest=newest, newest=newest, added=0)
             else:
-                await status.touch(name, [CANDLES])
+                await status.touch(name, [DataType.CANDLES_1M])
 
     async def refresh_continuous_aggregates(self) -> None:
         """Bring the higher intervals up to date, over what was written and nothing else.
@@ -209,7 +208,7 @@ class GapFiller(StoreService):
             await store.refresh_or_tell()
         self._stop.clear()
         async with store.database.read() as connection:
-            detector = GapDetector(connection, store.timeseries, store.clock())
+            detector = GapDetector(connection, store.backend, store.clock())
             for report in reports:
                 span = (await detector.known(report.symbol)).span
                 report.known_to = span[1] if span else None

@@ -8,19 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ExchangeError, ExchangeRequestError
 from kraken_db.gap_filler.by_candles import SERVED, CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
-from kraken_db.gap_filler.detecting import GapDetector
-from kraken_db.gap_filler.gaps import CANDLES, FoundGap
-from kraken_db.gap_filler.report import Filled, FillReport
+from kraken_db.gap_filler.gaps import Filled, FillReport, FoundGap, GapDetector
 from kraken_db.historical_backfill.building import build_missing
-from kraken_db.historical_backfill.paging import SETTLED
-from kraken_db.historical_backfill.patience import unless_set
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
+from kraken_db.kraken.page_walk import SETTLED
 from kraken_db.progress import Task
 from kraken_db.ranges import TimeRange, difference
+from kraken_db.retry import unless_set
 from kraken_db.store import Store
 from kraken_db.types import DataGap
 
@@ -96,9 +95,9 @@ class SymbolFiller:
     async def _close(self, gap: DataGap) -> list[str]:
         """Fill what of a gap is still one: what was built or stored since is not."""
         left = [(gap.start_time, gap.end_time)]
-        if gap.data_type == CANDLES:
+        if gap.data_type == DataType.CANDLES_1M:
             async with self._detector() as detector:
-                left = difference(left, (await detector.known(self.symbol)).closed(CANDLES))
+                left = difference(left, (await detector.known(self.symbol)).closed(DataType.CANDLES_1M))
             if gap.is_small and left and left[-1][1] > await self._settled_minute() - SERVED:
                 left = difference(left, await self._fill_by_candles(left[0][0], left[-1][1]))
         problems: list[str] = []
@@ -142,4 +141,4 @@ class SymbolFiller:
     @asynccontextmanager
     async def _detector(self) -> AsyncIterator[GapDetector]:
         async with self.store.database.read() as connection:
-            yield GapDetector(connection, self.store.timeseries, self.store.clock())
+            yield GapDetector(connection, self.store.backend, self.store.clock())

@@ -1,18 +1,34 @@
-"""What a gap is: worked out from the ranges that are known, and from nothing else."""
+"""What a gap is, worked out from the ranges that are known, and how the gaps of a symbol are found.
+
+Coverage says what is missing. Two things it cannot say, and ids can:
+
+- whether a hole in the known trades is one of ids, so that candles alone would not close it: the two trades
+  at its ends are looked up;
+- whether ids are missing where the range of one source ends inside of what another one knows, because one of
+  them claimed too much: the nearest trades on both sides of each such joint are looked up.
+
+Each is two look-ups in an index; history is never scanned. What is missing in the middle of one source's
+range shows neither: ``kraken-db verify`` looks at every id.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.backends import Backend
+from kraken_db.data_types import DataType
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
+from kraken_db.repositories.coverage import CoverageRepository, DroppedRangeRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.trades import MissingIds, TradeNeighbours
 from kraken_db.types import DataGap
-
-TRADES, CANDLES = "trades", "candles_1m"
 
 GapKind: TypeAlias = Literal["no data", "end", "inside", "ids", "not built"]
 """``no data``: nothing at all is known of the symbol. ``end``: from the newest known minute to now.
@@ -72,7 +88,7 @@ class Known:
 
     def closed(self, data_type: str) -> list[TimeRange]:
         """Where ``trades`` or ``candles_1m`` have no gap: it was seen, or was there and is dropped."""
-        if data_type == TRADES:
+        if data_type == DataType.TRADES:
             return union(self.trades, self.dropped_trades)
         return union(self.minutes, self.dropped_minutes)
 
@@ -84,7 +100,7 @@ class Known:
         if not self.trades:
             return []
         span = (self.trades[0][0], self.trades[-1][1])
-        holes = difference([span], self.closed(TRADES))
+        holes = difference([span], self.closed(DataType.TRADES))
         unknown = difference(whole_candles(holes, BASE_INTERVAL), self.minutes)
         return [hole for hole in holes if _overlaps(unknown, *whole_candles([hole], BASE_INTERVAL)[0])]
 
@@ -94,7 +110,7 @@ class Known:
             return []
         begin = ceil_to_interval(self.span[0], BASE_INTERVAL)
         wanted = [(begin, floor_to_interval(now, BASE_INTERVAL))]
-        return difference(wanted, self.closed(CANDLES))
+        return difference(wanted, self.closed(DataType.CANDLES_1M))
 
 
 def joints(ranges_by_source: Iterable[Sequence[TimeRange]]) -> tuple[datetime, ...]:
@@ -121,18 +137,18 @@ def find_gaps(
     end = floor_to_interval(now, BASE_INTERVAL)
     if known.span is None:
         begin = floor_to_interval(now - window, BASE_INTERVAL)
-        return [_gap(symbol, CANDLES, (begin, end), "no data")] if begin < end else []
+        return [_gap(symbol, DataType.CANDLES_1M, (begin, end), "no data")] if begin < end else []
     by_ids = union(missing_ids)
     minutes = difference(known.missing_minutes(now), whole_candles(by_ids, BASE_INTERVAL))
     there = difference(known.trades, known.dropped_trades)
     not_built = intersection(minutes, whole_minutes(there))
-    found = [_gap(symbol, TRADES, one, "ids") for one in by_ids]
-    found += [_gap(symbol, CANDLES, one, "not built") for one in not_built]
+    found = [_gap(symbol, DataType.TRADES, one, "ids") for one in by_ids]
+    found += [_gap(symbol, DataType.CANDLES_1M, one, "not built") for one in not_built]
     for one in difference(minutes, not_built):
         if one[1] < end:
-            found.append(_gap(symbol, CANDLES, one, "inside"))
+            found.append(_gap(symbol, DataType.CANDLES_1M, one, "inside"))
         elif one[1] - one[0] >= min_gap:
-            found.append(_gap(symbol, CANDLES, one, "end"))
+            found.append(_gap(symbol, DataType.CANDLES_1M, one, "end"))
     return sorted(found, key=lambda item: item.gap.start_time)
 
 
@@ -157,3 +173,116 @@ def whole_minutes(ranges: Iterable[TimeRange]) -> list[TimeRange]:
 
 def _gap(symbol: str, data_type: str, span: TimeRange, kind: GapKind) -> FoundGap:
     return FoundGap(DataGap(symbol, data_type, *span, span[1] - span[0]), kind)
+
+
+MOST_LOOKS = 500
+"""How many joints and holes of a symbol are looked at, the newest first: a live feed that was often cut has
+thousands."""
+
+
+class GapDetector:
+    """Reads on the caller's connection; asks nobody outside of the database."""
+
+    def __init__(self, connection: AsyncConnection, backend: Backend, now: datetime) -> None:
+        self._connection = connection
+        self._backend = backend
+        self._now = now
+
+    async def find(self, symbol: str, *, min_gap: timedelta, window: timedelta) -> SymbolGaps:
+        known = await self.known(symbol)
+        at_joints = await self.missing_at(symbol, known, known.joints[-MOST_LOOKS:])
+        missing = [*await self._holes(symbol, known), *(ids.gap for ids in at_joints)]
+        found = find_gaps(symbol, known, missing, self._now, min_gap=min_gap, window=window)
+        return SymbolGaps(symbol, tuple(found), known.span, await self._kept_from())
+
+    async def known(self, symbol: str) -> Known:
+        """What is known of a symbol, as ranges."""
+        coverage = await CoverageRepository(self._connection).all(symbol)
+        by_source = [item.ranges for item in coverage if item.data_type == DataType.TRADES]
+        minutes = union(*(item.ranges for item in coverage if item.data_type == DataType.CANDLES_1M))
+        dropped = DroppedRangeRepository(self._connection)
+        return Known(
+            tuple(union(*by_source)),
+            tuple(minutes),
+            await dropped.of(symbol, DataType.TRADES),
+            await dropped.of(symbol, DataType.CANDLES_1M),
+            joints(by_source),
+            None if by_source or minutes else await self._oldest_row(symbol),
+        )
+
+    async def _oldest_row(self, symbol: str) -> datetime | None:
+        status = SyncStatusRepository(self._connection)
+        rows = [await status.get(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        return min((row.oldest for row in rows if row and row.oldest), default=None)
+
+    async def _holes(self, symbol: str, known: Known) -> list[TimeRange]:
+        neighbours = TradeNeighbours(self._connection, symbol)
+        found = []
+        for hole in known.holes_in_trades()[-MOST_LOOKS:]:
+            # Of one moment, so that nothing lies beside it: it is one of ids by its length alone.
+            if hole[1] - hole[0] <= TICK:
+                found.append(hole)
+                continue
+            missing = await neighbours.missing_between(*hole, reach=timedelta(seconds=1))
+            if missing is not None and is_hole_of_ids(hole, missing.after, missing.before):
+                found.append(hole)
+        return found
+
+    async def missing_at(self, symbol: str, known: Known, moments: Iterable[datetime]) -> list[MissingIds]:
+        """The ids that are missing around these moments, though the trades are said to be known there."""
+        neighbours = TradeNeighbours(self._connection, symbol)
+        found = [await neighbours.missing_between(moment, moment) for moment in moments]
+        return [
+            ids
+            for ids in found
+            if ids and any(start <= ids.after and ids.before < end for start, end in known.trades)
+        ]
+
+    async def _kept_from(self) -> dict[str, datetime | None]:
+        kept = {
+            table: await self._backend.retention(self._connection, table) for table in ("trades", "candles")
+        }
+        return {table: None if period is None else self._now - period for table, period in kept.items()}
+
+
+@dataclass(slots=True)
+class Filled:
+    """Rows that were really written: new ones, and stored ones that took what they lacked."""
+
+    trades_new: int = 0
+    trades_changed: int = 0
+    candles_new: int = 0
+    candles_changed: int = 0
+
+    @property
+    def trades(self) -> int:
+        return self.trades_new + self.trades_changed
+
+    @property
+    def candles(self) -> int:
+        return self.candles_new + self.candles_changed
+
+    def add(self, other: Filled) -> None:
+        self.trades_new += other.trades_new
+        self.trades_changed += other.trades_changed
+        self.candles_new += other.candles_new
+        self.candles_changed += other.candles_changed
+
+
+@dataclass(slots=True)
+class FillReport:
+    """One symbol."""
+
+    gaps: SymbolGaps
+    filled: int = 0
+    """How many of its gaps are none any more."""
+    written: Filled = field(default_factory=Filled)
+    errors: list[str] = field(default_factory=list)
+    """One line for each gap that stays, beginning with the symbol."""
+    known_to: datetime | None = None
+    """The newest moment that is known after it; None if nothing is."""
+    was_stopped: bool = False
+
+    @property
+    def symbol(self) -> str:
+        return self.gaps.symbol

@@ -12,28 +12,29 @@ from typing import Any, ClassVar
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from kraken_db.db.failures import driver_error, first_line
+from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
 from kraken_db.historical_backfill.building import build_minutes, build_missing
-from kraken_db.historical_backfill.cursor import as_nanoseconds, cursor_time
-from kraken_db.historical_backfill.download import DOWNLOAD_JOB, Download
-from kraken_db.historical_backfill.estimate import Remaining
-from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.patience import Patience, unless_set
-from kraken_db.historical_backfill.report import BackfillReport
+from kraken_db.historical_backfill.download import (
+    DOWNLOAD_JOB,
+    BackfillReport,
+    Download,
+    Remaining,
+)
 from kraken_db.historical_backfill.storing import PageStore, find_origin, save_raw
-from kraken_db.intervals import require_aware
-from kraken_db.kraken.limiter import Sleep
-from kraken_db.kraken.records import KrakenTrade
+from kraken_db.kraken.exchange import Exchange
+from kraken_db.kraken.messages import KrakenTrade
+from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
-from kraken_db.policies import period_text
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
+from kraken_db.retry import Patience, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL
-from kraken_db.store import Clock, Store, StoreService, utc_now
+from kraken_db.store import Store, StoreService
+from kraken_db.times import Clock, Sleep, period_text, require_aware, utc_now
 
 MAX_PAIRS = 10
 """Pairs that are downloaded side by side, unless more are asked for: each has a limit of its own."""
@@ -216,7 +217,7 @@ class KrakenTradesBackfill(StoreService):
         """Say so before history is downloaded that will be dropped."""
         async with store.database.read() as connection:
             for table in ("trades", "candles"):
-                kept = await store.timeseries.retention(connection, table)
+                kept = await store.backend.retention(connection, table)
                 if kept is not None and cursor_time(as_nanoseconds(since)) < self._clock() - kept:
                     self._progress.note(
                         f"Note: {table} older than {period_text(kept)} will be dropped again by the retention"

@@ -8,21 +8,21 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.conflicts import until_undisturbed
+from kraken_db.backends import StaleRange
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
-from kraken_db.ranges import difference, union
+from kraken_db.ranges import TimeRange, difference, union
 from kraken_db.repositories.candle_building import CandleBuilder
 from kraken_db.repositories.candle_merge import CandlesWritten
-from kraken_db.repositories.coverage import Coverage, CoverageRepository, Source, TimeRange
+from kraken_db.repositories.coverage import Coverage, CoverageRepository, Source
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
+from kraken_db.retry import until_undisturbed
 from kraken_db.store import Store
-from kraken_db.timeseries import StaleRange
 
-TRADES, CANDLES = "trades", "candles_1m"
 _DAY = 1440
 _MINUTE = interval_length(BASE_INTERVAL)
 
@@ -43,7 +43,7 @@ async def build_minutes(
 ) -> list[CandlesWritten]:
     """Build the minutes that lie in ``[start, end)`` as a whole and have ended, a day in a transaction."""
     async with store.database.read() as connection:
-        status = await SyncStatusRepository(connection).get(symbol, TRADES)
+        status = await SyncStatusRepository(connection).get(symbol, DataType.TRADES)
     if status is None or status.oldest is None or status.newest is None:
         return []
     first = max(ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(status.oldest, BASE_INTERVAL))
@@ -57,8 +57,8 @@ async def _build(
 ) -> CandlesWritten:
     await retention.before_writing("candles", start)
     async with store.database.begin() as connection:
-        await store.timeseries.prepare_bulk_write(connection)
-        await lock_job(connection, TRADES, CANDLES, of=symbol)
+        await store.backend.prepare_bulk_write(connection)
+        await lock_job(connection, DataType.TRADES, DataType.CANDLES_1M, of=symbol)
         known = _known_minutes(await CoverageRepository(connection).all(symbol), start, end)
         if not await TradeRepository(connection).any_between(symbol, start, end):
             known = {}  # a quiet day, or one that retention has dropped: no candle is known of it
@@ -74,13 +74,17 @@ async def write_minutes(
     known: Mapping[Source, Sequence[TimeRange]],
 ) -> CandlesWritten:
     """Build the minutes of ``[start, end)`` from stored trades; ``known`` is where those are complete."""
-    async with store.writing(connection, symbol, CANDLES, start, end) as write:
+    async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
         built = await CandleBuilder(connection, symbol).build(start, end)
     for source, ranges in (known or {"rest_trades": []}).items():
         await write.shows(source, ranges)
     if built.oldest is not None and built.newest is not None:
         await SyncStatusRepository(connection).record(
-            symbol, CANDLES, oldest=built.oldest, newest=built.newest, added=built.new - write.returned
+            symbol,
+            DataType.CANDLES_1M,
+            oldest=built.oldest,
+            newest=built.newest,
+            added=built.new - write.returned,
         )
         stale = StaleRange(symbol, built.oldest, built.newest + _MINUTE)
         await PendingRefreshRepository(connection).add(stale)
@@ -91,7 +95,7 @@ def _known_minutes(
     coverage: Sequence[Coverage], start: datetime, end: datetime
 ) -> dict[Source, list[TimeRange]]:
     """The minutes that each source knows all trades of; those that only two together know are the later's."""
-    sources = [item for item in coverage if item.data_type == TRADES]
+    sources = [item for item in coverage if item.data_type == DataType.TRADES]
     known = {item.source: _minutes(item.ranges, start, end) for item in sources}
     together = tuple(union(*(item.ranges for item in sources)))
     seams = difference(_minutes(together, start, end), union(*known.values()))

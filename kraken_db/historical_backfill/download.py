@@ -1,4 +1,8 @@
-"""One pair's download: the next page is fetched while the last one is stored."""
+"""One pair's download: the next page is fetched while the last one is stored.
+
+How much is left is told by the trades that are still to come. The early years of a pair are quiet, so the
+share of its time says little about how long the rest takes. Ids count trades, and so requests.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,74 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import DatabaseUnavailableError
-from kraken_db.historical_backfill.estimate import Remaining
-from kraken_db.historical_backfill.paging import TradePager
-from kraken_db.historical_backfill.patience import Patience
-from kraken_db.historical_backfill.report import MOST_EXAMPLES, BackfillReport
-from kraken_db.historical_backfill.step import Step
+from kraken_db.errors import DatabaseUnavailableError, KrakenDBError
 from kraken_db.historical_backfill.storing import Pages, PageStore, Stored
+from kraken_db.id_runs import IdHole
+from kraken_db.kraken.messages import KrakenTrade
+from kraken_db.kraken.page_walk import Step, TradePager, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.progress import Task
+from kraken_db.retry import Patience
+
+
+@dataclass(slots=True)
+class Remaining:
+    """Follows one download and tells its task how far it is."""
+
+    task: Task
+    first_id: int | None = None
+    began: datetime | None = None
+    goal: KrakenTrade | None = None
+    _has_begun: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    async def look(self, client: KrakenRestClient, pair: str, end: datetime | None) -> None:
+        """Ask for the trade that the download will end at. Without an answer there is no estimate.
+
+        It waits for the first trades of the download: an answer to this question that comes again must not
+        be taken for the beginning.
+        """
+        await self._has_begun.wait()
+        try:
+            self.goal = await _goal(client, pair, end)
+        except KrakenDBError:
+            return
+        self._tell_total()
+
+    def advance(self, trades: list[KrakenTrade]) -> None:
+        if not trades:
+            return
+        if self.began is None:
+            self.began = trades[0].timestamp
+            self._has_begun.set()
+            self.first_id = next((trade.trade_id for trade in trades if trade.trade_id), None)
+            self._tell_total()
+        self.task.update(note=self._place(trades[-1].timestamp))
+        self.task.advance(len(trades))
+
+    def _tell_total(self) -> None:
+        goal = self.goal.trade_id if self.goal else None
+        if goal is not None and self.first_id is not None and goal >= self.first_id:
+            self.task.update(total=goal - self.first_id + 1)
+
+    def _place(self, reached: datetime) -> str:
+        place = f"at {reached:%Y-%m-%d %H:%M}"
+        if self.goal is None or self.began is None or self.goal.timestamp <= self.began:
+            return place
+        share = (reached - self.began) / (self.goal.timestamp - self.began)
+        return f"{place}, {min(share, 1):.0%} of the time range"
+
+
+async def _goal(client: KrakenRestClient, pair: str, end: datetime | None) -> KrakenTrade | None:
+    if end is not None:
+        beyond = (await client.trades(pair, to_cursor(end), count=1)).trades
+        if beyond:
+            return beyond[0]
+    newest = (await client.newest_trades(pair, count=1)).trades
+    return newest[-1] if newest else None
+
 
 # Pages that wait for the database, and that it takes at once: memory is bounded by them, and a database that
 # is slower than the network has fewer transactions to commit.
@@ -124,3 +186,42 @@ class Download:
         report.conflicts += len(conflicts)
         report.conflict_examples += conflicts[: MOST_EXAMPLES - len(report.conflict_examples)]
         self.remaining.advance(list(pages.trades))
+
+
+MOST_EXAMPLES = 20
+
+
+Outcome: TypeAlias = Literal["caught up", "reached the end", "stopped", "failed"]
+
+
+@dataclass(slots=True)
+class BackfillReport:
+    """One pair. Times are UTC; ``oldest`` and ``newest`` bound what this run received, both inclusive."""
+
+    symbol: str
+    outcome: Outcome = "stopped"
+    pages: int = 0
+    received: int = 0
+    """Trades that Kraken sent, each counted once."""
+    new: int = 0
+    changed: int = 0
+    """Stored trades that took Kraken's stamp, or what they lacked."""
+    removed: int = 0
+    """Stored trades without an id whose place was taken by those with one."""
+    candles_new: int = 0
+    candles_changed: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    cursor: int | None = None
+    """Where ``--resume`` goes on, in ns."""
+    holes: list[IdHole] = field(default_factory=list)
+    """Ids that Kraken has no trade for, however it was asked: their stretch counts as unknown."""
+    conflicts: int = 0
+    """Trades that are stored under the same id with another content; they were left as they are."""
+    conflict_examples: list[str] = field(default_factory=list)
+    error: KrakenDBError | None = None
+
+    @property
+    def is_flawed(self) -> bool:
+        """Whether something is left for a person to look at."""
+        return self.error is not None or bool(self.holes or self.conflicts)

@@ -10,20 +10,20 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.conflicts import until_undisturbed
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
-from kraken_db.historical_backfill.building import CANDLES, TRADES, write_minutes
-from kraken_db.historical_backfill.cursor import cursor_time, to_cursor
-from kraken_db.historical_backfill.sequence import IdHole, IdSequence
-from kraken_db.historical_backfill.step import Step
+from kraken_db.historical_backfill.building import write_minutes
+from kraken_db.id_runs import IdHole, IdSequence
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
-from kraken_db.kraken.records import KrakenTrade
+from kraken_db.kraken.messages import KrakenTrade
+from kraken_db.kraken.page_walk import Step, cursor_time, to_cursor
 from kraken_db.ranges import TICK, TimeRange, difference, whole_candles
 from kraken_db.repositories.coverage import CoverageRepository, Source
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
+from kraken_db.retry import until_undisturbed
 from kraken_db.store import Store
 
 _log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ class Origin:
 
 async def find_origin(connection: AsyncConnection, symbol: str, since: int) -> Origin:
     """What is stored around the place where a download begins (``since`` in ns)."""
-    status = await SyncStatusRepository(connection).get(symbol, TRADES)
-    covered = await CoverageRepository(connection).covered(symbol, TRADES)
+    status = await SyncStatusRepository(connection).get(symbol, DataType.TRADES)
+    covered = await CoverageRepository(connection).covered(symbol, DataType.TRADES)
     cursor = status.last_kraken_since if status else None
     chain = [start for start, end in covered if cursor and start <= cursor_time(cursor) <= end + TICK]
     chain_start = min(chain, default=None)
@@ -150,8 +150,8 @@ class PageStore:
             await self.retention.before_writing("candles", candles_from)
         self._flawed += whole_candles(((hole.after, hole.before) for hole in pages.holes), BASE_INTERVAL)
         async with self.store.database.begin() as connection:
-            await self.store.timeseries.prepare_bulk_write(connection)
-            await lock_job(connection, TRADES, CANDLES, of=self.symbol)
+            await self.store.backend.prepare_bulk_write(connection)
+            await lock_job(connection, DataType.TRADES, DataType.CANDLES_1M, of=self.symbol)
             stored = Stored(await self._save_trades(connection, pages, begins))
             if self.build_candles and candles_from and candles_until and candles_from < candles_until:
                 stored = await self._save_candles(connection, stored.trades, candles_from, candles_until)
@@ -181,17 +181,20 @@ class PageStore:
         if begins is not None and pages.known_until is not None:
             ranges = _without(begins, pages.known_until, pages.holes)
         if not pages.trades:
-            await coverage.add(self.symbol, TRADES, _SOURCE, ranges)
+            await coverage.add(self.symbol, DataType.TRADES, _SOURCE, ranges)
             await SyncStatusRepository(connection).touch(
-                self.symbol, [TRADES, CANDLES] if self.build_candles else [TRADES]
+                self.symbol,
+                [DataType.TRADES, DataType.CANDLES_1M] if self.build_candles else [DataType.TRADES],
             )
             return TradesWritten()
         oldest, newest = pages.trades[0].timestamp, pages.trades[-1].timestamp
-        async with self.store.writing(connection, self.symbol, TRADES, oldest, newest + TICK) as write:
+        async with self.store.writing(
+            connection, self.symbol, DataType.TRADES, oldest, newest + TICK
+        ) as write:
             written = await TradeBatch(connection, self.symbol).write(pages.trades, may_have_ids=False)
         await SyncStatusRepository(connection).record(
             self.symbol,
-            TRADES,
+            DataType.TRADES,
             oldest=oldest,
             newest=newest,
             added=written.new - written.removed - write.returned,
@@ -222,17 +225,19 @@ async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> 
 async def _save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> TradesWritten:
     first, last = trades[0], trades[-1]
     async with store.database.begin() as connection:
-        await store.timeseries.prepare_bulk_write(connection)
-        await lock_job(connection, TRADES, of=symbol)
+        await store.backend.prepare_bulk_write(connection)
+        await lock_job(connection, DataType.TRADES, of=symbol)
         before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
         joins = before is not None and before[0] + 1 == first.trade_id
         sequence = IdSequence(*before) if joins and before else IdSequence()
         _, holes = sequence.follow(trades)
-        async with store.writing(connection, symbol, TRADES, first.timestamp, last.timestamp + TICK) as write:
+        async with store.writing(
+            connection, symbol, DataType.TRADES, first.timestamp, last.timestamp + TICK
+        ) as write:
             written = await TradeBatch(connection, symbol).write(trades)
         await SyncStatusRepository(connection).record(
             symbol,
-            TRADES,
+            DataType.TRADES,
             oldest=first.timestamp,
             newest=last.timestamp,
             added=written.new - written.removed - write.returned,

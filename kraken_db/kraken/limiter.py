@@ -1,7 +1,7 @@
 """One pace for each (address, pair), kept by everything in the process that asks Kraken.
 
 Kraken limits Trades and OHLC per IP and pair, all other calls per IP. One request a second and pair is what
-its documentation allows; on long runs 1.5 s was refused and 3 s was not. So a lane begins at the caller's
+its documentation allows; on long runs 1.5 s was refused and 3 s was not. So a bucket begins at the caller's
 delay, gets slower when Kraken throttles, up to four times the delay, and comes back slowly.
 
 All times are seconds of a monotonic clock.
@@ -13,10 +13,10 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-Sleep = Callable[[float], Awaitable[object]]
+from kraken_db.times import Sleep
 
 SLOW_DOWN = 1.5
 """What a throttled request multiplies the delay by."""
@@ -30,7 +30,7 @@ MIN_SLOWED_DELAY = 0.1
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """Someone in the queue of a lane; told by ``turn`` that nobody is before it any more."""
+    """Someone in the queue of a bucket; told by ``turn`` that nobody is before it any more."""
 
     loop: asyncio.AbstractEventLoop
     turn: asyncio.Future[None]
@@ -49,7 +49,7 @@ class _Waiter:
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Bucket:
     queue: deque[_Waiter] = field(default_factory=deque)
     last_start: float = float("-inf")
     held_until: float = float("-inf")
@@ -70,7 +70,7 @@ class RateLimiter:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, sleep: Sleep = asyncio.sleep) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._lanes: dict[Hashable, _Lane] = {}
+        self._buckets: dict[Hashable, _Bucket] = {}
         self._lock = threading.Lock()
 
     async def acquire(self, key: Hashable, delay: float) -> float:
@@ -81,57 +81,57 @@ class RateLimiter:
         loop = asyncio.get_running_loop()
         waiter = _Waiter(loop, loop.create_future())
         with self._lock:
-            lane = self._lanes.setdefault(key, _Lane())
-            lane.queue.append(waiter)
-            is_first = lane.queue[0] is waiter
+            bucket = self._buckets.setdefault(key, _Bucket())
+            bucket.queue.append(waiter)
+            is_first = bucket.queue[0] is waiter
         try:
             if not is_first:
                 await waiter.turn
-            while (left := self._seconds_left(lane, delay)) > 0:
+            while (left := self._seconds_left(bucket, delay)) > 0:
                 await self._sleep(left)
-            lane.last_start = self._clock()
-            return lane.last_start
+            bucket.last_start = self._clock()
+            return bucket.last_start
         finally:
-            self._leave(lane, waiter)
+            self._leave(bucket, waiter)
 
     def throttled(self, key: Hashable, started: float, wait: float | None = None) -> None:
         """Kraken refused the request that began at ``started``: go slower, and not before ``wait`` seconds.
 
-        Of requests that were under way together only the first slows the lane down.
+        Of requests that were under way together only the first slows the bucket down.
         """
         with self._lock:
-            lane, now = self._lanes.setdefault(key, _Lane()), self._clock()
-            if started > lane.slowed_at:
-                lane.factor = min(SLOWEST, lane.factor * SLOW_DOWN)
-                lane.slowed_at = now
+            bucket, now = self._buckets.setdefault(key, _Bucket()), self._clock()
+            if started > bucket.slowed_at:
+                bucket.factor = min(SLOWEST, bucket.factor * SLOW_DOWN)
+                bucket.slowed_at = now
             if wait is not None:
-                lane.held_until = max(lane.held_until, now + wait)
+                bucket.held_until = max(bucket.held_until, now + wait)
 
     def answered(self, key: Hashable) -> None:
         """Kraken answered: come back to the delay, slowly."""
         with self._lock:
-            lane = self._lanes.setdefault(key, _Lane())
-            factor = lane.factor * RECOVERY
-            lane.factor = factor if factor > 1.01 else 1.0
+            bucket = self._buckets.setdefault(key, _Bucket())
+            factor = bucket.factor * RECOVERY
+            bucket.factor = factor if factor > 1.01 else 1.0
 
     def interval(self, key: Hashable, delay: float) -> float:
         """The seconds that lie between two requests of the key at present."""
         with self._lock:
-            return self._lanes.get(key, _Lane()).interval(delay)
+            return self._buckets.get(key, _Bucket()).interval(delay)
 
-    def _seconds_left(self, lane: _Lane, delay: float) -> float:
+    def _seconds_left(self, bucket: _Bucket, delay: float) -> float:
         with self._lock:
-            return max(lane.last_start + lane.interval(delay), lane.held_until) - self._clock()
+            return max(bucket.last_start + bucket.interval(delay), bucket.held_until) - self._clock()
 
-    def _leave(self, lane: _Lane, waiter: _Waiter) -> None:
+    def _leave(self, bucket: _Bucket, waiter: _Waiter) -> None:
         """Out of the queue; whoever is first now gets its turn."""
         with self._lock:
-            if waiter not in lane.queue:  # its event loop had ended
+            if waiter not in bucket.queue:  # its event loop had ended
                 return
-            was_first = lane.queue[0] is waiter
-            lane.queue.remove(waiter)
-            while was_first and lane.queue and not lane.queue[0].call():
-                lane.queue.popleft()
+            was_first = bucket.queue[0] is waiter
+            bucket.queue.remove(waiter)
+            while was_first and bucket.queue and not bucket.queue[0].call():
+                bucket.queue.popleft()
 
 
 _SHARED = RateLimiter()

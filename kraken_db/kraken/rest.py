@@ -16,12 +16,13 @@ from msgspec import Raw
 
 from kraken_db.errors import ConfigurationError, ExchangeRequestError, ExchangeThrottledError, PairError
 from kraken_db.kraken import messages, transport
-from kraken_db.kraken.failures import status_error
-from kraken_db.kraken.limiter import RateLimiter, Sleep, shared_limiter
+from kraken_db.kraken.limiter import RateLimiter, shared_limiter
 from kraken_db.kraken.messages import AssetPair, OhlcPage, SystemStatus, TradesPage
-from kraken_db.kraken.retry import MAX_WAIT, RetryPolicy
+from kraken_db.kraken.transport import status_error
 from kraken_db.pairs import from_rest_pair
+from kraken_db.retry import MAX_WAIT, RetryPolicy
 from kraken_db.settings import Settings
+from kraken_db.times import Sleep
 
 OHLC_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """The minutes that OHLC knows; 720 is not among them."""
@@ -39,7 +40,7 @@ class KrakenRestClient:
 
     ``base_url``: by default what the settings say. ``rate_limit_delay``: seconds between two requests for one
     pair, and between two that are for none; all clients of the process share one ``limiter``.
-    ``max_retries``: further attempts after the first, see ``kraken_db.kraken.retry``; ``backoff``: seconds
+    ``max_retries``: further attempts after the first, see ``kraken_db.retry``; ``backoff``: seconds
     before the second. ``clock`` gives unix seconds. A ``session`` that is passed in is not closed here.
 
     Every method raises an ExchangeError: see ``kraken_db.errors`` for what its kinds mean.

@@ -1,21 +1,31 @@
 """Kraken's WebSocket v2: https://docs.kraken.com/api/docs/websocket-v2/
 
-client = KrakenWebSocketClient()
-client.subscribe_trades("BTC/USD", "ETH/USD")
-async with aclosing(client.events()) as events:
-    async for event in events:
-        if isinstance(event, Trades):
-            ...
+::
+
+    client = KrakenWebSocketClient()
+    client.subscribe_trades("BTC/USD", "ETH/USD")
+    async with aclosing(client.events()) as events:
+        async for event in events:
+            if isinstance(event, Trades):
+                ...
+
+A connection has limits of time and size, and all failures of the network are ExchangeErrors. About 150
+attempts to connect in ten minutes, and Kraken bans the address for ten more: so attempts have a pace.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -28,23 +38,182 @@ from kraken_db.errors import (
     ExchangeUnavailableError,
     TransientError,
 )
-from kraken_db.kraken.transport import open_session
-from kraken_db.kraken.websocket_connection import MAX_FRAME, WebSocketConnection, checked_ws_url
-from kraken_db.kraken.websocket_events import (
+from kraken_db.kraken.transport import network_failure, open_session, status_error
+from kraken_db.kraken.websocket_messages import (
+    Answer,
     Candles,
     Connected,
     Disconnected,
     Event,
     Malformed,
+    Message,
     StatusChanged,
     Topic,
     Trades,
+    decode_frame,
+    ping_request,
 )
-from kraken_db.kraken.websocket_messages import Answer, Message, decode_frame, ping_request
-from kraken_db.kraken.websocket_pace import ReconnectLimits, ReconnectPace
 from kraken_db.kraken.websocket_subscriptions import SubscriptionBook, Watch
 from kraken_db.pairs import to_ws_symbol
 from kraken_db.settings import Settings
+
+MAX_FRAME = 2_000_000
+"""Bytes. A snapshot of 50 trades has about 8,000."""
+CONNECT_WITHIN = 20.0
+CLOSE_WITHIN = 1.0
+"""Seconds."""
+
+_WHAT = "Kraken's WebSocket"
+_VARIABLE = "KRAKEN_WS_URL"
+
+
+class WebSocketConnection:
+    """Made by ``open``. One task receives; any may send or close."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
+        self._socket = socket
+
+    @classmethod
+    async def open(
+        cls, session: aiohttp.ClientSession, url: str, *, max_frame: int = MAX_FRAME
+    ) -> WebSocketConnection:
+        """Raises ExchangeUnavailableError and ExchangeThrottledError where trying again may help, else an
+        ExchangeRequestError or a ConfigurationError.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN):
+                socket = await session.ws_connect(
+                    _as_http(url),
+                    max_msg_size=max_frame,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_WITHIN),
+                    decode_text=False,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            retry_after = error.headers.get("Retry-After") if error.headers else None
+            told = status_error(error.status, retry_after, _WHAT, time.time(), _VARIABLE)
+            raise told or ExchangeRequestError(
+                f"{_WHAT}: there is none at the address", hint=f"check {_VARIABLE}"
+            ) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # time-outs too
+            raise network_failure(error, _WHAT, _VARIABLE) from error
+        return cls(socket)
+
+    async def send(self, frame: str) -> None:
+        """Raises ExchangeUnavailableError when the connection has ended."""
+        try:
+            await self._socket.send_str(frame)
+        except (aiohttp.ClientError, ConnectionError, RuntimeError) as error:
+            raise ExchangeUnavailableError("the connection has ended") from error
+
+    async def receive(self, within: float) -> bytes | None:
+        """The next frame; None if there was none within so many seconds.
+
+        Raises ExchangeUnavailableError when the connection has ended, or brings what is no text.
+        """
+        try:
+            message = await self._socket.receive(timeout=max(within, 0.001))
+        except TimeoutError:
+            return None
+        if message.type is aiohttp.WSMsgType.TEXT:
+            frame: bytes = message.data
+            return frame
+        raise ExchangeUnavailableError(_ending(message, self._socket))
+
+    async def close(self) -> None:
+        """With a word of farewell, which is not waited for long."""
+        await self._socket.close()
+
+
+def _ending(message: Any, socket: aiohttp.ClientWebSocketResponse[bool]) -> str:
+    match message.type:
+        case aiohttp.WSMsgType.CLOSE | aiohttp.WSMsgType.CLOSING:
+            return f"closed by the other side (code {socket.close_code or message.data})"
+        case aiohttp.WSMsgType.ERROR if socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+            return "a frame was larger than is allowed"
+        case aiohttp.WSMsgType.ERROR | aiohttp.WSMsgType.CLOSED:
+            return "the connection broke"
+    return "what came is no text"
+
+
+def _as_http(url: str) -> str:
+    """Under this name aiohttp looks for the proxies that the environment names for HTTP."""
+    return url.replace("ws", "http", 1)
+
+
+def checked_ws_url(url: str) -> str:
+    """Raises ConfigurationError for an address that cannot work."""
+    hint = "e.g. wss://ws.kraken.com/v2, in KRAKEN_WS_URL"
+    try:
+        parts = urlsplit(url.strip())
+        port_is_right = parts.port != 0
+    except ValueError:
+        raise ConfigurationError("the address of Kraken's WebSocket is not one", hint=hint) from None
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_right:
+        raise ConfigurationError(
+            "the address of Kraken's WebSocket does not begin with wss://HOST", hint=hint
+        )
+    if parts.fragment or parts.username is not None:
+        raise ConfigurationError(
+            "the address of Kraken's WebSocket has more than a host and a path", hint=hint
+        )
+    return url.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectLimits:
+    """Seconds, and numbers of attempts. The defaults stay inside of what Kraken allows."""
+
+    at_once: int = 3
+    """Attempts in a row without a pause; a connection that has lasted ``stable_after`` gives them back."""
+    pause: float = 5.0
+    """Between two attempts after that, at least."""
+    jitter: float = 1.0
+    """Up to so much more, by chance: not all clients come back at the same moment."""
+    most: int = 140
+    """In ``within`` seconds, whatever else is true."""
+    within: float = 600.0
+    stable_after: float = 60.0
+
+
+class ReconnectPace:
+    """Counts the attempts of one client; ``clock`` gives seconds and never runs backwards."""
+
+    def __init__(
+        self,
+        limits: ReconnectLimits,
+        clock: Callable[[], float],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._draw = draw
+        self._attempts: deque[float] = deque()
+        self._in_a_row = 0
+        self._connected_at: float | None = None
+
+    def attempted(self) -> None:
+        """An attempt begins now."""
+        self._attempts.append(self._clock())
+        self._in_a_row += 1
+
+    def connected(self) -> None:
+        self._connected_at = self._clock()
+
+    def wait(self, asked: float = 0.0) -> float:
+        """The connection has ended: seconds until the next attempt; ``asked``: at least so many."""
+        now, limits = self._clock(), self._limits
+        if self._connected_at is not None and now - self._connected_at >= limits.stable_after:
+            self._in_a_row = 0
+        self._connected_at = None
+        while self._attempts and now - self._attempts[0] >= limits.within:
+            self._attempts.popleft()
+        pause = asked
+        if self._in_a_row > limits.at_once:
+            pause = max(pause, limits.pause)
+        if len(self._attempts) >= limits.most:
+            pause = max(pause, self._attempts[-limits.most] + limits.within - now)
+        return pause + self._draw() * limits.jitter if pause else 0.0
+
 
 CANDLE_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """The minutes that the channel ``ohlc`` knows."""

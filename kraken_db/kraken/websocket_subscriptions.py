@@ -13,8 +13,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kraken_db.errors import ExchangeError, UnknownPairError
-from kraken_db.kraken.websocket_events import Event, Quiet, Refused, Subscribed, Topic, Unsubscribed
-from kraken_db.kraken.websocket_messages import Answer, subscription_request
+from kraken_db.kraken.websocket_messages import (
+    Answer,
+    Event,
+    Quiet,
+    Refused,
+    Subscribed,
+    Topic,
+    Unsubscribed,
+    subscription_request,
+)
 
 MOST_SYMBOLS = 50
 """In one request."""

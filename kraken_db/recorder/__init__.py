@@ -1,6 +1,5 @@
 """Live recording: trades as they happen, stored without a hole, and their 1m candles."""
 
-from kraken_db.recorder.recorder import Recorder
-from kraken_db.recorder.report import PairStatus, RecorderStatus
+from kraken_db.recorder.recorder import PairStatus, Recorder, RecorderStatus
 
 __all__ = ["PairStatus", "Recorder", "RecorderStatus"]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy.exc import DBAPIError
 
-from kraken_db.database_writer import DatabaseWriter
+from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, KrakenDBError
-from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.patience import Patience
+from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket import KrakenWebSocketClient
-from kraken_db.kraken.websocket_events import (
+from kraken_db.kraken.websocket_messages import (
     Connected,
     Disconnected,
     Event,
@@ -28,12 +30,101 @@ from kraken_db.kraken.websocket_events import (
     Trades,
 )
 from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
-from kraken_db.recorder.catching_up import CatchUp
-from kraken_db.recorder.closing import MinuteCloser
-from kraken_db.recorder.joining import AT_ONCE, Joining
-from kraken_db.recorder.lane import Lane
-from kraken_db.recorder.report import Meter, PairStatus, RecorderStatus
-from kraken_db.store import Clock, StoreService, utc_now
+from kraken_db.recorder.candle_closer import CandleCloser
+from kraken_db.recorder.rejoin import AT_ONCE, CatchUp, Rejoin
+from kraken_db.recorder.symbol_feed import State, SymbolFeed
+from kraken_db.retry import Patience
+from kraken_db.store import StoreService
+from kraken_db.times import Clock, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class PairStatus:
+    """One pair. Counts are since the recording began; see ``SymbolFeed`` for what they count."""
+
+    symbol: str
+    state: State
+    last_id: int | None
+    last_time: datetime | None
+    received: int
+    repeated: int
+    repaired: int
+    caught_up: int
+    holes: int
+    waiting: int
+    error: str | None
+
+    @classmethod
+    def of(cls, symbol_feed: SymbolFeed) -> Self:
+        return cls(
+            symbol=symbol_feed.symbol,
+            state=symbol_feed.state,
+            last_id=symbol_feed.last_id,
+            last_time=symbol_feed.last_time,
+            received=symbol_feed.received,
+            repeated=symbol_feed.repeated,
+            repaired=symbol_feed.repaired,
+            caught_up=symbol_feed.caught_up,
+            holes=symbol_feed.holes,
+            waiting=symbol_feed.waiting,
+            error=None if symbol_feed.error is None else str(symbol_feed.error),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderStatus:
+    """A recording at one moment. ``time`` is Kraken's, UTC."""
+
+    time: datetime
+    is_connected: bool
+    system: str | None
+    """What Kraken says of itself: ``'online'``, ``'maintenance'``, ..."""
+    pairs: tuple[PairStatus, ...]
+    trades_per_second: float
+    """Over the last seconds."""
+    lag: float | None
+    """Seconds from a trade to its arrival here, the longest of the last seconds; None without a trade."""
+    connections: int
+    reconnects: int
+    minutes: int
+    """Times that candles were written."""
+    buffer: int
+    """Trades in memory: on their way to the database, and behind holes."""
+    journal: int
+    """Records on disk that the database has not taken yet."""
+
+    @property
+    def received(self) -> int:
+        return sum(pair.received for pair in self.pairs)
+
+    @property
+    def repaired(self) -> int:
+        return sum(pair.repaired for pair in self.pairs)
+
+
+@dataclass(slots=True)
+class Meter:
+    """Trades of the last ``window`` seconds, and how late they were."""
+
+    window: float = 10.0
+    _seen: deque[tuple[float, int, float]] = field(default_factory=deque)
+
+    def add(self, now: float, trades: int, lag: float) -> None:
+        self._seen.append((now, trades, lag))
+        self._forget(now)
+
+    def rate(self, now: float) -> float:
+        self._forget(now)
+        return sum(trades for _, trades, _ in self._seen) / self.window
+
+    def lag(self, now: float) -> float | None:
+        self._forget(now)
+        return max((lag for _, _, lag in self._seen), default=None)
+
+    def _forget(self, now: float) -> None:
+        while self._seen and self._seen[0][0] < now - self.window:
+            self._seen.popleft()
+
 
 GRACE = 2.0
 """Seconds after the end of a minute in which its last trades may still come."""
@@ -76,8 +167,8 @@ class Recorder(StoreService):
     ) -> None:
         super().__init__(db_url, pool_min_size=2, pool_max_size=2 * AT_ONCE, clock=clock)
         names = DEFAULT_SYMBOLS if symbols is None else symbols
-        self._lanes = {symbol: Lane(symbol) for symbol in map(parse_symbol, names)}
-        if not self._lanes:
+        self._symbol_feeds = {symbol: SymbolFeed(symbol) for symbol in map(parse_symbol, names)}
+        if not self._symbol_feeds:
             raise ConfigurationError("there is no pair to record", hint="name at least one symbol")
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._feed = feed or KrakenWebSocketClient(now=clock)
@@ -91,7 +182,7 @@ class Recorder(StoreService):
             stop_timeout=LAST_WORDS,
             clock=clock,
         )
-        self._closer = MinuteCloser(self._lanes, self._writer, timedelta(seconds=grace))
+        self._closer = CandleCloser(self._symbol_feeds, self._writer, timedelta(seconds=grace))
         self._meter = Meter()
         self._connections = 0
         self._is_connected = False
@@ -111,12 +202,12 @@ class Recorder(StoreService):
         """How it stands now."""
         now = asyncio.get_running_loop().time()
         stats = self._writer.get_stats()
-        waiting = sum(lane.waiting for lane in self._lanes.values())
+        waiting = sum(symbol_feed.waiting for symbol_feed in self._symbol_feeds.values())
         return RecorderStatus(
             time=self._now(),
             is_connected=self._is_connected,
             system=self._system,
-            pairs=tuple(PairStatus.of(lane) for lane in self._lanes.values()),
+            pairs=tuple(PairStatus.of(symbol_feed) for symbol_feed in self._symbol_feeds.values()),
             trades_per_second=self._meter.rate(now),
             lag=self._meter.lag(now),
             connections=self._connections,
@@ -133,15 +224,15 @@ class Recorder(StoreService):
         none is left that can be recorded. What was received is stored either way.
         """
         store = self._connected()
-        async with JobLock(store.database, _JOB, *self._lanes) as lock:
+        async with JobLock(store.database, _JOB, *self._symbol_feeds) as lock:
             await self._writer.start()
             catch_up = CatchUp(store, self._client, self._exchange, self._writer)
-            joining = Joining(catch_up, self._closer, self._write, self._refuse)
+            rejoin = Rejoin(catch_up, self._closer, self._write, self._refuse)
             try:
-                await self._record(joining, lock)
+                await self._record(rejoin, lock)
             finally:
                 self._is_connected = False
-                await joining.end()
+                await rejoin.end()
                 with suppress(KrakenDBError, DBAPIError, TimeoutError):  # the next run does it
                     async with asyncio.timeout(LAST_WORDS):
                         await self._closer.close_due(store, self._now())
@@ -151,13 +242,13 @@ class Recorder(StoreService):
         self._raise_if_nothing_is_left()
         return self.status()
 
-    async def _record(self, joining: Joining, lock: JobLock) -> None:
+    async def _record(self, rejoin: Rejoin, lock: JobLock) -> None:
         """Until the feed ends, or something does that must not."""
-        self._feed.subscribe_trades(*self._lanes)
-        for lane in self._lanes.values():
-            joining.begin(lane)
-        closing = self._closer.run(joining.catch_up.store, self._now, lambda: self._is_connected)
-        tasks = [asyncio.create_task(work) for work in (self._read_feed(joining), closing, _keep(lock))]
+        self._feed.subscribe_trades(*self._symbol_feeds)
+        for symbol_feed in self._symbol_feeds.values():
+            rejoin.begin(symbol_feed)
+        closing = self._closer.run(rejoin.catch_up.store, self._now, lambda: self._is_connected)
+        tasks = [asyncio.create_task(work) for work in (self._read_feed(rejoin), closing, _keep(lock))]
         stopping = asyncio.create_task(self._stop_the_feed())
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -172,16 +263,16 @@ class Recorder(StoreService):
         await self._stop.wait()
         await self._feed.stop()
 
-    async def _read_feed(self, joining: Joining) -> None:
+    async def _read_feed(self, rejoin: Rejoin) -> None:
         async with aclosing(self._feed.events()) as events:
             async for event in events:
-                joining.raise_bug()
-                self._on_event(event, joining)
+                rejoin.raise_bug()
+                self._on_event(event, rejoin)
 
-    def _on_event(self, event: Event, joining: Joining) -> None:
+    def _on_event(self, event: Event, rejoin: Rejoin) -> None:
         match event:
             case Trades():
-                self._on_trades(event, joining)
+                self._on_trades(event, rejoin)
             case Connected():
                 self._connections += 1
                 self._is_connected = True
@@ -194,43 +285,49 @@ class Recorder(StoreService):
                     _log.warning("Kraken says that it is in the state %r", system)
                 self._system = system
             case Refused(topic, error, None) if topic is not None:
-                self._refuse(self._lanes[topic.symbol], error)
+                self._refuse(self._symbol_feeds[topic.symbol], error)
             case Refused(_, error, _):
                 _log.warning("%s", error)
 
-    def _on_trades(self, event: Trades, joining: Joining) -> None:
-        lane = self._lanes.get(event.symbol)
-        if lane is None or lane.state == "refused" or not event.trades:
+    def _on_trades(self, event: Trades, rejoin: Rejoin) -> None:
+        symbol_feed = self._symbol_feeds.get(event.symbol)
+        if symbol_feed is None or symbol_feed.state == "refused" or not event.trades:
             return
         if not event.is_snapshot:
             late = max(0.0, (self._now() - event.trades[0].timestamp).total_seconds())
             self._meter.add(asyncio.get_running_loop().time(), len(event.trades), late)
-        self._write(lane, lane.take(event.trades, is_snapshot=event.is_snapshot))
-        if lane.has_hole:
-            lane.holes += 1
-            joining.begin(lane)
+        self._write(symbol_feed, symbol_feed.take(event.trades, is_snapshot=event.is_snapshot))
+        if symbol_feed.has_hole:
+            symbol_feed.holes += 1
+            rejoin.begin(symbol_feed)
 
-    def _write(self, lane: Lane, trades: Sequence[LiveTrade]) -> None:
+    def _write(self, symbol_feed: SymbolFeed, trades: Sequence[LiveTrade]) -> None:
         if trades:
-            self._closer.heard(lane, trades[0].timestamp)
+            self._closer.heard(symbol_feed, trades[0].timestamp)
         for trade in trades:
-            self._writer.put_trade(trade.to_record(lane.symbol))
+            self._writer.put_trade(trade.to_record(symbol_feed.symbol))
 
-    def _refuse(self, lane: Lane, error: KrakenDBError) -> None:
-        _log.error("%s is not recorded: %s", lane.symbol, error)
-        lane.state, lane.error = "refused", error
-        if all(one.state == "refused" for one in self._lanes.values()):
+    def _refuse(self, symbol_feed: SymbolFeed, error: KrakenDBError) -> None:
+        _log.error("%s is not recorded: %s", symbol_feed.symbol, error)
+        symbol_feed.state, symbol_feed.error = "refused", error
+        if all(one.state == "refused" for one in self._symbol_feeds.values()):
             self._stop.set()
 
     def _raise_if_nothing_is_left(self) -> None:
-        errors = [lane.error for lane in self._lanes.values() if lane.error is not None]
-        if len(errors) == len(self._lanes):
+        errors = [
+            symbol_feed.error for symbol_feed in self._symbol_feeds.values() if symbol_feed.error is not None
+        ]
+        if len(errors) == len(self._symbol_feeds):
             raise errors[0]
 
     def _now(self) -> datetime:
         """Kraken's time, as its answers on the feed have told it; never before a trade that has come."""
         now = self._clock() + (self._feed.clock_offset or timedelta())
-        stamps = [lane.last_time for lane in self._lanes.values() if lane.last_time is not None]
+        stamps = [
+            symbol_feed.last_time
+            for symbol_feed in self._symbol_feeds.values()
+            if symbol_feed.last_time is not None
+        ]
         return max([now, *stamps])
 
 

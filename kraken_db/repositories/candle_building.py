@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from kraken_db.db.failures import driver_error
+from kraken_db.backends.rollup import Rows, bucket, in_order
+from kraken_db.db.errors import driver_error
 from kraken_db.db.multiranges import to_multirange
 from kraken_db.errors import ValueDoesNotFitError
 from kraken_db.intervals import BASE_INTERVAL
@@ -23,7 +24,6 @@ from kraken_db.repositories.candle_merge import (
     merge_candles,
     prefer_more_trades,
 )
-from kraken_db.timeseries.rollup import Rows, bucket, in_order
 
 _DELETE_UNFOUNDED = text("""
     DELETE FROM candles c

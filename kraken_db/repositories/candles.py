@@ -1,27 +1,165 @@
-"""Candles as the application reads them."""
+"""Candles as the application reads them.
+
+The statements are made once for each interval and not once for each call: to put one together and to render
+it takes longer than the database needs for a short list. Rows become objects by the hundred thousand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
+from sqlalchemy import ColumnElement, FromClause, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.backends import Backend
+from kraken_db.data_types import DataType
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
-from kraken_db.db.fetch import collector_paused, fetch
+from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, interval_length
-from kraken_db.repositories.candle_rows import build_candles
-from kraken_db.repositories.candle_statements import (
-    Layout,
-    select_bounds,
-    select_candles,
-    select_checksum,
-)
-from kraken_db.repositories.coverage import CoverageRepository, TimeRange
+from kraken_db.ranges import TimeRange
+from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.retention import RetentionRepository
-from kraken_db.repositories.text_layouts import Checksum
-from kraken_db.timeseries import TimeSeries
+from kraken_db.repositories.text_layouts import (
+    Checksum,
+    checksum,
+    epoch_microseconds,
+    epoch_seconds,
+    kraken_price,
+    kraken_volume,
+)
 from kraken_db.types import Candle
+
+Layout: TypeAlias = Literal["values", "frame", "file", "kraken"]
+"""Which columns are read: see ``_COLUMNS``."""
+
+# What stands in a statement until it is used. Two Mondays: candles of every interval open there.
+_SYMBOL, _LIMIT = "\0symbol", 2**61 + 1
+_START, _END = datetime(1970, 1, 5, tzinfo=UTC), datetime(9998, 12, 28, tzinfo=UTC)
+
+
+def select_candles(
+    backend: Backend,
+    symbol: str,
+    interval: int,
+    start: datetime,
+    end: datetime,
+    *,
+    limit: int | None = None,
+    newest_first: bool = False,
+    layout: Layout = "values",
+) -> CompiledStatement:
+    """The candles that open in ``[start, end)`` in order; with ``limit`` the first so many of them.
+
+    ``values``: timestamp, open, high, low, close, volume, trade_count, vwap, as Python has them. ``frame``:
+    the same for a data frame, its time in microseconds since 1970. ``file``: and quote_volume. ``kraken``: a
+    row of Kraken's archive, as text.
+    """
+    statement = _candles(backend, interval, newest_first, layout)
+    return statement.replacing({**_values(symbol, interval, start, end), _LIMIT: limit})
+
+
+def select_checksum(
+    backend: Backend, symbol: str, interval: int, start: datetime, end: datetime
+) -> CompiledStatement:
+    """One row about the candles that open in ``[start, end)``: see ``text_layouts.checksum``."""
+    return _checksum(backend, interval).replacing(_values(symbol, interval, start, end))
+
+
+def select_bounds(backend: Backend, symbol: str, interval: int) -> CompiledStatement:
+    """One row: the open times of the oldest and of the newest candle, NULL without any."""
+    return _bounds(backend, interval).replacing({_SYMBOL: symbol})
+
+
+def _values(symbol: str, interval: int, start: datetime, end: datetime) -> dict[object, Any]:
+    # To begin between two candles is to begin with the next one, for every kind of database.
+    first, last = ceil_to_interval(start, interval), ceil_to_interval(end, interval)
+    return {_SYMBOL: symbol, _START: first, _END: last}
+
+
+def _columns(c: Any, layout: Layout) -> Sequence[ColumnElement[Any]]:
+    trades = func.coalesce(c.trade_count, 0)
+    if layout == "kraken":
+        prices = (kraken_price(price) for price in (c.open, c.high, c.low, c.close))
+        return (epoch_seconds(c.timestamp), *prices, kraken_volume(c.volume), trades)
+    moment = c.timestamp if layout == "values" else epoch_microseconds(c.timestamp)
+    columns = (moment, c.open, c.high, c.low, c.close, c.volume, trades, c.vwap)
+    return (*columns, c.quote_volume) if layout == "file" else columns
+
+
+@lru_cache(maxsize=256)
+def _candles(backend: Backend, interval: int, newest_first: bool, layout: Layout) -> CompiledStatement:
+    c = _source(backend, interval).c
+    order = c.timestamp.desc() if newest_first else c.timestamp
+    return _compiled(select(*_columns(c, layout)).order_by(order).limit(_LIMIT))
+
+
+@lru_cache(maxsize=64)
+def _checksum(backend: Backend, interval: int) -> CompiledStatement:
+    c = _source(backend, interval).c
+    return _compiled(checksum(c.timestamp, _columns(c, "file")))
+
+
+@lru_cache(maxsize=64)
+def _bounds(backend: Backend, interval: int) -> CompiledStatement:
+    oldest, newest = (backend.edge(_SYMBOL, interval, newest=side) for side in (False, True))
+    return _compiled(select(oldest.scalar_subquery(), newest.scalar_subquery()))
+
+
+def _source(backend: Backend, interval: int) -> FromClause:
+    return backend.candles_between(_SYMBOL, interval, _START, _END).subquery("c")
+
+
+def _compiled(statement: Select[*tuple[Any, ...]]) -> CompiledStatement:
+    compiled = CompiledStatement.of(statement)
+    for value in compiled.values:
+        # One that was computed from a marker would stay as it is for every caller.
+        assert value in (_START, _END) or not isinstance(value, datetime), value
+    return compiled
+
+
+_SETTERS = tuple(vars(Candle)[field.name].__set__ for field in fields(Candle))
+
+
+def build_candles(symbol: str, interval: int, rows: Iterable[Sequence[Any]]) -> list[Candle]:
+    """Candles of rows with timestamp, open, high, low, close, volume, trade_count, vwap.
+
+    The same objects as ``Candle(...)`` makes, in half the time: a frozen class goes through
+    ``object.__setattr__`` for each field, and finds the field by its name again each time.
+    """
+    new = object.__new__
+    (
+        set_symbol,
+        set_timestamp,
+        set_interval,
+        set_open,
+        set_high,
+        set_low,
+        set_close,
+        set_volume,
+        set_trade_count,
+        set_vwap,
+    ) = _SETTERS
+    candles: list[Candle] = []
+    append = candles.append
+    for timestamp, open_, high, low, close, volume, trade_count, vwap in rows:
+        candle = new(Candle)
+        set_symbol(candle, symbol)
+        set_timestamp(candle, timestamp)
+        set_interval(candle, interval)
+        set_open(candle, open_)
+        set_high(candle, high)
+        set_low(candle, low)
+        set_close(candle, close)
+        set_volume(candle, volume)
+        set_trade_count(candle, trade_count)
+        set_vwap(candle, vwap)
+        append(candle)
+    return candles
+
 
 # How far a search for the latest N minutes reaches at first, in lengths of N candles, and by how much the
 # search grows: quiet markets have no row for most of their minutes. Longer intervals are rarely empty.
@@ -37,9 +175,9 @@ class CandleRepository:
     Ranges are half-open, lists are oldest first, times are UTC.
     """
 
-    def __init__(self, connection: AsyncConnection | AsyncSession, timeseries: TimeSeries) -> None:
+    def __init__(self, connection: AsyncConnection | AsyncSession, backend: Backend) -> None:
         self._connection = connection
-        self._timeseries = timeseries
+        self._backend = backend
 
     async def between(
         self, symbol: str, interval: int, start: datetime, end: datetime, limit: int | None = None
@@ -64,7 +202,7 @@ class CandleRepository:
         connection until the last block has been taken.
         """
         statement = select_candles(
-            self._timeseries, symbol, interval, *clip_range(start, end), limit=limit, layout=layout
+            self._backend, symbol, interval, *clip_range(start, end), limit=limit, layout=layout
         )
         return copy_csv_out(self._connection, statement, block_size)
 
@@ -72,7 +210,7 @@ class CandleRepository:
         """Of the candles that open in ``[start, end)``, with all columns."""
         rows = await fetch(
             self._connection,
-            select_checksum(self._timeseries, symbol, interval, *clip_range(start, end)),
+            select_checksum(self._backend, symbol, interval, *clip_range(start, end)),
         )
         return Checksum.of(rows[0])
 
@@ -118,7 +256,7 @@ class CandleRepository:
 
     async def bounds(self, symbol: str, interval: int = BASE_INTERVAL) -> tuple[datetime, datetime] | None:
         """The open times of the oldest and the newest candle; None if there is none."""
-        rows = await fetch(self._connection, select_bounds(self._timeseries, symbol, interval))
+        rows = await fetch(self._connection, select_bounds(self._backend, symbol, interval))
         ((oldest, newest),) = rows
         return None if oldest is None or newest is None else (oldest, newest)
 
@@ -136,8 +274,8 @@ class CandleRepository:
         # Not where only the trades are known: their candles may not have been built yet.
         if interval == BASE_INTERVAL:
             # Minutes that retention has dropped were not quiet; higher candles outlive them.
-            return await RetentionRepository(self._connection).still_stored(symbol, "candles_1m")
-        return await CoverageRepository(self._connection).covered(symbol, "candles_1m")
+            return await RetentionRepository(self._connection).still_stored(symbol, DataType.CANDLES_1M)
+        return await CoverageRepository(self._connection).covered(symbol, DataType.CANDLES_1M)
 
     async def _fetch(
         self,
@@ -150,7 +288,7 @@ class CandleRepository:
         newest_first: bool = False,
     ) -> list[Candle]:
         statement = select_candles(
-            self._timeseries, symbol, interval, start, end, limit=limit, newest_first=newest_first
+            self._backend, symbol, interval, start, end, limit=limit, newest_first=newest_first
         )
         with collector_paused():
             return build_candles(symbol, interval, await fetch(self._connection, statement))

@@ -1,21 +1,130 @@
-"""Which ranges are known to be complete, and by which source."""
+"""Which ranges are known to be complete, and by which source; which were dropped, and which are unproven.
+
+Read as they are, or summed up by the database: a store with ten thousand gaps sends as much as one without
+any.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Literal, TypeAlias
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Table, TextClause, bindparam, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.data_types import TABLES, DataType, TableName
 from kraken_db.db.multiranges import from_multirange, to_multirange
-from kraken_db.models import COVERAGE
+from kraken_db.models import COVERAGE, DROPPED_RANGES, UNPROVEN_RANGES
 from kraken_db.ranges import TimeRange, difference, union
-from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
 
-__all__ = ["Coverage", "CoverageRepository", "Source", "TimeRange"]
+
+class RangeSetRepository:
+    """Keeps one such table on the caller's connection; never commits. Ranges are half-open.
+
+    The table's key is (symbol, data_type), its third column the set.
+    """
+
+    def __init__(self, connection: AsyncConnection | AsyncSession, table: Table) -> None:
+        self._connection = connection
+        self._table = table
+        self._ranges = table.columns[2]
+
+    async def add(self, symbol: str, data_type: str, ranges: Iterable[TimeRange]) -> None:
+        added = to_multirange(ranges)
+        if not added:
+            return
+        name = self._ranges.name
+        fresh = insert(self._table).values(symbol=symbol, data_type=data_type, **{name: added})
+        await self._connection.execute(
+            fresh.on_conflict_do_update(
+                index_elements=["symbol", "data_type"],
+                set_={name: self._ranges + fresh.excluded[name]},
+            )
+        )
+
+    async def remove(self, symbol: str, data_type: str, ranges: Iterable[TimeRange]) -> None:
+        removed = to_multirange(ranges)
+        if not removed:
+            return
+        c = self._table.c
+        same = (c.symbol == symbol, c.data_type == data_type)
+        gone = bindparam("gone", removed, TSTZMULTIRANGE)
+        await self._connection.execute(
+            update(self._table)
+            .where(*same, self._ranges.op("&&")(gone))
+            .values({self._ranges.name: self._ranges.op("-")(gone)})
+        )
+        await self._connection.execute(delete(self._table).where(*same, func.isempty(self._ranges)))
+
+    async def of(self, symbol: str, data_type: str) -> tuple[TimeRange, ...]:
+        """In order of time, apart from each other."""
+        c = self._table.c
+        found = await self._connection.scalar(
+            select(self._ranges).where(c.symbol == symbol, c.data_type == data_type)
+        )
+        return from_multirange(found)
+
+
+# Which data types lie in which table.
+TYPES_IN: dict[TableName, list[DataType]] = {
+    table: [data_type for data_type in DataType if data_type.table == table] for table in TABLES
+}
+# range_agg of multiranges needs PostgreSQL 15; of ranges, 14 is enough.
+_STORED = """
+    SELECT symbol, data_type, range_agg(part) FROM (
+        SELECT symbol, data_type, unnest(covered * :gone) AS part
+        FROM data_coverage WHERE data_type = ANY(:types) AND covered && :gone
+        UNION ALL
+        SELECT symbol, data_type, unnest(unproven * :gone)
+        FROM unproven_ranges WHERE data_type = ANY(:types) AND unproven && :gone
+    ) stored
+    GROUP BY symbol, data_type ORDER BY symbol, data_type
+"""
+_ADD_STORED = f"""
+    INSERT INTO dropped_ranges (symbol, data_type, dropped) {_STORED}
+    ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
+"""
+
+
+class DroppedRangeRepository(RangeSetRepository):
+    """Keeps ``dropped_ranges`` on the caller's connection; never commits. Ranges are half-open.
+
+    ``add``: rows of these ranges were stored, and are not there any more. ``remove``: they are all there
+    again.
+    """
+
+    def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
+        super().__init__(connection, DROPPED_RANGES)
+
+    async def add_stored(self, data_types: Iterable[str], gone: Iterable[TimeRange]) -> None:
+        """Nothing is left of these ranges: add what was stored in them, of all symbols."""
+        await self._connection.execute(_bound(_ADD_STORED, data_types, gone))
+
+    async def ever_stored(self, data_type: str, ranges: Iterable[TimeRange]) -> dict[str, list[TimeRange]]:
+        """What was stored in these ranges at any time, of all symbols that we know of."""
+        rows = await self._connection.execute(_bound(_STORED, [data_type], ranges))
+        return {symbol: list(from_multirange(found)) for symbol, _, found in rows}
+
+
+def _bound(statement: str, data_types: Iterable[str], ranges: Iterable[TimeRange]) -> TextClause:
+    return text(statement).bindparams(
+        bindparam("gone", to_multirange(ranges), TSTZMULTIRANGE),
+        bindparam("types", list(data_types), ARRAY(VARCHAR)),
+    )
+
+
+class UnprovenRangeRepository(RangeSetRepository):
+    """Keeps ``unproven_ranges`` on the caller's connection; never commits. Ranges are half-open.
+
+    ``add``: rows were stored there. ``remove``: a source covers them now.
+    """
+
+    def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
+        super().__init__(connection, UNPROVEN_RANGES)
+
 
 Source: TypeAlias = Literal["rest_trades", "rest_ohlc", "csv", "live"]
 
@@ -75,7 +184,120 @@ class CoverageRepository:
 
     async def without_candles(self, symbol: str) -> list[TimeRange]:
         """Where the trades are known and stored, and the minutes are not known."""
-        trades = await self.covered(symbol, "trades")
-        minutes = await self.covered(symbol, "candles_1m")
-        gone = await DroppedRangeRepository(self._connection).of(symbol, "trades")
+        trades = await self.covered(symbol, DataType.TRADES)
+        minutes = await self.covered(symbol, DataType.CANDLES_1M)
+        gone = await DroppedRangeRepository(self._connection).of(symbol, DataType.TRADES)
         return difference(trades, union(minutes, gone))
+
+
+# range_agg of multiranges needs PostgreSQL 15; of ranges, 14 is enough.
+_UNION = """
+    WITH known AS (
+        SELECT symbol, data_type, array_agg(DISTINCT source ORDER BY source) AS sources,
+               range_agg(part) AS covered
+        FROM data_coverage, unnest(covered) AS part
+        WHERE NOT lower_inf(part) AND NOT upper_inf(part)
+          AND (CAST(:symbols AS text[]) IS NULL OR symbol = ANY(CAST(:symbols AS text[])))
+        GROUP BY symbol, data_type
+    )
+"""
+# As for ``kraken-db gaps``: where the minutes around a hole in the trades are known, no more was wanted.
+_SUMMARIES = text(f"""
+    {_UNION}
+    SELECT k.symbol, k.data_type, k.sources, lower(k.covered), upper(k.covered),
+           (SELECT count(*) FROM unnest(k.covered)),
+           (SELECT count(*)
+            FROM unnest(tstzmultirange(tstzrange(lower(k.covered), upper(k.covered))) - k.covered) AS hole
+            WHERE k.data_type <> 'trades' OR minutes.covered IS NULL OR NOT minutes.covered @> tstzrange(
+                date_trunc('minute', lower(hole)),
+                date_trunc('minute', upper(hole) + INTERVAL '1 minute' - INTERVAL '1 us'))),
+           CASE WHEN (SELECT count(*) FROM unnest(k.covered)) <= :most THEN k.covered END
+    FROM known AS k
+    LEFT JOIN known AS minutes ON minutes.symbol = k.symbol AND minutes.data_type = 'candles_1m'
+    ORDER BY k.symbol, k.data_type
+""")
+# Each range is cut at the ends of months, never each month out of all ranges.
+_MONTHS = text(f"""
+    {_UNION},
+    parts AS (
+        SELECT symbol, data_type, false AS gone, unnest(covered) AS part FROM known
+        UNION ALL
+        SELECT symbol, data_type, true, unnest(covered * dropped)
+        FROM known JOIN dropped_ranges USING (symbol, data_type)
+    ),
+    times AS (
+        SELECT symbol, data_type, gone, lower(part) AT TIME ZONE 'UTC' AS first,
+               upper(part) AT TIME ZONE 'UTC' AS past
+        FROM parts
+    )
+    SELECT symbol, data_type, CAST(month AS date),
+           COALESCE(sum(part) FILTER (WHERE NOT gone), INTERVAL '0'),
+           COALESCE(sum(part) FILTER (WHERE gone), INTERVAL '0')
+    FROM times,
+         generate_series(date_trunc('month', first), past - INTERVAL '1 us', INTERVAL '1 month') AS month,
+         LATERAL (SELECT least(past, month + INTERVAL '1 month') - greatest(first, month) AS part) AS inside
+    GROUP BY symbol, data_type, month
+    ORDER BY symbol, data_type, month
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageSummary:
+    """What all sources together have shown to be complete of a symbol and data type.
+
+    ``start`` is inclusive, ``end`` exclusive; in between there are ``ranges`` ranges. ``gaps``: how many of
+    the holes between them are gaps; one in the trades is none where the minutes around it are known.
+    ``covered`` has the ranges in order of time, None if there are more than were asked for.
+    """
+
+    symbol: str
+    data_type: str
+    sources: tuple[str, ...]
+    start: datetime
+    end: datetime
+    ranges: int
+    gaps: int
+    covered: tuple[TimeRange, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MonthCoverage:
+    """A month (UTC, by its first day) of which something is covered, and how much of that was dropped."""
+
+    symbol: str
+    data_type: str
+    month: date
+    covered: timedelta
+    dropped: timedelta
+
+
+class CoverageSummaryRepository:
+    """Sums ``data_coverage`` up on the caller's connection. ``symbols``: only these; None for all."""
+
+    def __init__(
+        self, connection: AsyncConnection | AsyncSession, symbols: Sequence[str] | None = None
+    ) -> None:
+        self._connection = connection
+        self._symbols = None if symbols is None else list(symbols)
+
+    async def all(self, most_ranges: int) -> Sequence[CoverageSummary]:
+        """By symbol and data type; the ranges themselves where there are at most so many."""
+        rows = await self._connection.execute(_SUMMARIES, {"symbols": self._symbols, "most": most_ranges})
+        return [
+            CoverageSummary(
+                symbol,
+                data_type,
+                tuple(sources),
+                start,
+                end,
+                ranges,
+                gaps,
+                None if covered is None else from_multirange(covered),
+            )
+            for symbol, data_type, sources, start, end, ranges, gaps, covered in rows
+        ]
+
+    async def by_month(self) -> Sequence[MonthCoverage]:
+        """By symbol, data type and month; months of which nothing is covered are left out."""
+        rows = await self._connection.execute(_MONTHS, {"symbols": self._symbols})
+        return [MonthCoverage(*row) for row in rows]

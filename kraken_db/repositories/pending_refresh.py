@@ -11,8 +11,8 @@ from sqlalchemy.dialects.postgresql import TSTZRANGE, VARCHAR
 from sqlalchemy.dialects.postgresql.ranges import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.backends import StaleRange
 from kraken_db.models import PENDING_REFRESH, Timestamp
-from kraken_db.timeseries import StaleRange
 
 _ADD = text("""
     WITH touching AS MATERIALIZED (

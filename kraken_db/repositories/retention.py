@@ -1,16 +1,17 @@
-"""What must be looked at before rows are dropped."""
+"""What is looked at before rows are dropped, and the retention jobs that wait."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.intervals import BASE_INTERVAL, interval_length
-from kraken_db.models import SYNC_STATUS
-from kraken_db.repositories.coverage import TimeRange
+from kraken_db.models import PAUSED_JOBS, SYNC_STATUS
+from kraken_db.ranges import TimeRange
 
 _WITHOUT_CANDLE = text("""
     SELECT minute FROM (
@@ -61,3 +62,20 @@ class RetentionRepository:
         wanted = {"symbol": symbol, "start": start, "end": end}
         minutes = await self._connection.scalars(_WITHOUT_CANDLE, wanted)
         return [(minute, minute + interval_length(BASE_INTERVAL)) for minute in minutes]
+
+
+class PausedJobRepository:
+    """Keeps ``paused_jobs`` on the caller's connection; never commits."""
+
+    def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
+        self._connection = connection
+
+    async def add(self, job_id: int) -> None:
+        await self._connection.execute(insert(PAUSED_JOBS).values(job_id=job_id).on_conflict_do_nothing())
+
+    async def all(self) -> Sequence[int]:
+        found = await self._connection.scalars(select(PAUSED_JOBS.c.job_id).order_by(PAUSED_JOBS.c.job_id))
+        return found.all()
+
+    async def clear(self) -> None:
+        await self._connection.execute(delete(PAUSED_JOBS))

@@ -7,11 +7,10 @@ async with exchange.serve() as base_url:
 
 from kraken_db.simulator.clock import Clock, FastClock, ManualClock
 from kraken_db.simulator.exchange import Request, SimulatedExchange, feed_url
-from kraken_db.simulator.faults import ODD_PAGES, PERMANENT, TRANSIENT, Fault, Faults, RateLimit
-from kraken_db.simulator.feed_faults import FeedFaults
+from kraken_db.simulator.faults import ODD_PAGES, PERMANENT, TRANSIENT, Fault, Faults, FeedFaults, RateLimit
 from kraken_db.simulator.listing import LISTED, ListedPair, asset_pairs
 from kraken_db.simulator.market import DEFAULT_START, Market
-from kraken_db.simulator.scenario import Scenario
+from kraken_db.simulator.tape import Scenario
 from kraken_db.simulator.truth import TradeText, TrueCandle, TrueTrade
 
 __all__ = [

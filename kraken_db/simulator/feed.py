@@ -1,30 +1,237 @@
-"""WebSocket v2 of the simulated exchange: the same trades as in its REST, as they happen."""
+"""WebSocket v2 of the simulated exchange: the same trades as in its REST, as they happen.
+
+What clients ask is read and checked as Kraken would. Each client has a socket of its own: what it has
+subscribed to, what is on its way to it, and what goes wrong there.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from kraken_db.simulator import feed_frames as frames
+from kraken_db.simulator import transport
 from kraken_db.simulator.clock import Clock
-from kraken_db.simulator.faults import SystemState
-from kraken_db.simulator.feed_faults import FeedFaults, FeedPlan
-from kraken_db.simulator.feed_requests import (
-    FeedRequest,
-    Key,
-    RequestRefusedError,
-    check_symbol,
-    read_request,
-)
-from kraken_db.simulator.feed_socket import FeedCounts, FeedSocket, Subscription
-from kraken_db.simulator.market import Market
-from kraken_db.simulator.ohlc import CandleBook
+from kraken_db.simulator.faults import FeedFaults, FeedPlan, SystemState
+from kraken_db.simulator.market import INTERVALS, CandleBook, Market
 from kraken_db.simulator.tape import SECOND
+
+_CHANNELS = ("trade", "ohlc")
+
+
+class Key(NamedTuple):
+    """What a subscription is for. ``interval`` in minutes, 0 of trades."""
+
+    channel: str
+    symbol: str
+    interval: int
+
+
+class RequestRefusedError(Exception):
+    """A request that gets an error; ``symbol`` where it is about one."""
+
+    def __init__(self, error: str, method: str | None = None, symbol: str | None = None) -> None:
+        super().__init__(error)
+        self.error = error
+        self.method = method
+        self.symbol = symbol
+        self.req_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRequest:
+    """A ping, or what to subscribe or unsubscribe, symbol by symbol."""
+
+    method: str
+    req_id: int | None
+    keys: tuple[Key, ...] = ()
+    snapshot: bool = False
+
+
+def read_request(text: str) -> FeedRequest:
+    """Raises RequestRefusedError for a request that is refused as a whole.
+
+    Kraken's words for that are not known; clients can only tell that it is a refusal.
+    """
+    try:
+        document = json.loads(text)
+        method, req_id = document["method"], document.get("req_id")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RequestRefusedError("Malformed request") from None
+    try:
+        return _checked(method, req_id, document.get("params"))
+    except RequestRefusedError as refused:
+        refused.req_id = req_id if isinstance(req_id, int) else None
+        raise
+
+
+def _checked(method: Any, req_id: Any, params: Any) -> FeedRequest:
+    if req_id is not None and type(req_id) is not int:
+        raise RequestRefusedError("Malformed request")
+    if method == "ping":
+        return FeedRequest("ping", req_id)
+    if method not in ("subscribe", "unsubscribe"):
+        raise RequestRefusedError("Unsupported method")
+    if not isinstance(params, dict):
+        raise RequestRefusedError("Params object is missing", method)
+    channel, symbols = params.get("channel"), params.get("symbol")
+    if channel not in _CHANNELS:
+        raise RequestRefusedError("Channel not supported", method)
+    if not isinstance(symbols, list) or not symbols or not all(isinstance(one, str) for one in symbols):
+        raise RequestRefusedError("Symbol(s) not found", method)
+    interval = params.get("interval", 1) if channel == "ohlc" else 0
+    if channel == "ohlc" and interval not in INTERVALS:
+        raise RequestRefusedError("Subscription interval not supported", method)
+    snapshot = params.get("snapshot", channel == "ohlc")
+    return FeedRequest(method, req_id, tuple(Key(channel, one, interval) for one in symbols), bool(snapshot))
+
+
+def check_symbol(key: Key, known: Collection[str], method: str) -> None:
+    """Raises RequestRefusedError for a pair that is not traded under that name."""
+    if key.symbol not in known:
+        raise RequestRefusedError(f"Currency pair not supported {key.symbol}", method, key.symbol)
+
+
+MOST_WAITING = 20_000
+"""Frames that a client may leave unread before it is cut off."""
+HEARTBEAT_EVERY = 1.0
+"""Seconds without another frame after which there is a heartbeat."""
+
+
+@dataclass(slots=True)
+class Subscription:
+    repeats: int = 0
+    """Trades of the snapshot that the first update brings once more."""
+    is_muted: bool = False
+
+
+@dataclass(slots=True)
+class FeedCounts:
+    """What has happened so far, on all connections."""
+
+    connections: int = 0
+    subscriptions: int = 0
+    refusals: int = 0
+    frames: int = 0
+    """With trades, sent."""
+    lost: int = 0
+    """With trades, lost on purpose."""
+    cuts: int = 0
+    silences: int = 0
+    mutes: int = 0
+    bursts: int = 0
+
+
+@dataclass(eq=False)
+class FeedSocket:
+    """Sends in order and never waits for its client."""
+
+    response: web.WebSocketResponse
+    request: web.Request
+    plan: FeedPlan
+    counts: FeedCounts
+    subscriptions: dict[Key, Subscription] = field(default_factory=dict)
+    is_silent: bool = False
+    heard_at: float = field(default_factory=time.monotonic)
+    """When the client has last said something."""
+    _sent_at: float = field(default_factory=time.monotonic)
+    _held: deque[str] = field(default_factory=deque)
+    _held_until: float = 0.0
+    _outbox: asyncio.Queue[str | None] = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
+    _is_cut: bool = False
+
+    async def serve(self) -> None:
+        """Write what is sent until the connection ends."""
+        with contextlib.suppress(ConnectionError, RuntimeError):  # the client has gone
+            while (frame := await self._outbox.get()) is not None:
+                await self.response.send_str(frame)
+            if self.plan.closes_in_order():
+                await self.response.close(code=WSCloseCode.SERVICE_RESTART)
+        if not self.response.closed:
+            transport.reset(self.request.transport)
+
+    async def read(self) -> str | None:
+        """What the client says next; None when it has gone."""
+        message = await self.response.receive()
+        if message.type is not WSMsgType.TEXT:
+            return "" if message.type is WSMsgType.BINARY else None
+        self.heard_at = time.monotonic()
+        return str(message.data)
+
+    def send(self, frame: str) -> None:
+        if self.is_silent or self._is_cut:
+            return
+        if self._held_until:
+            self._held.append(frame)
+            return
+        self._put(frame)
+
+    def send_trades(self, key: Key, frame: str, trades: int) -> None:
+        """A frame with trades, and what goes wrong with it."""
+        subscription, faults = self.subscriptions[key], self.plan.faults
+        if subscription.is_muted or self.is_silent or self._is_cut:
+            return
+        if self.plan.happens(faults.lost):
+            self.counts.lost += 1
+            return
+        if not self._held_until and self.plan.happens(faults.burst):
+            self.counts.bursts += 1
+            self._held_until = time.monotonic() + faults.burst_seconds
+        self.counts.frames += 1
+        self.send(frame)
+        if self.plan.happens(faults.mute):
+            self.counts.mutes += 1
+            subscription.is_muted = True
+        if self.plan.happens(faults.silence):
+            self.counts.silences += 1
+            self.is_silent = True
+        if self.plan.is_cut_by(trades):
+            self.cut()
+
+    def cut(self) -> None:
+        """End the connection behind what was sent."""
+        if not self._is_cut:
+            self.counts.cuts += 1
+            self._is_cut = True
+            self._end()
+
+    def close_idle(self, after: float) -> None:
+        """End it if its client has subscribed to nothing and said nothing for so many seconds."""
+        if not self.subscriptions and time.monotonic() - self.heard_at > after and not self._is_cut:
+            self._is_cut = True
+            self._end()
+
+    def tick(self, heartbeat: str) -> None:
+        """Call this often: it lets go of what was held back, and sends heartbeats."""
+        now = time.monotonic()
+        if self._held_until and now >= self._held_until:
+            self._held_until = 0.0
+            while self._held:
+                self._put(self._held.popleft())
+        if self.subscriptions and now - self._sent_at >= HEARTBEAT_EVERY:
+            self.send(heartbeat)
+
+    def _put(self, frame: str) -> None:
+        self._sent_at = time.monotonic()
+        try:
+            self._outbox.put_nowait(frame)
+        except asyncio.QueueFull:  # it does not read
+            self._is_cut = True
+            transport.reset(self.request.transport)
+
+    def _end(self) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            self._outbox.put_nowait(None)
+
 
 TICK = 0.02
 """Seconds between two looks at what has happened."""

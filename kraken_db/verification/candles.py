@@ -1,24 +1,55 @@
-"""The stored minutes beside the candles that the stored trades make."""
+"""The stored candles beside what they should be.
+
+Minutes beside the candles that the stored trades make, higher intervals beside a recomputation from what they
+come from, and candles of every interval beside given OHLCVT files of Kraken's archive.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.historical_backfill.building import CANDLES
-from kraken_db.intervals import BASE_INTERVAL, interval_length, interval_name
-from kraken_db.progress import Progress
-from kraken_db.ranges import TimeRange, difference, intersection
-from kraken_db.repositories.candle_audit import CandleAudit, CandleDifference, Comparison
+from kraken_db.bulk_csv_importer.discovery import Discovery
+from kraken_db.bulk_csv_importer.reading import ArchiveReader
+from kraken_db.bulk_csv_importer.report import ArchiveFile
+from kraken_db.data_types import DataType
+from kraken_db.db.copy import CopyRowError
+from kraken_db.db.errors import driver_error, first_line
+from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    INTERVAL_SOURCES,
+    ceil_to_interval,
+    floor_to_interval,
+    interval_length,
+    interval_name,
+)
+from kraken_db.progress import Progress, Task
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.repositories.audit import CandleAudit, CandleDifference, Comparison
+from kraken_db.repositories.candle_staging import CandleStaging
 from kraken_db.repositories.candles import CandleRepository
+from kraken_db.repositories.pending_refresh import PendingRefreshRepository
+from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
-from kraken_db.verification.certificate import MOST_FINDINGS, CandlesPart, Finding, Part
-from kraken_db.verification.scope import Scope
-from kraken_db.verification.slices import Slices, seconds_of
-from kraken_db.verification.words import minute, number, plural, span
+from kraken_db.verification.certificate import (
+    MOST_FINDINGS,
+    CandlesPart,
+    Finding,
+    Part,
+    minute,
+    moment,
+    number,
+    plural,
+    span,
+)
+from kraken_db.verification.scope import Scope, Slices, seconds_of
 
 _MINUTE = interval_length(BASE_INTERVAL)
 
@@ -80,7 +111,7 @@ class CandlesCheck:
     async def _count_others(self, comparable: Sequence[TimeRange]) -> None:
         """The minutes whose trades are not known: what is stored is all there is."""
         async with self._store.database.read() as connection:
-            bounds = await CandleRepository(connection, self._store.timeseries).bounds(self._scope.symbol)
+            bounds = await CandleRepository(connection, self._store.backend).bounds(self._scope.symbol)
         if bounds is None:
             return
         stored = intersection([(bounds[0], bounds[1] + _MINUTE)], [self._scope.bounds])
@@ -101,7 +132,7 @@ class CandlesCheck:
         if self._scope.is_bounded or status is None or self._scope.minutes.dropped:
             return
         async with self._store.database.read() as connection:
-            now = await SyncStatusRepository(connection).get(self._scope.symbol, CANDLES)
+            now = await SyncStatusRepository(connection).get(self._scope.symbol, DataType.CANDLES_1M)
         if now is None or now.total_records != status.total_records:
             part.notes.append("candles were written meanwhile: their counter was not compared")
         elif status.total_records != part.stored:
@@ -112,7 +143,7 @@ class CandlesCheck:
             part.add(Finding("count differs", text, at, end, {"counted": total, "stored": part.stored}))
 
     def _audit(self, connection: AsyncConnection) -> CandleAudit:
-        return CandleAudit(connection, self._store.timeseries, self._scope.symbol)
+        return CandleAudit(connection, self._store.backend, self._scope.symbol)
 
 
 def tell_candles(part: Part, interval: int, found: Comparison, whose: str) -> None:
@@ -141,3 +172,195 @@ def _finding(interval: int, item: CandleDifference, whose: str) -> Finding:
         return Finding("candle without trades", text, at, end, details)
     pairs = ", ".join(f"{key} {number(old)}, not {number(new)}" for key, (old, new) in item.numbers.items())
     return Finding("candle differs", f"{name} {minute(at)} has {pairs}", at, end, details)
+
+
+AGGREGATES = "higher intervals"
+_DAY = 1440
+
+
+class AggregatesCheck:
+    """Every interval against the one that it is computed from, so that it shows which level is wrong.
+
+    A candle that outlives its minutes cannot be computed again: it is left out, and counted.
+    """
+
+    def __init__(self, store: Store, scope: Scope, progress: Progress) -> None:
+        self._store = store
+        self._scope = scope
+        self._progress = progress
+        self._part = Part(AGGREGATES, "candles")
+
+    async def run(self) -> Part:
+        part = self._part
+        for interval in INTERVAL_SOURCES:
+            await self._check(interval)
+        if not part.compared:
+            part.not_checked = "no minute is stored"
+        if self._scope.minutes.dropped:
+            part.notes.append("candles that outlived their minutes cannot be computed again")
+        async with self._store.database.read() as connection:
+            _, waiting = await PendingRefreshRepository(connection).all()
+        waits = sum(item.symbol == self._scope.symbol and item.refreshed_at is None for item in waiting)
+        if waits:
+            part.notes.append(
+                f"{plural(waits, 'range')} of minutes wait for a refresh, or for a run that goes on"
+            )
+        return part
+
+    async def _check(self, interval: int) -> None:
+        part = self._part
+        ranges = await self._ranges(interval)
+        task = self._progress.task(
+            f"{self._scope.symbol} {interval_name(interval)}", seconds_of(ranges), unit="seconds"
+        )
+        slices = Slices(ranges, task, grid=max(interval, _DAY))
+        whose = f"the {interval_name(INTERVAL_SOURCES[interval])} candles"
+        try:
+            for inside in slices:
+                async with self._store.database.read() as connection:
+                    audit = CandleAudit(connection, self._store.backend, self._scope.symbol)
+                    found = await audit.with_source(interval, inside, MOST_FINDINGS)
+                part.compared += found.compared
+                if found.compared:
+                    part.see(inside[0][0], inside[-1][1] - interval_length(interval))
+                tell_candles(part, interval, found, whose)
+                slices.had(found.compared * interval)
+        finally:
+            task.done()
+
+    async def _ranges(self, interval: int) -> list[TimeRange]:
+        """Whole candles within the bounds, as far as what they come from is there."""
+        start, end = self._scope.bounds
+        async with self._store.database.read() as connection:
+            candles = CandleRepository(connection, self._store.backend)
+            edges = [
+                await candles.bounds(self._scope.symbol, one)
+                for one in (INTERVAL_SOURCES[interval], interval)
+            ]
+        known = [edge for edge in edges if edge is not None]
+        if not known:
+            return []
+        first = floor_to_interval(min(oldest for oldest, _ in known), interval)
+        last = floor_to_interval(max(newest for _, newest in known), interval)
+        first = max(first, ceil_to_interval(start, interval))
+        stop = min(last + interval_length(interval), floor_to_interval(end, interval))
+        if first >= stop:
+            return []
+        if INTERVAL_SOURCES[interval] != BASE_INTERVAL:
+            return [(first, stop)]
+        return difference([(first, stop)], whole_candles(self._scope.minutes.dropped, interval))
+
+
+_BLOCK = 2**20  # bytes
+
+
+def find_files(directory: Path, symbols: Sequence[str]) -> dict[str, list[ArchiveFile]]:
+    """The OHLCVT files in a folder (or zip) that are of these symbols, by symbol.
+
+    Raises ConfigurationError where there is none.
+    """
+    plan = Discovery(only_1m=False, symbols=None, skip_empty=True).plan([directory])
+    found: dict[str, list[ArchiveFile]] = {}
+    for file in plan.files:
+        if file.interval is not None and file.symbol in symbols:
+            found.setdefault(file.symbol, []).append(file)
+    if not found:
+        reason = (
+            str(plan.refused[0].error) if plan.refused else "it has none of the symbols that are verified"
+        )
+        raise ConfigurationError(
+            f"{directory}: there is no OHLCVT file to compare with: {reason}",
+            hint="files are named like XBTUSD_1440.csv: Kraken's name of the pair, and minutes",
+        )
+    return found
+
+
+class ArchiveCheck:
+    """Stages a file in a temporary table and compares it there; nothing of it is stored."""
+
+    def __init__(self, store: Store, scope: Scope, file: ArchiveFile, progress: Progress) -> None:
+        assert file.interval is not None
+        self._store = store
+        self._scope = scope
+        self._file = file
+        self._interval = file.interval
+        self._part = Part(f"archive {file.name}", "candles")
+        self._task = progress.task(Path(file.name).name, file.size, unit="bytes")
+
+    async def run(self) -> Part:
+        """A file that cannot be read is told as a problem of the file, not as one of the store."""
+        try:
+            await self._compare()
+        except (KrakenDBError, CopyRowError, DBAPIError, asyncpg.PostgresError) as error:
+            if isinstance(error, DatabaseError):
+                raise
+            reason = str(error) if isinstance(error, KrakenDBError) else first_line(driver_error(error))
+            self._part.not_checked = f"the file is not accepted: {reason}"
+            start, end = self._scope.bounds
+            self._part.add(Finding("file refused", f"{self._file.name}: {reason}", start, end))
+        finally:
+            self._task.done()
+        return self._part
+
+    async def _compare(self) -> None:
+        async with (
+            ArchiveReader(self._file, _BLOCK, _Reading(self._task)) as reader,
+            self._store.database.read() as connection,
+        ):
+            staging = CandleStaging(connection, self._scope.symbol, self._interval)
+            await staging.copy(reader.blocks())
+            staged = await staging.inspect(self._store.clock())
+            if isinstance(staged, RowProblem):
+                raise reader.error(staged.reason, staged.line)
+            length = interval_length(self._interval)
+            inside = self._known((staged.first, staged.last + length))
+            if not inside:
+                self._part.not_checked = (
+                    f"nothing that is stored is complete between {moment(staged.first)} and"
+                    f" {moment(staged.last + length)}"
+                )
+                return
+            audit = CandleAudit(connection, self._store.backend, self._scope.symbol)
+            found = await audit.with_archive(
+                self._interval, staging.table, inside, MOST_FINDINGS, may_lack=self._interval != BASE_INTERVAL
+            )
+        self._part.compared = found.compared
+        self._part.see(inside[0][0], inside[-1][1] - length)
+        self._tell(found)
+
+    def _known(self, shown: TimeRange) -> list[TimeRange]:
+        """The whole candles of the file's time of which all minutes are known.
+
+        Higher candles outlive their minutes; minutes that were dropped are not compared.
+        """
+        minutes = self._scope.minutes
+        known: Sequence[TimeRange] = minutes.complete
+        if self._interval != BASE_INTERVAL:
+            known = union(known, minutes.dropped)
+        inside = intersection(known, [shown])
+        return union(
+            (ceil_to_interval(start, self._interval), floor_to_interval(end, self._interval))
+            for start, end in inside
+        )
+
+    def _tell(self, found: Comparison) -> None:
+        """A coarse file of Kraken's can lack rows although there were trades: the file's fault, not ours."""
+        if found.unexpected and self._interval != BASE_INTERVAL:
+            lacking = plural(found.unexpected, f"{interval_name(self._interval)} candle")
+            self._part.notes.append(
+                f"the file lacks {lacking} in which there were trades: a known fault of Kraken's coarse files"
+            )
+        tell_candles(self._part, self._interval, found, "the file")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A progress that is one of reading alone."""
+
+    task: Task
+
+    def advance(self, size: int) -> None:
+        self.task.advance(size)
+
+    def all_read(self) -> None:
+        pass

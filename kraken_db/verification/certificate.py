@@ -1,6 +1,7 @@
 """What a verification says of one symbol: part by part, what was looked at, and what is wrong.
 
-A part that could not be looked at says why and claims nothing.
+A part that could not be looked at says why and claims nothing. The texts of findings are put together with
+the few functions at the beginning.
 """
 
 from __future__ import annotations
@@ -8,12 +9,40 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from kraken_db.errors import KrakenDBError
-from kraken_db.historical_backfill.sequence import IdHole
+from kraken_db.id_runs import IdHole
 from kraken_db.ranges import TICK, TimeRange
+
+
+def moment(when: datetime) -> str:
+    """``2023-01-31 15:30:07.123456 UTC``, with a fraction only where there is one."""
+    return f"{when.astimezone(UTC).replace(tzinfo=None).isoformat(' ')} UTC"
+
+
+def span(start: datetime, end: datetime) -> str:
+    return f"{moment(start)} to {moment(end)}"
+
+
+def minute(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def number(value: Decimal | int | None) -> str:
+    """All digits, none too many; ``none`` where there is nothing."""
+    if value is None:
+        return "none"
+    text = format(value, "f") if isinstance(value, Decimal) else str(value)
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 trade``, ``2,000 trades``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
 
 MOST_FINDINGS = 1000
 """Findings of one kind that are kept one by one, and repaired in one round; the others are counted."""

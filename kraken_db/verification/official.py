@@ -1,26 +1,117 @@
-"""Every stored trade beside Kraken's own, asked for again: the strong proof, at Kraken's pace."""
+"""What is stored beside Kraken's own record: the newest minutes, and every trade asked for again.
+
+Candles are compared for the hours that OHLC still serves. Every trade is the strong proof, at Kraken's pace.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
-from kraken_db.historical_backfill.cursor import to_cursor
-from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.kraken.records import KrakenTrade
+from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.kraken.exchange import Exchange
+from kraken_db.kraken.messages import KrakenOhlc, KrakenTrade, OhlcPage
+from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.progress import Progress
-from kraken_db.ranges import TICK
+from kraken_db.ranges import TICK, intersection
+from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.store import Store
-from kraken_db.types import HistoricalTrade
-from kraken_db.verification.certificate import Finding, Part
-from kraken_db.verification.scope import Scope
-from kraken_db.verification.slices import seconds_of
-from kraken_db.verification.words import moment, number, plural
+from kraken_db.types import Candle, HistoricalTrade
+from kraken_db.verification.certificate import Finding, Part, minute, moment, number, plural
+from kraken_db.verification.scope import Scope, seconds_of
+
+OHLC = "Kraken's candles"
+_MINUTE = interval_length(BASE_INTERVAL)
+_FIELDS = ("open", "high", "low", "close", "volume", "trade_count")
+_TINY = Decimal("1e-10")
+"""The last digit of the store: a vwap that was rounded up to it is cut like the exact one."""
+
+
+async def check_ohlc(store: Store, scope: Scope, page: OhlcPage) -> Part:
+    """Compare the committed minutes of a page with those that are stored and known to be complete.
+
+    Kraken fills quiet minutes with rows of no trades: there is no such candle here. It cuts the vwap to the
+    decimals of the pair's prices.
+    """
+    part = Part(OHLC, "minutes")
+    served = {row.timestamp: row for row in page.committed}
+    if not served:
+        part.not_checked = "Kraken has sent no candle that is complete"
+        return part
+    first, last = min(served), max(served)
+    claimed = intersection(scope.minutes.complete, [(first, last + _MINUTE)])
+    if not claimed:
+        part.not_checked = f"nothing is stored of the hours that Kraken serves, from {minute(first)} on"
+        return part
+    async with store.database.read() as connection:
+        candles = CandleRepository(connection, store.backend)
+        found = [
+            candle
+            for start, end in claimed
+            for candle in await candles.between(scope.symbol, BASE_INTERVAL, start, end)
+        ]
+    stored = {candle.timestamp: candle for candle in found}
+    for at in _minutes(claimed[0][0], claimed[-1][1]):
+        if any(start <= at and at + _MINUTE <= end for start, end in claimed):
+            part.compared += 1
+            part.see(at, at)
+            _compare(part, at, stored.get(at), served.get(at))
+    return part
+
+
+def _minutes(start: datetime, end: datetime) -> Sequence[datetime]:
+    return [start + _MINUTE * at for at in range((end - start) // _MINUTE)]
+
+
+def _compare(part: Part, at: datetime, stored: Candle | None, served: KrakenOhlc | None) -> None:
+    if served is None:
+        return  # beyond what it serves of this pair
+    traded = served.trade_count > 0
+    if stored is None:
+        if traded:
+            _add(part, "candle missing", at, f"is missing: Kraken has {plural(served.trade_count, 'trade')}")
+        return
+    if not traded:
+        _add(part, "candle without trades", at, f"has {plural(stored.trade_count, 'trade')}: Kraken has none")
+        return
+    numbers = {
+        name: (getattr(stored, name), getattr(served, name))
+        for name in _FIELDS
+        if getattr(stored, name) != getattr(served, name)
+    }
+    if stored.vwap is not None and not _is_cut(stored.vwap, served.vwap):
+        numbers["vwap"] = (stored.vwap, served.vwap)
+    if numbers:
+        _add(part, "candle differs", at, f"has {_pairs(numbers)}", numbers)
+
+
+def _is_cut(stored: Decimal, served: Decimal) -> bool:
+    exponent = Decimal(1).scaleb(int(served.as_tuple().exponent))
+    return served in (
+        stored.quantize(exponent, ROUND_DOWN),
+        (stored - _TINY).quantize(exponent, ROUND_DOWN),
+    )
+
+
+def _pairs(numbers: Mapping[str, tuple[Decimal | int, Decimal | int]]) -> str:
+    return ", ".join(f"{name} {number(old)}, at Kraken {number(new)}" for name, (old, new) in numbers.items())
+
+
+def _add(
+    part: Part,
+    kind: str,
+    at: datetime,
+    text: str,
+    numbers: Mapping[str, tuple[Decimal | int, Decimal | int]] | None = None,
+) -> None:
+    details = {name: {"stored": old, "expected": new} for name, (old, new) in (numbers or {}).items()}
+    part.add(Finding(kind, f"candle {minute(at)} {text}", at, at + _MINUTE, {"numbers": details}))
+
 
 OFFICIAL = "Kraken's trades"
 _JITTER = timedelta(seconds=1)

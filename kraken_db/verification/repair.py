@@ -11,23 +11,22 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.historical_backfill.building import CANDLES, TRADES, build_minutes
-from kraken_db.historical_backfill.exchange import Exchange
+from kraken_db.backends import StaleRange
+from kraken_db.data_types import DataType
+from kraken_db.historical_backfill.building import build_minutes
 from kraken_db.intervals import BASE_INTERVAL
+from kraken_db.kraken.exchange import Exchange
 from kraken_db.progress import Progress
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
-from kraken_db.timeseries import StaleRange
-from kraken_db.verification.aggregates import AGGREGATES
-from kraken_db.verification.certificate import Certificate, Finding
-from kraken_db.verification.exchange import OHLC
-from kraken_db.verification.official import OFFICIAL
+from kraken_db.verification.candles import AGGREGATES
+from kraken_db.verification.certificate import Certificate, Finding, plural
+from kraken_db.verification.official import OFFICIAL, OHLC
 from kraken_db.verification.replacing import MinuteReplacement, in_transaction, rebuild, take_minutes
 from kraken_db.verification.scope import EVER, Scope, find_scope
-from kraken_db.verification.words import plural
 
 _NEAR = timedelta(minutes=5)
 """Affected minutes that are so near to each other are asked for together."""
@@ -73,7 +72,7 @@ class Repair:
 
     async def _replace(self, scope: Scope, exchange: Exchange) -> None:
         """Kraken's record of every minute in which something is wrong with trades, or may be."""
-        findings = self._of(TRADES, "candles", OFFICIAL, OHLC)
+        findings = self._of(DataType.TRADES, "candles", OFFICIAL, OHLC)
         wanted = [item for finding in findings if finding.kind != "count differs" for item in finding.where]
         known = union(scope.trades.complete, scope.trades.gaps)
         allowed = difference(whole_candles(known, BASE_INTERVAL), scope.trades.dropped)
@@ -103,7 +102,7 @@ class Repair:
             return
         await self._retention.before_writing("candles", rows[0].timestamp)
         take = partial(take_minutes, self._store, self._symbol, rows)
-        await in_transaction(self._store, self._symbol, take, CANDLES)
+        await in_transaction(self._store, self._symbol, take, DataType.CANDLES_1M)
         self._done.append(f"{plural(len(rows), 'candle')} taken from Kraken's candles")
 
     async def _rebuild(self, scope: Scope) -> None:
@@ -111,7 +110,7 @@ class Repair:
 
         Where both know of as many, or the candle of more, nothing here can say which of the two is right.
         """
-        holes = [_span(finding) for finding in self._of(TRADES) if finding.kind == "missing ids"]
+        holes = [_span(finding) for finding in self._of(DataType.TRADES) if finding.kind == "missing ids"]
         short = [
             (finding.start, finding.end)
             for finding in self._of("candles")
@@ -122,7 +121,9 @@ class Repair:
         for start, end in intersection(short, known):
             await self._retention.before_writing("candles", start)
             build = partial(rebuild, self._store, self._symbol, [(start, end)])
-            written = await in_transaction(self._store, self._symbol, build, TRADES, CANDLES)
+            written = await in_transaction(
+                self._store, self._symbol, build, DataType.TRADES, DataType.CANDLES_1M
+            )
             self._done.append(f"{plural(written, 'candle')} built from the stored trades")
 
     async def _build_unbuilt(self, scope: Scope) -> None:
@@ -139,17 +140,17 @@ class Repair:
         candles = [(finding.start, finding.end) for finding in self._of(AGGREGATES)]
 
         async def mark(connection: AsyncConnection) -> None:
-            await self._store.timeseries.mark_stale(connection, self._symbol, candles)
+            await self._store.backend.mark_stale(connection, self._symbol, candles)
             pending = PendingRefreshRepository(connection)
             for start, end in stale:
                 await pending.add(StaleRange(self._symbol, start, end))
 
-        await in_transaction(self._store, self._symbol, mark, CANDLES)
+        await in_transaction(self._store, self._symbol, mark, DataType.CANDLES_1M)
         self._done.append(f"{plural(len(candles), 'candle')} of higher intervals refreshed")
 
     async def _correct_counters(self) -> None:
         """Only where the rows themselves were right: what was counted wrong is counted anew."""
-        for data_type, part in ((TRADES, TRADES), (CANDLES, "candles")):
+        for data_type, part in ((DataType.TRADES, DataType.TRADES), (DataType.CANDLES_1M, "candles")):
             for finding in self._of(part):
                 if finding.kind != "count differs":
                     continue

@@ -9,16 +9,16 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.conflicts import until_undisturbed
+from kraken_db.backends import StaleRange
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
-from kraken_db.historical_backfill.building import CANDLES, TRADES
-from kraken_db.historical_backfill.cursor import to_cursor
-from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.sequence import IdHole, IdSequence
-from kraken_db.historical_backfill.step import Step
+from kraken_db.id_runs import IdHole, IdSequence
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
-from kraken_db.kraken.records import KrakenOhlc, KrakenTrade
+from kraken_db.kraken.exchange import Exchange
+from kraken_db.kraken.messages import KrakenOhlc, KrakenTrade
+from kraken_db.kraken.page_walk import Step, to_cursor
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.repositories.audit import TradeAudit
 from kraken_db.repositories.candle_building import CandleBuilder
 from kraken_db.repositories.candle_merge import CandlesWritten, delete_minutes, take_new
 from kraken_db.repositories.candle_staging import CandleStaging
@@ -27,14 +27,13 @@ from kraken_db.repositories.official_record import OfficialRecord, Replaced, ano
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.repositories.trade_audit import TradeAudit
 from kraken_db.repositories.trade_batch import SAME_TRADE
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
+from kraken_db.retry import until_undisturbed
 from kraken_db.store import Store
-from kraken_db.timeseries import StaleRange
+from kraken_db.verification.certificate import minute, plural
 from kraken_db.verification.scope import Scope, whole_minutes
-from kraken_db.verification.words import minute, plural
 
 _AT_ONCE = 10_000
 """Trades of one transaction, more or less."""
@@ -139,7 +138,9 @@ class MinuteReplacement:
             done = await self._save_trades(connection, minutes, ordered, unserved, missing)
             return done, await self._save_candles(connection, difference(minutes, missing))
 
-        done, candles = await in_transaction(self._store, self._symbol, both, TRADES, CANDLES)
+        done, candles = await in_transaction(
+            self._store, self._symbol, both, DataType.TRADES, DataType.CANDLES_1M
+        )
         self._deleted += done.deleted
         self._new += done.new
         self._changed += done.changed
@@ -154,17 +155,23 @@ class MinuteReplacement:
         missing: Sequence[TimeRange],
     ) -> Replaced:
         start, end = minutes[0][0], minutes[-1][1]
-        uncounted = difference(minutes, await CoverageRepository(connection).covered(self._symbol, TRADES))
+        uncounted = difference(
+            minutes, await CoverageRepository(connection).covered(self._symbol, DataType.TRADES)
+        )
         audit = TradeAudit(connection, self._symbol)
         before = await audit.count(uncounted)
-        async with self._store.writing(connection, self._symbol, TRADES, start, end) as write:
+        async with self._store.writing(connection, self._symbol, DataType.TRADES, start, end) as write:
             done = await OfficialRecord(connection, self._symbol).replace(trades, minutes, unserved)
         # What was covered has been counted when it was stored.
         added = await audit.count(uncounted) - before
         inside = [item for item in trades if any(a <= item.timestamp < b for a, b in minutes)]
         if inside:
             await SyncStatusRepository(connection).record(
-                self._symbol, TRADES, oldest=inside[0].timestamp, newest=inside[-1].timestamp, added=added
+                self._symbol,
+                DataType.TRADES,
+                oldest=inside[0].timestamp,
+                newest=inside[-1].timestamp,
+                added=added,
             )
         await write.shows("rest_trades", difference(minutes, missing))
         return done
@@ -186,7 +193,7 @@ async def in_transaction(
 
     async def once() -> _T:
         async with store.database.begin() as connection:
-            await store.timeseries.prepare_bulk_write(connection)
+            await store.backend.prepare_bulk_write(connection)
             await lock_job(connection, *jobs, of=symbol)
             return await work(connection)
 
@@ -204,12 +211,12 @@ async def rebuild(
         return 0
     start, end = minutes[0][0], minutes[-1][1]
     # What was covered has been counted when it was stored.
-    uncounted = difference(minutes, await CoverageRepository(connection).covered(symbol, CANDLES))
+    uncounted = difference(minutes, await CoverageRepository(connection).covered(symbol, DataType.CANDLES_1M))
     builder = CandleBuilder(connection, symbol)
     before = await builder.count(uncounted)
     written: list[CandlesWritten] = []
     deleted = 0
-    async with store.writing(connection, symbol, CANDLES, start, end) as write:
+    async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
         for first, last in minutes:
             written.append(await builder.build(first, last, take_new))
             deleted += await builder.delete_unfounded(first, last)
@@ -218,7 +225,7 @@ async def rebuild(
     newest = max((one.newest for one in written if one.newest), default=None)
     if oldest is not None and newest is not None:
         await SyncStatusRepository(connection).record(
-            symbol, CANDLES, oldest=oldest, newest=newest, added=added
+            symbol, DataType.CANDLES_1M, oldest=oldest, newest=newest, added=added
         )
     await write.shows("rest_trades", minutes)
     done = deleted + sum(one.new + one.changed for one in written)
@@ -234,7 +241,7 @@ async def take_minutes(
     start, end = rows[0].timestamp, rows[-1].timestamp + _MINUTE
     quiet = [row.timestamp for row in rows if not row.trade_count]
     minutes = union((row.timestamp, row.timestamp + _MINUTE) for row in rows)
-    async with store.writing(connection, symbol, CANDLES, start, end) as write:
+    async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
         await delete_minutes(connection, symbol, quiet)
         if len(quiet) < len(rows):
             staging = CandleStaging(connection, symbol, BASE_INTERVAL)

@@ -1,32 +1,44 @@
-"""What there is to verify of a symbol: what counts as complete, what was dropped, and what is not known."""
+"""What there is to verify of a symbol: what counts as complete, what was dropped, what is not known.
+
+And how it is walked over: in slices of time that the server looks at one by one, so that memory does not
+grow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.historical_backfill.building import CANDLES, TRADES
-from kraken_db.intervals import BASE_INTERVAL, FINEST_AGGREGATE, ceil_to_interval, floor_to_interval
+from kraken_db.data_types import DataType
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    FINEST_AGGREGATE,
+    ceil_to_interval,
+    floor_to_interval,
+    interval_length,
+)
+from kraken_db.progress import Task
 from kraken_db.ranges import TimeRange, difference, intersection, union
-from kraken_db.repositories.candle_audit import CandleAudit
-from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
+from kraken_db.repositories.audit import CandleAudit
+from kraken_db.repositories.coverage import (
+    CoverageRepository,
+    DroppedRangeRepository,
+    UnprovenRangeRepository,
+)
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
-from kraken_db.repositories.unproven_ranges import UnprovenRangeRepository
 from kraken_db.store import Store
 
 EVER: TimeRange = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
-_TABLES = {TRADES: "trades", CANDLES: "candles"}
 
 
 @dataclass(frozen=True, slots=True)
 class DataScope:
     """Of one data type, within the bounds that were asked for. All ranges are in order and apart."""
 
-    data_type: str
+    data_type: DataType
     complete: Sequence[TimeRange]
     """Where every record is known to be stored: none is missing, or it is wrong."""
     gaps: Sequence[TimeRange]
@@ -68,12 +80,15 @@ def whole_minutes(ranges: Sequence[TimeRange], bounds: TimeRange) -> list[TimeRa
 
 async def find_scope(store: Store, connection: AsyncConnection, symbol: str, bounds: TimeRange) -> Scope:
     """Read what the store says of a symbol; looks at no trade and no minute."""
-    trades, minutes = [await _find(store, connection, symbol, name, bounds) for name in (TRADES, CANDLES)]
+    trades, minutes = [
+        await _find(store, connection, symbol, name, bounds)
+        for name in (DataType.TRADES, DataType.CANDLES_1M)
+    ]
     return Scope(symbol, bounds, trades, minutes)
 
 
 async def _find(
-    store: Store, connection: AsyncConnection, symbol: str, data_type: str, bounds: TimeRange
+    store: Store, connection: AsyncConnection, symbol: str, data_type: DataType, bounds: TimeRange
 ) -> DataScope:
     sources = {
         item.source: item.ranges
@@ -97,7 +112,7 @@ async def _find(
 
 
 async def _dropped(
-    store: Store, connection: AsyncConnection, symbol: str, data_type: str, ever: Sequence[TimeRange]
+    store: Store, connection: AsyncConnection, symbol: str, data_type: DataType, ever: Sequence[TimeRange]
 ) -> list[TimeRange]:
     """What was noted, and what the database has no place for any more.
 
@@ -107,17 +122,69 @@ async def _dropped(
     noted = list(await DroppedRangeRepository(connection).of(symbol, data_type))
     if not ever:
         return noted
-    table = _TABLES[data_type]
-    there = await store.timeseries.stored_time(connection, table, ever[0][0], ever[-1][1])
+    table = data_type.table
+    there = await store.backend.stored_time(connection, table, ever[0][0], ever[-1][1])
     absent = difference(ever, union(there, noted))
     if not absent:
         return noted
-    job = await store.timeseries.retention_job(connection, table)
+    job = await store.backend.retention_job(connection, table)
     due = EVER[0] if job is None else store.clock() - job.period + job.part
-    candles = CandleAudit(connection, store.timeseries, symbol)
+    candles = CandleAudit(connection, store.backend, symbol)
     gone = [
         (start, end)
         for start, end in absent
         if end <= due or await candles.any_between(FINEST_AGGREGATE, start, end)
     ]
     return union(noted, gone)
+
+
+ROWS = 200_000
+"""Rows of a piece that are about right."""
+_DAY = 1440
+_SHORTEST, _LONGEST = timedelta(days=1), timedelta(days=56)
+
+
+@dataclass(slots=True)
+class Slices:
+    """Cuts ranges into pieces of whole days: longer ones where there is little. Say what each one ``had``.
+
+    A piece is given as those of the ranges that lie in it; ``task`` is told how much time is done.
+    """
+
+    ranges: Sequence[TimeRange]
+    task: Task
+    grid: int = _DAY
+    """Pieces begin on the grid of this interval, in minutes."""
+    _length: timedelta = field(default=_SHORTEST, init=False)
+
+    def __post_init__(self) -> None:
+        self._length = max(self._length, interval_length(self.grid))
+
+    def __iter__(self) -> Iterator[list[TimeRange]]:
+        if not self.ranges:
+            return
+        done, end = self.ranges[0][0], self.ranges[-1][1]
+        while done < end:
+            until = min(floor_to_interval(done, self.grid) + self._length, end)
+            inside = intersection(self.ranges, [(done, until)])
+            if inside:
+                yield inside
+            self.task.advance(round((until - done).total_seconds()))
+            done = until if inside else self._next(until)
+
+    def had(self, rows: int) -> None:
+        """How many rows the last piece had: the next one is made longer or shorter."""
+        shortest = max(_SHORTEST, interval_length(self.grid))
+        if rows < ROWS // 4:
+            self._length = max(shortest, min(self._length * 2, _LONGEST))
+        elif rows > ROWS:
+            self._length = max(shortest, self._length // shortest // 2 * shortest)
+
+    def _next(self, moment: datetime) -> datetime:
+        """Where the ranges go on: time without any of them takes no time."""
+        return next((max(start, moment) for start, end in self.ranges if end > moment), moment)
+
+
+def seconds_of(ranges: Sequence[TimeRange]) -> int:
+    """For a progress: from the first to the last."""
+    return round((ranges[-1][1] - ranges[0][0]).total_seconds()) if ranges else 0

@@ -17,21 +17,17 @@ from kraken_db.errors import (
     ExchangeUnavailableError,
     KrakenDBError,
 )
-from kraken_db.historical_backfill.exchange import Exchange
-from kraken_db.historical_backfill.patience import Patience
-from kraken_db.intervals import require_aware
-from kraken_db.kraken.limiter import Sleep
+from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.store import Clock, Store, StoreService, utc_now
-from kraken_db.verification.aggregates import AggregatesCheck
-from kraken_db.verification.archives import ArchiveCheck, find_files
-from kraken_db.verification.candles import CandlesCheck
+from kraken_db.retry import Patience
+from kraken_db.store import Store, StoreService
+from kraken_db.times import Clock, Sleep, require_aware, utc_now
+from kraken_db.verification.candles import AggregatesCheck, ArchiveCheck, CandlesCheck, find_files
 from kraken_db.verification.certificate import Certificate, Finding, Part
-from kraken_db.verification.exchange import OHLC, check_ohlc
-from kraken_db.verification.official import OfficialCheck
+from kraken_db.verification.official import OHLC, OfficialCheck, check_ohlc
 from kraken_db.verification.repair import Repair
 from kraken_db.verification.scope import EVER, Scope, find_scope
 from kraken_db.verification.trades import TradesCheck

@@ -13,9 +13,9 @@ import pytest
 
 from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.simulator import Market, SimulatedExchange
-from tests.archives import query
-from tests.integration.backfill.downloading import assert_is_truth
-from tests.integration.backfill.processes import Ended, backfilling, ended, requests_reach, run_backfill
+from tests.support.archives import query
+from tests.support.downloading import assert_is_truth
+from tests.support.processes import Ended, backfilling, ended, requests_reach, run_backfill
 
 COMMAND = (sys.executable, "-c", "from kraken_db.cli import main; main()", "backfill")
 MODULE = (sys.executable, "-W", "error", "-m", "kraken_db.historical_backfill")

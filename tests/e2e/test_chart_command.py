@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.archives import START, minutes, write
-from tests.e2e.test_cli_commands import KRAKEN_DB, Shell
-from tests.lanes import Lane
+from tests.support.archives import START, minutes, write
+from tests.support.lanes import Lane
+from tests.support.shell import KRAKEN_DB, Shell
 
 # Three minutes, one in which nothing was traded, and, from another file, two more after a gap.
 FIRST = (

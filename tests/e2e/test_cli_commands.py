@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,39 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.archives import START, minutes, write
-
-KRAKEN_DB = (sys.executable, "-c", "from kraken_db.cli import main; main()")
-Done = subprocess.CompletedProcess[str]
-
-
-class Shell:
-    """Runs kraken-db with a fixed environment."""
-
-    def __init__(self, cwd: Path, **environment: str) -> None:
-        self.cwd = cwd
-        inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "KRAKEN_DB_DATA_DIR")}
-        self.environment = inherited | environment
-
-    def run(self, *arguments: object, program: tuple[str, ...] = KRAKEN_DB) -> Done:
-        return subprocess.run(
-            [*program, *map(str, arguments)],
-            cwd=self.cwd,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*KRAKEN_DB, *map(str, arguments)],
-            cwd=self.cwd,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+from tests.support.archives import START, minutes, write
+from tests.support.shell import KRAKEN_DB, Shell
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox import Sandbox, new_sandbox
+from tests.support.sandbox import Sandbox, new_sandbox
 
 DEMO = Path(__file__).parents[2] / "scripts" / "demo_main.py"
 

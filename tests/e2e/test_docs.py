@@ -17,8 +17,8 @@ import click
 import pytest
 
 from kraken_db.cli import cli
-from tests.archives import START, minutes, write
-from tests.sandbox import Sandbox, new_sandbox
+from tests.support.archives import START, minutes, write
+from tests.support.sandbox import Sandbox, new_sandbox
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from kraken_db.simulator import Market, Scenario, SimulatedExchange
-from tests.archives import query
-from tests.integration.backfill.processes import Ended, backfilling, ended, requests_reach, run_backfill
+from tests.support.archives import query
+from tests.support.processes import Ended, backfilling, ended, requests_reach, run_backfill
 
 COMMAND = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()")
 FILL = (*COMMAND, "gaps", "fill")

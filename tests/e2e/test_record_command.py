@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kraken_db.simulator import Market, Scenario, SimulatedExchange, feed_url
-from tests.archives import query
+from tests.support.archives import query
 
 RECORD = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()", "record")
 SYMBOL = "BTC/USD"

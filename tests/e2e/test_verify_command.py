@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kraken_db.simulator import Market, Scenario, SimulatedExchange
-from tests.archives import query
-from tests.integration.backfill.downloading import assert_is_truth, download_one
-from tests.integration.backfill.processes import Ended, run_backfill
+from tests.support.archives import query
+from tests.support.downloading import assert_is_truth, download_one
+from tests.support.processes import Ended, run_backfill
 
 COMMAND = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()", "verify")
 MARKET = Market("BTC/USD", seed=81, trades=600, trades_per_minute=30, scenario=Scenario.CALM)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.archives import minutes, write
-from tests.sandbox import Sandbox, new_sandbox
+from tests.support.archives import minutes, write
+from tests.support.sandbox import Sandbox, new_sandbox
 
 ROOT = Path(__file__).parents[2]
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")

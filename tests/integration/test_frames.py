@@ -14,13 +14,12 @@ import polars as pl
 import pytest
 
 from kraken_db.db import copy
-from kraken_db.db.compiled import CompiledStatement
+from kraken_db.db.driver import CompiledStatement, fetch
 from kraken_db.db.engine import Database
-from kraken_db.db.fetch import fetch
 from kraken_db.errors import ConfigurationError, PairError
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.types import Candle
-from tests.archives import EVER, START, at, import_file, query, write
+from tests.support.archives import EVER, START, at, import_file, query, write
 
 # Digits to the tenth decimal, a quiet minute, a number of the longest kind, and one without fraction.
 MINUTES = (

@@ -14,54 +14,20 @@ from typing import Any
 import pytest
 
 from kraken_db import HistoricalDataProvider
-from kraken_db.intervals import INTERVAL_VIEWS
-from kraken_db.maintenance import Maintenance, MaintenanceReport
-from kraken_db.maintenance.policy_change import Periods, change_policies
-from kraken_db.policies import TableName
+from kraken_db.backends import Piece, PostgresBackend
 from kraken_db.repositories.coverage import TimeRange
-from kraken_db.store import Store
-from kraken_db.timeseries import Piece, PostgresTimeSeries
-from tests.archives import as_kraken_rows, import_file, kraken_rows, minutes, query, read_candles, write
-from tests.integration.test_plans import touched, watched
-from tests.lanes import Lane
-
-HOUR, DAY, WEEK = 60, 24 * 60, 7 * 24 * 60
-MONDAY = 1672617600  # 2023-01-02
-HIGHER = [interval for interval in INTERVAL_VIEWS if interval > 1]
-VALUES = (
-    "symbol, timestamp, interval_minutes, open, high, low, close, volume, quote_volume, trade_count, vwap"
+from tests.support.archives import (
+    as_kraken_rows,
+    import_file,
+    kraken_rows,
+    minutes,
+    query,
+    read_candles,
+    write,
 )
-
-
-async def keep(url: str, **periods: timedelta | None) -> None:
-    """Set retentions by table."""
-    changes: dict[TableName, Periods] = {}
-    for table, period in periods.items():
-        changes[table] = {"retention": period}  # type: ignore[index]
-    store = await Store.open(url)
-    try:
-        await change_policies(store, changes)
-    finally:
-        await store.close()
-
-
-async def maintain(url: str, now: datetime, *, dry_run: bool = False) -> MaintenanceReport:
-    async with Maintenance(url, clock=lambda: now) as service:
-        return await service.run(dry_run=dry_run)
-
-
-async def views(url: str) -> dict[int, list[Any]]:
-    """Every candle of the higher intervals, as SQL sees it: every column."""
-    return {
-        interval: await query(
-            url, f"SELECT {VALUES} FROM {INTERVAL_VIEWS[interval]} ORDER BY symbol, timestamp"
-        )
-        for interval in HIGHER
-    }
-
-
-async def everything(url: str, symbol: str) -> dict[int, Any]:
-    return {interval: await read_candles(url, symbol, interval) for interval in HIGHER}
+from tests.support.lanes import Lane
+from tests.support.plans import touched, watched
+from tests.support.retention import DAY, MONDAY, VALUES, WEEK, everything, keep, maintain, trades, views
 
 
 async def tables(url: str) -> list[Any]:
@@ -286,7 +252,7 @@ async def test_killed_after_each_piece(
 ) -> None:
     """Six pieces; the run ends before, in the middle of and after each of them, and is started again."""
     path = tmp_path / "archives"
-    drop = PostgresTimeSeries.drop
+    drop = PostgresBackend.drop
     with lanes["postgres"].migrated_database() as undisturbed, lanes["postgres"].migrated_database() as url:
         for one in (undisturbed, url):
             await three_weeks(one, path, "XBTUSD", "ETHUSD")
@@ -296,7 +262,7 @@ async def test_killed_after_each_piece(
         done = 0
 
         async def killed(
-            self: PostgresTimeSeries, connection: Any, piece: Piece, keep: Sequence[TimeRange] = ()
+            self: PostgresBackend, connection: Any, piece: Piece, keep: Sequence[TimeRange] = ()
         ) -> int:
             nonlocal done
             rows = await drop(self, connection, piece, keep)
@@ -305,7 +271,7 @@ async def test_killed_after_each_piece(
                 raise KeyboardInterrupt
             return rows
 
-        monkeypatch.setattr(PostgresTimeSeries, "drop", killed)
+        monkeypatch.setattr(PostgresBackend, "drop", killed)
         runs = 0
         while True:
             runs += 1
@@ -319,11 +285,6 @@ async def test_killed_after_each_piece(
 
 
 # --- trades ---
-
-
-def trades(start: int, count: int, *, every: int = 20, first_id: int = 1) -> str:
-    """Trades with ids: prices rise by one, a volume of 0.5 each."""
-    return "".join(f"{100 + n}.0,0.5,{start + every * n}.5,b,m,,{first_id + n}\n" for n in range(count))
 
 
 async def test_trades_go_after_their_candles_were_built(plain_url: str, tmp_path: Path) -> None:

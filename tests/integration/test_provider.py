@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kraken_db.backends.postgres import PostgresBackend
 from kraken_db.db.engine import Database
 from kraken_db.errors import ConfigurationError, PairError
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.repositories import CandleRepository
-from kraken_db.timeseries.postgres import PostgresTimeSeries
 from kraken_db.types import Candle
-from tests.archives import EVER, START, at, import_file, query, read_candles, write
+from tests.support.archives import EVER, START, at, import_file, query, read_candles, write
 
 # Minutes 0, 1, 2, 7 and 61 of an hour and a bit: everything else was quiet.
 TRADED = (0, 1, 2, 7, 61)
@@ -325,7 +325,7 @@ async def test_reads_belong_to_the_transaction_of_their_session(plain_url: str, 
     database = await Database.open(plain_url)
     engine = database.engine.execution_options(isolation_level="REPEATABLE READ")
     async with AsyncSession(engine) as session:
-        candles = CandleRepository(session, PostgresTimeSeries())
+        candles = CandleRepository(session, PostgresBackend())
         assert len(await candles.between("BTC/USD", 1, *EVER)) == 5
         await query(plain_url, "DELETE FROM candles")
         assert len(await candles.between("BTC/USD", 1, *EVER)) == 5

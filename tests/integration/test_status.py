@@ -14,15 +14,14 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends import StaleRange
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories import CoverageRepository, PendingRefreshRepository, SyncStatusRepository
-from kraken_db.repositories.dropped_ranges import DroppedRangeRepository
-from kraken_db.status import DataStatus, StoreStatus, problems, read_status
-from kraken_db.status.reading import MOST_RANGES
+from kraken_db.repositories.coverage import DroppedRangeRepository
+from kraken_db.status import MOST_RANGES, DataStatus, StoreStatus, problems, read_status
 from kraken_db.store import Store
-from kraken_db.timeseries import StaleRange
-from tests.archives import import_file, minutes, query, write
-from tests.integration.test_policies import run
+from tests.support.archives import import_file, minutes, query, write
+from tests.support.shell import run
 
 DAY = timedelta(days=1)
 NOW = datetime(2024, 5, 20, 12, tzinfo=UTC)
@@ -57,7 +56,7 @@ async def plant(
 async def status_of(
     store: Store, connection: AsyncConnection, symbols: Sequence[str] | None = None
 ) -> StoreStatus:
-    return await read_status(connection, store.timeseries, NOW, symbols)
+    return await read_status(connection, store.backend, NOW, symbols)
 
 
 def months(item: DataStatus) -> str:
@@ -190,7 +189,7 @@ async def test_no_row_of_data_is_looked_at(db_url: str, tmp_path: Path) -> None:
         before = await scans(connection)
         event.listen(engine, "before_cursor_execute", note)
         status = await status_of(store, connection)
-        await store.timeseries.policies(connection)
+        await store.backend.policies(connection)
         event.remove(engine, "before_cursor_execute", note)
         scanned = {name for name, count in (await scans(connection)).items() if count > before.get(name, 0)}
         assert [item.rows for item in status.data] == [3000]

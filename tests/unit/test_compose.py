@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lanes import timescale
+from tests.support.lanes import timescale
 
 COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 

@@ -18,8 +18,8 @@ from kraken_db.intervals import (
     interval_length,
     interval_name,
     parse_interval,
-    require_aware,
 )
+from kraken_db.times import require_aware
 
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 moments = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=zones)  # noqa: DTZ001

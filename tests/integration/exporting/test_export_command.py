@@ -12,8 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.archives import import_file, minutes, write
-from tests.integration.exporting.test_export import OVER_TWO_YEARS
+from tests.support.archives import OVER_TWO_YEARS, import_file, minutes, write
 
 _MAIN = "from kraken_db.cli import main; main()"
 # The second file is complete, and not in its place yet.

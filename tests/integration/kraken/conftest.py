@@ -9,7 +9,7 @@ import pytest
 
 from kraken_db.kraken.limiter import RateLimiter
 from kraken_db.kraken.rest import KrakenRestClient
-from tests.integration.kraken.fake_kraken import FakeKraken, serve
+from tests.support.fake_kraken import FakeKraken, serve
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from kraken_db.errors import (
 from kraken_db.kraken import directory
 from kraken_db.kraken.limiter import RateLimiter
 from kraken_db.kraken.rest import KrakenRestClient
-from tests.integration.kraken.fake_kraken import (
+from tests.support.fake_kraken import (
     FakeKraken,
     Reply,
     endless,

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.integration.kraken.fake_kraken import FakeKraken, ok, refused
+from tests.support.fake_kraken import FakeKraken, ok, refused
 
 KRAKEN_DB = (sys.executable, "-c", "from kraken_db.cli import main; main()")
 

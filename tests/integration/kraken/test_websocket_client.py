@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 
 from kraken_db.errors import ConfigurationError, ExchangeRequestError, PairError, UnknownPairError
-from kraken_db.kraken.websocket import KrakenWebSocketClient
-from kraken_db.kraken.websocket_events import (
+from kraken_db.kraken.websocket import KrakenWebSocketClient, ReconnectLimits
+from kraken_db.kraken.websocket_messages import (
     Candles,
     Connected,
     Disconnected,
@@ -30,7 +30,6 @@ from kraken_db.kraken.websocket_events import (
     Trades,
     Unsubscribed,
 )
-from kraken_db.kraken.websocket_pace import ReconnectLimits
 from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.simulator import FeedFaults, Market, Scenario, SimulatedExchange, feed_url
 

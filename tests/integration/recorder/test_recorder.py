@@ -11,8 +11,8 @@ from kraken_db.errors import JobRunningError, UnknownPairError
 from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.simulator import FeedFaults
-from tests.integration.backfill.downloading import download_one, floor, quick_client
-from tests.integration.recorder.recording import (
+from tests.support.downloading import download_one, floor, quick_client
+from tests.support.recording import (
     MINUTE,
     ROUGH,
     START,

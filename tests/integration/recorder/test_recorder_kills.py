@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 
 from kraken_db.simulator import FeedFaults
-from tests.integration.backfill.downloading import download_one, floor
-from tests.integration.recorder.recording import (
+from tests.support.downloading import download_one, floor
+from tests.support.recording import (
     MINUTE,
     START,
     assert_candles,
@@ -34,7 +34,7 @@ SEED = os.environ.get("KRAKEN_DB_TEST_SEED", "0")
 @asynccontextmanager
 async def recording_process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "tests.integration.recorder.recording_process"),
+        *(sys.executable, "-W", "error", "-m", "tests.support.recording_process"),
         *arguments,
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,

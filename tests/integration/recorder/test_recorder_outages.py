@@ -14,9 +14,9 @@ import pytest
 
 from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.simulator import FeedFaults
-from tests.archives import query
-from tests.integration.backfill.downloading import download_one, floor
-from tests.integration.recorder.recording import (
+from tests.support.archives import query
+from tests.support.downloading import download_one, floor
+from tests.support.recording import (
     MINUTE,
     START,
     all_is_there,

@@ -22,7 +22,7 @@ from kraken_db.simulator import (
     SimulatedExchange,
     TradeText,
 )
-from tests.integration.simulator.asking import ask, download, page
+from tests.support.simulator_requests import ask, download, page
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ import pytest
 
 from kraken_db.simulator import TRANSIENT, Fault, Faults, Market, RateLimit, Scenario, SimulatedExchange
 from kraken_db.simulator.faults import MESSAGES
-from tests.integration.simulator.asking import ask, page
+from tests.support.simulator_requests import ask, page
 
 
 def exchange(faults: Faults, trades: int = 3_000) -> SimulatedExchange:

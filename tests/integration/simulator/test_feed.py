@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from kraken_db.simulator import FeedFaults, Market, Scenario, SimulatedExchange, feed_url
-from tests.integration.simulator.asking import ask, page
+from tests.support.simulator_requests import ask, page
 
 BTC, ETH = "BTC/USD", "ETH/USD"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,12 +9,12 @@ import pytest
 
 from kraken_db.errors import ConflictingTradesError
 from kraken_db.historical_backfill import KrakenTradesBackfill
-from kraken_db.historical_backfill.cursor import to_cursor
+from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.simulator import Faults, ManualClock, Market, Scenario, SimulatedExchange
 from kraken_db.verification import StoreVerifier
-from tests.archives import checksums, query
-from tests.integration.backfill.downloading import MINUTE, assert_is_truth, downloading, quick_client
-from tests.integration.verification.verifying import NOWHERE, kinds, verify, wrong
+from tests.support.archives import checksums, query
+from tests.support.downloading import MINUTE, assert_is_truth, downloading, quick_client
+from tests.support.verifying import NOWHERE, kinds, verify, wrong
 
 SYMBOL = "BTC/USDT"
 START = datetime(2024, 1, 1, tzinfo=UTC)

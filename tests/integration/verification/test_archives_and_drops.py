@@ -9,9 +9,9 @@ import pytest
 
 from kraken_db.errors import ConfigurationError
 from kraken_db.simulator import Market, Scenario
-from tests.archives import import_file, import_paths, kraken_rows, minutes, query, write
-from tests.integration.backfill.downloading import MINUTE, assert_is_truth, download_one
-from tests.integration.verification.verifying import kinds, verify, wrong
+from tests.support.archives import import_file, import_paths, kraken_rows, minutes, query, write
+from tests.support.downloading import MINUTE, assert_is_truth, download_one
+from tests.support.verifying import kinds, verify, wrong
 
 SYMBOL = "BTC/USD"
 DAY = timedelta(days=1)

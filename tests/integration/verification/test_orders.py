@@ -17,16 +17,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kraken_db.bulk_csv_importer import BulkCSVImporter
-from kraken_db.database_writer import DatabaseWriter
-from kraken_db.historical_backfill.cursor import to_cursor
+from kraken_db.database_writer.writer import DatabaseWriter
+from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.ranges import TICK
 from kraken_db.simulator import ManualClock, Market, Scenario, SimulatedExchange
 from kraken_db.types import TradeRecord
-from tests.archives import as_kraken_rows, query, read_candles, write
-from tests.integration.backfill.downloading import MINUTE, assert_same, candles_of, downloading, floor, stored
-from tests.integration.gaps.filling import World
-from tests.integration.verification.verifying import verify
-from tests.lanes import Lane
+from tests.support.archives import as_kraken_rows, query, read_candles, write
+from tests.support.downloading import MINUTE, assert_same, candles_of, downloading, floor, stored
+from tests.support.gap_filling import World
+from tests.support.lanes import Lane
+from tests.support.verifying import verify
 
 SYMBOL = "BTC/USD"
 MARKET = Market(SYMBOL, seed=61, trades=900, trades_per_minute=1, scenario=Scenario.CALM)

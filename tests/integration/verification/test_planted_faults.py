@@ -11,9 +11,9 @@ from datetime import timedelta
 import pytest
 
 from kraken_db.simulator import Market, Scenario, TrueTrade
-from tests.archives import query
-from tests.integration.backfill.downloading import assert_is_truth, download_one, floor
-from tests.integration.verification.verifying import kinds, verify, wrong
+from tests.support.archives import query
+from tests.support.downloading import assert_is_truth, download_one, floor
+from tests.support.verifying import kinds, verify, wrong
 
 SYMBOL = "BTC/USD"
 COPY = """

@@ -12,9 +12,9 @@ from kraken_db import KrakenTradesBackfill
 from kraken_db.kraken.limiter import RateLimiter
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.verification import StoreVerifier
-from tests.archives import query
-from tests.integration.kraken.fake_kraken import Reply, serve, text
-from tests.integration.verification.verifying import wrong
+from tests.support.archives import query
+from tests.support.fake_kraken import Reply, serve, text
+from tests.support.verifying import wrong
 
 NOON = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
 # Seconds after noon, and ids: the third is in the minute of the second.

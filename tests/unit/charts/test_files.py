@@ -13,7 +13,7 @@ from PIL import Image
 from kraken_db.charts.page import page
 from kraken_db.charts.picture import HEIGHT, WIDTH, picture
 from kraken_db.charts.series import Series
-from tests.unit.charts.drawn import DOWN, FIVE_HOURS, UP, candle, quiet
+from tests.support.drawn import DOWN, FIVE_HOURS, UP, candle, quiet
 
 SERIES = Series.of([*FIVE_HOURS[:3], candle(5, "16541.77", "16600", "16541.1", "16599.5", "12.03450000")])
 UP_COLOUR, DOWN_COLOUR, UNKNOWN_COLOUR = (0x26, 0xA6, 0x9A), (0xEF, 0x53, 0x50), (0xEC, 0xEF, 0xF1)

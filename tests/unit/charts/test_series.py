@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from kraken_db.charts.series import Series, decimals_of
-from tests.unit.charts.drawn import DOWN, FIVE_HOURS, FLAT, QUIET, START, UP, candle, quiet
+from tests.support.drawn import DOWN, FIVE_HOURS, FLAT, QUIET, START, UP, candle, quiet
 
 HOUR = timedelta(hours=1)
 

@@ -11,7 +11,7 @@ import pytest
 from kraken_db.charts.series import Series
 from kraken_db.charts.text import ASCII, BLOCKS, COLOURED, MIN_HEIGHT, MIN_WIDTH, Glyphs, draw
 from kraken_db.types import Candle
-from tests.unit.charts.drawn import DOWN, FIVE_HOURS, START, UP, candle, quiet
+from tests.support.drawn import DOWN, FIVE_HOURS, START, UP, candle, quiet
 
 # Ten units of height, two in each of the five rows: 10 is the lowest, 19 the highest.
 PICTURE = """\

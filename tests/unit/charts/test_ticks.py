@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from kraken_db.charts.ticks import price_ticks, short_text, time_step, time_text, time_ticks
+from kraken_db.charts.series import price_ticks, short_text, time_step, time_text, time_ticks
 
 D = Decimal
 

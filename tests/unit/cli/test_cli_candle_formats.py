@@ -11,7 +11,7 @@ from typing import Literal
 import click
 import pytest
 
-from kraken_db.cli.candle_formats import candle_writer
+from kraken_db.cli.candles import candle_writer
 from kraken_db.types import Candle
 
 D = Decimal
@@ -140,7 +140,7 @@ def test_up_and_down_have_colours_on_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setattr("kraken_db.cli.candle_formats.wants_colour", lambda: True)
+    monkeypatch.setattr("kraken_db.cli.candles.wants_colour", lambda: True)
     monkeypatch.setenv("COLUMNS", "100")
     up, flat = CANDLES
     down = replace(up, open=up.close, close=up.open)

@@ -7,7 +7,7 @@ from datetime import date
 import click
 import pytest
 
-from kraken_db.cli.coverage_strip import StripStyle, strip_lines
+from kraken_db.cli.status import StripStyle, strip_lines
 from kraken_db.status import Month, MonthState
 
 STATES: dict[str, MonthState] = {"#": "full", "+": "part", ".": "none", "-": "dropped"}

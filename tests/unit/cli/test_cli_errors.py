@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kraken_db.cli import cli
-from kraken_db.cli.base import LazyCommand, LazyGroup
-from kraken_db.cli.diagnostics import redact
+from kraken_db.cli.base import LazyCommand, LazyGroup, redact
 from kraken_db.errors import ConfigurationError, KrakenDBError
 
 URL = "postgresql://bob:s3cr3t@localhost:1/db"

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan, ImportReport
 from kraken_db.cli import cli
-from kraken_db.cli.import_report import group_files, show_report
+from kraken_db.cli.import_csv import group_files, show_report
 from kraken_db.errors import DatabaseError, ImportFileError
 
 ROWS = "1672531200,100.5,102,99.5,101,2.5,7\n1672531260,101,101,100,100,1,2\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_db.cli.process_list import without_password
+from kraken_db.cli.base import without_password
 
 SECRET = "postgresql://trader:hunter2@127.0.0.1:{port}/kraken?connect_timeout=5"
 

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from kraken_db.db.copy import _end_of_rows
-from kraken_db.db.fetch import collector_paused
+from kraken_db.db.driver import collector_paused
 
 
 @pytest.mark.parametrize(

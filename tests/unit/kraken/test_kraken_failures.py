@@ -19,9 +19,9 @@ from kraken_db.errors import (
     TransientError,
     UnknownPairError,
 )
-from kraken_db.kraken.failures import application_error, excerpt, status_error
 from kraken_db.kraken.rest import checked_base_url, pair_lane
-from kraken_db.kraken.retry import MAX_THROTTLED, RetryPolicy
+from kraken_db.kraken.transport import application_error, excerpt, status_error
+from kraken_db.retry import MAX_THROTTLED, RetryPolicy
 
 NOW = 1_700_000_000.0
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kraken_db.errors import ExchangeFormatError, ExchangeUnavailableError, UnknownPairError
 from kraken_db.kraken import messages
-from kraken_db.kraken.records import KrakenTrade, time_of
+from kraken_db.kraken.messages import KrakenTrade, time_of
 from kraken_db.types import CandleRecord, TradeRecord
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

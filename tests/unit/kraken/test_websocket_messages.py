@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from kraken_db.errors import ExchangeFormatError, ExchangeRequestError, UnknownPairError
-from kraken_db.kraken.websocket_events import Candles, StatusChanged, Topic, Trades
-from kraken_db.kraken.websocket_messages import Answer, Other, decode_frame, subscription_request
+from kraken_db.kraken.websocket_messages import (
+    Answer,
+    Candles,
+    Other,
+    StatusChanged,
+    Topic,
+    Trades,
+    decode_frame,
+    subscription_request,
+)
 
 TRADE = (
     '{"symbol":"BTC/USD","side":"buy","price":84098.4,"qty":0.00010900,"ord_type":"limit",'

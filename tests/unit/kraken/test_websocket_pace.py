@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from kraken_db.kraken.websocket_pace import ReconnectLimits, ReconnectPace
+from kraken_db.kraken.websocket import ReconnectLimits, ReconnectPace
 
 
 class Clock:

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from kraken_db.errors import ExchangeRequestError, UnknownPairError
-from kraken_db.kraken.websocket_events import Quiet, Refused, Subscribed, Topic, Unsubscribed
-from kraken_db.kraken.websocket_messages import Answer
+from kraken_db.kraken.websocket_messages import Answer, Quiet, Refused, Subscribed, Topic, Unsubscribed
 from kraken_db.kraken.websocket_subscriptions import SubscriptionBook, Watch
 
 BTC, ETH = Topic("trade", "BTC/USD"), Topic("trade", "ETH/USD")

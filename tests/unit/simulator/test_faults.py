@@ -8,8 +8,8 @@ import pytest
 
 from kraken_db.errors import ConfigurationError
 from kraken_db.simulator import ODD_PAGES, PERMANENT, TRANSIENT, Fault, Faults, RateLimit
+from kraken_db.simulator.exchange import Limiter
 from kraken_db.simulator.faults import MESSAGES, FaultPlan
-from kraken_db.simulator.rate_limit import Limiter
 
 
 def drawn(

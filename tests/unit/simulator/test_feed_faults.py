@@ -6,7 +6,7 @@ import pytest
 
 from kraken_db.errors import ConfigurationError
 from kraken_db.simulator import FeedFaults
-from kraken_db.simulator.feed_faults import USUAL, FeedPlan
+from kraken_db.simulator.faults import USUAL, FeedPlan
 
 
 def test_by_name() -> None:

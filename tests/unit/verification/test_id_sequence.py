@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kraken_db.repositories.trade_audit import IdRun
-from kraken_db.verification import id_sequence
-from kraken_db.verification.id_sequence import IdSequenceAudit
+from kraken_db.repositories.audit import IdRun
+from kraken_db.verification import trades as id_sequence
+from kraken_db.verification.trades import IdSequenceAudit
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 Row = tuple[int, int]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_db.db.embedded.probe import Answer, Probe, probe
+from kraken_db.db.embedded.postmaster import Answer, Probe, probe
 
 Serve = Callable[[bytes], Path]
 

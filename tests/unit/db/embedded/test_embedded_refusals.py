@@ -11,8 +11,7 @@ import pytest
 
 from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.db.embedded.account import server_account
-from kraken_db.db.embedded.binaries import find_binaries
-from kraken_db.db.embedded.cluster import failure
+from kraken_db.db.embedded.cluster import failure, find_binaries
 from kraken_db.db.embedded.keeper import postmaster_pid
 from kraken_db.db.embedded.layout import Layout, make_root, make_socket_dir
 from kraken_db.errors import EmbeddedServerError, StorageFullError

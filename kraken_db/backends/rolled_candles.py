@@ -1,0 +1,289 @@
+"""``rolled_candles``, on plain PostgreSQL: the candles of 1h to 1w, and what outlives its minutes.
+
+Candles of 1h and more are stored by every refresh. Where a row of ``pending_refresh`` touches one, what is
+stored does not count; the views know that. Those of 5m to 30m are stored only before retention drops their
+minutes. What retention has seen is ``kept``: while minutes of it are missing, it stays as it is.
+
+What makes a refresh safe beside whoever writes at the same moment: each change of minutes leaves a note in
+``pending_refresh``, in its own transaction. A slice first claims the notes that it can see, and only then
+reads minutes: it takes off no note of a change that it may not have read. A note that a writer is just
+adding to is left to the next refresh; until then the views compute its candles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    Interval,
+    bindparam,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import TSTZRANGE, Insert, insert
+from sqlalchemy.dialects.postgresql.ranges import Range
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.backends.base import Piece, StaleRange
+from kraken_db.backends.rollup import AnySelect, Rows, rollup
+from kraken_db.data_types import DataType
+from kraken_db.db.engine import Database
+from kraken_db.db.locks import lock_job
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    GRID_ORIGIN_EPOCH,
+    INTERVAL_SOURCES,
+    ceil_to_interval,
+    floor_to_interval,
+    interval_length,
+)
+from kraken_db.models import CANDLES, DROPPED_RANGES, PENDING_REFRESH, ROLLED_CANDLES
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+
+FINEST_STORED = 60
+"""The shortest interval whose candles every refresh stores; the shorter ones are not worth the time."""
+FROM_MINUTES = [interval for interval, source in INTERVAL_SOURCES.items() if source == BASE_INTERVAL]
+NOT_STORED = [interval for interval in FROM_MINUTES if interval < FINEST_STORED]
+CANDLE_COLUMNS = [column.name for column in rollup(CANDLES, BASE_INTERVAL).selected_columns]
+_KEY = ["symbol", "interval_minutes", "timestamp"]
+_VALUES = [name for name in CANDLE_COLUMNS if name not in _KEY]
+
+
+def minutes_between(symbol: str, start: datetime | None = None, end: datetime | None = None) -> Rows:
+    c = CANDLES.c
+    rows = select(CANDLES).where(c.symbol == symbol, c.interval_minutes == BASE_INTERVAL)
+    return _bounded(rows, c.timestamp, start, end)
+
+
+def rolled_between(
+    symbol: str, interval: int, start: datetime | None = None, end: datetime | None = None
+) -> Rows:
+    """All columns of ``candles``, in the order that ``rollup`` has, whether they still count or not."""
+    c = ROLLED_CANDLES.c
+    columns = (c[name] for name in CANDLE_COLUMNS)
+    rows = select(*columns).where(c.symbol == symbol, c.interval_minutes == interval)
+    return _bounded(rows, c.timestamp, start, end)
+
+
+def _bounded(
+    rows: Rows, moment: ColumnElement[datetime], start: datetime | None, end: datetime | None
+) -> Rows:
+    if start is not None:
+        rows = rows.where(moment >= start)
+    return rows if end is None else rows.where(moment < end)
+
+
+def is_standing(symbol: str) -> ColumnElement[bool]:
+    """Whether a rolled candle stays as it is: it was kept, and some of its minutes are still missing."""
+    d, c = DROPPED_RANGES.c, ROLLED_CANDLES.c
+    dropped = (
+        select(d.dropped).where(d.symbol == symbol, d.data_type == DataType.CANDLES_1M).scalar_subquery()
+    )
+    minute: ColumnElement[object] = literal_column("INTERVAL '1 minute'", Interval)
+    span = func.tstzrange(c.timestamp, c.timestamp + c.interval_minutes * minute)
+    return c.kept & func.coalesce(dropped.bool_op("&&")(span), False)
+
+
+def write_rolled(symbol: str, candles: AnySelect, *, kept: bool) -> Insert:
+    """Store candles of a symbol, but not in the place of those that stand."""
+    fresh = candles.subquery("fresh")
+    rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS), literal_column(str(kept)))
+    new = insert(ROLLED_CANDLES).from_select([*CANDLE_COLUMNS, "kept"], rows)
+    values = [*_VALUES, "kept"]
+    differs = func.row(*(ROLLED_CANDLES.c[name] for name in values)).is_distinct_from(
+        func.row(*(new.excluded[name] for name in values))
+    )
+    return new.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={name: new.excluded[name] for name in values},
+        where=differs & ~is_standing(symbol),
+    )
+
+
+async def keep_rolled(connection: AsyncConnection, piece: Piece) -> None:
+    """Store the candles of a piece of minutes before these go: whole days, so that no candle is cut.
+
+    Nothing of the piece may wait for its refresh, and none may be running: then 1h and more are stored.
+    """
+    assert piece.symbol is not None
+    for interval in NOT_STORED:
+        minutes = minutes_between(piece.symbol, piece.start, piece.end)
+        candles = rollup(minutes.subquery(), interval)
+        await connection.execute(write_rolled(piece.symbol, candles, kept=True))
+    c = ROLLED_CANDLES.c
+    inside = (c.timestamp >= piece.start, c.timestamp < piece.end, ~c.kept)
+    hours = (c.symbol == piece.symbol, c.interval_minutes == FINEST_STORED)
+    await connection.execute(update(ROLLED_CANDLES).where(*hours, *inside).values(kept=true()))
+
+
+# Whole weeks, so that no candle lies in two slices: they can be rolled side by side.
+SLICE = timedelta(weeks=12)
+_WORKERS = 2
+_DAY = 1440
+_GRID_ORIGIN = datetime.fromtimestamp(GRID_ORIGIN_EPOCH, UTC)
+_Note = tuple[int, datetime, datetime]
+
+
+async def roll_pending(database: Database, stale: Sequence[StaleRange]) -> None:
+    """Roll up these ranges, whether there are notes of them or not, and take their notes off.
+
+    Slice by slice, each in a transaction of its own: may be killed and repeated at any moment.
+    """
+    spans: dict[str, list[TimeRange]] = {}
+    for item in stale:
+        spans.setdefault(item.symbol, []).append((item.start, item.end))
+    async with database.begin() as connection:
+        for symbol in sorted(spans):
+            await _note_slices(connection, symbol, spans[symbol])
+    waiting = ((symbol, piece) for symbol in sorted(spans) for piece in _slices(spans[symbol]))
+
+    async def work() -> None:
+        for symbol, piece in waiting:
+            async with database.begin() as connection:
+                await _roll_slice(connection, symbol, piece)
+
+    # The server has more than one core.
+    done = await asyncio.gather(*(work() for _ in range(_WORKERS)), return_exceptions=True)
+    for failure in done:
+        if failure is not None:
+            raise failure
+
+
+async def lock_slice(connection: AsyncConnection, symbol: str, moment: datetime) -> None:
+    """Have the slice around a moment alone, until the transaction ends."""
+    await lock_job(connection, "roll", of=f"{symbol} {_slice_start(moment).isoformat()}")
+
+
+def _slice_start(moment: datetime) -> datetime:
+    moment = moment.astimezone(UTC)
+    return moment - (moment - _GRID_ORIGIN) % SLICE
+
+
+def _slices(spans: Iterable[TimeRange]) -> Iterator[TimeRange]:
+    """The slices that the spans touch, in order of time."""
+    last: datetime | None = None
+    for start, end in union(spans):
+        at = _slice_start(start)
+        while at < end:
+            if last is None or at > last:
+                yield at, at + SLICE
+                last = at
+            at += SLICE
+
+
+async def _note_slices(connection: AsyncConnection, symbol: str, spans: Sequence[TimeRange]) -> None:
+    """Cut the notes at the borders of slices, so that each has its own, and add those that are lacking."""
+    c = PENDING_REFRESH.c
+    there = await connection.execute(
+        select(func.lower(c.stale), func.upper(c.stale)).where(c.symbol == symbol)
+    )
+    lacking = difference(spans, [(start, end) for start, end in there])
+    claimed = await _claim(connection, symbol, min(start for start, _ in spans), max(end for _, end in spans))
+    long = [note for note in claimed if _slice_start(note[1]) + SLICE < note[2]]
+    await _replace(connection, symbol, long, [*lacking, *((start, end) for _, start, end in long)])
+
+
+async def _claim(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> list[_Note]:
+    """The notes that touch a range, but for those that somebody is at work on; nobody else gets them now."""
+    c = PENDING_REFRESH.c
+    touched = bindparam("touched", Range(start, end), TSTZRANGE)
+    rows = await connection.execute(
+        select(c.id, func.lower(c.stale), func.upper(c.stale))
+        .where(c.symbol == symbol, c.stale.op("&&")(touched))
+        .with_for_update(skip_locked=True)
+    )
+    return [(number, first, last) for number, first, last in rows]
+
+
+async def _replace(
+    connection: AsyncConnection, symbol: str, notes: Sequence[_Note], spans: Iterable[TimeRange]
+) -> None:
+    """Notes of these spans, one in each slice, in the place of others."""
+    if notes:
+        numbers = [number for number, _, _ in notes]
+        await connection.execute(delete(PENDING_REFRESH).where(PENDING_REFRESH.c.id.in_(numbers)))
+    parts = [part for piece in _slices(spans) for part in intersection(spans, [piece])]
+    if parts:
+        new = [{"symbol": symbol, "stale": Range(start, end)} for start, end in parts]
+        await connection.execute(insert(PENDING_REFRESH), new)
+
+
+async def _roll_slice(connection: AsyncConnection, symbol: str, piece: TimeRange) -> None:
+    await connection.execute(text("SET LOCAL work_mem = '64MB'"))
+    await lock_slice(connection, symbol, piece[0])
+    notes = await _claim(connection, symbol, *piece)
+    spans = union((start, end) for _, start, end in notes)
+    # Whole days: a download of a pair that is quiet at times leaves hundreds of notes near each other.
+    for start, end in intersection(whole_candles(spans, _DAY), [piece]):
+        await _roll(connection, symbol, start, end)
+    await _replace(connection, symbol, notes, difference(spans, [piece]))
+
+
+async def _roll(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> None:
+    """Store all candles of 1h and more that a range touches as they are now."""
+    await _forget_kept(connection, symbol, start, end)
+    for interval, source in INTERVAL_SOURCES.items():
+        if interval in NOT_STORED:
+            continue
+        first, last = floor_to_interval(start, interval), ceil_to_interval(end, interval)
+        if interval == FINEST_STORED:
+            parts = minutes_between(symbol, first, last)
+        else:
+            parts = rolled_between(symbol, source, first, last)
+        await _forget_empty(connection, symbol, interval, first, last)
+        await connection.execute(write_rolled(symbol, rollup(parts.subquery(), interval), kept=False))
+
+
+async def _forget_kept(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> None:
+    """What was kept of 5m to 30m and has its minutes back: they speak for themselves."""
+    c = ROLLED_CANDLES.c
+    await connection.execute(
+        delete(ROLLED_CANDLES).where(
+            c.symbol == symbol,
+            c.interval_minutes.in_(NOT_STORED),
+            c.timestamp >= floor_to_interval(start, max(NOT_STORED)),
+            c.timestamp < end,
+            ~is_standing(symbol),
+        )
+    )
+
+
+async def _forget_empty(
+    connection: AsyncConnection, symbol: str, interval: int, first: datetime, last: datetime
+) -> None:
+    """Delete the candles of which nothing is left."""
+    c = ROLLED_CANDLES.c
+    source = INTERVAL_SOURCES[interval]
+    parts = (CANDLES if source == BASE_INTERVAL else ROLLED_CANDLES).alias("part")
+    # As a value: as a join, it would be a matter of statistics how it is done.
+    any_part = (
+        select(literal(True))
+        .where(
+            parts.c.symbol == symbol,
+            parts.c.interval_minutes == source,
+            parts.c.timestamp >= c.timestamp,
+            parts.c.timestamp < c.timestamp + interval_length(interval),
+        )
+        .limit(1)
+        .scalar_subquery()
+        .correlate(ROLLED_CANDLES)
+    )
+    await connection.execute(
+        delete(ROLLED_CANDLES).where(
+            c.symbol == symbol,
+            c.interval_minutes == interval,
+            c.timestamp >= first,
+            c.timestamp < last,
+            any_part.is_(None),
+            ~is_standing(symbol),
+        )
+    )

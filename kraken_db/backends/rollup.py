@@ -1,0 +1,101 @@
+"""Higher intervals computed from lower ones: the definition that the views of the schema have too."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Integer,
+    MetaData,
+    Select,
+    SmallInteger,
+    Table,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.intervals import BASE_INTERVAL, GRID_ORIGIN_EPOCH, INTERVAL_VIEWS
+from kraken_db.models import CANDLES, Amount, Timestamp
+
+Rows: TypeAlias = Select[*tuple[Any, ...]]
+AnySelect: TypeAlias = Rows | CompoundSelect[*tuple[Any, ...]]
+
+
+def bucket(timestamp: ColumnElement[Any], interval: int) -> ColumnElement[Any]:
+    """The open time of the candle that ``timestamp`` lies in, whatever the session's time zone."""
+    # Written out, not bound: GROUP BY must see the same expression as the select list.
+    length: ColumnElement[Any] = literal_column(f"INTERVAL '{int(interval)} minutes'")
+    origin: ColumnElement[Any] = literal_column(f"to_timestamp({GRID_ORIGIN_EPOCH})")
+    return func.date_bin(length, timestamp, origin, type_=Timestamp)
+
+
+def rollup(source: FromClause, interval: int) -> Rows:
+    """Aggregate the candles of ``source`` (all columns of ``candles``) to ``interval`` minutes.
+
+    vwap is weighted over the parts that have one; quote_volume is NULL as soon as one part lacks it.
+    """
+    c = source.c
+    opens_at = bucket(c.timestamp, interval)
+    has_vwap = c.vwap.is_not(None)
+    weight = func.nullif(func.sum(c.volume).filter(has_vwap), 0)
+    every_part_known = func.count(c.quote_volume) == func.count()
+    return select(
+        c.symbol,
+        opens_at.label("timestamp"),
+        # As small as the table's: PostgreSQL merges only unions of equal types without sorting them anew.
+        cast(literal_column(str(int(interval))), SmallInteger).label("interval_minutes"),
+        in_order(c.open, c.timestamp)[1].label("open"),
+        func.max(c.high).label("high"),
+        func.min(c.low).label("low"),
+        in_order(c.close, c.timestamp)[func.count()].label("close"),
+        func.sum(c.volume).label("volume"),
+        case((every_part_known, func.sum(c.quote_volume))).label("quote_volume"),
+        cast(func.sum(c.trade_count), Integer).label("trade_count"),
+        cast(func.sum(c.vwap * c.volume).filter(has_vwap) / weight, Amount).label("vwap"),
+    ).group_by(c.symbol, opens_at)
+
+
+def in_order(value: ColumnElement[Any], *order: ColumnElement[Any]) -> ColumnElement[Any]:
+    """All of a group's values as an array, by ``order``: the first is ``[1]``."""
+    return func.array_agg(aggregate_order_by(value, *order), type_=ARRAY(Amount))
+
+
+def _like_candles(name: str, schema: str | None = None) -> Table:
+    columns = (column._copy() for column in CANDLES.columns)
+    return Table(name, MetaData(), *columns, schema=schema)
+
+
+_RELATIONS = {
+    view: CANDLES if minutes == BASE_INTERVAL else _like_candles(view)
+    for minutes, view in INTERVAL_VIEWS.items()
+}
+
+
+def candle_relation(name: str) -> Table:
+    """The table of minutes, or the view of a higher interval: the same columns."""
+    return _RELATIONS[name]
+
+
+async def materialized_relations(connection: AsyncConnection) -> dict[int, Table]:
+    """Interval to the table in which TimescaleDB keeps the rows of its aggregate."""
+    rows = await connection.execute(
+        text(
+            "SELECT view_name, materialization_hypertable_schema, materialization_hypertable_name"
+            " FROM timescaledb_information.continuous_aggregates WHERE view_schema = current_schema()"
+        )
+    )
+    behind = {view: (schema, name) for view, schema, name in rows}
+    return {
+        minutes: _like_candles(behind[view][1], behind[view][0])
+        for minutes, view in INTERVAL_VIEWS.items()
+        if view in behind
+    }

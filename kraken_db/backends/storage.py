@@ -1,0 +1,86 @@
+"""What the tables take on disk, from the catalogs of either kind of database. No row is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.backends.base import TableStorage
+from kraken_db.data_types import TABLES
+from kraken_db.models import CANDLES, Base
+
+# Whatever tables the higher intervals are kept in, they are tables of candles.
+_HIGHER = [
+    table.name
+    for table in Base.metadata.tables.values()
+    if table is not CANDLES and set(CANDLES.c.keys()) <= set(table.c.keys())
+]
+_POSTGRES = text("""
+    SELECT CASE WHEN c.relname IN ('trades', 'candles') THEN c.relname ELSE 'higher intervals' END,
+           CAST(sum(pg_total_relation_size(c.oid)) AS bigint)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = current_schema() AND c.relkind = 'r'
+      AND (c.relname IN ('trades', 'candles') OR c.relname = ANY(CAST(:higher AS text[])))
+    GROUP BY 1 ORDER BY min(CASE c.relname WHEN 'trades' THEN 1 WHEN 'candles' THEN 2 ELSE 3 END)
+""")
+# Not by hypertable_size: ten calls of it take more than all the rest of a status. Chunks are children of
+# their table; what has been compressed is kept beside them, and TimescaleDB notes how large it became.
+_TIMESCALE = text("""
+    WITH tables AS (
+        SELECT relation AS name, CAST(relation AS regclass) AS behind, true AS may_be_packed
+        FROM unnest(CAST('{trades,candles}' AS text[])) AS relation
+        UNION ALL
+        SELECT 'higher intervals', CAST(format('%I.%I', materialization_hypertable_schema,
+                                               materialization_hypertable_name) AS regclass),
+               compression_enabled
+        FROM timescaledb_information.continuous_aggregates WHERE view_schema = current_schema()
+    ),
+    oldest AS (
+        SELECT hypertable_name AS name, min(range_start) AS kept_from
+        FROM timescaledb_information.chunks
+        WHERE hypertable_schema = current_schema() AND hypertable_name IN ('trades', 'candles')
+        GROUP BY hypertable_name
+    )
+    SELECT t.name,
+           CAST(sum(pg_total_relation_size(t.behind) + c.size + COALESCE(p.after, 0)) AS bigint),
+           CAST(sum(c.parts) AS bigint), CAST(COALESCE(sum(p.parts), 0) AS bigint),
+           CAST(COALESCE(sum(p.before), 0) AS bigint), CAST(COALESCE(sum(p.after), 0) AS bigint),
+           min(o.kept_from)
+    FROM tables t
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS parts, COALESCE(sum(pg_total_relation_size(inhrelid)), 0) AS size
+        FROM pg_inherits WHERE inhparent = t.behind
+    ) c
+    LEFT JOIN LATERAL (
+        SELECT number_compressed_chunks AS parts, before_compression_total_bytes AS before,
+               after_compression_total_bytes AS after
+        FROM hypertable_compression_stats(t.behind) WHERE t.may_be_packed
+    ) p ON true
+    LEFT JOIN oldest o ON o.name = t.name
+    GROUP BY t.name
+    ORDER BY min(CASE t.name WHEN 'trades' THEN 1 WHEN 'candles' THEN 2 ELSE 3 END)
+""")
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+async def database_size(connection: AsyncConnection) -> int:
+    """Bytes on disk of everything in the database, whoever made it."""
+    size: int = await connection.scalar(text("SELECT pg_database_size(current_database())"))
+    return size
+
+
+async def postgres_storage(connection: AsyncConnection) -> Sequence[TableStorage]:
+    rows = await connection.execute(_POSTGRES, {"higher": _HIGHER})
+    return [TableStorage(name, size, 0, 0, 0, 0) for name, size in rows]
+
+
+async def timescale_storage(connection: AsyncConnection) -> Sequence[TableStorage]:
+    found: list[TableStorage] = []
+    for name, size, parts, packed, before, after, kept_from in await connection.execute(_TIMESCALE):
+        if name in TABLES and kept_from is None:
+            kept_from = _NEVER  # a table without any part holds nothing
+        found.append(TableStorage(name, size, parts, packed, before, after, kept_from))
+    return found

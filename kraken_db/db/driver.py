@@ -1,0 +1,123 @@
+"""The driver under SQLAlchemy, for what SQLAlchemy is too slow for: its statements, its rows, its connection.
+
+SQLAlchemy's layers between the driver and the reader cost more than reading a short list takes, and twice
+what building a long one takes.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from sqlalchemy import ClauseElement, text
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+_DIALECT = dialect.dialect()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledStatement:
+    """A statement with ``$1``, ``$2`` ... in it, and the values for them in this order."""
+
+    sql: str
+    values: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, statement: ClauseElement) -> CompiledStatement:
+        compiled = statement.compile(dialect=_DIALECT)
+        names = compiled.positiontup or ()  # type: ignore[attr-defined]
+        return cls(compiled.string, tuple(compiled.params[name] for name in names))
+
+    def replacing(self, markers: Mapping[object, Any]) -> CompiledStatement:
+        """The same statement with other values in the places of these."""
+        return CompiledStatement(self.sql, tuple(markers.get(value, value) for value in self.values))
+
+
+async def raw_connection(connection: AsyncConnection) -> asyncpg.Connection[Any]:
+    """asyncpg's connection under SQLAlchemy's, inside the transaction that runs on it.
+
+    SQLAlchemy begins a transaction with the first statement only: execute one before COPY.
+    """
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, asyncpg.Connection)
+    return driver
+
+
+async def begun(connection: AsyncConnection | AsyncSession) -> AsyncConnection:
+    """The connection, ready for the driver: in its transaction, if it has one.
+
+    Where nobody has begun one, a statement is a transaction of its own.
+    """
+    if isinstance(connection, AsyncSession):
+        connection = await connection.connection()
+    if connection.in_transaction() and not (await raw_connection(connection)).is_in_transaction():
+        await connection.execute(text("SELECT 1"))
+    return connection
+
+
+async def fetch(
+    connection: AsyncConnection | AsyncSession, statement: CompiledStatement
+) -> Sequence[Sequence[Any]]:
+    """All rows of a statement, each a sequence of its values.
+
+    In the transaction of the connection, or, where nobody has begun one, in one of its own.
+    """
+    connection = await begun(connection)
+    driver = await raw_connection(connection)
+    try:
+        rows: Sequence[Sequence[Any]] = await driver.fetch(statement.sql, *statement.values)
+    except Exception:
+        if driver.is_closed():
+            # SQLAlchemy does not know: its rollback would fail, and its error would hide this one.
+            await connection.invalidate()
+        raise
+    return rows
+
+
+class _Pauses:
+    """How many readers want the collector to wait; the last of them starts it again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._was_enabled = False
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._count == 0:
+                self._was_enabled = gc.isenabled()
+                gc.disable()
+            self._count += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._count -= 1
+            if self._count == 0 and self._was_enabled:
+                if not gc.get_freeze_count():
+                    # All that was made meanwhile counts as old now, at once: the next pass over what is
+                    # young would go through every row after all.
+                    gc.freeze()
+                    gc.unfreeze()
+                gc.enable()
+
+
+_pauses = _Pauses()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Within it, garbage collection waits: each of its passes would look at every row built so far.
+
+    The rows have no cycles, so nothing is kept for longer.
+    """
+    _pauses.begin()
+    try:
+        yield
+    finally:
+        _pauses.end()

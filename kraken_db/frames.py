@@ -1,0 +1,236 @@
+"""Data frames of polars, pyarrow and pandas, from the blocks of CSV that the database sends.
+
+A block is parsed while the next one is on its way. The three packages are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from kraken_db.errors import ConfigurationError
+from kraken_db.types import Candle
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+Kind: TypeAlias = Literal["time", "price", "amount", "count", "text"]
+"""What a column holds.
+
+``time``: microseconds since 1970, which become a UTC timestamp. ``price``: 20 digits, ten of them decimals.
+``amount``: sums of volumes, which may be longer: 38 digits. ``count``: 64 bits. ``text``: never missing.
+"""
+
+PRECISION = {"price": 20, "amount": 38}
+SCALE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FrameColumn:
+    name: str
+    kind: Kind
+
+
+_SHAPE = tuple(FrameColumn(name, "price") for name in ("open", "high", "low", "close"))
+CANDLE_COLUMNS = (
+    FrameColumn("timestamp", "time"),
+    *_SHAPE,
+    FrameColumn("volume", "amount"),
+    FrameColumn("trade_count", "count"),
+    FrameColumn("vwap", "price"),
+)
+CANDLE_FILE_COLUMNS = (*CANDLE_COLUMNS, FrameColumn("quote_volume", "amount"))
+TRADE_COLUMNS = (
+    FrameColumn("timestamp", "time"),
+    FrameColumn("id", "count"),
+    FrameColumn("price", "price"),
+    FrameColumn("volume", "price"),
+    FrameColumn("side", "text"),
+    FrameColumn("order_type", "text"),
+    FrameColumn("misc", "text"),
+)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+async def read_frame(blocks: AsyncGenerator[bytes], builder: FrameBuilder) -> Any:
+    """The frame of all blocks."""
+    async with aclosing(blocks):
+        async for block in blocks:
+            await asyncio.to_thread(builder.add, block)
+    return await asyncio.to_thread(builder.finish)
+
+
+async def candle_blocks(candles: Iterable[Candle]) -> AsyncGenerator[bytes]:
+    """Candles as the database would send them for a frame."""
+    lines = [
+        f"{(c.timestamp - _EPOCH) // _MICROSECOND},{c.open:f},{c.high:f},{c.low:f},{c.close:f},{c.volume:f},"
+        f"{c.trade_count},{'' if c.vwap is None else format(c.vwap, 'f')}\n"
+        for c in candles
+    ]
+    if lines:
+        yield "".join(lines).encode()
+
+
+FrameBackend: TypeAlias = Literal["polars", "pandas", "arrow"]
+Numbers: TypeAlias = Literal["decimal", "float"]
+INDEX = "timestamp"
+
+_PACKAGES: dict[str, tuple[str, ...]] = {
+    "polars": ("polars",),
+    "arrow": ("pyarrow",),
+    "pandas": ("pandas", "pyarrow"),
+}
+
+
+class FrameBuilder(Protocol):
+    """Takes blocks of whole rows, in order, and makes one frame of them. May be used in a thread."""
+
+    def add(self, block: bytes) -> None: ...
+
+    def finish(self) -> Any: ...
+
+
+def frame_builder(backend: FrameBackend, numbers: Numbers, columns: Sequence[FrameColumn]) -> FrameBuilder:
+    """The builder of a kind of frame.
+
+    Raises ConfigurationError for an unknown kind, and where its package is missing.
+    """
+    if backend not in _PACKAGES:
+        raise ConfigurationError(
+            f"backend={backend!r} is not known", hint=f"known: {', '.join(map(repr, _PACKAGES))}"
+        )
+    if numbers not in ("decimal", "float"):
+        raise ConfigurationError(f"numbers={numbers!r} is not known", hint="known: 'decimal', 'float'")
+    for package in _PACKAGES[backend]:
+        require(package, f"frames of {backend}")
+    if backend == "polars":
+        return PolarsBuilder(columns, numbers)
+    return ArrowBuilder(columns, numbers) if backend == "arrow" else PandasBuilder(columns, numbers)
+
+
+def require(package: str, purpose: str) -> Any:
+    """Import an optional package. Raises ConfigurationError that says how to get it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ConfigurationError(
+            f"{purpose} need the Python package {package}, which is not installed",
+            hint="pip install 'kraken-historical-data[frames]'",
+        ) from error
+
+
+class PolarsBuilder:
+    def __init__(self, columns: Sequence[FrameColumn], numbers: Numbers) -> None:
+        import polars as pl
+
+        self._schema = {column.name: _polars_type(column, numbers) for column in columns}
+        self._frames: list[polars.DataFrame] = []
+        # An empty text comes back as missing; the database sends none that is.
+        self._finished = [
+            pl.col(column.name).cast(pl.Datetime("us", "UTC"))
+            if column.kind == "time"
+            else pl.col(column.name).fill_null("")
+            for column in columns
+            if column.kind in ("time", "text")
+        ]
+
+    def add(self, block: bytes) -> None:
+        import polars as pl
+
+        rows = pl.read_csv(block, has_header=False, schema=self._schema)
+        self._frames.append(rows.with_columns(self._finished))
+
+    def finish(self) -> polars.DataFrame:
+        import polars as pl
+
+        if not self._frames:
+            return pl.DataFrame(schema=self._schema).with_columns(self._finished)
+        return pl.concat(self._frames, rechunk=False)
+
+
+def _polars_type(column: FrameColumn, numbers: Numbers) -> Any:
+    import polars as pl
+
+    match column.kind:
+        case "time" | "count":
+            return pl.Int64
+        case "text":
+            return pl.String
+    return pl.Float64 if numbers == "float" else pl.Decimal(PRECISION[column.kind], SCALE)
+
+
+class ArrowBuilder:
+    def __init__(self, columns: Sequence[FrameColumn], numbers: Numbers) -> None:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        self.schema = arrow_schema(columns, numbers)
+        # As they come: time is a number there.
+        sent = {f.name: pa.int64() if pa.types.is_timestamp(f.type) else f.type for f in self.schema}
+        self._read = csv.ReadOptions(column_names=self.schema.names)
+        self._parse = csv.ParseOptions(newlines_in_values=any(c.kind == "text" for c in columns))
+        self._convert = csv.ConvertOptions(column_types=sent, strings_can_be_null=False)
+        self._tables: list[pyarrow.Table] = []
+
+    def table(self, block: bytes) -> pyarrow.Table:
+        """The rows of one block."""
+        import pyarrow as pa
+        from pyarrow import csv
+
+        rows = csv.read_csv(
+            pa.BufferReader(block),
+            read_options=self._read,
+            parse_options=self._parse,
+            convert_options=self._convert,
+        )
+        return rows.cast(self.schema)
+
+    def add(self, block: bytes) -> None:
+        self._tables.append(self.table(block))
+
+    def finish(self) -> pyarrow.Table:
+        import pyarrow as pa
+
+        return pa.concat_tables(self._tables) if self._tables else self.schema.empty_table()
+
+
+def arrow_schema(columns: Sequence[FrameColumn], numbers: Numbers) -> pyarrow.Schema:
+    """The types of the columns in Arrow, and so in Parquet."""
+    import pyarrow as pa
+
+    def kind(column: FrameColumn) -> pyarrow.DataType:
+        match column.kind:
+            case "time":
+                return pa.timestamp("us", tz="UTC")
+            case "count":
+                return pa.int64()
+            case "text":
+                return pa.string()
+        return pa.float64() if numbers == "float" else pa.decimal128(PRECISION[column.kind], SCALE)
+
+    return pa.schema([pa.field(column.name, kind(column)) for column in columns])
+
+
+class PandasBuilder(ArrowBuilder):
+    """Exact numbers are Arrow's decimals inside of pandas: single values are Decimals."""
+
+    def finish(self) -> pandas.DataFrame:
+        import pandas as pd
+        import pyarrow as pa
+
+        def kept_exact(kind: pyarrow.DataType) -> Any:
+            return pd.ArrowDtype(kind) if pa.types.is_decimal(kind) else None
+
+        return super().finish().to_pandas(types_mapper=kept_exact).set_index(INDEX)

@@ -1,0 +1,118 @@
+"""Kraken as a download needs it: the names of pairs, its clock, and pages asked for with patience."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kraken_db.errors import ConfigurationError, ExchangeRequestError, UnknownPairError
+from kraken_db.id_runs import IdSequence
+from kraken_db.intervals import BASE_INTERVAL
+from kraken_db.kraken.directory import pair_directory
+from kraken_db.kraken.messages import OhlcPage, TradesPage
+from kraken_db.kraken.page_walk import TradePager, as_nanoseconds, cursor_time
+from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.pairs import PAIR_MAP, parse_symbol, to_rest_pair
+from kraken_db.retry import Patience
+from kraken_db.times import Clock, require_aware
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Asker:
+    """Asks for pages with patience: from the first answer on, so that a wrong address is told at once."""
+
+    client: KrakenRestClient
+    pair: str
+    patience: Patience
+    _has_answered: bool = False
+
+    async def ask(self, since: int) -> TradesPage:
+        page = await self.patience.run(
+            lambda: self.client.trades_page(self.pair, since), is_worth_it=lambda: self._has_answered
+        )
+        self._has_answered = True
+        return page
+
+
+class Exchange:
+    """What is asked besides trades is asked once."""
+
+    def __init__(self, client: KrakenRestClient, patience: Patience, clock: Clock) -> None:
+        self._client = client
+        self._patience = patience
+        self._clock = clock
+        self._offset: timedelta | None = None
+
+    async def expand(self, names: Sequence[str]) -> list[str]:
+        """Patterns as the pairs that Kraken lists; each pair once."""
+        found: dict[str, None] = {}
+        for name in names:
+            if "*" in name or "?" in name:
+                listed = (await pair_directory(self._client)).match(name)
+                found.update(dict.fromkeys(pair.symbol for pair in listed))
+            else:
+                found[parse_symbol(name)] = None
+        return list(found)
+
+    async def pager(
+        self, name: str, since: int, end: datetime | None, sequence: IdSequence | None = None
+    ) -> TradePager:
+        if since < 0:
+            raise ConfigurationError(f"since is {since}: it is 0 or more")
+        if end is not None:
+            require_aware(end, "end_timestamp")
+            if since and end <= cursor_time(as_nanoseconds(since)):
+                raise ConfigurationError(f"the end, {end.isoformat()}, is not after the beginning")
+        asker = Asker(self._client, name, self._patience)
+        pager = TradePager(asker.ask, self._now, since, end=end, sequence=sequence)
+        # The first answer proves nothing by its time: it need not wait for the clock.
+        pager.begin()
+        try:
+            await self._set_clock()
+        except BaseException:
+            await pager.close()
+            raise
+        return pager
+
+    async def ohlc(self, symbol: str) -> OhlcPage:
+        """The newest minutes that Kraken serves, asked once."""
+        return await self._client.ohlc(await self.rest_name(symbol), BASE_INTERVAL)
+
+    async def now(self) -> datetime:
+        """The exchange's time: never ahead of it, behind it by a second or two at most."""
+        await self._set_clock()
+        return self._now()
+
+    def _now(self) -> datetime:
+        return self._clock() + (self._offset or timedelta())
+
+    async def _set_clock(self) -> None:
+        """See how far Kraken's clock is ahead of ours: what is proven by time is proven by Kraken's."""
+        if self._offset is None:
+            try:
+                kraken = await self._client.time()
+                self._offset = kraken - self._clock()
+            except ExchangeRequestError as error:
+                _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
+                self._offset = timedelta()
+
+    async def rest_name(self, symbol: str) -> str:
+        """What REST calls the pair: those beyond the map are looked up in Kraken's list.
+
+        A pair that was taken off the list may have its trades still.
+        """
+        if symbol in PAIR_MAP:
+            return PAIR_MAP[symbol]
+        try:
+            return (await pair_directory(self._client)).resolve(symbol).rest_name
+        except UnknownPairError as unknown:
+            name = to_rest_pair(symbol)
+            try:
+                await self._client.trades(name, count=1)
+            except ExchangeRequestError:
+                raise unknown from None
+            return name

@@ -1,0 +1,176 @@
+"""1m candles of recorded trades: written when the minute is over by the clock, complete when ids prove it.
+
+A minute is over some moments after its end, whether another trade has come or not. That no trade of it is
+missing is known with the next trade's id: until then its candle is stored and does not count as complete.
+Where a trade turns up late the minute is built anew, and the version with more trades wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy.exc import DBAPIError
+
+from kraken_db.data_types import DataType
+from kraken_db.db.errors import driver_error, first_line
+from kraken_db.db.locks import lock_job
+from kraken_db.errors import KrakenDBError
+from kraken_db.historical_backfill.building import write_minutes
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
+from kraken_db.ranges import TICK, TimeRange, intersection
+from kraken_db.recorder.symbol_feed import SymbolFeed
+from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.store import Store
+
+_RECENT = timedelta(hours=1)
+"""No retention drops rows of the last hour before they are in the higher intervals."""
+
+
+@dataclass(slots=True)
+class OpenMinutes:
+    """Of one pair: from where on its minutes are not known to be complete."""
+
+    symbol: str
+    since: datetime | None = None
+    """The first such minute; None: none is known of."""
+    _built_until: datetime | None = None
+    _built_id: int | None = None
+
+    def reopen(self, moment: datetime) -> None:
+        """The minute of ``moment`` has to be looked at, again maybe."""
+        minute = floor_to_interval(moment, BASE_INTERVAL)
+        self.since = minute if self.since is None else min(self.since, minute)
+        self._built_until = None
+
+    def is_due(self, until: datetime, last_id: int | None, last_time: datetime | None) -> bool:
+        """Whether there is something to close before ``until``: of the newest trade, or proven by it."""
+        if self.since is None or last_time is None or self.since >= until:
+            return False
+        return self._built_until is None or self._built_id != last_id or self._built_until <= last_time
+
+    async def close(self, store: Store, until: datetime, last_id: int | None) -> bool:
+        """Build the minutes before ``until``, of trades that are stored; returns whether a row was written.
+
+        ``last_id``: the newest trade that is stored.
+        """
+        if self.since is None:
+            return False
+        if self.since > store.clock() - _RECENT:
+            changed, proven = await self._build(store, until)
+        else:
+            async with store.retention_paused() as retention:
+                await retention.before_writing("candles", self.since)
+                changed, proven = await self._build(store, until)
+        self._built_until, self._built_id = until, last_id
+        self.since = _first_unproven(proven, self.since)
+        return bool(changed)
+
+    async def _build(self, store: Store, until: datetime) -> tuple[int, tuple[TimeRange, ...]]:
+        """How many rows were written, and the minutes that are known to be complete then."""
+        assert self.since is not None
+        changed = 0
+        async with store.database.begin() as connection:
+            await store.backend.prepare_bulk_write(connection)
+            await lock_job(connection, DataType.TRADES, DataType.CANDLES_1M, of=self.symbol)
+            covered = await CoverageRepository(connection).covered(self.symbol, DataType.TRADES)
+            for start, end, known in _buildable(covered, self.since, until):
+                built = await write_minutes(store, connection, self.symbol, start, end, {"live": known})
+                changed += built.new + built.changed
+            return changed, await CoverageRepository(connection).covered(self.symbol, DataType.CANDLES_1M)
+
+
+def _buildable(
+    covered: tuple[TimeRange, ...], since: datetime, until: datetime
+) -> list[tuple[datetime, datetime, list[TimeRange]]]:
+    """Ranges of whole minutes of which all trades are stored, and what of them is proven.
+
+    Behind the newest trade nothing is stored, so nothing can be built there that is wrong.
+    """
+    found: list[tuple[datetime, datetime, list[TimeRange]]] = []
+    for start, end in covered:
+        first = max(ceil_to_interval(start, BASE_INTERVAL), since)
+        # Up to the end of the last trade's minute if that is the end of all that is covered.
+        is_last = (start, end) == covered[-1]
+        stop = min(ceil_to_interval(end + TICK, BASE_INTERVAL) if is_last else end, until)
+        stop = floor_to_interval(stop, BASE_INTERVAL)
+        if first < stop:
+            known = intersection([(first, stop)], [(first, floor_to_interval(end, BASE_INTERVAL))])
+            found.append((first, stop, known))
+    return found
+
+
+def _first_unproven(proven: tuple[TimeRange, ...], since: datetime) -> datetime:
+    """The end of the proven range that ``since`` lies in."""
+    return next((end for start, end in proven if start <= since < end), since)
+
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the clock."""
+_AFTER_AN_ERROR = 5.0
+_log = logging.getLogger(__name__)
+
+
+class CandleCloser:
+    """``grace``: how long after its end a minute is closed."""
+
+    def __init__(self, symbol_feeds: Mapping[str, SymbolFeed], writer: Flushing, grace: timedelta) -> None:
+        self.minutes = 0
+        """How often candles of a pair were written."""
+        self._symbol_feeds = symbol_feeds
+        self._writer = writer
+        self._grace = grace
+        self._open = {symbol: OpenMinutes(symbol) for symbol in symbol_feeds}
+
+    def heard(self, symbol_feed: SymbolFeed, first: datetime) -> None:
+        """Trades from ``first`` on are on their way to the store."""
+        open_minutes = self._open[symbol_feed.symbol]
+        if open_minutes.since is None:
+            open_minutes.reopen(first)
+
+    def reopen(self, symbol_feed: SymbolFeed, moment: datetime) -> None:
+        """From ``moment`` on trades have come through REST."""
+        self._open[symbol_feed.symbol].reopen(moment)
+
+    async def run(
+        self,
+        store: Store,
+        now: Callable[[], datetime],
+        is_connected: Callable[[], bool],
+    ) -> None:
+        """For ever. A pair that is not live has to wait: trades of its minute may be missing."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if not is_connected():
+                continue
+            try:
+                await self.close_due(store, now())
+            except (KrakenDBError, DBAPIError) as error:
+                _log.warning("minutes are closed later: %s", first_line(driver_error(error)))
+                await asyncio.sleep(_AFTER_AN_ERROR)
+
+    async def close_due(self, store: Store, now: datetime) -> None:
+        """Close what is over. Raises DatabaseErrors."""
+        until = floor_to_interval(now - self._grace, BASE_INTERVAL)
+        due = [
+            (symbol_feed.last_id, self._open[symbol])
+            for symbol, symbol_feed in self._symbol_feeds.items()
+            if symbol_feed.state == "live"
+            and self._open[symbol].is_due(until, symbol_feed.last_id, symbol_feed.last_time)
+        ]
+        if not due:
+            return
+        await self._writer.flush()
+        # The higher intervals are refreshed by the writer, every minute.
+        for last_id, minutes in due:
+            self.minutes += await minutes.close(store, until, last_id)
+
+
+class Flushing(Protocol):
+    """What catching up needs of a writer: that all it was given is stored."""
+
+    async def flush(self) -> object: ...

@@ -1,0 +1,123 @@
+"""One pair's trades in the order of their ids; no database and no network in here.
+
+Only what follows on is handed out. What comes behind a hole waits until the hole is filled through REST: so
+what is stored never has a hole that was not there in Kraken's own ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from msgspec.structs import replace
+
+from kraken_db.errors import KrakenDBError
+from kraken_db.kraken.websocket_messages import LiveTrade
+
+State: TypeAlias = Literal["catching up", "live", "refused"]
+
+MOST_WAITING = 5_000
+"""Trades of a pair behind a hole that are kept in memory; what is more REST has to bring too."""
+_STAMPS_APART = timedelta(milliseconds=1)  # REST's of a trade is about 1 us above that of WebSocket
+
+
+@dataclass(slots=True)
+class SymbolFeed:
+    """``last_id`` is the newest trade of which all before it were handed out or stored; None: none yet."""
+
+    symbol: str
+    state: State = "catching up"
+    last_id: int | None = None
+    last_time: datetime | None = None
+    received: int = 0
+    """Trades that have come for the first time."""
+    repeated: int = 0
+    """Trades that had come before, those of snapshots aside."""
+    repaired: int = 0
+    """Trades that the feed had not brought and REST has, since the recording began."""
+    caught_up: int = 0
+    """Trades of the time before, that REST has brought."""
+    holes: int = 0
+    """Jumps in the ids."""
+    dropped: int = 0
+    """Trades that came behind a hole and were too many to wait."""
+    error: KrakenDBError | None = None
+    _waiting: dict[int, LiveTrade] = field(default_factory=dict)
+    _has_heard: bool = False
+    """Whether a trade of the feed has come while catching up."""
+
+    @property
+    def waiting(self) -> int:
+        """How many trades wait behind a hole."""
+        return len(self._waiting)
+
+    def take(self, trades: Iterable[LiveTrade], *, is_snapshot: bool) -> list[LiveTrade]:
+        """Those that follow on, in order of their ids. If others are left, ``has_hole``."""
+        for trade in trades:
+            self._has_heard = True
+            is_known = self.last_id is not None and trade.trade_id <= self.last_id
+            if is_known or trade.trade_id in self._waiting:
+                self.repeated += not is_snapshot
+            else:
+                self._waiting[trade.trade_id] = trade
+        if self.state != "live":
+            self._keep_bounds()
+            return []
+        ready = self._follow()
+        self.received += len(ready)
+        return ready
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether trades wait although nothing is being caught up."""
+        return self.state == "live" and bool(self._waiting)
+
+    def lose_track(self) -> None:
+        """Something is missing: nothing is handed out until ``join``."""
+        self.state = "catching up"
+        self._has_heard = bool(self._waiting)
+
+    def reach(self, last_id: int | None, last_time: datetime | None) -> None:
+        """Everything up to this trade is stored now."""
+        self.last_id, self.last_time = last_id, last_time
+        if last_id is not None:
+            for known in [number for number in self._waiting if number <= last_id]:
+                del self._waiting[known]
+
+    @property
+    def follows_on(self) -> bool:
+        """Whether the feed goes on where ``reach`` has come to: its trades are known, or the next one is."""
+        if not self._waiting:
+            return self._has_heard
+        return self.last_id is None or min(self._waiting) == self.last_id + 1
+
+    def join(self) -> list[LiveTrade]:
+        """What is missing is there: go on with the feed. The trades that follow on at once, in order."""
+        self.state = "live"
+        ready = self._follow()
+        self.received += len(ready)
+        return ready
+
+    def _follow(self) -> list[LiveTrade]:
+        ready: list[LiveTrade] = []
+        for number in sorted(self._waiting):
+            if self.last_id is not None and number != self.last_id + 1:
+                break
+            trade = self._in_order(self._waiting.pop(number))
+            self.last_id, self.last_time = number, trade.timestamp
+            ready.append(trade)
+        return ready
+
+    def _in_order(self, trade: LiveTrade) -> LiveTrade:
+        """The order of the stamps is that of the ids, also behind a trade that has REST's later stamp."""
+        last = self.last_time
+        if last is not None and timedelta() < last - trade.timestamp < _STAMPS_APART:
+            return replace(trade, timestamp=last)
+        return trade
+
+    def _keep_bounds(self) -> None:
+        if len(self._waiting) > MOST_WAITING:
+            self.dropped += len(self._waiting)
+            self._waiting.clear()

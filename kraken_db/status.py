@@ -1,0 +1,275 @@
+"""What is stored, and whether anything is wrong with it: from counters and catalogs, never from the rows.
+
+Times are UTC, ranges half-open, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.backends import Backend, StaleRange, TableStorage
+from kraken_db.backends.storage import database_size
+from kraken_db.data_types import DataType
+from kraken_db.intervals import INTERVAL_NAMES
+from kraken_db.policies import BackgroundJob, job_fails, job_state
+from kraken_db.ranges import TimeRange
+from kraken_db.repositories.coverage import CoverageSummary, CoverageSummaryRepository, MonthCoverage
+from kraken_db.repositories.pending_refresh import PendingRefreshRepository
+from kraken_db.repositories.retention import PausedJobRepository
+from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
+from kraken_db.times import period_text
+
+MonthState: TypeAlias = Literal["full", "part", "none", "dropped"]
+"""How much of a month is covered; ``dropped``: covered, and all of its rows are gone by now.
+
+The first month of a symbol counts from where its coverage begins, the running one up to where it ends.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    first_day: date
+    state: MonthState
+
+
+@dataclass(frozen=True, slots=True)
+class DataStatus:
+    """What is stored of one symbol and data type (``trades``, ``candles_1m``, ...).
+
+    ``oldest`` and ``newest`` are the times of records, both included; ``rows`` counts the distinct records
+    ever stored. Everything else is about what is covered: known to be complete.
+    """
+
+    symbol: str
+    data_type: str
+    rows: int
+    oldest: datetime | None
+    newest: datetime | None
+    last_sync: datetime
+    sources: Sequence[str]
+    ranges: int
+    covered: Sequence[TimeRange] | None
+    """None where there are very many."""
+    gaps: int | None
+    """Between the ranges; None where nothing is covered."""
+    lag: timedelta | None
+    """From the last moment that is known until now."""
+    months: Sequence[Month]
+    """From the first that is covered to the running one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """A store at a moment: ``read_status`` makes it."""
+
+    now: datetime
+    data: Sequence[DataStatus]
+    """By symbol; of each, trades before candles and short intervals before long ones."""
+    tables: Sequence[TableStorage]
+    database_size: int
+    jobs: Sequence[BackgroundJob]
+    pending_refreshes: int
+    """Ranges that no refresh has been over yet."""
+    pending_from: datetime | None
+    stalled_refreshes: int
+    """Those of them whose symbol nobody has been writing for an hour: their run was killed."""
+    retention_paused: bool
+    last_sync: datetime | None
+    """Of the whole store, whatever symbols were asked for; None if nothing is stored."""
+
+    @property
+    def drops_by_itself(self) -> bool:
+        """Whether a job of the database drops old rows."""
+        return any(job.task == "retention" for job in self.jobs)
+
+
+MOST_RANGES = 100
+"""Of a symbol with more ranges than these, only their number is read."""
+RUN_IS_DEAD_AFTER = timedelta(hours=1)
+"""A run that writes says so in the time of the sync; one that has not for so long has ended."""
+
+
+async def read_status(
+    connection: AsyncConnection, backend: Backend, now: datetime, symbols: Sequence[str] | None = None
+) -> StoreStatus:
+    """The state of a store, of all symbols or of some, in time that does not depend on its rows."""
+    records = await SyncStatusRepository(connection).all()
+    summaries = CoverageSummaryRepository(connection, symbols)
+    covered = {(item.symbol, item.data_type): item for item in await summaries.all(MOST_RANGES)}
+    months: dict[tuple[str, str], list[MonthCoverage]] = {}
+    for month in await summaries.by_month():
+        months.setdefault((month.symbol, month.data_type), []).append(month)
+    _, stale = await PendingRefreshRepository(connection).all()
+    # The others wait for their candles to close, not for anybody.
+    pending = [item for item in stale if item.refreshed_at is None]
+    tables = await backend.storage(connection)
+    kept_from: dict[str | None, datetime | None] = {table.table: table.kept_from for table in tables}
+    data = [
+        _data_status(
+            record,
+            covered.get((record.symbol, record.data_type)),
+            months.get((record.symbol, record.data_type), ()),
+            kept_from.get(DataType.parse(record.data_type).table),
+            now,
+        )
+        for record in records
+        if symbols is None or record.symbol in symbols
+    ]
+    return StoreStatus(
+        now=now,
+        data=sorted(data, key=lambda item: (item.symbol, _order(item.data_type))),
+        tables=tables,
+        database_size=await database_size(connection),
+        jobs=await backend.jobs(connection),
+        pending_refreshes=len(pending),
+        pending_from=min((item.start for item in pending), default=None),
+        stalled_refreshes=_stalled(pending, records, now),
+        retention_paused=bool(await PausedJobRepository(connection).all()),
+        last_sync=max((record.last_sync for record in records), default=None),
+    )
+
+
+def _data_status(
+    record: SyncStatus,
+    covered: CoverageSummary | None,
+    months: Sequence[MonthCoverage],
+    kept_from: datetime | None,
+    now: datetime,
+) -> DataStatus:
+    known = max([moment for moment in (record.newest, covered and covered.end) if moment], default=None)
+    return DataStatus(
+        symbol=record.symbol,
+        data_type=record.data_type,
+        rows=record.total_records,
+        oldest=record.oldest,
+        newest=record.newest,
+        last_sync=record.last_sync,
+        sources=covered.sources if covered else (),
+        ranges=covered.ranges if covered else 0,
+        covered=covered.covered if covered else (),
+        gaps=covered.gaps if covered else None,
+        lag=max(now - known, timedelta(0)) if known else None,
+        months=month_states(covered, months, kept_from, now) if covered else (),
+    )
+
+
+def month_states(
+    summary: CoverageSummary, months: Sequence[MonthCoverage], kept_from: datetime | None, now: datetime
+) -> list[Month]:
+    """Every month from the first that is covered to the running one (or to the last that is covered)."""
+    found = {item.month: item for item in months}
+    states: list[Month] = []
+    month = summary.start.astimezone(UTC).date().replace(day=1)
+    last = max(now, summary.end).astimezone(UTC).date()
+    while month <= last:
+        states.append(Month(month, _state(summary, found.get(month), month, kept_from, now)))
+        month = _next(month)
+    return states
+
+
+def _state(
+    summary: CoverageSummary,
+    covered: MonthCoverage | None,
+    month: date,
+    kept_from: datetime | None,
+    now: datetime,
+) -> MonthState:
+    if covered is None:
+        return "none"
+    start, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, _next(month)))
+    if covered.dropped >= covered.covered or (kept_from is not None and end <= kept_from):
+        return "dropped"
+    past = min(end, summary.end) if end > now else end
+    wanted = past - max(start, summary.start)
+    return "full" if covered.covered >= wanted else "part"
+
+
+def _next(month: date) -> date:
+    return (month + timedelta(days=31)).replace(day=1)
+
+
+def _stalled(pending: Sequence[StaleRange], records: Sequence[SyncStatus], now: datetime) -> int:
+    newest: Mapping[str, datetime] = {
+        record.symbol: record.last_sync for record in sorted(records, key=lambda record: record.last_sync)
+    }
+    return sum(item.symbol not in newest or newest[item.symbol] < now - RUN_IS_DEAD_AFTER for item in pending)
+
+
+def _order(data_type: str) -> int:
+    """Candles by the length of their interval, behind everything else."""
+    names = list(INTERVAL_NAMES.values())
+    name = data_type.removeprefix("candles_")
+    return names.index(name) + 1 if name in names else 0
+
+
+DEFAULT_MAX_LAG = timedelta(days=1)
+
+# Coverage of files that were imported with --all above 1m is not kept.
+_CHECKED = (DataType.TRADES, DataType.CANDLES_1M)
+
+
+def problems(
+    status: StoreStatus,
+    max_lag: timedelta | None = DEFAULT_MAX_LAG,
+    symbols: Sequence[str] | None = None,
+) -> list[str]:
+    """What has to be looked after, the worst first; empty if all is well.
+
+    Wrong are: a symbol of ``symbols`` of which nothing is stored (without any, an empty store); gaps in
+    trades or minutes; a lag above ``max_lag`` (None: any will do); a job of the database that fails or is
+    not started; minutes that a killed run has left out of the higher intervals; and retention that such a
+    run has left switched off.
+    """
+    return [*_missing(status, symbols), *_incomplete(status, max_lag), *_upkeep(status)]
+
+
+def _missing(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[str]:
+    stored = {item.symbol for item in status.data}
+    for symbol in symbols or ():
+        if symbol not in stored:
+            yield f"nothing is stored of {symbol}"
+    if not symbols and not stored:
+        yield "nothing is stored"
+
+
+def _incomplete(status: StoreStatus, max_lag: timedelta | None) -> Iterator[str]:
+    checked = [item for item in status.data if item.data_type in _CHECKED]
+    for item in checked:
+        if item.gaps:
+            yield f"{_named(item)} has {item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
+    for item in checked:
+        if max_lag is not None and item.lag is not None and item.lag > max_lag:
+            yield f"{_named(item)} is {lag_text(item.lag)} behind (allowed: {period_text(max_lag)})"
+
+
+def _upkeep(status: StoreStatus) -> Iterator[str]:
+    for job in status.jobs:
+        if job_fails(job, status.now):
+            told = f": {' '.join(job.last_error.split())}" if job.last_error and not job.succeeded else ""
+            yield f"{job.task} of {job.relation} is {job_state(job, status.now)}{told}"
+    if status.stalled_refreshes:
+        ranges = f"{status.stalled_refreshes:,} range" + ("" if status.stalled_refreshes == 1 else "s")
+        yield f"{ranges} of a killed run not in the higher intervals (kraken-db db maintain does it)"
+    idle = status.last_sync is None or status.last_sync < status.now - RUN_IS_DEAD_AFTER
+    if status.retention_paused and idle:
+        yield "retention is switched off by a run that was killed (kraken-db db maintain switches it on)"
+
+
+def _named(item: DataStatus) -> str:
+    return f"{item.symbol} {item.data_type.replace('candles_', '')}"
+
+
+def lag_text(lag: timedelta) -> str:
+    """``12 min``, ``5 h 10 min``, ``3 days 5 h``: rounded down."""
+    minutes = int(lag.total_seconds() // 60)
+    hours, days = minutes // 60, minutes // 1440
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days:,} days" if days > 99 else f"{days} days {hours % 24} h"

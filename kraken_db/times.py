@@ -1,0 +1,106 @@
+"""Times and periods as people write them: one grammar for all commands; and the services' clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from kraken_db.errors import ConfigurationError
+
+Clock: TypeAlias = Callable[[], datetime]
+"""Returns the time now, aware, in UTC."""
+Sleep: TypeAlias = Callable[[float], Awaitable[object]]
+"""Waits so many seconds."""
+
+_MINUTE, _HOUR, _DAY, _WEEK, _YEAR = (timedelta(minutes=minutes) for minutes in (1, 60, 1440, 10080, 525600))
+_UNITS = {
+    "m": _MINUTE,
+    "min": _MINUTE,
+    "minute": _MINUTE,
+    "h": _HOUR,
+    "hour": _HOUR,
+    "d": _DAY,
+    "day": _DAY,
+    "w": _WEEK,
+    "week": _WEEK,
+    "y": _YEAR,
+    "year": _YEAR,
+}
+_PERIOD = re.compile(r"(?P<count>\d{1,30}) *(?P<unit>[a-z]+?)s?", re.IGNORECASE | re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_NEVER = {"never", "none", "forever"}
+_LONGEST = 100 * _YEAR
+_PERIOD_FORMS = "15min, 36h, 90d, 12w or 1y (minutes, hours, days, weeks, years), or never"
+_TIME_FORMS = "2023-01-31, 2023-01-31T15:30, 2023-01-31T15:30+01:00, '7 days ago' or now"
+
+
+def utc_now() -> datetime:
+    """The clock that services use unless they are given another."""
+    return datetime.now(UTC)
+
+
+def require_aware(moment: datetime, name: str) -> datetime:
+    """``moment`` itself. Raises ConfigurationError, with this name, if it carries no time zone."""
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise ConfigurationError(
+            f"{name} has no time zone: {moment.isoformat()}", hint="pass an aware datetime, e.g. tzinfo=UTC"
+        )
+    return moment
+
+
+def parse_period(text: str) -> timedelta | None:
+    """``15min``, ``36h``, ``90d``, ``2 weeks``, ``1y`` (365 days); None for ``never``.
+
+    A small ``m`` is a minute. Raises ConfigurationError.
+    """
+    if text.strip().lower() in _NEVER:
+        return None
+    period = _period(text.strip())
+    if period is None:
+        raise ConfigurationError(f"{text!r} is not a period", hint=f"write {_PERIOD_FORMS}")
+    return period
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """A moment, in UTC: a date (its midnight), a date and time, ``now``, or a period and ``ago``.
+
+    Without a zone it is UTC. Raises ConfigurationError.
+    """
+    wanted = text.strip()
+    if wanted.lower() == "now":
+        return now
+    period, ago, _ = wanted.lower().rpartition(" ago")
+    try:
+        if ago and (length := _period(period.rstrip())) is not None:
+            return now - length
+        if not _DATE.match(wanted):
+            raise ValueError(wanted)
+        moment = datetime.fromisoformat(wanted)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ConfigurationError(f"{text!r} is not a time", hint=f"write {_TIME_FORMS}") from None
+
+
+def period_text(period: timedelta | None) -> str:
+    """``90 days``, ``36 hours``, ``never``."""
+    if period is None:
+        return "never"
+    for unit, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
+        if period and not period % length:
+            count = period // length
+            return f"{count:,} {unit}" + ("" if count == 1 else "s")
+    return str(period)
+
+
+def _period(text: str) -> timedelta | None:
+    """A count and a unit; None for anything else. Raises ConfigurationError beyond a hundred years."""
+    match = _PERIOD.fullmatch(text)
+    unit = _UNITS.get(match["unit"].lower()) if match else None
+    if match is None or unit is None:
+        return None
+    count = int(match["count"])
+    if count > _LONGEST // unit:
+        raise ConfigurationError(f"{text!r} is longer than 100 years", hint="write never")
+    return count * unit

@@ -1,0 +1,44 @@
+"""Which tables the running transaction itself has made: what makes a chunk's time known as dropped.
+
+On plain PostgreSQL, for it takes two sessions; chunks are children of their table as these are.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.backends.timescale_chunks import chunks, own
+from kraken_db.db.engine import Database
+from tests.support.archives import query
+
+
+async def make(connection: AsyncConnection, name: str) -> None:
+    await connection.execute(text(f"CREATE TABLE {name} () INHERITS (candles)"))
+
+
+async def test_only_what_this_transaction_has_made(plain_url: str) -> None:
+    await query(plain_url, "CREATE TABLE of_old () INHERITS (candles)")
+    database = await Database.open(plain_url, pool_max_size=0)
+    try:
+        async with database.begin() as connection:
+            before = await chunks(connection, "candles")
+            assert len(before) == 1
+            # As with chunks, who makes one keeps all others from it until the transaction ends.
+            await query(plain_url, "CREATE TABLE of_another () INHERITS (candles)")
+            await make(connection, "ours")
+            async with connection.begin_nested():
+                await make(connection, "ours_of_a_savepoint")
+            async with connection.begin_nested() as savepoint:
+                await make(connection, "undone")
+                await savepoint.rollback()
+            after = await chunks(connection, "candles")
+            assert len(after) == 4
+            assert sorted(name for _, name in await own(connection, after - before)) == [
+                "ours",
+                "ours_of_a_savepoint",
+            ]
+        async with database.begin() as connection:
+            assert await own(connection, after - before) == []
+    finally:
+        await database.close()

@@ -1,0 +1,57 @@
+"""``kraken-db db start | stop | status | url``."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kraken_db.cli.db import start, status, stop, url
+from kraken_db.errors import EmbeddedServerError
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("KRAKEN_DB_DATA_DIR", raising=False)
+
+    def invoke(command, *arguments: object) -> str:  # type: ignore[no-untyped-def]
+        words = [str(argument) for argument in arguments]
+        return CliRunner().invoke(command, words, catch_exceptions=False).output
+
+    return invoke
+
+
+def test_a_round(run, data_dir: Path) -> None:  # type: ignore[no-untyped-def]
+    option = ("--data-dir", data_dir)
+    address = run(url, *option)
+    assert "state    not running" in run(status, *option)
+    assert run(start, *option) == address
+    shown = json.loads(run(status, *option, "--json"))
+    assert (shown["running"], shown["ready"], shown["kept"], shown["url"]) == (
+        True,
+        True,
+        True,
+        address.strip(),
+    )
+    assert f"running, process {shown['pid']}, until 'kraken-db db stop'" in run(status, *option)
+    assert json.loads(run(start, *option, "--json")) == shown
+    assert run(stop, *option) == "stopped\n"
+    assert run(stop, *option) == "was not running\n"
+    assert json.loads(run(status, *option, "--json"))["pid"] is None
+
+
+def test_the_environment_names_the_directory(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("KRAKEN_DB_DATA_DIR", "/srv/from-settings")
+    assert "host=/srv/from-settings/run" in run(url)
+    monkeypatch.setenv("DATABASE_URL", "embedded:///srv/from-url")
+    assert "host=/srv/from-url/run" in run(url)
+    assert "host=/srv/from-option/run" in run(url, "--data-dir", "/srv/from-option")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://server/kraken")
+    assert "host=/srv/from-settings/run" in run(url)
+
+
+def test_errors_are_left_to_the_main_command(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "file").touch()
+    with pytest.raises(EmbeddedServerError):
+        run(start, "--data-dir", tmp_path / "file" / "below")

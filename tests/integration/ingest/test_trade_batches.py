@@ -1,0 +1,61 @@
+"""Batches of trades as they meet what is stored: by id, or by content where there is none."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
+from kraken_db.store import Store
+from kraken_db.types import TradeRecord
+from tests.support.archives import query
+from tests.support.factories import EPOCH
+
+
+def trade(milliseconds: int, trade_id: int | None, volume: str = "1") -> TradeRecord:
+    stamp = EPOCH + timedelta(milliseconds=milliseconds)
+    return TradeRecord("BTC/USD", stamp, Decimal(100), Decimal(volume), "buy", trade_id, "limit", "")
+
+
+async def write(url: str, *trades: TradeRecord, **options: bool) -> TradesWritten:
+    store = await Store.open(url)
+    try:
+        async with store.database.begin() as connection:
+            return await TradeBatch(connection, "BTC/USD").write(trades, **options)
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize(("may_have_ids", "stored"), [(True, 2), (False, 3)])
+async def test_a_trade_without_an_id_beside_its_like_that_has_one(
+    db_url: str, may_have_ids: bool, stored: int
+) -> None:
+    """A recording may show the stored trade once more; Kraken's REST shows another one."""
+    await write(db_url, trade(100, 7))
+    written = await write(db_url, trade(200, None), trade(1900, 8), may_have_ids=may_have_ids)
+    assert written == TradesWritten(new=stored - 1)
+    again = await write(db_url, trade(200, None), trade(1900, 8), may_have_ids=may_have_ids)
+    assert again == TradesWritten()
+    assert await query(db_url, "SELECT count(*) FROM trades") == [(stored,)]
+
+
+async def test_a_batch_twice_and_a_stamp_that_is_official(db_url: str) -> None:
+    live = trade(0, 1)
+    live.timestamp -= timedelta(microseconds=1)
+    assert await write(db_url, live) == TradesWritten(new=1)
+    assert await write(db_url, trade(0, 1), trade(5, 2)) == TradesWritten(new=1, changed=1)
+    assert await write(db_url, trade(0, 1), trade(5, 2)) == TradesWritten()
+    assert await query(db_url, "SELECT id, timestamp FROM trades ORDER BY id") == [
+        (1, EPOCH),
+        (2, EPOCH + timedelta(milliseconds=5)),
+    ]
+
+
+async def test_a_contradiction_is_told_and_left(db_url: str) -> None:
+    await write(db_url, trade(0, 1))
+    written = await write(db_url, trade(0, 1, "2"), trade(5, 2))
+    assert written.new == 1
+    assert written.conflicts == ("trade 1 is stored as 100 1 buy limit, but came as 100 2 buy limit",)
+    assert await query(db_url, "SELECT volume FROM trades WHERE id = 1") == [(Decimal(1),)]
