@@ -149,6 +149,10 @@ class ExchangeFormatError(ExchangeError):
     """An answer of another shape than Kraken documents; nothing of it was used."""
 
 
+class RejectedRecordError(KrakenDBError, ValueError):
+    """A record handed to a live writer that cannot be stored, and why."""
+
+
 class ImportFileError(KrakenDBError):
     """A file that is not accepted; nothing of it was stored.
 

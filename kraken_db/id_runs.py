@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from kraken_db.ranges import TICK, TimeRange
+
 
 class NumberedTrade(Protocol):
     """What a sequence looks at of a trade."""
@@ -15,6 +17,26 @@ class NumberedTrade(Protocol):
     def trade_id(self) -> int | None: ...
     @property
     def timestamp(self) -> datetime: ...
+
+
+@dataclass(frozen=True, slots=True)
+class IdRun:
+    """Ids that follow one another: all of ``first`` to ``last`` are there."""
+
+    first: int
+    last: int
+    oldest: datetime
+    newest: datetime
+    """Of the times of its trades, both inclusive: those of the first and the last id, but for jitter."""
+    doubled: int = 0
+    """Rows more than there are ids: one is stored twice."""
+    backwards: int = 0
+    """Rows that are more than a second older than the one with the id before."""
+
+    @property
+    def size(self) -> int:
+        """How many ids it has."""
+        return self.last - self.first + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +49,22 @@ class IdHole:
     """The stamp of the trade before the hole."""
     before: datetime
     """The stamp of the trade behind it."""
+
+    @property
+    def size(self) -> int:
+        """How many ids are missing."""
+        return self.last - self.first + 1
+
+    @property
+    def gap(self) -> TimeRange:
+        """Where the missing trades must have happened, half-open."""
+        start = self.after + TICK
+        return start, max(self.before, start + TICK)
+
+    @property
+    def trades(self) -> str:
+        """``trade 5`` or ``trades 5 to 7``."""
+        return f"trade {self.first}" if self.first == self.last else f"trades {self.first} to {self.last}"
 
     def __str__(self) -> str:
         ids = f"id {self.first}" if self.first == self.last else f"ids {self.first} to {self.last}"

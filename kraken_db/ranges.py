@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from kraken_db.intervals import ceil_to_interval, floor_to_interval
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 
 TICK = timedelta(microseconds=1)
 """The smallest step of time that a database keeps."""
@@ -67,4 +67,12 @@ def whole_candles(ranges: Iterable[TimeRange], interval: int) -> list[TimeRange]
     """The candles that the ranges touch, from the open time of the first to the close of the last."""
     return union(
         (floor_to_interval(start, interval), ceil_to_interval(end, interval)) for start, end in ranges
+    )
+
+
+def whole_minutes(ranges: Iterable[TimeRange]) -> list[TimeRange]:
+    """The minutes that lie in the ranges as a whole."""
+    return union(
+        (ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(end, BASE_INTERVAL))
+        for start, end in union(ranges)
     )

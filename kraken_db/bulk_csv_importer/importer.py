@@ -14,7 +14,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.bulk_csv_importer.candle_file import import_candles
 from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import (
@@ -24,14 +23,14 @@ from kraken_db.bulk_csv_importer.report import (
     ImportPlan,
     ImportReport,
 )
-from kraken_db.bulk_csv_importer.trade_file import import_trades
+from kraken_db.bulk_csv_importer.files import FileImport, keys_of
 from kraken_db.db.copy import CopyRowError
 from kraken_db.db.errors import driver_error, first_line
 from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
-from kraken_db.retention import RetentionPause
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction
 from kraken_db.retry import until_undisturbed
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, period_text, utc_now
@@ -139,22 +138,22 @@ class BulkCSVImporter(StoreService):
         chains.sort(key=lambda chain: -sum(file.size for file in chain))
         waiting = iter(chains)
 
-        async def work(retention: RetentionPause) -> None:
+        async def work(ingest: Ingest) -> None:
             for chain in waiting:
                 for file in chain:
                     if report.stopped is not None:
                         return
                     share = _FileProgress(progress, file)
-                    done = await self._import(store, retention, file, replace, share)
+                    done = await self._import(ingest, file, replace, share)
                     report.files.append(done)
                     if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
                         report.stopped = done.error
 
         try:
-            async with store.retention_paused() as retention:
+            async with Ingest(store) as ingest:
                 async with asyncio.TaskGroup() as workers:
                     for _ in range(min(self._workers, len(chains))):
-                        workers.create_task(work(retention))
+                        workers.create_task(work(ingest))
                 if report.stopped is None:
                     progress.update(note="refreshing the higher intervals")
                     await self._refresh(store, report)
@@ -165,7 +164,7 @@ class BulkCSVImporter(StoreService):
         return report
 
     async def _import(
-        self, store: Store, retention: RetentionPause, file: ArchiveFile, replace: bool, share: _FileProgress
+        self, ingest: Ingest, file: ArchiveFile, replace: bool, share: _FileProgress
     ) -> FileReport:
         report = FileReport(file)
 
@@ -173,11 +172,15 @@ class BulkCSVImporter(StoreService):
             nonlocal report
             report = FileReport(file)
             share.restart()
-            async with ArchiveReader(file, self._block_size, share) as reader:
-                await retention.before_writing(_table(file), reader.first_moment)
-                async with store.database.begin() as connection:
-                    await store.backend.prepare_bulk_write(connection)
-                    await self._import_rows(store, connection, reader, report, replace)
+            async with (
+                ArchiveReader(file, self._block_size, share) as reader,
+                ingest.transaction(keys_of(report), reader.first_moment, locks_late=True) as transaction,
+            ):
+                try:
+                    await FileImport(transaction, reader, report, replace).run()
+                    await self._tell_of_retention(transaction, report)
+                except CopyRowError as error:
+                    raise reader.error(error.reason, error.line) from error
 
         try:
             await until_undisturbed(attempt)
@@ -198,31 +201,16 @@ class BulkCSVImporter(StoreService):
                 hint="the rows are stored; the next import refreshes them",
             )
 
-    async def _import_rows(
-        self,
-        store: Store,
-        connection: AsyncConnection,
-        reader: ArchiveReader,
-        report: FileReport,
-        replace: bool,
-    ) -> None:
-        take = import_trades if report.file.interval is None else import_candles
-        try:
-            await take(store, connection, reader, report, replace)
-            await self._tell_of_retention(store, connection, report)
-        except CopyRowError as error:
-            raise reader.error(error.reason, error.line) from error
-
-    async def _tell_of_retention(self, store: Store, connection: AsyncConnection, report: FileReport) -> None:
+    async def _tell_of_retention(self, transaction: WriteTransaction, report: FileReport) -> None:
         table = _table(report.file)
-        kept = await store.backend.retention(connection, table)
-        if kept is not None and report.oldest is not None and report.oldest < store.clock() - kept:
+        kept = await transaction.backend.retention(transaction.connection, table)
+        if kept is not None and report.oldest is not None and report.oldest < transaction.now - kept:
             report.notes.append(
                 f"{table} older than {period_text(kept)} will be dropped by the retention policy"
             )
 
 
-def _table(file: ArchiveFile) -> str:
+def _table(file: ArchiveFile) -> TableName:
     return "trades" if file.interval is None else "candles"
 
 

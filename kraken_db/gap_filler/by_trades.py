@@ -11,20 +11,19 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import ExchangeFormatError, UnknownPairError
 from kraken_db.gap_filler.gaps import Filled
 from kraken_db.historical_backfill.download import BackfillReport, Download, Remaining
-from kraken_db.historical_backfill.storing import Pages, PageStore, find_origin
+from kraken_db.ingest.pages import Pages, PageStore, find_resume_point
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.kraken.directory import pair_directory
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
-from kraken_db.kraken.page_walk import QUIET, SETTLED, cursor_time, to_cursor
+from kraken_db.kraken.page_walk import QUIET, cursor_time, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
 from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.repositories.trade_batch import SAME_TRADE
+from kraken_db.tolerances import SAME_TRADE, SETTLED
 from kraken_db.repositories.trades import TradeNeighbours, TradeRepository
-from kraken_db.retention import RetentionPause
 from kraken_db.retry import Patience, unless_set
-from kraken_db.store import Store
 
 ROUNDS = 5
 """How often it goes on with trades that came while it looked whether there are any."""
@@ -36,11 +35,10 @@ _LONG = timedelta(hours=12)
 class TradeFiller:
     """Downloads ranges of a symbol whose download lock the caller holds."""
 
-    store: Store
+    ingest: Ingest
     client: KrakenRestClient
     exchange: Exchange
     patience: Patience
-    retention: RetentionPause
     stop: asyncio.Event
 
     async def fill(
@@ -78,15 +76,15 @@ class TradeFiller:
 
         A little before it, for a live stamp may be ahead of Kraken's own.
         """
-        async with self.store.database.read() as connection:
+        async with self.ingest.store.database.read() as connection:
             before = await TradeNeighbours(connection, symbol).before(start)
             covered = await CoverageRepository(connection).covered(symbol, DataType.TRADES)
             joins = before is not None and any(
                 first <= before.timestamp and start <= last for first, last in covered
             )
             since = to_cursor(before.timestamp - SAME_TRADE if before and joins else start)
-            origin = await find_origin(connection, symbol, since)
-        return PageStore(self.store, self.retention, symbol, replace(origin, is_repair=True))
+            resume_point = await find_resume_point(connection, symbol, since)
+        return PageStore(self.ingest, symbol, replace(resume_point, is_repair=True))
 
     async def _download(
         self,
@@ -97,13 +95,13 @@ class TradeFiller:
         report: BackfillReport,
         remaining: Remaining,
     ) -> None:
-        origin = pages.origin
-        walk = self.exchange.pager(name, origin.since, end, origin.sequence)
+        resume_point = pages.resume_point
+        walk = self.exchange.pager(name, resume_point.since, end, resume_point.sequence)
         pager = await unless_set(self.stop, walk)
         if pager is None:
             return
         download = Download(pager, pages, lock, report, remaining, self.patience, self.stop)
-        if end - cursor_time(origin.since) > _LONG:
+        if end - cursor_time(resume_point.since) > _LONG:
             await download.run_with_estimate(self.client, name, end)
         else:
             await download.run()
@@ -114,7 +112,7 @@ class TradeFiller:
         An empty answer proves nothing. The newest trade of all does, if it is one that is stored or from
         before the range; and so that the pair is not off the list, where nothing is said any more.
         """
-        symbol, known_from = pages.symbol, pages.origin.known_from
+        symbol, known_from = pages.symbol, pages.resume_point.known_from
         asked_at = await self.exchange.now()
         newest = await self._newest(symbol, name)
         is_known = known_from is not None and newest.timestamp < known_from
@@ -139,7 +137,7 @@ class TradeFiller:
         raise ExchangeFormatError(f"Kraken has no trade of {symbol}")
 
     async def _is_stored(self, symbol: str, trade: KrakenTrade) -> bool:
-        async with self.store.database.read() as connection:
+        async with self.ingest.store.database.read() as connection:
             around = await TradeRepository(connection).between(
                 symbol, trade.timestamp - SAME_TRADE, trade.timestamp + SAME_TRADE
             )

@@ -29,7 +29,7 @@ from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.progress import NullProgress, NullTask, Progress
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retention import RetentionPause
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.retry import Patience
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, utc_now
@@ -134,9 +134,9 @@ class GapFiller(StoreService):
         ExchangeError, and JobRunningError where another run works on the symbol.
         """
         symbol = parse_symbol(gap.symbol)
-        async with self._working(symbol) as (store, retention, _):
+        async with self._working(symbol) as (ingest, _):
             name = await self._exchange.rest_name(symbol)
-            filler = CandleFiller(store, self._client, retention)
+            filler = CandleFiller(ingest, self._client)
             written, _ = await filler.fill(symbol, name, gap.start_time, gap.end_time)
         return written.candles
 
@@ -147,8 +147,8 @@ class GapFiller(StoreService):
         ``fill_gap_ohlc`` does.
         """
         symbol = parse_symbol(gap.symbol)
-        async with self._working(symbol) as (store, retention, lock):
-            filler = self._trade_filler(store, retention)
+        async with self._working(symbol) as (ingest, lock):
+            filler = self._trade_filler(ingest)
             written = Filled()
             problems = await filler.fill(symbol, gap.start_time, gap.end_time, lock, NullTask(), written)
         for problem in problems:
@@ -200,11 +200,11 @@ class GapFiller(StoreService):
         store = self._connected()
         reports = [FillReport(symbol) for symbol in await self.survey(min_gap_minutes)]
         turn = asyncio.Semaphore(max_concurrent)
-        async with store.retention_paused() as retention:
+        async with Ingest(store) as ingest:
             async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
                 for report in reports:
                     if report.gaps.found:
-                        group.create_task(self._run(report, retention, turn, min_gap_minutes))
+                        group.create_task(self._run(report, ingest, turn, min_gap_minutes))
             await store.refresh_or_tell()
         self._stop.clear()
         async with store.database.read() as connection:
@@ -215,7 +215,7 @@ class GapFiller(StoreService):
         return reports
 
     async def _run(
-        self, report: FillReport, retention: RetentionPause, turn: asyncio.Semaphore, min_gap: int
+        self, report: FillReport, ingest: Ingest, turn: asyncio.Semaphore, min_gap: int
     ) -> None:
         store, symbol = self._connected(), report.symbol
         async with turn:
@@ -224,8 +224,8 @@ class GapFiller(StoreService):
                 async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
                     await SymbolFiller(
                         store,
-                        CandleFiller(store, self._client, retention),
-                        self._trade_filler(store, retention),
+                        CandleFiller(ingest, self._client),
+                        self._trade_filler(ingest),
                         lock,
                         task,
                         report,
@@ -239,17 +239,17 @@ class GapFiller(StoreService):
             finally:
                 task.done(_outcome(report), failed=bool(report.errors))
 
-    def _trade_filler(self, store: Store, retention: RetentionPause) -> TradeFiller:
-        return TradeFiller(store, self._client, self._exchange, self._patience, retention, self._stop)
+    def _trade_filler(self, ingest: Ingest) -> TradeFiller:
+        return TradeFiller(ingest, self._client, self._exchange, self._patience, self._stop)
 
     @asynccontextmanager
-    async def _working(self, symbol: str) -> AsyncIterator[tuple[Store, RetentionPause, JobLock]]:
+    async def _working(self, symbol: str) -> AsyncIterator[tuple[Ingest, JobLock]]:
         store = self._connected()
         async with (
-            store.retention_paused() as retention,
+            Ingest(store) as ingest,
             JobLock(store.database, DOWNLOAD_JOB, symbol) as lock,
         ):
-            yield store, retention, lock
+            yield ingest, lock
 
     def _connected(self) -> Store:
         if self._store is None:

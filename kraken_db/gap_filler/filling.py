@@ -14,9 +14,9 @@ from kraken_db.errors import ExchangeError, ExchangeRequestError
 from kraken_db.gap_filler.by_candles import SERVED, CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
 from kraken_db.gap_filler.gaps import Filled, FillReport, FoundGap, GapDetector
-from kraken_db.historical_backfill.building import build_missing
+from kraken_db.ingest.missing import build_missing
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
-from kraken_db.kraken.page_walk import SETTLED
+from kraken_db.tolerances import CLOCK_IS_WRONG, SETTLED
 from kraken_db.progress import Task
 from kraken_db.ranges import TimeRange, difference
 from kraken_db.retry import unless_set
@@ -24,7 +24,6 @@ from kraken_db.store import Store
 from kraken_db.types import DataGap
 
 _MINUTE = interval_length(BASE_INTERVAL)
-_CLOCK_IS_WRONG = timedelta(minutes=1)
 _log = logging.getLogger(__name__)
 
 
@@ -72,7 +71,7 @@ class SymbolFiller:
 
     async def _build(self) -> None:
         """The candles of trades that are stored: nobody has to be asked for them."""
-        building = build_missing(self.store, self.candles.retention, self.symbol)
+        building = build_missing(self.candles.ingest, self.symbol)
         for built in await unless_set(self.trades.stop, building) or ():
             self.report.written.add(Filled(candles_new=built.new, candles_changed=built.changed))
 
@@ -124,7 +123,7 @@ class SymbolFiller:
             known = await detector.known(self.symbol)
             ends = (gap.start_time, gap.end_time)
             missing = dict.fromkeys(await detector.missing_at(self.symbol, known, ends))
-        problems = [f"{ids} are missing" for ids in missing]
+        problems = [f"{ids.trades} are missing" for ids in missing]
         for start, end in difference([ends], known.closed(gap.data_type)):
             span = f"{start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC"
             problems.append(f"Kraken's answers do not reach all of it: {span} stays a gap")
@@ -134,7 +133,7 @@ class SymbolFiller:
         """The end of the last minute of which nothing more will come."""
         now = await self.trades.exchange.now()
         ahead = self.store.clock() - now
-        if abs(ahead) > _CLOCK_IS_WRONG:
+        if abs(ahead) > CLOCK_IS_WRONG:
             _log.warning("this machine's clock is %.0f s ahead of Kraken's", ahead.total_seconds())
         return floor_to_interval(now - SETTLED, BASE_INTERVAL)
 

@@ -24,10 +24,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends import Backend
 from kraken_db.data_types import DataType
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
-from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
+from kraken_db.ranges import whole_minutes, TICK, TimeRange, difference, intersection, union, whole_candles
 from kraken_db.repositories.coverage import CoverageRepository, DroppedRangeRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.repositories.trades import MissingIds, TradeNeighbours
+from kraken_db.repositories.trade_neighbours import TradeNeighbours
+from kraken_db.id_runs import IdHole
 from kraken_db.types import DataGap
 
 GapKind: TypeAlias = Literal["no data", "end", "inside", "ids", "not built"]
@@ -163,14 +164,6 @@ def _overlaps(ranges: Sequence[TimeRange], start: datetime, end: datetime) -> bo
     return at > 0 and ranges[at - 1][1] > start
 
 
-def whole_minutes(ranges: Iterable[TimeRange]) -> list[TimeRange]:
-    """The minutes that lie in the ranges as a whole."""
-    return union(
-        (ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(end, BASE_INTERVAL))
-        for start, end in union(ranges)
-    )
-
-
 def _gap(symbol: str, data_type: str, span: TimeRange, kind: GapKind) -> FoundGap:
     return FoundGap(DataGap(symbol, data_type, *span, span[1] - span[0]), kind)
 
@@ -228,7 +221,7 @@ class GapDetector:
                 found.append(hole)
         return found
 
-    async def missing_at(self, symbol: str, known: Known, moments: Iterable[datetime]) -> list[MissingIds]:
+    async def missing_at(self, symbol: str, known: Known, moments: Iterable[datetime]) -> list[IdHole]:
         """The ids that are missing around these moments, though the trades are said to be known there."""
         neighbours = TradeNeighbours(self._connection, symbol)
         found = [await neighbours.missing_between(moment, moment) for moment in moments]

@@ -15,14 +15,15 @@ from sqlalchemy.exc import DBAPIError
 from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
-from kraken_db.historical_backfill.building import build_minutes, build_missing
+from kraken_db.ingest.missing import build_missing, build_range
+from kraken_db.ingest.pages import PageStore, find_resume_point, store_rows
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.historical_backfill.download import (
     DOWNLOAD_JOB,
     BackfillReport,
     Download,
     Remaining,
 )
-from kraken_db.historical_backfill.storing import PageStore, find_origin, save_raw
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
@@ -30,7 +31,6 @@ from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retention import RetentionPause
 from kraken_db.retry import Patience, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL
 from kraken_db.store import Store, StoreService
@@ -140,7 +140,7 @@ class KrakenTradesBackfill(StoreService):
         """
         rows = [KrakenTrade.from_raw(row) for row in trades]
         if rows:
-            await save_raw(self._connected(), parse_symbol(symbol), rows)
+            await store_rows(self._connected(), parse_symbol(symbol), rows)
 
     async def build_candles_from_trades(self, symbol: str, start_time: datetime, end_time: datetime) -> None:
         """Build the minutes that lie in ``[start_time, end_time)`` as a whole from the stored trades.
@@ -150,8 +150,8 @@ class KrakenTradesBackfill(StoreService):
         require_aware(start_time, "start_time")
         require_aware(end_time, "end_time")
         store = self._connected()
-        async with store.retention_paused() as retention:
-            await build_minutes(store, retention, parse_symbol(symbol), start_time, end_time)
+        async with Ingest(store) as ingest:
+            await build_range(ingest, parse_symbol(symbol), start_time, end_time)
             await store.refresh_pending()
 
     async def backfill_symbol(
@@ -200,9 +200,9 @@ class KrakenTradesBackfill(StoreService):
         wanted = _Wanted(since, end_timestamp, resume, build_candles, auto_stop_realtime)
         names = await unless_set(self._stop, self._exchange.expand(symbols)) or []
         await self._tell_of_retention(store, 0 if resume else since)
-        async with store.retention_paused() as retention:
+        async with Ingest(store) as ingest:
             async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._run(name, wanted, retention)) for name in names]
+                tasks = [group.create_task(self._run(name, wanted, ingest)) for name in names]
             await store.refresh_or_tell()
         self._stop.clear()
         return [task.result() for task in tasks]
@@ -224,12 +224,12 @@ class KrakenTradesBackfill(StoreService):
                         f" policy. To keep them: kraken-db policies set --{table}-retention never"
                     )
 
-    async def _run(self, symbol: str, wanted: _Wanted, retention: RetentionPause) -> BackfillReport:
+    async def _run(self, symbol: str, wanted: _Wanted, ingest: Ingest) -> BackfillReport:
         report = BackfillReport(symbol)
         async with self._pairs_at_once:
             task = self._progress.task(symbol, unit="trades")
             try:
-                await self._download(report, wanted, retention, Remaining(task))
+                await self._download(report, wanted, ingest, Remaining(task))
             except KrakenDBError as error:
                 report.error, report.outcome = error, "failed"
             except (DBAPIError, asyncpg.PostgresError) as error:
@@ -240,34 +240,34 @@ class KrakenTradesBackfill(StoreService):
         return report
 
     async def _download(
-        self, report: BackfillReport, wanted: _Wanted, retention: RetentionPause, remaining: Remaining
+        self, report: BackfillReport, wanted: _Wanted, ingest: Ingest, remaining: Remaining
     ) -> None:
         store, symbol = self._connected(), report.symbol
         async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
             since = await self.get_resume_point(symbol) if wanted.resume else 0
             report.cursor = since = as_nanoseconds(since or wanted.since)
             if wanted.build_candles:
-                await self._build_missing(store, retention, report)
+                await self._build_missing(ingest, report)
             async with store.database.read() as connection:
-                origin = await find_origin(connection, symbol, since)
+                resume_point = await find_resume_point(connection, symbol, since)
             name = await unless_set(self._stop, self._exchange.rest_name(symbol))
             if name is None:
                 return
-            walk = self._exchange.pager(name, origin.since, wanted.end, origin.sequence)
+            walk = self._exchange.pager(name, resume_point.since, wanted.end, resume_point.sequence)
             pager = await unless_set(self._stop, walk)
             if pager is None:
                 return
-            pages = PageStore(store, retention, symbol, origin, wanted.build_candles)
+            pages = PageStore(ingest, symbol, resume_point, wanted.build_candles)
             download = Download(
                 pager, pages, lock, report, remaining, self._patience, self._stop, wanted.auto_stop
             )
             await download.run_with_estimate(self._client, name, wanted.end)
-            if wanted.build_candles and not origin.is_joined:
-                await self._build_missing(store, retention, report)  # the minute that it began in
+            if wanted.build_candles and not resume_point.is_joined:
+                await self._build_missing(ingest, report)  # the minute that it began in
 
-    async def _build_missing(self, store: Store, retention: RetentionPause, report: BackfillReport) -> None:
+    async def _build_missing(self, ingest: Ingest, report: BackfillReport) -> None:
         """The candles of trades that came from archives, or were downloaded without candles."""
-        building = build_missing(store, retention, report.symbol)
+        building = build_missing(ingest, report.symbol)
         for built in await unless_set(self._stop, building) or ():
             report.candles_new += built.new
             report.candles_changed += built.changed

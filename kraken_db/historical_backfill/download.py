@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import DatabaseUnavailableError, KrakenDBError
-from kraken_db.historical_backfill.storing import Pages, PageStore, Stored
+from kraken_db.ingest.pages import Pages, PageStore, PagesWritten
 from kraken_db.id_runs import IdHole
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import Step, TradePager, to_cursor
@@ -162,7 +162,7 @@ class Download:
             await self.pages.store.database.revive()
             await self.lock.hold()
 
-    def _tell(self, steps: list[Step], pages: Pages, stored: Stored) -> None:
+    def _tell(self, steps: list[Step], pages: Pages, stored: PagesWritten) -> None:
         report = self.report
         report.pages += len(steps)
         report.received += len(pages.trades)

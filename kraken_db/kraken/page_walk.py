@@ -26,6 +26,7 @@ from kraken_db.kraken.messages import KrakenTrade, TradesPage
 from kraken_db.kraken.prefetch import Ask, Prefetch
 from kraken_db.kraken.rest import MAX_COUNT
 from kraken_db.ranges import TICK
+from kraken_db.tolerances import SETTLED
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOAT_STEP = 250  # ns
@@ -115,8 +116,6 @@ class Step:
         return [self.page.raw[position] for position in self.positions]
 
 
-SETTLED = timedelta(seconds=5)
-"""How old a moment must be before an answer without trades after it counts as a proof that there are none."""
 BACK = (TICK, timedelta(seconds=1), timedelta(minutes=1))
 """How far before a jump in the ids it is asked again, one after the other; then the ids do not exist."""
 POLLING = timedelta(seconds=5)

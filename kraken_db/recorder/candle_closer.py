@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -20,15 +20,14 @@ from kraken_db.data_types import DataType
 from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import lock_job
 from kraken_db.errors import KrakenDBError
-from kraken_db.historical_backfill.building import write_minutes
+from kraken_db.ingest.candles import build_minutes
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.ranges import TICK, TimeRange, intersection
 from kraken_db.recorder.symbol_feed import SymbolFeed
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.store import Store
 
-_RECENT = timedelta(hours=1)
-"""No retention drops rows of the last hour before they are in the higher intervals."""
 
 
 @dataclass(slots=True)
@@ -60,32 +59,28 @@ class OpenMinutes:
         """
         if self.since is None:
             return False
-        if self.since > store.clock() - _RECENT:
-            changed, proven = await self._build(store, until)
-        else:
-            async with store.retention_paused() as retention:
-                await retention.before_writing("candles", self.since)
-                changed, proven = await self._build(store, until)
+        keys = [(self.symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        async with Ingest(store) as ingest, ingest.transaction(keys, self.since) as transaction:
+            changed, proven = await self._build(transaction, until)
         self._built_until, self._built_id = until, last_id
         self.since = _first_unproven(proven, self.since)
         return bool(changed)
 
-    async def _build(self, store: Store, until: datetime) -> tuple[int, tuple[TimeRange, ...]]:
+    async def _build(
+        self, transaction: WriteTransaction, until: datetime
+    ) -> tuple[int, Sequence[TimeRange]]:
         """How many rows were written, and the minutes that are known to be complete then."""
         assert self.since is not None
         changed = 0
-        async with store.database.begin() as connection:
-            await store.backend.prepare_bulk_write(connection)
-            await lock_job(connection, DataType.TRADES, DataType.CANDLES_1M, of=self.symbol)
-            covered = await CoverageRepository(connection).covered(self.symbol, DataType.TRADES)
-            for start, end, known in _buildable(covered, self.since, until):
-                built = await write_minutes(store, connection, self.symbol, start, end, {"live": known})
-                changed += built.new + built.changed
-            return changed, await CoverageRepository(connection).covered(self.symbol, DataType.CANDLES_1M)
+        trades = await transaction.unit(self.symbol, DataType.TRADES).covered()
+        for start, end, known in _buildable(trades, self.since, until):
+            built = await build_minutes(transaction, self.symbol, start, end, {"live": known})
+            changed += built.new + built.changed
+        return changed, await transaction.unit(self.symbol, DataType.CANDLES_1M).covered()
 
 
 def _buildable(
-    covered: tuple[TimeRange, ...], since: datetime, until: datetime
+    covered: Sequence[TimeRange], since: datetime, until: datetime
 ) -> list[tuple[datetime, datetime, list[TimeRange]]]:
     """Ranges of whole minutes of which all trades are stored, and what of them is proven.
 
@@ -104,7 +99,7 @@ def _buildable(
     return found
 
 
-def _first_unproven(proven: tuple[TimeRange, ...], since: datetime) -> datetime:
+def _first_unproven(proven: Sequence[TimeRange], since: datetime) -> datetime:
     """The end of the proven range that ``since`` lies in."""
     return next((end for start, end in proven if start <= since < end), since)
 

@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.errors import driver_error, first_line
 from kraken_db.errors import DatabaseError, ExchangeError, KrakenDBError, TransientError
-from kraken_db.historical_backfill.building import build_missing
-from kraken_db.historical_backfill.storing import Origin, Pages, PageStore, find_origin
+from kraken_db.ingest.missing import build_missing
+from kraken_db.ingest.pages import Pages, PageStore, ResumePoint, find_resume_point
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import to_cursor
@@ -31,7 +32,6 @@ from kraken_db.recorder.candle_closer import CandleCloser, Flushing
 from kraken_db.recorder.symbol_feed import SymbolFeed
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trades import TradeRepository
-from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 from kraken_db.times import Sleep
 
@@ -59,55 +59,55 @@ class CatchUp:
         Raises ExchangeErrors and DatabaseErrors; it may be called again then.
         """
         began: datetime | None = None
-        async with self.store.retention_paused() as retention:
+        async with Ingest(self.store) as ingest:
             while True:
                 await self.writer.flush()
-                origin = await self._origin(symbol_feed)
-                if origin is None:
+                resume_point = await self._resume_point(symbol_feed)
+                if resume_point is None:
                     return None  # nothing is stored: the feed is the beginning
-                began = began or origin.known_from
-                if symbol_feed.follows_on or await self._glance(symbol_feed, origin, retention):
+                began = began or resume_point.known_from
+                if symbol_feed.follows_on or await self._glance(symbol_feed, resume_point, ingest):
                     return began
-                origin = await self._origin(symbol_feed)
-                if origin is None or await self._walk(symbol_feed, origin, retention):
+                resume_point = await self._resume_point(symbol_feed)
+                if resume_point is None or await self._walk(symbol_feed, resume_point, ingest):
                     return began
                 await self.sleep(BEHIND)
 
-    async def _origin(self, symbol_feed: SymbolFeed) -> Origin | None:
+    async def _resume_point(self, symbol_feed: SymbolFeed) -> ResumePoint | None:
         """Where what is known ends; the symbol_feed is there then."""
         async with self.store.database.read() as connection:
             since = await _end_of_what_is_known(connection, symbol_feed.symbol)
             if since is None:
                 return None
-            origin = await find_origin(connection, symbol_feed.symbol, since)
-        symbol_feed.reach(origin.sequence.last_id, origin.sequence.last_time)
-        if origin.stored_cursor is None:  # where a download goes on is not for a recording to say
-            return replace(origin, stored_cursor=0)
-        return origin
+            resume_point = await find_resume_point(connection, symbol_feed.symbol, since)
+        symbol_feed.reach(resume_point.sequence.last_id, resume_point.sequence.last_time)
+        if resume_point.stored_cursor is None:  # where a download goes on is not for a recording to say
+            return replace(resume_point, stored_cursor=0)
+        return resume_point
 
-    async def _glance(self, symbol_feed: SymbolFeed, origin: Origin, retention: RetentionPause) -> bool:
+    async def _glance(self, symbol_feed: SymbolFeed, resume_point: ResumePoint, ingest: Ingest) -> bool:
         """Take from one page what its ids prove: nearly always that is all that was missing.
 
         The trade that it begins with is in it once more: from then on the stored one has the stamp of REST,
         which a walk relies on. Returns whether the feed follows on.
         """
-        last_id = origin.sequence.last_id
+        last_id = resume_point.sequence.last_id
         if last_id is None:
             return False
         name = await self.exchange.rest_name(symbol_feed.symbol)
-        page = await self.client.trades(name, origin.since)
+        page = await self.client.trades(name, resume_point.since)
         trades = _chain(page.trades, last_id)
         if trades:
             cursor = page.last or to_cursor(trades[-1].timestamp)
-            pages = PageStore(self.store, retention, symbol_feed.symbol, origin)
+            pages = PageStore(ingest, symbol_feed.symbol, resume_point)
             await self._save(symbol_feed, pages, Pages(trades, cursor, trades[-1].timestamp, ()))
         return symbol_feed.follows_on
 
-    async def _walk(self, symbol_feed: SymbolFeed, origin: Origin, retention: RetentionPause) -> bool:
+    async def _walk(self, symbol_feed: SymbolFeed, resume_point: ResumePoint, ingest: Ingest) -> bool:
         """Page after page, until the feed follows on or there is nothing more; returns whether it does."""
         name = await self.exchange.rest_name(symbol_feed.symbol)
-        pager = await self.exchange.pager(name, origin.since, None, origin.sequence)
-        pages = PageStore(self.store, retention, symbol_feed.symbol, origin)
+        pager = await self.exchange.pager(name, resume_point.since, None, resume_point.sequence)
+        pages = PageStore(ingest, symbol_feed.symbol, resume_point)
         async with aclosing(pager.steps(auto_stop=True)) as steps:
             async for step in steps:
                 await self._save(symbol_feed, pages, Pages.of([step]))
@@ -219,8 +219,8 @@ class Rejoin:
             began = await self.catch_up.run(symbol_feed)
             if is_first:  # candles of trades that a killed run has stored, too
                 store = self.catch_up.store
-                async with store.retention_paused() as retention:
-                    await build_missing(store, retention, symbol_feed.symbol)
+                async with Ingest(store) as ingest:
+                    await build_missing(ingest, symbol_feed.symbol)
         if symbol_feed.state != "catching up":
             return  # the feed has refused it meanwhile
         if began is not None:

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from kraken_db.errors import KrakenDBError
 from kraken_db.kraken.websocket_messages import LiveTrade
+from kraken_db.tolerances import STAMPS_APART
 
 State: TypeAlias = Literal["catching up", "live", "refused"]
 
 MOST_WAITING = 5_000
 """Trades of a pair behind a hole that are kept in memory; what is more REST has to bring too."""
-_STAMPS_APART = timedelta(milliseconds=1)  # REST's of a trade is about 1 us above that of WebSocket
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class SymbolFeed:
     def _in_order(self, trade: LiveTrade) -> LiveTrade:
         """The order of the stamps is that of the ids, also behind a trade that has REST's later stamp."""
         last = self.last_time
-        if last is not None and timedelta() < last - trade.timestamp < _STAMPS_APART:
+        if last is not None and timedelta() < last - trade.timestamp < STAMPS_APART:
             return replace(trade, timestamp=last)
         return trade
 

@@ -1,84 +1,362 @@
-"""How two versions of a candle become one: the rules, and the one statement that applies them."""
+"""How candles get into their table: one staging table for all sources, and the rules by which two versions meet.
+
+A batch is copied into ``staged_candles`` as its source wrote it, or selected from the stored trades. One
+statement joins it with what is stored and writes only what is new or better: to an upsert that changes nothing,
+each row is locked and written down, and on a compressed chunk unpacked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from sqlalchemy import CTE, ColumnElement, and_, case, delete, func, literal_column, or_, select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Column,
+    ColumnElement,
+    FromClause,
+    Integer,
+    MetaData,
+    Numeric,
+    Select,
+    SmallInteger,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends.rollup import bucket, in_order
+from kraken_db.db.copy import copy_csv_in
+from kraken_db.db.multiranges import to_multirange
 from kraken_db.intervals import BASE_INTERVAL
-from kraken_db.models import CANDLES
+from kraken_db.models import AMOUNT_SCALE, CANDLES, TRADES, Amount, Price
+from kraken_db.ranges import TimeRange
+from kraken_db.repositories.staging import Problem, Rule, broken, first_problem
+from kraken_db.tolerances import VOLUME_NOISE
+from kraken_db.types import CandleRecord
 
-_KEY = ["timestamp", "symbol", "interval_minutes"]
-_VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "trade_count", "vwap"]
-COLUMN_ORDER = ["symbol", "timestamp", "interval_minutes", *_VALUES]
-"""The order in which ``fresh`` has its columns."""
-_OPTIONAL = ["quote_volume", "vwap"]
-
-VOLUME_NOISE = Decimal("1e-8")
-"""Kraken's volumes have eight decimals: two that differ by less are the same one."""
-
+Rows: TypeAlias = Select[*tuple[Any, ...]]
 MergeRule: TypeAlias = Callable[[Any, Any], tuple[dict[str, Any], ColumnElement[bool]]]
 """From the stored row and the new one to the values that are set, and to when they are."""
+
+_KEY = ["timestamp", "symbol", "interval_minutes"]
+_PRICES = ["open", "high", "low", "close"]
+_NUMBERS = [*_PRICES, "volume"]
+_OPTIONAL = ["quote_volume", "vwap"]
+_VALUES = [*_NUMBERS, "quote_volume", "trade_count", "vwap"]
+_ORDER = ["symbol", "timestamp", "interval_minutes", *_VALUES]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+FILE_COLUMNS = ["timestamp", *_NUMBERS, "trades"]
+"""A row of Kraken's OHLCVT files."""
+_RECORD_COLUMNS = ["symbol", "interval_minutes", *FILE_COLUMNS, "vwap"]
+# Kept for the connection, as ``staged_trades`` is. An empty field of COPY is a text here, never NULL: so is vwap.
+_STAGED = Table(
+    "staged_candles",
+    MetaData(),
+    Column("symbol", Text),
+    Column("interval_minutes", Integer),
+    Column("timestamp", BigInteger),
+    *(Column(name, Numeric) for name in _NUMBERS),
+    Column("trades", BigInteger),
+    Column("vwap", Text),
+)
+_TABLE = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged_candles (
+        symbol text, interval_minutes integer, timestamp bigint, open numeric, high numeric, low numeric,
+        close numeric, volume numeric, trades bigint, vwap text
+    ) ON COMMIT DELETE ROWS
+"""
+_FACTS = """
+    SELECT count(*) AS rows, count(*) FILTER (WHERE {broken}) AS broken,
+           count(*) FILTER (WHERE trades = 0) AS quiet, min(timestamp) AS first, max(timestamp) AS last
+    FROM (SELECT s.*, CAST(NULLIF(vwap, '') AS numeric) AS mean FROM staged_candles s) staged
+"""
+_NUMBERED = """
+    (SELECT s.*, CAST(NULLIF(vwap, '') AS numeric) AS mean, row_number() OVER () AS line FROM staged_candles s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class CandlesWritten:
     """What was written. ``oldest`` and ``newest`` bound it, both inclusive; None if nothing was."""
 
-    new: int
-    changed: int
-    oldest: datetime | None
-    newest: datetime | None
+    new: int = 0
+    changed: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    differing: int = 0
+    """Candles that are stored with as many trades, but with other numbers: they were kept."""
+    difference: Difference | None = None
+    """The first of these."""
 
 
-async def merge_candles(
-    connection: AsyncConnection | AsyncSession, fresh: Any, rule: MergeRule
-) -> CandlesWritten:
-    """Write the candles that ``fresh`` selects where the rule prefers them; never commits."""
-    counts = select(*written_counts(upsert(fresh, rule)))
-    return CandlesWritten(*(await connection.execute(counts)).one())
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One candle that is stored with as many trades as the new version has, but with other numbers."""
+
+    timestamp: datetime
+    """Its open time, UTC."""
+    numbers: dict[str, tuple[Decimal, Decimal]]
+    """Those that differ, by the name of their column: as stored, and new."""
+
+    def __str__(self) -> str:
+        """``2023-01-01 00:05 UTC has close 101 (new: 102), volume 2.5 (new: 2.6)``."""
+        pairs = [
+            f"{name} {old.normalize():f} (new: {new.normalize():f})"
+            for name, (old, new) in self.numbers.items()
+        ]
+        return f"{self.timestamp:%Y-%m-%d %H:%M} UTC has {', '.join(pairs)}"
 
 
-async def delete_minutes(
-    connection: AsyncConnection | AsyncSession, symbol: str, moments: Sequence[datetime]
-) -> None:
-    """Delete the minutes that open at these moments; never commits."""
-    if not moments:
-        return
-    c = CANDLES.c
-    await connection.execute(
-        delete(CANDLES).where(
-            c.symbol == symbol,
-            c.interval_minutes == BASE_INTERVAL,
-            c.timestamp >= min(moments),
-            c.timestamp <= max(moments),
-            c.timestamp.in_(moments),
+@dataclass(frozen=True, slots=True)
+class StagedCandleFacts:
+    """What the staged rows are, all in all. ``first`` and ``last``: open times, both inclusive."""
+
+    rows: int
+    quiet: int
+    """Rows without a trade: they are not stored, since a quiet interval has no candle here."""
+    first: datetime
+    last: datetime
+
+
+class StagedCandles:
+    """The candles of one transaction on their way into the table; never commits."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._is_used = False
+
+    @property
+    def table(self) -> FromClause:
+        """Where the rows are staged: columns as ``FILE_COLUMNS`` names them."""
+        return _STAGED
+
+    async def copy_rows(self, source: AsyncIterable[bytes]) -> int:
+        """Stage rows of an OHLCVT file (seconds) as they come; returns their number. Raises CopyRowError."""
+        await self._begin()
+        return await copy_csv_in(self._connection, _STAGED.name, FILE_COLUMNS, source)
+
+    async def copy_records(self, candles: Iterable[CandleRecord]) -> None:
+        """Stage candles of any symbols and intervals; what was staged before is gone."""
+        await self._begin()
+        await copy_csv_in(self._connection, _STAGED.name, _RECORD_COLUMNS, _lines(candles))
+
+    async def inspect(self, rules: Sequence[Rule], values: Mapping[str, Any]) -> StagedCandleFacts | Problem:
+        """Look at all staged rows once: none may break a rule. At least one row must be staged."""
+        facts = text(_FACTS.format(broken=broken(rules)))
+        found = (await self._connection.execute(facts, values)).one()
+        if found.broken:
+            return await first_problem(self._connection, _NUMBERED, rules, values, found.broken)
+        first, last = (_EPOCH + timedelta(seconds=int(seconds)) for seconds in (found.first, found.last))
+        return StagedCandleFacts(found.rows, found.quiet, first, last)
+
+    def fresh(self, symbol: str, interval: int) -> Rows:
+        """The staged candles of one series that have trades, as rows of ``candles``."""
+        c = _STAGED.c
+        numbers = [func.round(c[name], AMOUNT_SCALE).label(name) for name in _NUMBERS]
+        return select(
+            literal(symbol).label("symbol"),
+            func.to_timestamp(c.timestamp).label("timestamp"),
+            literal_column(str(int(interval)), SmallInteger).label("interval_minutes"),
+            *numbers,
+            null().cast(Amount).label("quote_volume"),
+            cast(c.trades, Integer).label("trade_count"),
+            cast(func.nullif(c.vwap, ""), Price).label("vwap"),
+        ).where(
+            c.trades > 0,
+            or_(c.symbol.is_(None), c.symbol == symbol),
+            or_(c.interval_minutes.is_(None), c.interval_minutes == int(interval)),
         )
+
+    async def _begin(self) -> None:
+        await self._connection.execute(text("DELETE FROM staged_candles" if self._is_used else _TABLE))
+        self._is_used = True
+
+
+class CandleMerge:
+    """Writes candles of one symbol and interval inside the caller's transaction; never commits.
+
+    One writer of a series at a time: hold the lock of the write unit. ``oldest`` and ``newest``: the open times
+    between which all of it lies, both inclusive.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, symbol: str, interval: int, oldest: datetime, newest: datetime
+    ) -> None:
+        self._connection = connection
+        c = CANDLES.c
+        self._inside = (
+            c.symbol == symbol,
+            c.interval_minutes == interval,
+            c.timestamp >= oldest,
+            c.timestamp <= newest,
+        )
+
+    async def is_empty(self) -> bool:
+        """Whether nothing is stored in the range."""
+        return not await self._connection.scalar(select(exists(select(literal(1)).where(*self._inside))))
+
+    async def insert(self, fresh: Rows) -> int:
+        """Write rows where nothing is stored: PostgreSQL need not look for conflicts. How many there are.
+
+        Raises DuplicateRowError where another program has written in between.
+        """
+        return (await self._connection.execute(insert(CANDLES).from_select(_ORDER, fresh))).rowcount
+
+    async def merge(self, fresh: Rows, rule: MergeRule, *, is_large: bool = False) -> CandlesWritten:
+        """Write the rows that are new, or that the rule prefers to the stored ones.
+
+        ``is_large``: right after a bulk load the statistics say that next to nothing is stored, and a planner
+        that believes them joins row by row. A hash join is about linear, whatever there is.
+        """
+        rows = fresh.cte("fresh")
+        stored = select(CANDLES).where(*self._inside).subquery("stored")
+        beside = rows.outerjoin(stored, rows.c.timestamp == stored.c.timestamp)
+        _, prefers = rule(stored.c, rows.c)
+        wanted = select(*(rows.c[name] for name in _ORDER)).select_from(beside)
+        written = _upsert(wanted.where(or_(stored.c.timestamp.is_(None), prefers)), rule)
+        differs = and_(stored.c.timestamp.is_not(None), ~prefers, _contradicts(stored.c, rows.c))
+        contradicting = select(
+            func.count().label("differing"), func.min(rows.c.timestamp).label("first")
+        ).select_from(beside).where(differs).subquery("contradicting")  # fmt: skip
+        time, is_new = written.c.timestamp, written.c.is_new
+        counts = select(
+            func.count().filter(is_new).label("new"),
+            func.count().filter(~is_new).label("changed"),
+            func.min(time).label("oldest"),
+            func.max(time).label("newest"),
+        ).select_from(written).subquery("counts")  # fmt: skip
+        statement = select(counts, contradicting).select_from(counts.join(contradicting, true()))
+        if is_large:
+            await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
+        row = (await self._connection.execute(statement)).one()
+        if is_large:
+            await self._connection.execute(text("SET LOCAL enable_nestloop TO DEFAULT"))
+        difference = await self._difference(fresh, row.first) if row.differing else None
+        return CandlesWritten(row.new, row.changed, row.oldest, row.newest, row.differing, difference)
+
+    async def _difference(self, fresh: Rows, timestamp: datetime) -> Difference:
+        """What is different in the candle of this time, which is stored."""
+        rows = fresh.subquery("fresh")
+        columns = [side[name] for name in _NUMBERS for side in (CANDLES.c, rows.c)]
+        both = rows.join(CANDLES, rows.c.timestamp == CANDLES.c.timestamp)
+        statement = select(*columns).select_from(both).where(*self._inside, CANDLES.c.timestamp == timestamp)
+        row = (await self._connection.execute(statement)).one()
+        pairs = zip(_NUMBERS, zip(row[::2], row[1::2], strict=True), strict=True)
+        return Difference(timestamp, {name: pair for name, pair in pairs if pair[0] != pair[1]})
+
+
+class Minutes:
+    """The stored minutes of one symbol, beside its trades; never commits."""
+
+    def __init__(self, connection: AsyncConnection, symbol: str) -> None:
+        self._connection = connection
+        self._symbol = symbol
+
+    async def count(self, ranges: Sequence[TimeRange]) -> int:
+        """How many are stored in some ranges."""
+        if not ranges:
+            return 0
+        return await self._connection.scalar(select(func.count()).where(*self._within(ranges))) or 0
+
+    async def stored(self, ranges: Sequence[TimeRange]) -> list[datetime]:
+        """The open times of those that are stored in some ranges, in order."""
+        if not ranges:
+            return []
+        c = CANDLES.c
+        found = await self._connection.scalars(
+            select(c.timestamp).where(*self._within(ranges)).order_by(c.timestamp)
+        )
+        return list(found)
+
+    async def without_trades(self, ranges: Sequence[TimeRange]) -> list[datetime]:
+        """The open times of those in which there is no stored trade."""
+        if not ranges:
+            return []
+        t = TRADES.c
+        traded = select(bucket(t.timestamp, BASE_INTERVAL)).where(
+            t.symbol == self._symbol, t.timestamp >= ranges[0][0], t.timestamp < ranges[-1][1]
+        )
+        c = CANDLES.c
+        found = select(c.timestamp).where(*self._within(ranges), c.timestamp.not_in(traded)).order_by(c.timestamp)
+        return list(await self._connection.scalars(found))
+
+    async def delete(self, opens: Sequence[datetime]) -> int:
+        """Delete those that open at these times; returns how many there were."""
+        if not opens:
+            return 0
+        c = CANDLES.c
+        done = await self._connection.execute(
+            delete(CANDLES).where(
+                c.symbol == self._symbol,
+                c.interval_minutes == BASE_INTERVAL,
+                c.timestamp >= min(opens),
+                c.timestamp <= max(opens),
+                c.timestamp.in_(opens),
+            )
+        )
+        return done.rowcount
+
+    def _within(self, ranges: Sequence[TimeRange]) -> list[ColumnElement[bool]]:
+        c = CANDLES.c
+        return [
+            c.symbol == self._symbol,
+            c.interval_minutes == BASE_INTERVAL,
+            c.timestamp >= ranges[0][0],
+            c.timestamp < ranges[-1][1],
+            _lies_in(c.timestamp, ranges),
+        ]
+
+
+def minutes_of_trades(
+    symbol: str, start: datetime, end: datetime, inside: Sequence[TimeRange] | None = None
+) -> Rows:
+    """The candle of every minute with trades in ``[start, end)``, or in ranges inside of it.
+
+    Columns as ``candles`` has them. ``quote_volume`` has all its digits; the table rounds it.
+    """
+    c = TRADES.c
+    opens_at = bucket(c.timestamp, BASE_INTERVAL)
+    value = func.sum(c.price * c.volume)
+    # By time and id, never by time alone: trades of one moment have an order.
+    prices = in_order(c.price, c.timestamp, c.id)
+    rows: Rows = select(
+        literal(symbol).label("symbol"),
+        opens_at.label("timestamp"),
+        literal_column(str(BASE_INTERVAL), SmallInteger).label("interval_minutes"),
+        prices[1].label("open"),
+        func.max(c.price).label("high"),
+        func.min(c.price).label("low"),
+        prices[func.count()].label("close"),
+        func.sum(c.volume).label("volume"),
+        func.round(value, AMOUNT_SCALE).label("quote_volume"),
+        cast(func.count(), Integer).label("trade_count"),
+        cast(value / func.nullif(func.sum(c.volume), 0), Price).label("vwap"),
     )
-
-
-def upsert(fresh: Any, rule: MergeRule) -> CTE:
-    """Writes rows; has the times of those that were written, and whether they are new."""
-    statement = insert(CANDLES).from_select(COLUMN_ORDER, fresh)
-    values, condition = rule(CANDLES.c, statement.excluded)
-    return (
-        statement.on_conflict_do_update(index_elements=_KEY, set_=values, where=condition)
-        .returning(CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new"))
-        .cte("written")
-    )
-
-
-def written_counts(written: CTE) -> tuple[ColumnElement[Any], ...]:
-    """How many rows are new and changed, and the first and the last of their times."""
-    time, is_new = written.c.timestamp, written.c.is_new
-    return func.count().filter(is_new), func.count().filter(~is_new), func.min(time), func.max(time)
+    rows = rows.where(c.symbol == symbol, c.timestamp >= start, c.timestamp < end)
+    if inside is not None:
+        rows = rows.where(_lies_in(c.timestamp, inside))
+    return rows.group_by(opens_at)
 
 
 def take_new(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:
@@ -108,3 +386,32 @@ def prefer_more_trades(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElemen
     equal = old.trade_count.is_not_distinct_from(new.trade_count)
     fills_in = or_(*(and_(old[name].is_(None), new[name].is_not(None)) for name in _OPTIONAL))
     return values, or_(better, and_(equal, fills_in))
+
+
+def _upsert(fresh: Rows, rule: MergeRule) -> CTE:
+    """Writes rows; has the times of those that were written, and whether they are new."""
+    statement = insert(CANDLES).from_select(_ORDER, fresh)
+    values, condition = rule(CANDLES.c, statement.excluded)
+    return (
+        statement.on_conflict_do_update(index_elements=_KEY, set_=values, where=condition)
+        .returning(CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new"))
+        .cte("written")
+    )
+
+
+def _contradicts(old: Any, new: Any) -> ColumnElement[bool]:
+    """As many trades, but other numbers; what only one side knows (vwap, quote volume) is no difference."""
+    return and_(old.trade_count == new.trade_count, or_(*(old[name] != new[name] for name in _NUMBERS)))
+
+
+def _lies_in(moment: ColumnElement[Any], ranges: Sequence[TimeRange]) -> ColumnElement[bool]:
+    return moment.op("<@")(bindparam("inside", to_multirange(ranges), TSTZMULTIRANGE, unique=True))
+
+
+async def _lines(candles: Iterable[CandleRecord]) -> AsyncIterator[bytes]:
+    """CSV in the order of ``_RECORD_COLUMNS``."""
+    yield "".join(
+        f"{c.symbol},{c.interval_minutes},{int(c.timestamp.timestamp())},{c.open},{c.high},{c.low},{c.close},"
+        f"{c.volume},{c.trade_count},{'' if c.vwap is None else c.vwap}\n"
+        for c in candles
+    ).encode()

@@ -59,6 +59,19 @@ class RangeSetRepository:
         )
         await self._connection.execute(delete(self._table).where(*same, func.isempty(self._ranges)))
 
+    async def of_each(
+        self, symbols: Sequence[str], data_types: Sequence[str]
+    ) -> dict[tuple[str, DataType], tuple[TimeRange, ...]]:
+        """Those of several symbols and data types; without any, a key is left out."""
+        c = self._table.c
+        rows = await self._connection.execute(
+            select(c.symbol, c.data_type, self._ranges).where(
+                c.symbol == func.any(bindparam("symbols", list(symbols), ARRAY(VARCHAR))),
+                c.data_type == func.any(bindparam("types", list(data_types), ARRAY(VARCHAR))),
+            )
+        )
+        return {(symbol, DataType(data_type)): from_multirange(ranges) for symbol, data_type, ranges in rows}
+
     async def of(self, symbol: str, data_type: str) -> tuple[TimeRange, ...]:
         """In order of time, apart from each other."""
         c = self._table.c
@@ -150,15 +163,24 @@ class CoverageRepository:
 
     async def add(self, symbol: str, data_type: str, source: Source, ranges: Iterable[TimeRange]) -> None:
         """Add ranges to what ``source`` covers; touching ranges become one."""
-        added = to_multirange(ranges)
-        if not added:
+        await self.add_each([(symbol, data_type, source, ranges)])
+
+    async def add_each(self, claims: Iterable[tuple[str, str, Source, Iterable[TimeRange]]]) -> None:
+        """``add`` for several symbols, data types and sources, in one go."""
+        rows = [
+            {"symbol": symbol, "data_type": data_type, "source": source, "covered": added}
+            for symbol, data_type, source, ranges in claims
+            if (added := to_multirange(ranges))
+        ]
+        if not rows:
             return
-        fresh = insert(COVERAGE).values(symbol=symbol, data_type=data_type, source=source, covered=added)
+        fresh = insert(COVERAGE)
         await self._connection.execute(
             fresh.on_conflict_do_update(
                 index_elements=["symbol", "data_type", "source"],
                 set_={"covered": COVERAGE.c.covered + fresh.excluded.covered},
-            )
+            ),
+            rows,
         )
 
     async def all(self, symbol: str | None = None) -> Sequence[Coverage]:

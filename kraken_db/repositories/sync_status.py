@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, VARCHAR, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.models import SYNC_STATUS
@@ -28,9 +28,10 @@ class SyncStatus:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a write has stored of one symbol: see ``SyncStatusRepository.record``."""
+    """What a write has stored of one symbol and data type: see ``SyncStatusRepository.record``."""
 
     symbol: str
+    data_type: str
     oldest: datetime
     newest: datetime
     added: int
@@ -57,10 +58,24 @@ class SyncStatusRepository:
 
         ``cursor``: where the next download goes on, in ns as Kraken gave it; None leaves it as it is.
         """
-        await self.record_each(data_type, [Stored(symbol, oldest, newest, added, cursor)])
+        await self.record_each([Stored(symbol, data_type, oldest, newest, added, cursor)])
 
-    async def record_each(self, data_type: str, stored: Iterable[Stored]) -> None:
-        """``record`` what was stored of several symbols, in one go."""
+    async def record_each(self, stored: Iterable[Stored]) -> None:
+        """``record`` what was stored of several symbols and data types, in one go."""
+        rows = [
+            {
+                "symbol": one.symbol,
+                "data_type": one.data_type,
+                "oldest_timestamp": one.oldest,
+                "newest_timestamp": one.newest,
+                "last_sync_at": datetime.now(UTC),
+                "total_records": one.added,
+                "last_kraken_since": one.cursor,
+            }
+            for one in stored
+        ]
+        if not rows:
+            return
         fresh = insert(SYNC_STATUS)
         new, old = fresh.excluded, SYNC_STATUS.c
         await self._connection.execute(
@@ -69,32 +84,29 @@ class SyncStatusRepository:
                 set_={
                     "oldest_timestamp": func.least(old.oldest_timestamp, new.oldest_timestamp),
                     "newest_timestamp": func.greatest(old.newest_timestamp, new.newest_timestamp),
-                    "last_sync_at": func.now(),
+                    "last_sync_at": new.last_sync_at,
                     "total_records": old.total_records + new.total_records,
                     "last_kraken_since": func.coalesce(new.last_kraken_since, old.last_kraken_since),
                 },
             ),
-            [
-                {
-                    "symbol": one.symbol,
-                    "data_type": data_type,
-                    "oldest_timestamp": one.oldest,
-                    "newest_timestamp": one.newest,
-                    "total_records": one.added,
-                    "last_kraken_since": one.cursor,
-                }
-                for one in stored
-            ],
+            rows,
         )
 
     async def touch(self, symbol: str, data_types: Sequence[str]) -> None:
         """There was nothing new: set the time of the sync to now, and leave the rest."""
-        c = SYNC_STATUS.c
-        await self._connection.execute(
-            update(SYNC_STATUS)
-            .where(c.symbol == symbol, c.data_type.in_(data_types))
-            .values(last_sync_at=func.now())
-        )
+        await self.touch_each((symbol, data_type) for data_type in data_types)
+
+    async def touch_each(self, keys: Iterable[tuple[str, str]]) -> None:
+        """``touch`` several symbols and data types, in one go."""
+        rows = [{"of_symbol": symbol, "of_type": data_type} for symbol, data_type in keys]
+        if rows:
+            c = SYNC_STATUS.c
+            await self._connection.execute(
+                update(SYNC_STATUS)
+                .where(c.symbol == bindparam("of_symbol"), c.data_type == bindparam("of_type"))
+                .values(last_sync_at=func.now()),
+                rows,
+            )
 
     async def correct(self, symbol: str, data_type: str, *, counted: int, stored: int) -> bool:
         """Set the count to what is stored; returns whether it still was what it had been: ``counted``."""
@@ -111,13 +123,12 @@ class SyncStatusRepository:
         rows = await self._select(SYNC_STATUS.c.symbol == symbol, SYNC_STATUS.c.data_type == data_type)
         return rows[0] if rows else None
 
-    async def newest(self, data_type: str, symbols: Iterable[str]) -> dict[str, datetime | None]:
-        """The time of the newest record of several symbols; those without any are left out."""
+    async def of_each(self, data_type: str, symbols: Iterable[str]) -> dict[str, SyncStatus]:
+        """The rows of several symbols; those without one are left out."""
         c = SYNC_STATUS.c
-        rows = await self._connection.execute(
-            select(c.symbol, c.newest_timestamp).where(c.data_type == data_type, c.symbol.in_(list(symbols)))
-        )
-        return {symbol: moment for symbol, moment in rows}  # noqa: C416
+        wanted = bindparam("symbols", list(symbols), ARRAY(VARCHAR))
+        rows = await self._select(c.data_type == data_type, c.symbol == func.any(wanted))
+        return {row.symbol: row for row in rows}
 
     async def all(self) -> Sequence[SyncStatus]:
         """All rows, by symbol and data type."""

@@ -1,15 +1,19 @@
-"""Trades as the application reads them: ranges, and the neighbours of a moment."""
+"""Trades as the application reads them.
+
+Every look-up over time is bounded on both sides: where the answer may be far away, it is looked for in reaches that
+grow, so that TimescaleDB plans over few chunks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.data_types import DataType
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
 from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
 from kraken_db.models import TRADES
@@ -21,7 +25,26 @@ from kraken_db.repositories.text_layouts import (
     epoch_seconds_text,
     kraken_number,
 )
+from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.types import HistoricalTrade
+
+
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""No trade is older or newer."""
+_REACH, _GROWTH = timedelta(days=2), 8
+
+
+def reaches(start: datetime, end: datetime) -> Iterator[TimeRange]:
+    """From ``start`` on to ``end``, forwards or backwards, in ranges that touch, each longer than the last."""
+    reach = _REACH
+    while start < end:
+        stop = min(start + reach, end) if reach < end - start else end
+        yield start, stop
+        start, reach = stop, reach * _GROWTH
+    while start > end:
+        stop = max(start - reach, end) if reach < start - end else end
+        yield stop, start
+        start, reach = stop, reach * _GROWTH
 
 
 class TradeRepository:
@@ -34,6 +57,21 @@ class TradeRepository:
         self, symbol: str, start: datetime, end: datetime, limit: int | None = None
     ) -> list[HistoricalTrade]:
         """The trades with ``start <= timestamp < end``, by time and id; ``limit`` keeps the oldest."""
+        if limit is None:
+            return await self._between(symbol, start, end, None)
+        first = await self._edge(symbol, start, end, newest=False)
+        if first is None:
+            return []
+        found: list[HistoricalTrade] = []
+        for low, high in reaches(first, end):
+            found += await self._between(symbol, low, high, limit - len(found))
+            if len(found) >= limit:
+                break
+        return found
+
+    async def _between(
+        self, symbol: str, start: datetime, end: datetime, limit: int | None
+    ) -> list[HistoricalTrade]:
         c = TRADES.c
         columns = (c.id, c.timestamp, c.price, c.volume, c.side, func.coalesce(c.order_type, ""))
         statement = (
@@ -78,18 +116,30 @@ class TradeRepository:
 
     async def extent(self, symbol: str) -> TimeRange | None:
         """The range outside of which there is no trade; None if there is none."""
-        moment = TRADES.c.timestamp
-        stamps = select(moment).where(TRADES.c.symbol == symbol).limit(1)
-        edges = select(*(stamps.order_by(order).scalar_subquery() for order in (moment, moment.desc())))
-        oldest, newest = (await self._connection.execute(edges)).one()
-        return None if oldest is None else (oldest, newest + TICK)
+        oldest = await self._edge(symbol, FIRST, LAST, newest=False)
+        if oldest is None:
+            return None
+        newest = await self._edge(symbol, oldest, LAST, newest=True)
+        return oldest, (newest or oldest) + TICK
 
     async def newest_until(self, symbol: str, moment: datetime) -> tuple[int, datetime] | None:
         """Id and stamp of the newest trade with an id at or before ``moment``; None without any."""
+        newest = await self._edge(symbol, FIRST, min(moment, LAST) + TICK, newest=True)
+        if newest is None:
+            return None
+        for low, high in reaches(newest + TICK, FIRST):
+            if (found := await self.newest_between(symbol, low, high - TICK)) is not None:
+                return found
+        return None
+
+    async def newest_between(
+        self, symbol: str, start: datetime, end: datetime
+    ) -> tuple[int, datetime] | None:
+        """Id and stamp of the newest trade with an id in ``[start, end]``; None without any."""
         c = TRADES.c
         found = await self._connection.execute(
             select(c.id, c.timestamp)
-            .where(c.symbol == symbol, c.timestamp <= moment, c.id > 0)
+            .where(c.symbol == symbol, c.timestamp >= start, c.timestamp <= end, c.id > 0)
             .order_by(c.timestamp.desc(), c.id.desc())
             .limit(1)
         )
@@ -101,6 +151,28 @@ class TradeRepository:
         c = TRADES.c
         found = exists().where(c.symbol == symbol, c.timestamp >= start, c.timestamp < end)
         return bool(await self._connection.scalar(select(found)))
+
+    async def _edge(
+        self, symbol: str, start: datetime, end: datetime, *, newest: bool
+    ) -> datetime | None:
+        """The stamp of the newest (or the oldest) trade of ``[start, end)``.
+
+        Looked for from where ``data_sync_status`` has it: what is beyond that, another program has written.
+        """
+        status = await SyncStatusRepository(self._connection).get(symbol, DataType.TRADES)
+        known = status and (status.newest if newest else status.oldest)
+        known = min(max(known or start, start), end)
+        if newest:
+            spans = [(known, end), *reaches(known, start)]
+        else:
+            spans = [(start, known), *reaches(known, end)]
+        moment = TRADES.c.timestamp
+        for low, high in spans:
+            edge = select(moment).where(*_between(symbol, low, high)).limit(1)
+            found = await self._connection.scalar(edge.order_by(moment.desc() if newest else moment))
+            if found is not None:
+                return found
+        return None
 
 
 def _between(symbol: str, start: datetime, end: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -126,92 +198,3 @@ def _kraken_columns() -> Sequence[ColumnElement[Any]]:
         func.nullif(c.misc, ""),
         func.greatest(c.id, 0),
     )
-
-
-REACH = timedelta(days=7)
-"""How far away a neighbour may be: both bounds of time let TimescaleDB look at few chunks only."""
-
-_ROWS = 20
-# Live stamps are off by about a microsecond: within that, the order of the times is not that of the ids.
-_SAME_MOMENT = 10 * TICK
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """The nearest trade on one side. ``id`` is negative where it has none of Kraken's."""
-
-    id: int
-    timestamp: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class MissingIds:
-    """Ids that lie between two stored trades and are not stored, ``first`` and ``last`` included."""
-
-    first: int
-    last: int
-    after: datetime
-    """The time of the stored trade before them."""
-    before: datetime
-    """The time of the stored trade behind them."""
-
-    @property
-    def gap(self) -> TimeRange:
-        """Where they must have happened."""
-        start = self.after + TICK
-        return start, max(self.before, start + TICK)
-
-    def __str__(self) -> str:
-        return f"trade {self.first}" if self.first == self.last else f"trades {self.first} to {self.last}"
-
-
-class TradeNeighbours:
-    """Two look-ups in the index for each question, on the caller's connection."""
-
-    def __init__(self, connection: AsyncConnection | AsyncSession, symbol: str) -> None:
-        self._connection = connection
-        self._symbol = symbol
-
-    async def before(self, moment: datetime, reach: timedelta = REACH) -> Neighbour | None:
-        """The newest trade before ``moment``; None where there is none so near."""
-        c = TRADES.c
-        rows = await self._rows(c.timestamp >= moment - reach, c.timestamp < moment, newest_first=True)
-        if not rows:
-            return None
-        newest = rows[0].timestamp
-        same = [row.id for row in rows if row.timestamp > newest - _SAME_MOMENT]
-        return Neighbour(max(same) if min(same) > 0 else min(same), newest)
-
-    async def behind(self, moment: datetime, reach: timedelta = REACH) -> Neighbour | None:
-        """The oldest trade at or after ``moment``; None where there is none so near."""
-        c = TRADES.c
-        rows = await self._rows(c.timestamp >= moment, c.timestamp < moment + reach, newest_first=False)
-        if not rows:
-            return None
-        oldest = rows[0].timestamp
-        return Neighbour(min(row.id for row in rows if row.timestamp < oldest + _SAME_MOMENT), oldest)
-
-    async def missing_between(
-        self, start: datetime, end: datetime, reach: timedelta = REACH
-    ) -> MissingIds | None:
-        """The ids between the last trade before ``start`` and the first one from ``end`` on.
-
-        None where they follow one another, and where one of the two has no id: that proves nothing.
-        """
-        before, behind = await self.before(start, reach), await self.behind(end, reach)
-        if before is None or behind is None or before.id < 0 or behind.id < 0:
-            return None
-        if behind.id <= before.id + 1:
-            return None
-        return MissingIds(before.id + 1, behind.id - 1, before.timestamp, behind.timestamp)
-
-    async def _rows(self, *bounds: object, newest_first: bool) -> Sequence[Neighbour]:
-        c = TRADES.c
-        order = (c.timestamp.desc(), c.id.desc()) if newest_first else (c.timestamp, c.id)
-        statement = (
-            select(c.id, c.timestamp)
-            .where(c.symbol == self._symbol, *bounds)  # type: ignore[arg-type]
-            .order_by(*order)
-            .limit(_ROWS)
-        )
-        return [Neighbour(*row) for row in await self._connection.execute(statement)]

@@ -44,9 +44,9 @@ _T = TypeVar("_T")
 class MinuteReplacement:
     """Asks Kraken as a download does, with its proofs, and replaces what it has shown in full."""
 
-    def __init__(self, store: Store, retention: RetentionPause, scope: Scope, exchange: Exchange) -> None:
-        self._store = store
-        self._retention = retention
+    def __init__(self, ingest: Ingest, scope: Scope, exchange: Exchange) -> None:
+        self._ingest = ingest
+        self._store = ingest.store
         self._scope = scope
         self._symbol = scope.symbol
         self._exchange = exchange
@@ -73,9 +73,8 @@ class MinuteReplacement:
             step = await pager.next()
         finally:
             await pager.close()
-        async with self._store.database.read() as connection:
-            if not await OfficialRecord(connection, self._symbol).agrees(step.trades):
-                raise another_market(self._symbol)
+        if not await is_same_market(self._store, self._symbol, step.trades):
+            raise another_market(self._symbol)
 
     async def run(self, minutes: Sequence[TimeRange]) -> None:
         """Replace these minutes, which are near to each other."""
@@ -128,134 +127,21 @@ class MinuteReplacement:
     ) -> None:
         if not minutes:
             return
-        ordered = sorted(trades, key=lambda item: (item.timestamp, item.trade_id or -1))
-        unserved = [(hole.first, hole.last) for hole in holes]
-        missing = whole_candles(((hole.after, hole.before) for hole in holes), BASE_INTERVAL)
-        for table in ("trades", "candles"):
-            await self._retention.before_writing(table, minutes[0][0])
-
-        async def both(connection: AsyncConnection) -> tuple[Replaced, int]:
-            done = await self._save_trades(connection, minutes, ordered, unserved, missing)
-            return done, await self._save_candles(connection, difference(minutes, missing))
-
-        done, candles = await in_transaction(
-            self._store, self._symbol, both, DataType.TRADES, DataType.CANDLES_1M
+        data = self._scope.minutes
+        known = intersection(union(data.complete, data.gaps), [self._scope.bounds])
+        replace = partial(
+            replace_minutes,
+            symbol=self._symbol,
+            trades=sorted(trades, key=lambda item: (item.timestamp, item.trade_id or -1)),
+            minutes=minutes,
+            unserved=[(hole.first, hole.last) for hole in holes],
+            missing=whole_candles(((hole.after, hole.before) for hole in holes), BASE_INTERVAL),
+            # Where there are candles, and in the gaps between them.
+            candles=intersection(minutes, whole_minutes(known)),
         )
+        keys = [(self._symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        done = await self._ingest.write(keys, minutes[0][0], replace)
         self._deleted += done.deleted
         self._new += done.new
         self._changed += done.changed
-        self._candles += candles
-
-    async def _save_trades(
-        self,
-        connection: AsyncConnection,
-        minutes: Sequence[TimeRange],
-        trades: Sequence[KrakenTrade],
-        unserved: Sequence[tuple[int, int]],
-        missing: Sequence[TimeRange],
-    ) -> Replaced:
-        start, end = minutes[0][0], minutes[-1][1]
-        uncounted = difference(
-            minutes, await CoverageRepository(connection).covered(self._symbol, DataType.TRADES)
-        )
-        audit = TradeAudit(connection, self._symbol)
-        before = await audit.count(uncounted)
-        async with self._store.writing(connection, self._symbol, DataType.TRADES, start, end) as write:
-            done = await OfficialRecord(connection, self._symbol).replace(trades, minutes, unserved)
-        # What was covered has been counted when it was stored.
-        added = await audit.count(uncounted) - before
-        inside = [item for item in trades if any(a <= item.timestamp < b for a, b in minutes)]
-        if inside:
-            await SyncStatusRepository(connection).record(
-                self._symbol,
-                DataType.TRADES,
-                oldest=inside[0].timestamp,
-                newest=inside[-1].timestamp,
-                added=added,
-            )
-        await write.shows("rest_trades", difference(minutes, missing))
-        return done
-
-    async def _save_candles(self, connection: AsyncConnection, minutes: Sequence[TimeRange]) -> int:
-        """Where there are candles, and in the gaps between them."""
-        data = self._scope.minutes
-        wanted = intersection(minutes, whole_minutes(union(data.complete, data.gaps), self._scope.bounds))
-        return await rebuild(self._store, self._symbol, wanted, connection)
-
-
-async def in_transaction(
-    store: Store,
-    symbol: str,
-    work: Callable[[AsyncConnection], Awaitable[_T]],
-    *jobs: str,
-) -> _T:
-    """Do ``work`` in a transaction of its own, with the locks of these jobs; again where one was given up."""
-
-    async def once() -> _T:
-        async with store.database.begin() as connection:
-            await store.backend.prepare_bulk_write(connection)
-            await lock_job(connection, *jobs, of=symbol)
-            return await work(connection)
-
-    return await until_undisturbed(once)
-
-
-async def rebuild(
-    store: Store, symbol: str, minutes: Sequence[TimeRange], connection: AsyncConnection
-) -> int:
-    """Make the candles of minutes what their trades say; returns how many were not. The caller commits.
-
-    All trades of these minutes must be stored.
-    """
-    if not minutes:
-        return 0
-    start, end = minutes[0][0], minutes[-1][1]
-    # What was covered has been counted when it was stored.
-    uncounted = difference(minutes, await CoverageRepository(connection).covered(symbol, DataType.CANDLES_1M))
-    builder = CandleBuilder(connection, symbol)
-    before = await builder.count(uncounted)
-    written: list[CandlesWritten] = []
-    deleted = 0
-    async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
-        for first, last in minutes:
-            written.append(await builder.build(first, last, take_new))
-            deleted += await builder.delete_unfounded(first, last)
-    added = await builder.count(uncounted) - before
-    oldest = min((one.oldest for one in written if one.oldest), default=None)
-    newest = max((one.newest for one in written if one.newest), default=None)
-    if oldest is not None and newest is not None:
-        await SyncStatusRepository(connection).record(
-            symbol, DataType.CANDLES_1M, oldest=oldest, newest=newest, added=added
-        )
-    await write.shows("rest_trades", minutes)
-    done = deleted + sum(one.new + one.changed for one in written)
-    for first, last in minutes if done else ():
-        await PendingRefreshRepository(connection).add(StaleRange(symbol, first, last))
-    return done
-
-
-async def take_minutes(
-    store: Store, symbol: str, rows: Sequence[KrakenOhlc], connection: AsyncConnection
-) -> None:
-    """Make some minutes what Kraken's own candles of them are. The caller commits."""
-    start, end = rows[0].timestamp, rows[-1].timestamp + _MINUTE
-    quiet = [row.timestamp for row in rows if not row.trade_count]
-    minutes = union((row.timestamp, row.timestamp + _MINUTE) for row in rows)
-    async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
-        await delete_minutes(connection, symbol, quiet)
-        if len(quiet) < len(rows):
-            staging = CandleStaging(connection, symbol, BASE_INTERVAL)
-            read = await staging.copy(_lines(rows))
-            staged = await staging.inspect(store.clock())
-            assert not isinstance(staged, RowProblem), staged.reason
-            await staging.merge(staged, read, force=True)
-    await write.shows("rest_ohlc", minutes)
-    for first, last in minutes:
-        await PendingRefreshRepository(connection).add(StaleRange(symbol, first, last))
-
-
-async def _lines(rows: Sequence[KrakenOhlc]) -> AsyncIterator[bytes]:
-    for row in rows:
-        if row.trade_count:
-            numbers = (row.open, row.high, row.low, row.close, row.volume, row.trade_count)
-            yield f"{int(row.timestamp.timestamp())},{','.join(f'{n}' for n in numbers)}\n".encode()
+        self._candles += done.candles

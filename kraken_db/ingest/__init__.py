@@ -1,0 +1,18 @@
+"""The way in: whatever brings rows hands batches to this package, and to nothing else.
+
+    rules.py       what may be stored
+    write_unit.py  one transaction, and everything that a write owes
+    trades.py      one batch of trades, by the policy of its source
+    candles.py     one batch of candles, from rows or from the stored trades
+    pages.py       pages of REST, in their order: the resume point of a download
+    live.py        what a feed brings, of many symbols at once, and what its ids prove
+    official.py    minutes that become what Kraken's own record says
+    missing.py     candles of trades that are stored already
+
+A new source hands its rows to ``store_trades`` or ``store_candles`` inside of ``Ingest.write``: it cannot forget
+the lock, the retention, a counter, the coverage or a stale range.
+"""
+
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, WriteUnit
+
+__all__ = ["Ingest", "WriteTransaction", "WriteUnit"]

@@ -1,0 +1,220 @@
+"""One batch of candles, from wherever it comes: rows of files, of OHLC, of a feed, or the stored trades.
+
+All columns, one merge: of two versions the one with more trades wins; with equal counts only what is missing is
+filled in. What is written of minutes is stale in the higher intervals until their next refresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping, Sequence
+from datetime import datetime
+
+from kraken_db.data_types import DataType
+from kraken_db.errors import DuplicateRowError, ExchangeFormatError
+from kraken_db.ingest.rules import RowRefusedError, candle_rules, closed_seconds, earliest_seconds
+from kraken_db.ingest.write_unit import WriteTransaction
+from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
+from kraken_db.repositories.candle_merge import (
+    CandleMerge,
+    CandlesWritten,
+    MergeRule,
+    Minutes,
+    Rows,
+    StagedCandleFacts,
+    minutes_of_trades,
+    prefer_more_trades,
+    take_new,
+)
+from kraken_db.repositories.coverage import Source
+from kraken_db.repositories.staging import Problem
+from kraken_db.types import CandleRecord
+
+_MINUTE = interval_length(BASE_INTERVAL)
+_LARGE = 20_000
+"""Rows from which on a batch is planned as a bulk load."""
+
+
+async def stage_rows(
+    transaction: WriteTransaction, interval: int, source: AsyncIterable[bytes]
+) -> StagedCandleFacts:
+    """Stage the rows of an OHLCVT file, and check them. Raises RowRefusedError and CopyRowError, with a line."""
+    await transaction.candles.copy_rows(source)
+    found = await _inspect(transaction, interval, rounds=True)
+    if isinstance(found, Problem):
+        raise RowRefusedError(found.line, found.reason, found.count)
+    return found
+
+
+async def stage_records(
+    transaction: WriteTransaction, symbol: str, interval: int, candles: Sequence[CandleRecord]
+) -> StagedCandleFacts:
+    """Stage candles of one series that Kraken's REST gave. Raises ExchangeFormatError for one that cannot be."""
+    await transaction.candles.copy_records(candles)
+    found = await _inspect(transaction, interval, rounds=False)
+    if isinstance(found, Problem):
+        raise ExchangeFormatError(f"{symbol}: candle {found.line} of {len(candles)}: {found.reason}")
+    return found
+
+
+async def store_staged(
+    transaction: WriteTransaction,
+    symbol: str,
+    interval: int,
+    span: TimeRange,
+    *,
+    rows: int,
+    rule: MergeRule = prefer_more_trades,
+) -> CandlesWritten:
+    """Write the staged candles of a series, all of which lie in ``span``, and count them."""
+    fresh = transaction.candles.fresh(symbol, interval)
+    return await _store(transaction, symbol, interval, span, fresh, rule, rows=rows)
+
+
+async def build_minutes(
+    transaction: WriteTransaction,
+    symbol: str,
+    start: datetime,
+    end: datetime,
+    known: Mapping[Source, Sequence[TimeRange]],
+) -> CandlesWritten:
+    """Build the minutes of ``[start, end)``, two whole ones, from the stored trades, all of which are there.
+
+    ``known``: where each source has shown them to be complete.
+    """
+    fresh = minutes_of_trades(symbol, start, end)
+    written = await _store(
+        transaction, symbol, BASE_INTERVAL, (start, end), fresh, prefer_more_trades, rows=0
+    )
+    unit = transaction.unit(symbol, DataType.CANDLES_1M)
+    for source, ranges in (known or {"rest_trades": []}).items():
+        unit.mark_complete(source, ranges)
+    return written
+
+
+async def rebuild_minutes(
+    transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange], source: Source
+) -> int:
+    """Make the candles of some minutes what their trades say; returns how many were not.
+
+    Of these minutes, only those are looked at whose trades are all known, and that have a candle or should have
+    one. The transaction has the locks of trades and minutes.
+    """
+    trades = await transaction.unit(symbol, DataType.TRADES).covered()
+    known = intersection(minutes, whole_minutes(trades))
+    stored = await Minutes(transaction.connection, symbol).stored(known)
+    wanted = union(
+        intersection(known, await transaction.unit(symbol, DataType.CANDLES_1M).covered()),
+        ((moment, moment + _MINUTE) for moment in stored),
+    )
+    return await take_minutes_of_trades(transaction, symbol, wanted, source)
+
+
+async def take_minutes_of_trades(
+    transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange], source: Source
+) -> int:
+    """Make the candles of these minutes what the stored trades say, whatever is stored; how many were not.
+
+    All trades of these minutes are stored: whoever calls knows that. They count as complete.
+    """
+    if not minutes:
+        return 0
+    start, end = minutes[0][0], minutes[-1][1]
+    table = Minutes(transaction.connection, symbol)
+    unit = transaction.unit(symbol, DataType.CANDLES_1M)
+    # What was covered has been counted when it was stored.
+    uncounted = difference(minutes, await unit.covered())
+    before = await table.count(uncounted)
+    await unit.begin(start, end)
+    fresh = minutes_of_trades(symbol, start, end, minutes)
+    async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
+        merge = CandleMerge(transaction.connection, symbol, BASE_INTERVAL, start, end)
+        written = await merge.merge(fresh, take_new)
+        unfounded = await table.without_trades(minutes)
+        deleted = await table.delete(unfounded)
+        changed = [moment for moment in (written.oldest, written.newest, *unfounded) if moment is not None]
+        if changed:
+            note.wrote(min(changed), max(changed) + _MINUTE)
+    added = await table.count(uncounted) - before
+    if written.oldest is not None and written.newest is not None:
+        unit.wrote(written.oldest, written.newest, added)
+    unit.mark_complete(source, minutes)
+    return written.new + written.changed + deleted
+
+
+async def take_ohlc(
+    transaction: WriteTransaction, symbol: str, candles: Sequence[CandleRecord], minutes: Sequence[TimeRange]
+) -> None:
+    """Make minutes what Kraken's own candles of them are, all columns, whatever is stored.
+
+    ``candles``: those with trades; the other ``minutes`` are quiet.
+    """
+    start, end = minutes[0][0], minutes[-1][1]
+    table = Minutes(transaction.connection, symbol)
+    unit = transaction.unit(symbol, DataType.CANDLES_1M)
+    quiet = difference(minutes, ((one.timestamp, one.timestamp + _MINUTE) for one in candles))
+    gone = await table.stored(quiet)
+    if candles:
+        await stage_records(transaction, symbol, BASE_INTERVAL, candles)
+        fresh = transaction.candles.fresh(symbol, BASE_INTERVAL)
+        await _store(transaction, symbol, BASE_INTERVAL, (start, end), fresh, take_new, rows=len(candles))
+    if gone:
+        await unit.begin(start, end)
+        async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
+            await table.delete(gone)
+            note.wrote(gone[0], gone[-1] + _MINUTE)
+    unit.mark_complete("rest_ohlc", minutes)
+
+
+async def _store(
+    transaction: WriteTransaction,
+    symbol: str,
+    interval: int,
+    span: TimeRange,
+    fresh: Rows,
+    rule: MergeRule,
+    *,
+    rows: int,
+) -> CandlesWritten:
+    unit = transaction.unit(symbol, DataType.candles(interval))
+    await unit.begin(*span)
+    if interval == BASE_INTERVAL:
+        async with transaction.backend.writing_minutes(transaction.connection, symbol, *span) as note:
+            written = await _merge(transaction, symbol, interval, span, fresh, rule, rows)
+            if written.oldest is not None and written.newest is not None:
+                note.wrote(written.oldest, written.newest + _MINUTE)
+    else:
+        written = await _merge(transaction, symbol, interval, span, fresh, rule, rows)
+    if written.oldest is not None and written.newest is not None:
+        unit.wrote(written.oldest, written.newest, written.new)
+    else:
+        unit.looked()
+    return written
+
+
+async def _merge(
+    transaction: WriteTransaction,
+    symbol: str,
+    interval: int,
+    span: TimeRange,
+    fresh: Rows,
+    rule: MergeRule,
+    rows: int,
+) -> CandlesWritten:
+    oldest, newest = span[0], span[1] - interval_length(interval)
+    merge = CandleMerge(transaction.connection, symbol, interval, oldest, newest)
+    if rows > _LARGE and await merge.is_empty():
+        # Should another program have written in between, the merge sorts it out.
+        try:
+            async with transaction.savepoint():
+                return CandlesWritten(await merge.insert(fresh), 0, oldest, newest)
+        except DuplicateRowError:
+            pass
+    return await merge.merge(fresh, rule, is_large=rows > _LARGE)
+
+
+async def _inspect(
+    transaction: WriteTransaction, interval: int, *, rounds: bool
+) -> StagedCandleFacts | Problem:
+    values = {"earliest": earliest_seconds(), "closed": closed_seconds(transaction.now, interval)}
+    return await transaction.candles.inspect(candle_rules(interval, rounds=rounds), values)

@@ -1,0 +1,71 @@
+"""Minutes from trades that are in the store already: from archives, or from a run without candles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import partial
+
+from kraken_db.data_types import DataType
+from kraken_db.ingest.candles import build_minutes
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
+from kraken_db.repositories.candle_merge import CandlesWritten
+from kraken_db.repositories.coverage import Coverage, CoverageRepository, Source
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.trades import TradeRepository
+
+_DAY = 1440
+_MINUTE = interval_length(BASE_INTERVAL)
+
+
+async def build_missing(ingest: Ingest, symbol: str) -> list[CandlesWritten]:
+    """Build the minutes whose trades are known to be complete, and that no candle is known of."""
+    async with ingest.store.database.read() as connection:
+        ranges = await CoverageRepository(connection).without_candles(symbol)
+    return [written for start, end in ranges for written in await build_range(ingest, symbol, start, end)]
+
+
+async def build_range(ingest: Ingest, symbol: str, start: datetime, end: datetime) -> list[CandlesWritten]:
+    """Build the minutes that lie in ``[start, end)`` as a whole and have ended, a day in a transaction."""
+    async with ingest.store.database.read() as connection:
+        status = await SyncStatusRepository(connection).get(symbol, DataType.TRADES)
+    if status is None or status.oldest is None or status.newest is None:
+        return []
+    first = max(ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(status.oldest, BASE_INTERVAL))
+    stop = min(end, ingest.store.clock(), status.newest + _MINUTE)
+    keys = [(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+    return [
+        await ingest.write(keys, day[0], partial(_build, symbol, day))
+        for day in _days(first, floor_to_interval(stop, BASE_INTERVAL))
+    ]
+
+
+async def _build(symbol: str, day: TimeRange, transaction: WriteTransaction) -> CandlesWritten:
+    known = known_minutes(await CoverageRepository(transaction.connection).all(symbol), *day)
+    if not await TradeRepository(transaction.connection).any_between(symbol, *day):
+        known = {}  # a quiet day, or one that retention has dropped: no candle is known of it
+    return await build_minutes(transaction, symbol, *day, known)
+
+
+def known_minutes(
+    coverage: Sequence[Coverage], start: datetime, end: datetime
+) -> dict[Source, list[TimeRange]]:
+    """The minutes that each source knows all trades of; those that only two together know are the later's."""
+    sources = [item for item in coverage if item.data_type == DataType.TRADES]
+    known = {item.source: whole_minutes(intersection(item.ranges, [(start, end)])) for item in sources}
+    together = union(*(item.ranges for item in sources))
+    seams = difference(whole_minutes(intersection(together, [(start, end)])), union(*known.values()))
+    if seams:
+        newest = max(sources, key=lambda item: item.ranges[-1][1])
+        known[newest.source] = union(known[newest.source], seams)
+    return known
+
+
+def _days(start: datetime, end: datetime) -> Iterator[TimeRange]:
+    """TimescaleDB drops trades by the day, whole or not at all."""
+    while start < end:
+        stop = min(floor_to_interval(start, _DAY) + interval_length(_DAY), end)
+        yield start, stop
+        start = stop

@@ -1,0 +1,309 @@
+"""What may be stored: one definition of a trade and of a candle, for every source, with the same words.
+
+Rows that come in bulk (archives, pages of REST, repairs) are staged and checked there, in SQL: ``trade_rules`` and
+``candle_rules``. What a live writer is given comes one by one, and is checked as it comes: ``check_trade`` and
+``check_candle``. Each rule stands here once, with both of its forms.
+
+Kraken's first trade is of September 2013. Prices have up to ten digits before the point and ten after it,
+amounts up to 28 before it: nothing that Kraken sends is larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
+from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException
+from functools import lru_cache
+from typing import Any
+
+from kraken_db.errors import KrakenDBError, RejectedRecordError
+from kraken_db.intervals import (
+    GRID_ORIGIN_EPOCH,
+    floor_to_interval,
+    interval_length,
+    interval_name,
+)
+from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE, PRICE_PRECISION
+from kraken_db.pairs import parse_symbol
+from kraken_db.repositories.staging import Rule
+from kraken_db.tolerances import CLOCK_SKEW
+from kraken_db.types import CandleRecord, TradeRecord
+
+FIRST_MOMENT = datetime(2013, 9, 1, tzinfo=UTC)
+"""Nothing was traded at Kraken before."""
+LARGEST_ID = 2**62
+"""Far above any id of Kraken's, and far enough below the largest bigint to count on."""
+MOST_TRADES_A_MINUTE = 200_000
+"""A hundred times what Kraken has seen; and a week of such minutes still fits an integer."""
+
+_SIDES = ("buy", "sell", "")
+_SIDE_LETTERS = ("b", "s")
+_ORDER_TYPE_LENGTH, _MISC_LENGTH = 10, 50
+_MILLISECONDS = 100_000_000_000  # seconds of the year 5138; a present time in milliseconds is above it
+_PRICE_BOUND = Decimal(10) ** (PRICE_PRECISION - AMOUNT_SCALE)
+_AMOUNT_BOUND = Decimal(10) ** (AMOUNT_PRECISION - AMOUNT_SCALE)
+_SCALE = Decimal(1).scaleb(-AMOUNT_SCALE)
+_EXACT = Context(prec=2 * AMOUNT_PRECISION, rounding=ROUND_HALF_UP)
+_ZERO = Decimal(0)
+
+# The words of each rule, once.
+_NO_NUMBER = "NaN is not a number"
+_PRICE = "the price is not above zero: {price}"
+_VOLUME = "the volume is not above zero: {volume}"
+_UNFIT_PRICE = f"{{name}} {{value}} does not fit NUMERIC({PRICE_PRECISION},{AMOUNT_SCALE})"
+_UNFIT_AMOUNT = f"{{name}} {{value}} does not fit NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})"
+_TOO_OLD = "time {time} is before September 2013, when Kraken's history begins"
+_FUTURE = "time {time} lies in the future"
+_SIDE = "the side is neither buy (b) nor sell (s): {side}"
+_ORDER_TYPE = "the order type is neither market (m) nor limit (l): {order_type}"
+_MISC = f"the flags are longer than {_MISC_LENGTH} characters"
+_ID_SIZE = "no trade id is as large as {trade_id}"
+_ID_SIGN = "the trade id is negative: {trade_id}"
+_CANDLE_PRICE = "a price is not above zero: {open} {high} {low} {close}"
+_HIGH = "the high is below another price: {open} {high} {low} {close}"
+_LOW = "the low is above another price: {open} {high} {low} {close}"
+_CANDLE_VOLUME = "the volume is negative: {volume}"
+_VWAP = "the vwap is not between low and high: {mean}"
+_COUNT = "the number of trades cannot be: {trades}"
+
+class RowRefusedError(KrakenDBError):
+    """A staged row that must not be stored; ``line`` counts from 1, ``count`` rows are at fault."""
+
+    def __init__(self, line: int, reason: str, count: int = 1, *, hint: str | None = None) -> None:
+        super().__init__(f"line {line}: {reason}", hint=hint)
+        self.line = line
+        self.reason = reason
+        self.count = count
+
+
+known_symbol: Callable[[str], str] = lru_cache(maxsize=4096)(parse_symbol)
+"""``parse_symbol`` of what comes again and again."""
+
+
+def trade_rules(*, in_order: bool, rounds: bool) -> list[Rule]:
+    """What a row of ``staged_trades`` must not be; parameters: ``earliest``, ``latest`` (unix seconds).
+
+    ``in_order``: the rows are a file's, whose times never go back. ``rounds``: numbers are rounded to the last
+    digit that is stored, for files may have float noise; else one with more digits is refused.
+    """
+    rules = [
+        Rule(
+            "price = CAST('NaN' AS numeric) OR volume = CAST('NaN' AS numeric) OR time = CAST('NaN' AS numeric)",
+            _NO_NUMBER,
+        ),
+        Rule(f"time >= {_MILLISECONDS}", "time {time} looks like milliseconds, expected seconds"),
+        Rule("time <= 0", "time {time} is not a Unix time in seconds"),
+        Rule("time < :earliest", _TOO_OLD),
+        Rule("time > :latest", _FUTURE),
+        Rule(f"round(price, {AMOUNT_SCALE}) <= 0", _PRICE),
+        Rule(f"round(volume, {AMOUNT_SCALE}) <= 0", _VOLUME),
+        *_fit("price", _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds),
+        *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
+        # Empty is unknown: so an export writes trades that came from a file of three fields.
+        Rule(f"side NOT IN ({_listed(*_SIDES, *_SIDE_LETTERS)})", _SIDE),
+        Rule(f"order_type NOT IN ('', 'm', 'l') AND order_type !~ '^[a-z-]{{3,{_ORDER_TYPE_LENGTH}}}$'", _ORDER_TYPE),
+        Rule(f"length(misc) > {_MISC_LENGTH}", _MISC),
+        Rule(f"trade_id > {LARGEST_ID}", _ID_SIZE),
+        Rule("trade_id < 0", _ID_SIGN),
+    ]
+    if in_order:
+        rules.append(Rule("time < previous", "time {time} is earlier than that of the line before"))
+    return rules
+
+
+def candle_rules(interval: int, *, rounds: bool) -> list[Rule]:
+    """What a row of ``staged_candles`` must not be; parameters: ``earliest``, ``closed`` (unix seconds).
+
+    ``closed``: the latest time at which a candle may open that has closed by now.
+    """
+    length = interval * 60
+    prices = ("open", "high", "low", "close")
+    rounded = [f"round({name}, {AMOUNT_SCALE})" for name in prices]
+    at = "timestamp {timestamp}"
+    return [
+        Rule(" OR ".join(f"{name} = CAST('NaN' AS numeric)" for name in (*prices, "volume")), _NO_NUMBER),
+        Rule(f"timestamp >= {_MILLISECONDS}", f"{at} looks like milliseconds, expected seconds"),
+        Rule("timestamp <= 0", f"{at} is not a Unix time in seconds"),
+        Rule("timestamp < :earliest", f"{at} is before September 2013, when Kraken's history begins"),
+        Rule(
+            f"timestamp % {length} <> {GRID_ORIGIN_EPOCH % length}",
+            f"{at} does not lie on the grid of {interval_name(interval)}",
+        ),
+        Rule("timestamp > :closed", f"{at} lies in the future, or its candle has not closed yet"),
+        Rule(f"least({', '.join(rounded)}) <= 0", _CANDLE_PRICE),
+        *(rule for name in prices for rule in _fit(name, _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds)),
+        Rule("high < greatest(open, low, close)", _HIGH),
+        Rule("low > least(open, close)", _LOW),
+        Rule("volume < 0", _CANDLE_VOLUME),
+        *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
+        Rule("trades < 0", "the number of trades is negative: {trades}"),
+        Rule(f"trades > {MOST_TRADES_A_MINUTE * interval}", _COUNT),
+        Rule("trades > 0 AND (mean < low OR mean > high)", _VWAP),
+    ]
+
+
+def earliest_seconds() -> int:
+    """The parameter ``earliest`` of the rules."""
+    return int(FIRST_MOMENT.timestamp())
+
+
+def latest_moment(now: datetime) -> datetime:
+    """The latest time that a trade may have: now, and a little for clocks that differ."""
+    return now + CLOCK_SKEW
+
+
+def closed_seconds(now: datetime, interval: int) -> int:
+    """The parameter ``closed`` of the rules: unix seconds at which the newest closed candle opens, or later."""
+    return int(now.timestamp()) - interval * 60
+
+
+def check_trade(record: TradeRecord, now: datetime) -> TradeRecord:
+    """A copy of a trade that can be stored. Raises RejectedRecordError.
+
+    Floats count as the shortest text that means them; what is finer than a microsecond is cut off.
+    """
+    side, order_type, misc, trade_id = record.side, record.order_type, record.misc, record.trade_id
+    if side not in _SIDES:
+        raise RejectedRecordError(_SIDE.format(side=f"{side!r:.40}"))
+    if trade_id is not None:
+        if type(trade_id) is not int:
+            raise RejectedRecordError(f"the trade id is {trade_id!r:.40}: it is a whole number, or None")
+        if not 0 <= trade_id <= LARGEST_ID:
+            raise RejectedRecordError((_ID_SIGN if trade_id < 0 else _ID_SIZE).format(trade_id=trade_id))
+    if order_type is not None and not (
+        isinstance(order_type, str)
+        and len(order_type) <= _ORDER_TYPE_LENGTH
+        and (order_type.replace("-", "").isalnum() or not order_type)
+    ):
+        raise RejectedRecordError(_ORDER_TYPE.format(order_type=f"{order_type!r:.40}"))
+    if misc and not (isinstance(misc, str) and misc.isprintable()):
+        raise RejectedRecordError(f"the flags are not printable: {misc!r:.80}")
+    if misc and len(misc) > _MISC_LENGTH:
+        raise RejectedRecordError(_MISC)
+    price = _fitting(_decimal(record.price, "price"), "price", _PRICE_BOUND, _UNFIT_PRICE)
+    volume = _fitting(_decimal(record.volume, "volume"), "volume", _AMOUNT_BOUND, _UNFIT_AMOUNT)
+    if price <= _ZERO:
+        raise RejectedRecordError(_PRICE.format(price=price))
+    if volume <= _ZERO:
+        raise RejectedRecordError(_VOLUME.format(volume=volume))
+    moment = _moment(record.timestamp, latest_moment(now))
+    return TradeRecord(_symbol(record.symbol), moment, price, volume, side, trade_id or None, order_type, misc)
+
+
+def check_candle(record: CandleRecord, now: datetime) -> CandleRecord:
+    """A copy of a candle that can be stored, also of one that still grows. Raises RejectedRecordError.
+
+    ``vwap`` is rounded to what the column holds.
+    """
+    interval, count = record.interval_minutes, record.trade_count
+    if type(interval) is not int:
+        raise RejectedRecordError(f"interval_minutes is {interval!r:.40}: it is a whole number")
+    if type(count) is not int or not 0 <= count <= MOST_TRADES_A_MINUTE * interval:
+        raise RejectedRecordError(_COUNT.format(trades=f"{count!r:.40}"))
+    moment = _moment(record.timestamp, latest_moment(now))
+    try:
+        if moment != floor_to_interval(moment, interval):
+            raise RejectedRecordError(
+                f"timestamp {moment.isoformat()} does not lie on the grid of {interval_name(interval)}"
+            )
+    except KrakenDBError as error:
+        raise RejectedRecordError(error.message) from None
+    first, high, low, close = (
+        _fitting(_decimal(getattr(record, name), name), name, _PRICE_BOUND, _UNFIT_PRICE)
+        for name in ("open", "high", "low", "close")
+    )
+    shown = {"open": first, "high": high, "low": low, "close": close}
+    if min(first, high, low, close) <= _ZERO:
+        raise RejectedRecordError(_CANDLE_PRICE.format(**shown))
+    if high < max(first, close, low):
+        raise RejectedRecordError(_HIGH.format(**shown))
+    if low > min(first, close):
+        raise RejectedRecordError(_LOW.format(**shown))
+    volume = _fitting(_decimal(record.volume, "volume"), "volume", _AMOUNT_BOUND, _UNFIT_AMOUNT)
+    if volume < _ZERO:
+        raise RejectedRecordError(_CANDLE_VOLUME.format(volume=volume))
+    vwap = record.vwap
+    if vwap is not None:
+        vwap = _fitting(_rounded(_decimal(vwap, "vwap")), "vwap", _PRICE_BOUND, _UNFIT_PRICE)
+        if count and not low <= vwap <= high:
+            raise RejectedRecordError(_VWAP.format(mean=vwap))
+    symbol = _symbol(record.symbol)
+    return CandleRecord(symbol, moment, interval, first, high, low, close, volume, count, vwap)
+
+
+def candle_end(candle: CandleRecord) -> datetime:
+    """When a candle closes (exclusive)."""
+    return candle.timestamp + interval_length(candle.interval_minutes)
+
+
+def _fit(name: str, bound: Decimal, words: str, *, rounds: bool) -> list[Rule]:
+    """What the column holds: rounded to its last digit, or only as it is."""
+    unfit = f"{name} >= {bound:f}"
+    if not rounds:
+        unfit += f" OR scale({name}) > {AMOUNT_SCALE} AND {name} <> round({name}, {AMOUNT_SCALE})"
+    return [Rule(unfit, words.format(name=name, value=f"{{{name}}}"))]
+
+
+def _listed(*words: str) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+def _symbol(symbol: Any) -> str:
+    try:
+        return known_symbol(symbol)
+    except KrakenDBError as error:
+        raise RejectedRecordError(error.message) from None
+    except (TypeError, AttributeError):
+        raise RejectedRecordError(f"symbol is {symbol!r:.40}: it is a text such as 'BTC/USD'") from None
+
+
+def _moment(value: Any, latest: datetime) -> datetime:
+    if not isinstance(value, datetime):
+        raise RejectedRecordError(f"timestamp is {value!r:.40}: it is an aware datetime")
+    moment = value
+    if type(moment) is not datetime:
+        # A pandas.Timestamp has nanoseconds, which are cut off, never rounded.
+        moment = datetime.combine(
+            date(moment.year, moment.month, moment.day),
+            time(moment.hour, moment.minute, moment.second, moment.microsecond, fold=moment.fold),
+            moment.tzinfo,
+        )
+    if moment.tzinfo is not UTC:
+        if moment.utcoffset() is None:
+            raise RejectedRecordError(f"timestamp {moment.isoformat()} has no time zone")
+        if datetime.min.year < moment.year < datetime.max.year:
+            moment = moment.astimezone(UTC)
+    if moment < FIRST_MOMENT:
+        raise RejectedRecordError(_TOO_OLD.format(time=moment.isoformat()))
+    if moment > latest:
+        raise RejectedRecordError(_FUTURE.format(time=moment.isoformat()))
+    return moment
+
+
+def _fitting(amount: Decimal, name: str, bound: Decimal, words: str) -> Decimal:
+    """The number, if the column holds it as it is."""
+    try:
+        if -bound < amount < bound and _EXACT.quantize(amount, _SCALE) == amount:
+            return amount
+    except DecimalException:
+        pass  # NaN
+    raise RejectedRecordError(words.format(name=name, value=f"{amount!s:.60}"))
+
+
+def _rounded(amount: Decimal) -> Decimal:
+    try:
+        return _EXACT.quantize(amount, _SCALE)
+    except DecimalException:
+        return amount
+
+
+def _decimal(value: Any, name: str) -> Decimal:
+    """Exact. Of a float the shortest text that means it, which is what was printed."""
+    if type(value) is Decimal:
+        return value
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return Decimal(repr(float(value)) if isinstance(value, float) else value)
+    except (DecimalException, TypeError, ValueError):
+        raise RejectedRecordError(f"{name} is {value!r:.40}: it is a number") from None

@@ -1,0 +1,255 @@
+"""One batch of trades, from wherever it comes: staged, checked, merged, with the candles that it changes.
+
+What differs between the sources is a ``TradePolicy``. REST and the archives are the official record: their stamp
+replaces a live one. A minute that a stored trade leaves, or that its new version enters, is built anew in the same
+transaction, where all of its trades are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from kraken_db.data_types import DataType
+from kraken_db.errors import ConflictingTradesError, ExchangeFormatError
+from kraken_db.ingest.candles import rebuild_minutes
+from kraken_db.ingest.rules import RowRefusedError, earliest_seconds, latest_moment, trade_rules
+from kraken_db.ingest.write_unit import WriteTransaction
+from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.ranges import TICK, TimeRange
+from kraken_db.repositories.coverage import Source
+from kraken_db.repositories.staging import Problem
+from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.trade_merge import (
+    Anonymous,
+    Contradiction,
+    StagedFacts,
+    StorableTrade,
+    TradeMerge,
+    Window,
+)
+from kraken_db.repositories.trade_neighbours import beside
+from kraken_db.tolerances import SAME_TRADE, STAMP_JITTER
+
+MOST_CONFLICTS = 100
+"""Contradictions in one batch that are still taken for single mistakes."""
+_MINUTE = interval_length(BASE_INTERVAL)
+
+
+@dataclass(frozen=True, slots=True)
+class TradePolicy:
+    """How the trades of a source meet the stored ones.
+
+    ``is_official``: the stamp of a stored trade gives way to theirs. ``may_have_ids``: one without an id may be
+    a trade that is stored with its id. ``appends_anonymous``: two trades without ids that are equal in all fields
+    are two trades. ``refuses_conflicts``: a trade that is stored with another content refuses the batch, which
+    is one file; else it is left as it is and told, up to ``MOST_CONFLICTS`` of an official record.
+    ``rounds``: numbers are rounded to the last digit that is stored.
+    """
+
+    source: Source
+    is_official: bool = True
+    may_have_ids: bool = False
+    appends_anonymous: bool = False
+    refuses_conflicts: bool = False
+    rounds: bool = False
+
+
+ARCHIVE = TradePolicy("csv", may_have_ids=True, refuses_conflicts=True, rounds=True)
+REST = TradePolicy("rest_trades")
+HANDED_OVER = TradePolicy("rest_trades", may_have_ids=True)
+"""Rows of Kraken's that somebody else has got from it."""
+LIVE = TradePolicy("live", is_official=False, appends_anonymous=True)
+LIVE_OFFICIAL = TradePolicy("live", appends_anonymous=True)
+"""What a live writer was given as REST's record."""
+
+
+@dataclass(frozen=True, slots=True)
+class TradesWritten:
+    """What a batch did to the table."""
+
+    new: int = 0
+    changed: int = 0
+    """Stored trades that took the official stamp, or what they lacked."""
+    removed: int = 0
+    """Stored trades without an id that the new ones took the place of."""
+    known: int = 0
+    """Trades without an id that are stored with their ids already."""
+    disputed: int = 0
+    """Trades without an id that were left out: for their seconds other trades are stored with ids."""
+    conflicts: tuple[str, ...] = ()
+    """Trades that are stored under the same id with another content, one line each: left as they are."""
+    touched: tuple[datetime, ...] = ()
+    """The minutes that a stored trade has left or changed in."""
+
+    @property
+    def added(self) -> int:
+        """How many rows more there are."""
+        return self.new - self.removed
+
+
+@dataclass(slots=True)
+class TradeBatch:
+    """Staged trades of one symbol on their way into the table of a transaction."""
+
+    transaction: WriteTransaction
+    symbol: str
+    policy: TradePolicy
+    facts: StagedFacts
+
+    async def store(self, *, force: bool = False, cursor: int | None = None) -> TradesWritten:
+        """Write what is not stored yet, and count it. ``force``: other contents of stored trades are taken.
+
+        Raises RowRefusedError and ConflictingTradesError; the transaction is over then.
+        """
+        unit = self.transaction.unit(self.symbol, DataType.TRADES)
+        await unit.begin(self.facts.first, self.facts.last + TICK)
+        written = await self._write(force)
+        unit.wrote(self.facts.first, self.facts.last, written.added, cursor=cursor)
+        return written
+
+    async def _write(self, force: bool) -> TradesWritten:
+        staged = self.transaction.trades
+        first_id = 0 if self.policy.may_have_ids and self.facts.identified < self.facts.rows else self.facts.first_id
+        window = Window(self.symbol, self.facts.first - SAME_TRADE, self.facts.last + SAME_TRADE, first_id)
+        (any_stored,) = await staged.any_stored([window])
+        count = 0 if any_stored else await staged.insert(self.symbol)
+        if count == self.facts.rows:
+            return TradesWritten(new=count)
+        written = await merge_staged(self.transaction, window, self.policy, force=force)
+        return replace(written, new=written.new + count)
+
+
+async def stage_trades(
+    transaction: WriteTransaction, symbol: str, policy: TradePolicy, trades: Sequence[StorableTrade]
+) -> TradeBatch:
+    """Trades as objects, in order of time, checked. Raises ExchangeFormatError for one that cannot be."""
+    await transaction.trades.copy_records({symbol: trades})
+    found = await _inspect(transaction, policy, in_order=False)
+    if isinstance(found, Problem):
+        raise ExchangeFormatError(f"{symbol}: trade {found.line} of {len(trades)} in a batch: {found.reason}")
+    return TradeBatch(transaction, symbol, policy, found)
+
+
+async def stage_rows(
+    transaction: WriteTransaction,
+    symbol: str,
+    policy: TradePolicy,
+    columns: list[str],
+    source: AsyncIterable[bytes],
+) -> tuple[TradeBatch | None, int]:
+    """Trades as the rows of a file, checked; and how many rows there were. None of an empty one.
+
+    Raises RowRefusedError and CopyRowError, both with the line.
+    """
+    count = await transaction.trades.copy_rows(columns, source)
+    if not count:
+        return None, 0
+    found = await _inspect(transaction, policy, in_order=True)
+    if isinstance(found, Problem):
+        raise RowRefusedError(found.line, found.reason, found.count)
+    return TradeBatch(transaction, symbol, policy, found), count
+
+
+async def merge_staged(
+    transaction: WriteTransaction, window: Window, policy: TradePolicy, *, force: bool = False
+) -> TradesWritten:
+    """The long way: decide for each staged trade of a symbol what it is to the stored ones."""
+    staged = transaction.trades
+    merge = await staged.merge(window, may_have_ids=policy.may_have_ids, jitter=STAMP_JITTER)
+    if not policy.is_official:
+        await merge.adopt_stored()
+    conflicts = [] if force else await _contradictions(merge, window.symbol, policy)
+    written = await finish_merge(merge, policy)
+    return replace(written, conflicts=tuple(_told(one) for one in conflicts))
+
+
+async def finish_merge(merge: TradeMerge, policy: TradePolicy) -> TradesWritten:
+    """What the staged trades do to the stored ones, once it is known which of them count."""
+    outdated = await merge.find_outdated()
+    if policy.appends_anonymous:
+        await merge.forget_known()
+        anonymous = Anonymous()
+    else:
+        anonymous = await merge.decide_anonymous()
+    touched = await merge.touched_minutes()
+    await merge.delete_obsolete()
+    new = await merge.insert_with_ids() - outdated
+    if policy.appends_anonymous:
+        new += await merge.append_anonymous()
+    else:
+        await merge.insert_anonymous()
+        new += anonymous.added
+    return TradesWritten(
+        new=new,
+        changed=outdated,
+        removed=anonymous.removed,
+        known=anonymous.known,
+        disputed=anonymous.disputed,
+        touched=tuple(touched),
+    )
+
+
+async def complete_ranges(batch: TradeBatch, written: TradesWritten) -> list[TimeRange]:
+    """What a file shows in full: as far as its ids prove it, else from its first stamp to its last, exclusive.
+
+    Never a second that is disputed. Call it after ``store``.
+    """
+    facts, connection = batch.facts, batch.transaction.connection
+    ranges = [(facts.first, facts.last)]
+    if facts.identified:
+        runs = await batch.transaction.trades.id_runs()
+        ranges = [(run.oldest, run.newest + TICK) for run in runs]
+        status = await SyncStatusRepository(connection).get(batch.symbol, DataType.TRADES)
+        oldest = (status.oldest if status else None) or facts.first
+        newest = (status.newest if status else None) or facts.last
+        first = (await beside(connection, batch.symbol, runs[0], oldest, newest)).before
+        last = (await beside(connection, batch.symbol, runs[-1], oldest, newest)).after
+        if first is not None and first[0] == runs[0].first - 1:
+            ranges[0] = (min(first[1], ranges[0][0]), ranges[0][1])
+        if last is not None and last[0] == runs[-1].last + 1:
+            ranges[-1] = (ranges[-1][0], max(last[1], ranges[-1][1]))
+    return await batch.transaction.trades.without_disputed(ranges) if written.disputed else ranges
+
+
+async def rebuild_touched(
+    transaction: WriteTransaction, symbol: str, written: TradesWritten, source: Source
+) -> None:
+    """Build the candles of the minutes anew that a stored trade has left, or that its new version has entered.
+
+    Only where all trades are known: a candle of another source knows trades there that are not stored.
+    """
+    if not written.touched:
+        return
+    minutes = [(minute, minute + _MINUTE) for minute in written.touched]
+    await rebuild_minutes(transaction, symbol, minutes, source)
+
+
+async def _inspect(
+    transaction: WriteTransaction, policy: TradePolicy, *, in_order: bool
+) -> StagedFacts | Problem:
+    values = {"earliest": earliest_seconds(), "latest": latest_moment(transaction.now).timestamp()}
+    rules = trade_rules(in_order=in_order, rounds=policy.rounds)
+    return await transaction.trades.inspect(rules, values)
+
+
+async def _contradictions(merge: TradeMerge, symbol: str, policy: TradePolicy) -> list[Contradiction]:
+    """Those that are left out of the merge. Raises where the policy refuses them."""
+    if policy.refuses_conflicts:
+        first = await merge.first_contradiction()
+        if first is not None:
+            reason = f"trade {first.trade_id} is stored as {first.stored}, but the file says {first.staged}"
+            raise RowRefusedError(first.line, reason, hint="--replace takes the file's")
+        return []
+    found = await merge.set_contradictions_aside()
+    if policy.is_official and len(found) > MOST_CONFLICTS:
+        raise ConflictingTradesError(
+            f"{symbol}: {len(found)} trades contradict the stored ones; {_told(found[0])}",
+            hint="this database was filled from another exchange or simulator: use a database for each",
+        )
+    return found
+
+
+def _told(one: Contradiction) -> str:
+    return f"trade {one.trade_id} is stored as {one.stored}, but came as {one.staged}"

@@ -1,0 +1,330 @@
+"""One transaction that writes rows, and everything that a write owes.
+
+``Ingest`` is a run that writes: retention waits until what it wrote is in the higher intervals. Each of its
+transactions takes the locks of its symbols and data types and lifts the limits that bulk writes run into. A
+``WriteUnit`` is what the transaction writes of one symbol and data type: at the end it has been noted what was
+stored and dropped before, the counters and the range of ``data_sync_status`` have grown, and so has the coverage.
+
+A write into a part of a table that was dropped makes that part anew, and nothing shows any more that its time had
+been dropped. So each transaction looks for the chunks that it has made, and notes what had been stored in them, of
+all symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db import retry
+from kraken_db.backends import Backend
+from kraken_db.data_types import DataType, TableName
+from kraken_db.db.locks import lock_for_writing
+from kraken_db.db.multiranges import to_multirange
+from kraken_db.intervals import FINEST_AGGREGATE, interval_length
+from kraken_db.models import Base
+from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
+from kraken_db.repositories.candle_merge import StagedCandles
+from kraken_db.repositories.coverage import (
+    TYPES_IN,
+    CoverageRepository,
+    DroppedRangeRepository,
+    Source,
+    UnprovenRangeRepository,
+)
+from kraken_db.repositories.sync_status import Stored, SyncStatusRepository
+from kraken_db.repositories.trade_merge import StagedTrades
+from kraken_db.retention import RetentionPause
+from kraken_db.store import Store
+from kraken_db.tolerances import CLOCK_SKEW
+
+Key: TypeAlias = tuple[str, DataType]
+_T = TypeVar("_T")
+_SECOND = timedelta(seconds=1)
+_RECENT = timedelta(hours=1)
+"""No retention drops rows of the last hour before they are in the higher intervals."""
+
+
+class Ingest:
+    """A run that brings rows into a store; an asynchronous context manager.
+
+    At its end retention goes on, unless somebody else still writes old rows, or rows wait for their refresh.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._retention = RetentionPause(store.database, store.backend, store.clock)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._retention.end()
+
+    async def prepare(self, tables: Iterable[TableName], oldest: datetime) -> None:
+        """Have retention wait before rows as old as ``oldest`` are written; never inside of a transaction."""
+        if oldest > self.store.clock() - _RECENT:
+            return
+        for table in sorted(set(tables)):
+            await self._retention.before_writing(table, oldest)
+
+    @asynccontextmanager
+    async def transaction(
+        self, keys: Iterable[Key], oldest: datetime, *, locks_late: bool = False
+    ) -> AsyncIterator[WriteTransaction]:
+        """One transaction over these symbols and data types, whose rows are at most as old as ``oldest``.
+
+        Committed at the end of the block, with everything that its units owe; whole or not at all.
+        ``locks_late``: the block itself calls ``begin``, once its rows are staged, which may take long.
+        """
+        wanted = sorted(keys)
+        await self.prepare((data_type.table for _, data_type in wanted), oldest)
+        async with self.store.database.begin() as connection:
+            transaction = WriteTransaction(connection, self.store, wanted)
+            if not locks_late:
+                await transaction.begin()
+            yield transaction
+            await transaction.end()
+
+    async def write(
+        self, keys: Iterable[Key], oldest: datetime, work: Callable[[WriteTransaction], Awaitable[_T]]
+    ) -> _T:
+        """What ``work`` returns, done in such a transaction; again where another session was in the way."""
+        wanted = list(keys)
+
+        async def attempt() -> _T:
+            async with self.transaction(wanted, oldest) as transaction:
+                return await work(transaction)
+
+        return await retry.CONFLICT.run(attempt)
+
+
+class WriteTransaction:
+    """The units of one transaction. ``trades`` and ``candles``: its staging tables."""
+
+    def __init__(self, connection: AsyncConnection, store: Store, keys: Sequence[Key]) -> None:
+        self.connection = connection
+        self.store = store
+        self.backend: Backend = store.backend
+        self.now = store.clock()
+        self.trades = StagedTrades(connection)
+        self.candles = StagedCandles(connection)
+        self._keys = keys
+        self._units: dict[Key, WriteUnit] = {}
+        self._chunks: dict[TableName, frozenset[int]] = {}
+        self._dropped = DroppedRangeRepository(connection)
+        self._unproven = UnprovenRangeRepository(connection)
+
+    async def begin(self) -> None:
+        """Wait for the locks, and look at what was dropped. Nothing but staging comes before it."""
+        names = [f"{data_type}:{symbol}" for symbol, data_type in self._keys]
+        await lock_for_writing(self.connection, names, self.backend.bulk_settings)
+        symbols, types = zip(*self._keys, strict=True)
+        dropped = await self._dropped.of_each(symbols, types)
+        unproven = await self._unproven.of_each(symbols, types)
+        for key in self._keys:
+            self._units[key] = WriteUnit(self, key, dropped.get(key, ()), unproven.get(key, ()))
+        if self.backend.chunks is not None:
+            for table in sorted({data_type.table for data_type in types}):
+                self._chunks[table] = await self.backend.chunks.present(self.connection, table)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What the block does is taken back where it raises; the transaction goes on."""
+        with self.store.database.errors():
+            async with self.connection.begin_nested():
+                yield
+
+    def unit(self, symbol: str, data_type: DataType) -> WriteUnit:
+        """What is written of a symbol and data type, of which the transaction has the lock."""
+        return self._units[symbol, data_type]
+
+    def has(self, symbol: str, data_type: DataType) -> bool:
+        """Whether the transaction has the lock of it."""
+        return (symbol, data_type) in self._units
+
+    async def end(self) -> None:
+        """Do what all units owe."""
+        used = [unit for unit in self._units.values() if unit.is_used]
+        await self._note_created_chunks(used)
+        for unit in used:
+            await unit.count_returned()
+        status = SyncStatusRepository(self.connection)
+        await status.record_each(stored for unit in used if (stored := unit.stored()) is not None)
+        await status.touch_each(unit.key for unit in used if unit.stored() is None)
+        await CoverageRepository(self.connection).add_each(
+            (*unit.key, source, ranges) for unit in used for source, ranges in unit.claims()
+        )
+        for unit in used:
+            await unit.settle_ranges()
+
+    async def _note_created_chunks(self, used: Sequence[WriteUnit]) -> None:
+        """What had been stored in the chunks that this transaction has made: it was dropped."""
+        if self.backend.chunks is None:
+            return
+        for table in sorted({unit.key[1].table for unit in used}):
+            created = await self.backend.chunks.created(self.connection, table, self._chunks[table])
+            if created:
+                await self._note_dropped(table, created)
+        if used:
+            # Another write may have made, and committed, the chunks that this one has waited for.
+            gone = await self._dropped.of_each(*zip(*(unit.key for unit in used), strict=True))
+            for unit in used:
+                unit.gone = gone.get(unit.key, ())
+
+    async def _note_dropped(self, table: TableName, created: Sequence[TimeRange]) -> None:
+        assert self.backend.chunks is not None
+        types = TYPES_IN[table]
+        await self._dropped.add_stored([name for name in types if name != DataType.CANDLES_1M], created)
+        if DataType.CANDLES_1M not in types:
+            return
+        # Not from what is covered alone: that has quiet weeks, and lacks what other programs wrote.
+        known: dict[str, list[TimeRange]] = {}
+        for symbol, span in await self.backend.chunks.aggregated(self.connection, created):
+            known.setdefault(symbol, []).append(span)
+        stored = await self._dropped.ever_stored(DataType.CANDLES_1M, created)
+        for symbol, ranges in sorted(known.items()):
+            ours = stored.get(symbol, [])
+            # Of the finest candle, perhaps only a minute was ever there, and not its other four.
+            unknown = difference(ranges, whole_candles(ours, FINEST_AGGREGATE))
+            foreign = await self.backend.chunks.aggregated_of(self.connection, symbol, unknown)
+            await self._dropped.add(symbol, DataType.CANDLES_1M, union(intersection(ranges, ours), foreign))
+
+
+@dataclass(slots=True, eq=False)
+class WriteUnit:
+    """What one transaction writes of one symbol and data type. Say what was done; the transaction does the rest."""
+
+    transaction: WriteTransaction
+    key: Key
+    gone: Sequence[TimeRange]
+    """What was stored once and is dropped."""
+    unproven: Sequence[TimeRange]
+    is_used: bool = field(default=False, init=False)
+    _spans: list[TimeRange] = field(default_factory=list, init=False)
+    _counted: int = field(default=0, init=False)
+    _returned: int = field(default=0, init=False)
+    _edges: list[datetime] = field(default_factory=list, init=False)
+    _added: int = field(default=0, init=False)
+    _cursor: int | None = field(default=None, init=False)
+    _claims: dict[Source, list[TimeRange]] = field(default_factory=dict, init=False)
+    _is_continued: bool = field(default=False, init=False)
+
+    async def begin(self, start: datetime, end: datetime) -> None:
+        """Call this before rows of times in ``[start, end)`` are written."""
+        self.is_used = True
+        self._counted += await self._rows_that_were_dropped(difference([(start, end)], self._spans))
+        self._spans.append((start, end))
+
+    def wrote(self, oldest: datetime, newest: datetime, added: int, *, cursor: int | None = None) -> None:
+        """Rows from ``oldest`` to ``newest``, both inclusive, of which ``added`` are more than there were.
+
+        ``cursor``: where the next download goes on, in ns as Kraken gave it.
+        """
+        self.is_used = True
+        self._edges += (oldest, newest)
+        self._added += added
+        self._cursor = cursor
+
+    def looked(self) -> None:
+        """There was nothing to write: the time of the last sync is now, all the same."""
+        self.is_used = True
+
+    def mark_complete(
+        self, source: Source, ranges: Iterable[TimeRange], *, is_continued: bool = False
+    ) -> None:
+        """``source`` has shown these ranges to be complete: they are covered, but never beyond now.
+
+        What else was written is unproven; unless it ``is_continued``: the next write of a run proves the end of
+        this one.
+        """
+        self.is_used = True
+        latest = self.transaction.now + CLOCK_SKEW
+        self._claims.setdefault(source, []).extend((start, min(end, latest)) for start, end in ranges)
+        self._is_continued = is_continued
+
+    async def covered(self) -> list[TimeRange]:
+        """What is known to be complete, with what this unit has shown so far."""
+        known = await CoverageRepository(self.transaction.connection).covered(*self.key)
+        return union(known, *self._claims.values())
+
+    def stored(self) -> Stored | None:
+        """What goes into ``data_sync_status``; None if nothing was written."""
+        if not self._edges:
+            return None
+        # Rows at times that were stored before and then dropped have been counted once.
+        added = self._added - self._returned
+        return Stored(*self.key, min(self._edges), max(self._edges), added, self._cursor)
+
+    def claims(self) -> list[tuple[Source, list[TimeRange]]]:
+        """What each source has shown to be complete."""
+        return [(source, union(ranges)) for source, ranges in self._claims.items()]
+
+    async def count_returned(self) -> None:
+        """Count the rows that are back at times that were dropped."""
+        self._returned = await self._rows_that_were_dropped(self._spans) - self._counted
+
+    async def settle_ranges(self) -> None:
+        """Nothing of what is complete is missing any more; what else was written is unproven."""
+        connection = self.transaction.connection
+        complete = union(*self._claims.values())
+        if intersection(self.gone, complete):
+            await DroppedRangeRepository(connection).remove(*self.key, complete)
+        if intersection(self.unproven, complete):
+            await UnprovenRangeRepository(connection).remove(*self.key, complete)
+        written = difference(self._spans, union(complete, self.unproven))
+        if self._is_continued or not written:
+            return
+        rest = difference(written, await self.covered())
+        # Where ids have a hole, nothing was stored.
+        rest = await self._moments(rest) if complete else rest
+        if rest:
+            await UnprovenRangeRepository(connection).add(*self.key, rest)
+
+    async def _rows_that_were_dropped(self, spans: Sequence[TimeRange]) -> int:
+        dropped = intersection(self.gone, spans)
+        if not dropped:
+            return 0
+        # Half of a candle of 5m may have been stored, and its other half be new.
+        known = await CoverageRepository(self.transaction.connection).covered(*self.key)
+        counted = intersection(dropped, union(known, self.unproven))
+        if not counted:
+            return 0
+        found = select(func.count()).where(*self._rows_in(counted))
+        return await self.transaction.connection.scalar(found) or 0
+
+    async def _moments(self, ranges: Sequence[TimeRange]) -> list[TimeRange]:
+        """The times of the rows in these ranges, each as long as a row of this type is."""
+        if not ranges:
+            return []
+        moment = Base.metadata.tables[self.key[1].table].c.timestamp
+        found = select(moment).where(*self._rows_in(ranges)).distinct()
+        rows = await self.transaction.connection.scalars(found)
+        return union((start, start + self._length(start)) for start in rows)
+
+    def _length(self, moment: datetime) -> timedelta:
+        interval = self.key[1].interval
+        if interval is not None:
+            return interval_length(interval)
+        # Archives of whole seconds: the same trade, with an id, has a finer stamp.
+        return TICK if moment.microsecond else _SECOND
+
+    def _rows_in(self, ranges: Sequence[TimeRange]) -> list[ColumnElement[bool]]:
+        symbol, data_type = self.key
+        c = Base.metadata.tables[data_type.table].c
+        inside = [
+            c.symbol == symbol,
+            c.timestamp >= ranges[0][0],
+            c.timestamp < ranges[-1][1],
+            c.timestamp.op("<@")(bindparam("inside", to_multirange(ranges), TSTZMULTIRANGE)),
+        ]
+        return inside if data_type.interval is None else [*inside, c.interval_minutes == data_type.interval]
