@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import Backend
+from kraken_db.backends import Backend, Chunks
 from kraken_db.data_types import DataType
 from kraken_db.db.multiranges import to_multirange
 from kraken_db.intervals import (
@@ -57,7 +57,7 @@ class Write:
         self._span = span
         self._table: Table = Base.metadata.tables[data_type.table]
         self._interval = data_type.interval
-        self._parts: frozenset[int] = frozenset()
+        self._chunks: frozenset[int] = frozenset()
         self._gone: Sequence[TimeRange] = ()
         self._counted = 0
         self._dropped = DroppedRangeRepository(connection)
@@ -65,15 +65,15 @@ class Write:
         self._coverage = CoverageRepository(connection)
 
     async def begin(self) -> None:
-        self._parts = await self._backend.parts(self._connection, self._table.name)
+        if self._backend.chunks is not None:
+            self._chunks = await self._backend.chunks.ids(self._connection, self._table.name)
         self._gone = await self._dropped.of(*self._key)
         self._counted = await self._rows_that_were_dropped()
 
     async def end(self) -> None:
-        created = await self._backend.created_parts(self._connection, self._table.name, self._parts)
-        if created:
-            await self._note(created)
-        if self._parts or created:
+        if (chunks := self._backend.chunks) is not None:
+            if created := await chunks.created(self._connection, self._table.name, self._chunks):
+                await self._note(chunks, created)
             # Another write may have made, and committed, what this one has waited for.
             self._gone = await self._dropped.of(*self._key)
         # Before, there was nothing in what was made: so the first count is right for that, too.
@@ -98,21 +98,21 @@ class Write:
             # Where ids have a hole, nothing was stored.
             await self._unproven.add(*self._key, await self._moments(rest) if complete else rest)
 
-    async def _note(self, created: Sequence[TimeRange]) -> None:
+    async def _note(self, chunks: Chunks, created: Sequence[TimeRange]) -> None:
         types = TYPES_IN[self._key[1].table]
         await self._dropped.add_stored([name for name in types if name != DataType.CANDLES_1M], created)
         if DataType.CANDLES_1M not in types:
             return
         # Not from what is covered alone: that has quiet weeks, and lacks what other programs wrote.
         known: dict[str, list[TimeRange]] = {}
-        for symbol, span in await self._backend.aggregated(self._connection, created):
+        for symbol, span in await chunks.aggregated(self._connection, created):
             known.setdefault(symbol, []).append(span)
         stored = await self._dropped.ever_stored(DataType.CANDLES_1M, created)
         for symbol, ranges in sorted(known.items()):
             ours = stored.get(symbol, [])
             # Of the finest candle, perhaps only a minute was ever there, and not its other four.
             unknown = difference(ranges, whole_candles(ours, FINEST_AGGREGATE))
-            foreign = await self._backend.aggregated_of(self._connection, symbol, unknown)
+            foreign = await chunks.aggregated_of(self._connection, symbol, unknown)
             await self._dropped.add(symbol, DataType.CANDLES_1M, union(intersection(ranges, ours), foreign))
 
     async def _rows_that_were_dropped(self) -> int:

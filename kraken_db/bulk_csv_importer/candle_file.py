@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import StaleRange
+from kraken_db.backends import MinutesWritten
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.repositories.candle_staging import CandleStaging
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
@@ -35,8 +36,15 @@ async def import_candles(
     report.oldest, report.newest = first, last = staged.first, staged.last
     await lock_job(connection, data_type, of=symbol)
     end = last + interval_length(interval)
-    async with store.writing(connection, symbol, data_type, first, end) as write:
-        counts = await staging.merge(staged, report.read, force=replace)
+    is_empty = await staging.is_range_empty(staged)
+    stale = (
+        store.backend.writing_minutes(connection, symbol, first, end, are_new=is_empty)
+        if interval == BASE_INTERVAL
+        else nullcontext(MinutesWritten(first, end))
+    )
+    async with store.writing(connection, symbol, data_type, first, end) as write, stale as minutes:
+        counts = await staging.merge(staged, report.read, is_empty=is_empty, force=replace)
+        minutes.wrote(counts.oldest, counts.newest and counts.newest + interval_length(interval))
     report.new, report.changed = counts.new, counts.changed
     report.unchanged, report.rejected = counts.unchanged, counts.dropped
     report.differing = counts.differing
@@ -55,6 +63,3 @@ async def import_candles(
         report.notes.append(UNFINISHED)
         complete = [(first, last)]
     await write.shows("csv", complete)
-    if interval == BASE_INTERVAL and counts.oldest is not None and counts.newest is not None:
-        stale = StaleRange(symbol, counts.oldest, counts.newest + interval_length(interval))
-        await PendingRefreshRepository(connection).add(stale)

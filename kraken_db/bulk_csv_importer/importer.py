@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends import kept_for
 from kraken_db.bulk_csv_importer.candle_file import import_candles
 from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
@@ -176,7 +177,7 @@ class BulkCSVImporter(StoreService):
             async with ArchiveReader(file, self._block_size, share) as reader:
                 await retention.before_writing(_table(file), reader.first_moment)
                 async with store.database.begin() as connection:
-                    await store.backend.prepare_bulk_write(connection)
+                    await store.prepare_bulk_write(connection)
                     await self._import_rows(store, connection, reader, report, replace)
 
         try:
@@ -215,7 +216,7 @@ class BulkCSVImporter(StoreService):
 
     async def _tell_of_retention(self, store: Store, connection: AsyncConnection, report: FileReport) -> None:
         table = _table(report.file)
-        kept = await store.backend.retention(connection, table)
+        kept = await kept_for(store.backend, connection, table)
         if kept is not None and report.oldest is not None and report.oldest < store.clock() - kept:
             report.notes.append(
                 f"{table} older than {period_text(kept)} will be dropped by the retention policy"

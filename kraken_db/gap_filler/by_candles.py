@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import StaleRange
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
 from kraken_db.gap_filler.gaps import Filled
@@ -18,7 +17,6 @@ from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.ranges import TimeRange, intersection, union
 from kraken_db.repositories.candle_batch import CandleBatch
 from kraken_db.repositories.candle_merge import CandlesWritten
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
 from kraken_db.retry import until_undisturbed
@@ -59,7 +57,7 @@ class CandleFiller:
 
         async def save() -> CandlesWritten:
             async with self.store.database.begin() as connection:
-                await self.store.backend.prepare_bulk_write(connection)
+                await self.store.prepare_bulk_write(connection)
                 await lock_job(connection, DataType.CANDLES_1M, of=symbol)
                 return await self._write(connection, symbol, rows, reached)
 
@@ -76,16 +74,18 @@ class CandleFiller:
         batch = CandleBatch(connection)
         await batch.stage(rows)
         span = (reached[0][0], reached[-1][1])
-        async with self.store.writing(connection, symbol, DataType.CANDLES_1M, *span) as write:
+        async with (
+            self.store.writing(connection, symbol, DataType.CANDLES_1M, *span) as write,
+            self.store.backend.writing_minutes(connection, symbol, *span) as minutes,
+        ):
             written = await batch.merge(symbol, BASE_INTERVAL)
+            minutes.wrote(written.oldest, written.newest and written.newest + _MINUTE)
         status = SyncStatusRepository(connection)
         if written.oldest is not None and written.newest is not None:
             added = written.new - write.returned
             await status.record(
                 symbol, DataType.CANDLES_1M, oldest=written.oldest, newest=written.newest, added=added
             )
-            stale = StaleRange(symbol, written.oldest, written.newest + _MINUTE)
-            await PendingRefreshRepository(connection).add(stale)
         else:
             await status.touch(symbol, [DataType.CANDLES_1M])
         await write.shows("rest_ohlc", reached)

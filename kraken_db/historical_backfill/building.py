@@ -8,7 +8,6 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import StaleRange
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
@@ -16,7 +15,6 @@ from kraken_db.ranges import TimeRange, difference, union
 from kraken_db.repositories.candle_building import CandleBuilder
 from kraken_db.repositories.candle_merge import CandlesWritten
 from kraken_db.repositories.coverage import Coverage, CoverageRepository, Source
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
@@ -57,7 +55,7 @@ async def _build(
 ) -> CandlesWritten:
     await retention.before_writing("candles", start)
     async with store.database.begin() as connection:
-        await store.backend.prepare_bulk_write(connection)
+        await store.prepare_bulk_write(connection)
         await lock_job(connection, DataType.TRADES, DataType.CANDLES_1M, of=symbol)
         known = _known_minutes(await CoverageRepository(connection).all(symbol), start, end)
         if not await TradeRepository(connection).any_between(symbol, start, end):
@@ -74,8 +72,12 @@ async def write_minutes(
     known: Mapping[Source, Sequence[TimeRange]],
 ) -> CandlesWritten:
     """Build the minutes of ``[start, end)`` from stored trades; ``known`` is where those are complete."""
-    async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
+    async with (
+        store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write,
+        store.backend.writing_minutes(connection, symbol, start, end) as minutes,
+    ):
         built = await CandleBuilder(connection, symbol).build(start, end)
+        minutes.wrote(built.oldest, built.newest and built.newest + _MINUTE)
     for source, ranges in (known or {"rest_trades": []}).items():
         await write.shows(source, ranges)
     if built.oldest is not None and built.newest is not None:
@@ -86,8 +88,6 @@ async def write_minutes(
             newest=built.newest,
             added=built.new - write.returned,
         )
-        stale = StaleRange(symbol, built.oldest, built.newest + _MINUTE)
-        await PendingRefreshRepository(connection).add(stale)
     return built
 
 

@@ -150,7 +150,7 @@ class PageStore:
             await self.retention.before_writing("candles", candles_from)
         self._flawed += whole_candles(((hole.after, hole.before) for hole in pages.holes), BASE_INTERVAL)
         async with self.store.database.begin() as connection:
-            await self.store.backend.prepare_bulk_write(connection)
+            await self.store.prepare_bulk_write(connection)
             await lock_job(connection, DataType.TRADES, DataType.CANDLES_1M, of=self.symbol)
             stored = Stored(await self._save_trades(connection, pages, begins))
             if self.build_candles and candles_from and candles_until and candles_from < candles_until:
@@ -225,7 +225,7 @@ async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> 
 async def _save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> TradesWritten:
     first, last = trades[0], trades[-1]
     async with store.database.begin() as connection:
-        await store.backend.prepare_bulk_write(connection)
+        await store.prepare_bulk_write(connection)
         await lock_job(connection, DataType.TRADES, of=symbol)
         before = await TradeRepository(connection).newest_until(symbol, first.timestamp)
         joins = before is not None and before[0] + 1 == first.trade_id

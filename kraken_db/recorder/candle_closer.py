@@ -75,7 +75,7 @@ class OpenMinutes:
         assert self.since is not None
         changed = 0
         async with store.database.begin() as connection:
-            await store.backend.prepare_bulk_write(connection)
+            await store.prepare_bulk_write(connection)
             await lock_job(connection, DataType.TRADES, DataType.CANDLES_1M, of=self.symbol)
             covered = await CoverageRepository(connection).covered(self.symbol, DataType.TRADES)
             for start, end, known in _buildable(covered, self.since, until):

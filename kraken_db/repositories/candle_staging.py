@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
-from kraken_db.intervals import BASE_INTERVAL, GRID_ORIGIN_EPOCH, interval_length, interval_name
+from kraken_db.intervals import GRID_ORIGIN_EPOCH, interval_name
 from kraken_db.models import CANDLES, Amount
 from kraken_db.repositories.candle_comparison import CandleComparison
 from kraken_db.repositories.candle_merge import (
@@ -41,7 +41,6 @@ from kraken_db.repositories.candle_merge import (
     upsert,
     written_counts,
 )
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import (
     MILLISECONDS,
     MergeCounts,
@@ -124,15 +123,17 @@ class CandleStaging:
             return await first_problem(self._connection, numbered, self._rules(numbered.c, now), count)
         return StagedCandles(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC), quiet)
 
-    async def merge(self, staged: StagedCandles, read: int, *, force: bool = False) -> MergeCounts:
+    async def merge(
+        self, staged: StagedCandles, read: int, *, is_empty: bool = False, force: bool = False
+    ) -> MergeCounts:
         """Write what is new or better than what is stored.
 
         Of two versions of a candle the one with more trades wins; with equal counts only what is missing
         is filled in, and other numbers are counted as ``differing``. ``force`` takes the staged one in any
-        case. Identical rows are not written again.
+        case. Identical rows are not written again. ``is_empty``: what ``is_range_empty`` has just said.
         """
         counts = MergeCounts(read, dropped=staged.quiet)
-        if await self._is_range_empty(staged):
+        if is_empty:
             # Without a conflict to look for, PostgreSQL writes a third faster. Should another program
             # have written in between, the merge below sorts it out.
             try:
@@ -142,7 +143,8 @@ class CandleStaging:
                 pass
         return await (self._overwrite(counts) if force else self._improve(counts, staged))
 
-    async def _is_range_empty(self, staged: StagedCandles) -> bool:
+    async def is_range_empty(self, staged: StagedCandles) -> bool:
+        """Whether no candle of the symbol and interval is stored from the first to the last staged one."""
         stored = exists().where(
             CANDLES.c.symbol == self._symbol,
             CANDLES.c.interval_minutes == self._interval,
@@ -169,13 +171,7 @@ class CandleStaging:
 
     async def _insert(self, counts: MergeCounts, staged: StagedCandles) -> MergeCounts:
         new = insert(CANDLES).from_select(COLUMN_ORDER, self._fresh())
-        if self._interval != BASE_INTERVAL:
-            result = await self._connection.execute(new)
-        else:
-            end = staged.last + interval_length(BASE_INTERVAL)
-            notes = PendingRefreshRepository(self._connection)
-            async with notes.writing_within(self._symbol, staged.first, end):
-                result = await self._connection.execute(new)
+        result = await self._connection.execute(new)
         return replace(counts, new=result.rowcount, oldest=staged.first, newest=staged.last)
 
     async def _overwrite(self, counts: MergeCounts) -> MergeCounts:

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import StaleRange
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import lock_job
 from kraken_db.id_runs import IdHole, IdSequence
@@ -24,7 +23,6 @@ from kraken_db.repositories.candle_merge import CandlesWritten, delete_minutes, 
 from kraken_db.repositories.candle_staging import CandleStaging
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.official_record import OfficialRecord, Replaced, another_market
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_batch import SAME_TRADE
@@ -193,7 +191,7 @@ async def in_transaction(
 
     async def once() -> _T:
         async with store.database.begin() as connection:
-            await store.backend.prepare_bulk_write(connection)
+            await store.prepare_bulk_write(connection)
             await lock_job(connection, *jobs, of=symbol)
             return await work(connection)
 
@@ -218,8 +216,13 @@ async def rebuild(
     deleted = 0
     async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
         for first, last in minutes:
-            written.append(await builder.build(first, last, take_new))
-            deleted += await builder.delete_unfounded(first, last)
+            async with store.backend.writing_minutes(connection, symbol, first, last) as stale:
+                built = await builder.build(first, last, take_new)
+                gone = await builder.delete_unfounded(first, last)
+                if not (gone or built.new or built.changed):
+                    stale.wrote(None, None)
+            written.append(built)
+            deleted += gone
     added = await builder.count(uncounted) - before
     oldest = min((one.oldest for one in written if one.oldest), default=None)
     newest = max((one.newest for one in written if one.newest), default=None)
@@ -228,10 +231,7 @@ async def rebuild(
             symbol, DataType.CANDLES_1M, oldest=oldest, newest=newest, added=added
         )
     await write.shows("rest_trades", minutes)
-    done = deleted + sum(one.new + one.changed for one in written)
-    for first, last in minutes if done else ():
-        await PendingRefreshRepository(connection).add(StaleRange(symbol, first, last))
-    return done
+    return deleted + sum(one.new + one.changed for one in written)
 
 
 async def take_minutes(
@@ -241,7 +241,10 @@ async def take_minutes(
     start, end = rows[0].timestamp, rows[-1].timestamp + _MINUTE
     quiet = [row.timestamp for row in rows if not row.trade_count]
     minutes = union((row.timestamp, row.timestamp + _MINUTE) for row in rows)
-    async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
+    async with (
+        store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write,
+        store.backend.writing_minutes(connection, symbol, start, end),
+    ):
         await delete_minutes(connection, symbol, quiet)
         if len(quiet) < len(rows):
             staging = CandleStaging(connection, symbol, BASE_INTERVAL)
@@ -250,8 +253,6 @@ async def take_minutes(
             assert not isinstance(staged, RowProblem), staged.reason
             await staging.merge(staged, read, force=True)
     await write.shows("rest_ohlc", minutes)
-    for first, last in minutes:
-        await PendingRefreshRepository(connection).add(StaleRange(symbol, first, last))
 
 
 async def _lines(rows: Sequence[KrakenOhlc]) -> AsyncIterator[bytes]:
