@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import Piece, StaleRange
+from kraken_db.backends import Compression, OldRows, PendingRefresh, StaleRange
 from kraken_db.data_types import OLD_ROWS, TableName
 from kraken_db.db.locks import lock_job
 from kraken_db.historical_backfill.building import build_minutes
@@ -21,7 +21,6 @@ from kraken_db.policies import TablePolicy, check_policy
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.retention import RetentionRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
@@ -45,7 +44,7 @@ class TableReport:
     kept_minutes: int = 0
     """Minutes whose trades stay: they have no candle, and not all of their trades are known."""
     waiting_pieces: int = 0
-    """Pieces that stay for now: something was written there meanwhile."""
+    """OldRowss that stay for now: something was written there meanwhile."""
 
 
 @dataclass(slots=True)
@@ -109,7 +108,7 @@ _DAY = 1440
 
 
 class Maintenance(StoreService):
-    """Does at once what policies ask for: what TimescaleDB's jobs do too, and elsewhere nobody else.
+    """Does at once what policies ask for: what the database's jobs do too, where it has any.
 
     Every piece (a chunk, or a day or a week of a symbol) is a transaction of its own: a run may be killed at
     any moment, and the next one goes on.
@@ -129,7 +128,7 @@ class Maintenance(StoreService):
         report = MaintenanceReport(store.backend.name, dry_run)
         async with store.database.read() as connection:
             policies = await store.backend.policies(connection)
-            report.refreshed_ranges = len(await _waiting(connection))
+            report.refreshed_ranges = len(await PendingRefresh(connection).unrefreshed())
         if not dry_run:
             await store.refresh_pending()
             await store.release_retention()
@@ -149,16 +148,15 @@ class Maintenance(StoreService):
 
     async def _work_on(self, store: Store, report: TableReport, now: datetime, dry_run: bool) -> None:
         name = report.policy.table
-        async with store.database.read() as connection:
-            before = await store.backend.size(connection, name)
+        compression = store.backend.compression
+        before = await _size(store, name)
         if report.before is not None:
             await self._drop(store, report, report.before, dry_run)
-        if report.policy.compression is not None:
-            await self._compress(store, report, now - report.policy.compression, dry_run)
+        if compression is not None and report.policy.compression is not None:
+            await self._compress(store, compression, report, now - report.policy.compression, dry_run)
         if before is None or dry_run:
             return
-        async with store.database.read() as connection:
-            report.freed_bytes = before - (await store.backend.size(connection, name) or 0)
+        report.freed_bytes = before - (await _size(store, name) or 0)
 
     async def _build_candles(self, store: Store, retention: RetentionPause, before: datetime) -> int:
         """Build the minutes of all trades that are about to go and are known to be complete."""
@@ -182,7 +180,7 @@ class Maintenance(StoreService):
             for piece in pieces:
                 if dry_run:
                     async with store.database.read() as connection:
-                        report.dropped_rows += await store.backend.rows(connection, piece)
+                        report.dropped_rows += await RetentionRepository(connection).count(piece)
                     report.dropped_pieces += 1
                 else:
                     await self._drop_piece(store, report, piece)
@@ -190,12 +188,11 @@ class Maintenance(StoreService):
         finally:
             task.done()
 
-    async def _drop_piece(self, store: Store, report: TableReport, piece: Piece) -> None:
+    async def _drop_piece(self, store: Store, report: TableReport, piece: OldRows) -> None:
         symbols = await self._symbols(store, piece)
         if piece.table == "candles" and piece.symbol is None:
             # Rows of other programs, which left no note that they wait for it.
-            stale = [StaleRange(symbol, piece.start, piece.end) for symbol in symbols]
-            await store.backend.refresh(store.database, stale, store.clock())
+            await store.refresh_pending([StaleRange(symbol, piece.start, piece.end) for symbol in symbols])
         async with store.database.begin() as connection:
             for symbol in symbols:
                 await lock_job(connection, OLD_ROWS[piece.table], of=symbol)
@@ -208,16 +205,18 @@ class Maintenance(StoreService):
         report.dropped_rows += dropped
         report.dropped_pieces += bool(dropped)
 
-    async def _symbols(self, store: Store, piece: Piece) -> Sequence[str]:
+    async def _symbols(self, store: Store, piece: OldRows) -> Sequence[str]:
         if piece.symbol is not None:
             return [piece.symbol]
         async with store.database.read() as connection:
             return await RetentionRepository(connection).symbols(OLD_ROWS[piece.table])
 
-    async def _compress(self, store: Store, report: TableReport, before: datetime, dry_run: bool) -> None:
+    async def _compress(
+        self, store: Store, compression: Compression, report: TableReport, before: datetime, dry_run: bool
+    ) -> None:
         table = report.policy.table
         async with store.database.read() as connection:
-            pieces = await store.backend.compressible(connection, table, before)
+            pieces = await compression.due(connection, table, before)
         if dry_run:
             due = report.before
             report.compressed_pieces = sum(due is None or piece.end > due for piece in pieces)
@@ -229,30 +228,35 @@ class Maintenance(StoreService):
                     if await _is_waiting(connection, piece):
                         report.waiting_pieces += 1
                     else:
-                        await store.backend.compress(connection, piece)
+                        await compression.compress(connection, piece)
                         report.compressed_pieces += 1
                 task.advance()
         finally:
             task.done()
 
 
-async def _is_waiting(connection: AsyncConnection, piece: Piece) -> bool:
+async def _is_waiting(connection: AsyncConnection, piece: OldRows) -> bool:
     """Whether minutes of a piece were written that are not in the higher intervals yet."""
     if piece.table != "candles":
         return False
     return any(
         item.start < piece.end and piece.start < item.end and piece.symbol in (None, item.symbol)
-        for item in await _waiting(connection)
+        for item in await PendingRefresh(connection).unrefreshed()
     )
 
 
-async def _waiting(connection: AsyncConnection) -> list[StaleRange]:
-    """What no refresh has been over yet. The other ranges wait for their candles to close."""
-    _, pending = await PendingRefreshRepository(connection).all()
-    return [item for item in pending if item.refreshed_at is None]
+async def _size(store: Store, table: TableName) -> int | None:
+    """Bytes on disk of a table; None where rows that go give nothing back."""
+    if store.backend.chunks is None:
+        return None
+    async with store.database.read() as connection:
+        storage = await store.backend.storage(connection)
+    return next(item.size for item in storage if item.table == table)
 
 
-async def _unaggregated(connection: AsyncConnection, piece: Piece, symbols: Sequence[str]) -> list[TimeRange]:
+async def _unaggregated(
+    connection: AsyncConnection, piece: OldRows, symbols: Sequence[str]
+) -> list[TimeRange]:
     """The minutes of trades that no candle was ever made of."""
     if piece.table != "trades":
         return []

@@ -11,11 +11,10 @@ from datetime import datetime
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import Backend, RetentionJob
+from kraken_db.backends import Backend, Jobs, PendingRefresh, RetentionJob
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import hold_shared, lock_job, try_exclusive
 from kraken_db.errors import KrakenDBError, PermissionDeniedError
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.retention import PausedJobRepository
 
 log = logging.getLogger(__name__)
@@ -38,6 +37,7 @@ class RetentionPause:
     ) -> None:
         self._database = database
         self._backend = backend
+        self._scheduler = backend.jobs
         self._clock = clock
         self._sleep = sleep
         self._jobs: dict[str, RetentionJob] | None = None
@@ -53,21 +53,23 @@ class RetentionPause:
         first time that a row is old.
         """
         async with self._turn:
+            if self._scheduler is None:
+                return  # nothing is dropped by itself here
             if self._jobs is None:
-                self._jobs = await self._find_jobs()
+                self._jobs = await self._find_jobs(self._scheduler)
             job = self._jobs.get(table)
-            if job is None or table in self._paused or oldest >= self._clock() - job.period + job.part:
+            if job is None or table in self._paused or oldest >= job.may_drop_before(self._clock()):
                 return
             if not self._is_holding:
                 await self._holding.enter_async_context(_holding_off(self._database))
                 self._is_holding = True
-            await self._pause(table, job)
+            await self._pause(self._scheduler, table, job)
             self._paused.add(table)
 
     async def end(self) -> None:
         """This run is over: let the jobs run again, unless somebody else still writes."""
-        if self._jobs is not None and not self._jobs:
-            return  # nothing is dropped by itself here
+        if self._scheduler is None or (self._jobs is not None and not self._jobs):
+            return
         try:
             await self._holding.aclose()
             await release(self._database, self._backend, self._clock())
@@ -75,17 +77,17 @@ class RetentionPause:
             # The rows are stored; the next run lets them run.
             log.warning("retention may stay paused until the next run: %s", error)
 
-    async def _find_jobs(self) -> dict[str, RetentionJob]:
+    async def _find_jobs(self, scheduler: Jobs) -> dict[str, RetentionJob]:
         async with self._database.read() as connection:
-            found = {table: await self._backend.retention_job(connection, table) for table in _TABLES}
+            found = {table: await scheduler.retention(connection, table) for table in _TABLES}
         return {table: job for table, job in found.items() if job is not None}
 
-    async def _pause(self, table: str, job: RetentionJob) -> None:
+    async def _pause(self, scheduler: Jobs, table: str, job: RetentionJob) -> None:
         try:
             async with self._database.begin() as connection:
-                # TimescaleDB fails where two transactions alter a job at once.
+                # A database may refuse that two transactions alter a job at once.
                 await lock_job(connection, "pause retention", of=table)
-                if await self._backend.schedule_retention(connection, job.job_id, on=False):
+                if await scheduler.schedule(connection, job.job_id, on=False):
                     await PausedJobRepository(connection).add(job.job_id)
         except PermissionDeniedError as error:
             log.warning(
@@ -95,12 +97,12 @@ class RetentionPause:
                 error,
             )
             return
-        while await self._is_running(job.job_id):
+        while await self._is_running(scheduler, job.job_id):
             await self._sleep(_POLL_SECONDS)
 
-    async def _is_running(self, job_id: int) -> bool:
+    async def _is_running(self, scheduler: Jobs, job_id: int) -> bool:
         async with self._database.read() as connection:
-            return await self._backend.is_retention_running(connection, job_id)
+            return await scheduler.is_running(connection, job_id)
 
 
 async def release(database: Database, backend: Backend, now: datetime) -> bool:
@@ -108,6 +110,9 @@ async def release(database: Database, backend: Backend, now: datetime) -> bool:
 
     They stay paused while somebody writes old rows, and while old rows wait for their refresh.
     """
+    jobs = backend.jobs
+    if jobs is None:
+        return True
     async with database.read() as connection:
         if not await PausedJobRepository(connection).all():
             return True
@@ -115,12 +120,12 @@ async def release(database: Database, backend: Backend, now: datetime) -> bool:
         async with database.begin() as connection:
             if not await try_exclusive(connection, _LOCK):
                 return False
-            if await _old_rows_wait(connection, backend, now):
+            if await _old_rows_wait(connection, jobs, now):
                 log.warning("retention stays paused: what was written is not in the higher intervals yet")
                 return False
             paused = PausedJobRepository(connection)
             for job_id in await paused.all():
-                await backend.schedule_retention(connection, job_id, on=True)
+                await jobs.schedule(connection, job_id, on=True)
             await paused.clear()
     except PermissionDeniedError as error:
         log.warning("retention stays paused: %s", error)
@@ -128,10 +133,10 @@ async def release(database: Database, backend: Backend, now: datetime) -> bool:
     return True
 
 
-async def _old_rows_wait(connection: AsyncConnection, backend: Backend, now: datetime) -> bool:
-    oldest = await PendingRefreshRepository(connection).oldest()
-    job = await backend.retention_job(connection, "candles")
-    return oldest is not None and job is not None and oldest < now - job.period + job.part
+async def _old_rows_wait(connection: AsyncConnection, jobs: Jobs, now: datetime) -> bool:
+    oldest = await PendingRefresh(connection).oldest()
+    job = await jobs.retention(connection, "candles")
+    return oldest is not None and job is not None and oldest < job.may_drop_before(now)
 
 
 @asynccontextmanager

@@ -12,14 +12,13 @@ from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import Backend, StaleRange, TableStorage
+from kraken_db.backends import Backend, PendingRefresh, StaleRange, TableStorage
 from kraken_db.backends.storage import database_size
 from kraken_db.data_types import DataType
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.policies import BackgroundJob, job_fails, job_state
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import CoverageSummary, CoverageSummaryRepository, MonthCoverage
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.retention import PausedJobRepository
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
 from kraken_db.times import period_text
@@ -104,9 +103,7 @@ async def read_status(
     months: dict[tuple[str, str], list[MonthCoverage]] = {}
     for month in await summaries.by_month():
         months.setdefault((month.symbol, month.data_type), []).append(month)
-    _, stale = await PendingRefreshRepository(connection).all()
-    # The others wait for their candles to close, not for anybody.
-    pending = [item for item in stale if item.refreshed_at is None]
+    pending = await PendingRefresh(connection).unrefreshed()
     tables = await backend.storage(connection)
     kept_from: dict[str | None, datetime | None] = {table.table: table.kept_from for table in tables}
     data = [
@@ -125,7 +122,7 @@ async def read_status(
         data=sorted(data, key=lambda item: (item.symbol, _order(item.data_type))),
         tables=tables,
         database_size=await database_size(connection),
-        jobs=await backend.jobs(connection),
+        jobs=await backend.jobs.all(connection) if backend.jobs is not None else (),
         pending_refreshes=len(pending),
         pending_from=min((item.start for item in pending), default=None),
         stalled_refreshes=_stalled(pending, records, now),

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import Backend, detect
+from kraken_db.backends import Backend, StaleRange, detect
 from kraken_db.data_types import DataType
 from kraken_db.db.engine import Database
 from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
 from kraken_db.errors import KrakenDBError, NotConnectedError
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.retention import RetentionPause, release
 from kraken_db.retry import until_undisturbed
 from kraken_db.times import Clock, utc_now
@@ -63,24 +63,12 @@ class Store:
     async def close(self) -> None:
         await self.database.close()
 
-    async def refresh_pending(self) -> None:
+    async def refresh_pending(self, also: Sequence[StaleRange] = ()) -> None:
         """Bring the higher intervals up to date over everything that was written and not refreshed.
 
-        What a killed run left behind is done too.
+        What a killed run left behind is done too, and ``also`` what nobody has noted.
         """
-        async with self.database.read() as connection:
-            ids, stale = await PendingRefreshRepository(connection).all()
-        if not ids:
-            return
-        refresh = partial(self.backend.refresh, self.database, stale, self.clock())
-        left = await until_undisturbed(refresh)
-        if self.backend.takes_off_pending:
-            return
-        async with self.database.begin() as connection:
-            pending = PendingRefreshRepository(connection)
-            await pending.remove(ids, stale)
-            for item in left:
-                await pending.add(item)
+        await until_undisturbed(partial(self.backend.refresh, self.database, self.clock(), also))
 
     async def refresh_or_tell(self) -> None:
         """The same at the end of a run: a refresh that fails is told, for what is stored is stored."""
@@ -104,6 +92,13 @@ class Store:
         while True:
             await asyncio.sleep(every)
             await self.refresh_or_tell()
+
+    async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
+        """Lift, for the running transaction, the limits that large merges into old data run into."""
+        settings = self.backend.bulk_settings
+        if settings:
+            calls = (func.set_config(name, value, True) for name, value in settings.items())
+            await connection.execute(select(*calls))
 
     def writing(
         self, connection: AsyncConnection, symbol: str, data_type: DataType, start: datetime, end: datetime

@@ -1,4 +1,4 @@
-"""What differs between TimescaleDB and plain PostgreSQL: two classes behind one protocol, chosen once."""
+"""What differs between databases: one class for each behind one protocol, chosen once. See ``base``."""
 
 from __future__ import annotations
 
@@ -7,20 +7,38 @@ import logging
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends.base import Backend, Piece, RetentionJob, StaleRange, TableStorage
+from kraken_db.backends.base import (
+    Backend,
+    Chunks,
+    Compression,
+    Jobs,
+    MinutesWritten,
+    OldRows,
+    RetentionJob,
+    StaleRange,
+    TableStorage,
+    kept_for,
+)
+from kraken_db.backends.pending_refresh import PendingRefresh
 from kraken_db.backends.postgres import PostgresBackend
 from kraken_db.backends.rollup import materialized_relations
 from kraken_db.backends.timescale import TimescaleBackend
 
 __all__ = [
     "Backend",
-    "Piece",
+    "Chunks",
+    "Compression",
+    "Jobs",
+    "MinutesWritten",
+    "OldRows",
+    "PendingRefresh",
     "PostgresBackend",
     "RetentionJob",
     "StaleRange",
     "TableStorage",
     "TimescaleBackend",
     "detect",
+    "kept_for",
 ]
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,25 @@
-"""What the rest of the package asks of a time series database, whichever it is."""
+"""What the rest of the package asks of a database, whichever it is.
+
+A backend is what every database must have (``Backend``), and up to three capabilities, each an object or
+None: ``chunks`` (time is stored, and dropped, a chunk at a time), ``jobs`` (the database drops, compresses
+and refreshes by itself) and ``compression``. Whoever needs one asks ``if backend.chunks is not None``.
+Relations have the same names and columns on all backends, so that readers never ask which one it is.
+
+A new backend is added in three steps:
+
+1. A class with the attributes and methods of ``Backend``, in a module of its own beside this one. A database
+   that is a PostgreSQL derives from ``PostgresBackend`` and replaces what it does differently. What it has
+   none of stays None: there is no method to write that does nothing.
+2. A line in ``kraken_db.backends.detect``: how a store of this kind is recognised by its schema.
+3. The revisions in ``alembic/versions``: tables and views of the same names and columns.
+
+Then run the tests of ``tests/integration`` on it: a lane is an URL.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -32,19 +49,8 @@ class StaleRange:
 
 
 @dataclass(frozen=True, slots=True)
-class RetentionJob:
-    """What drops old rows of a table, a whole part of the table at a time."""
-
-    job_id: int
-    period: timedelta
-    """The age at which a part is dropped: that of its newest moment."""
-    part: timedelta
-    """How much time a part holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """So much of a table as is dropped, or compressed, in one transaction.
+class OldRows:
+    """So much of a table as is dropped, or compressed, in one transaction: a chunk, or days of a symbol.
 
     ``start`` is inclusive, ``end`` exclusive. ``symbol`` is None where rows of all symbols go together.
     """
@@ -61,79 +67,70 @@ class TableStorage:
 
     table: TableName | Literal["higher intervals"]
     size: int
-    parts: int
-    """Parts that are dropped and compressed one by one; 0 where there are none."""
-    compressed_parts: int
-    size_before: int
-    """Of the compressed parts, before they were compressed."""
-    size_after: int
-    """Of the compressed parts."""
+    chunks: int = 0
+    compressed_chunks: int = 0
+    """Those that are compressed as a whole."""
+    partly_compressed_chunks: int = 0
+    """Those that were written after they had been compressed: some of their rows are not."""
+    size_before: int = 0
+    """Of the compressed chunks, before they were compressed."""
+    size_after: int = 0
+    """Of the compressed chunks, with what was written to them since."""
     kept_from: datetime | None = None
-    """Rows from before this moment are gone; None where that is not known by the parts."""
+    """Rows from before this moment are gone; None where that is not known by the chunks."""
 
     @property
     def compression_ratio(self) -> float | None:
-        """How many times smaller the compressed parts have become; None without any."""
+        """How many times smaller the compressed chunks have become; None without any."""
         return self.size_before / self.size_after if self.size_after else None
 
 
-class Backend(Protocol):
-    """One kind of database. Relations have the same names and columns on all of them."""
+@dataclass(frozen=True, slots=True)
+class RetentionJob:
+    """What drops old rows of a table by itself, a chunk at a time."""
 
-    name: str
-    """For people: what this database is."""
-    takes_off_pending: bool
-    """Whether a refresh takes what it has done off ``pending_refresh``, in the transaction that stores it."""
+    job_id: int
+    period: timedelta
+    """The age at which a chunk is dropped: that of its newest moment."""
+    chunk: timedelta
+    """How much time a chunk holds."""
 
-    def __hash__(self) -> int: ...
+    def may_drop_before(self, now: datetime) -> datetime:
+        """Rows from before this moment may lie in a chunk that is dropped."""
+        return now - self.period + self.chunk
 
-    def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
-        """Select the candles that open in ``[start, end)``, all columns of ``candles``, in no order.
 
-        The form of the statement must not depend on symbol, start and end, and these must be bound as they
-        are where they lie on the interval's grid: statements are made once and used with other values.
+class MinutesWritten:
+    """What a write of minutes says of itself at its end; see ``Backend.writing_minutes``."""
+
+    def __init__(self, start: datetime, end: datetime) -> None:
+        self.stale: TimeRange | None = (start, end)
+
+    def wrote(self, oldest: datetime | None, end: datetime | None) -> None:
+        """Only minutes of ``[oldest, end)`` were written or deleted; None for none at all.
+
+        Without this call, any minute of the whole range may have been.
         """
+        self.stale = None if oldest is None or end is None else (oldest, end)
+
+
+class Chunks(Protocol):
+    """A table consists of chunks of time, of all symbols, which are made and dropped one by one."""
+
+    async def ids(self, connection: AsyncConnection, table: str) -> frozenset[int]:
+        """All chunks of a table."""
         ...
 
-    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
-        """Select the open time of the newest (or the oldest) candle of a symbol, one row or none.
-
-        As with ``candles_between``, the statement is used for other symbols too.
-        """
-        ...
-
-    async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
-        """Lift, for the running transaction, the limits that large merges into old data run into."""
-        ...
-
-    async def refresh(
-        self, database: Database, stale: Sequence[StaleRange], now: datetime
-    ) -> Sequence[StaleRange]:
-        """Bring all higher intervals up to date over these ranges, and never lose one of their candles.
-
-        Runs in transactions of its own, in bounded slices; may be killed and repeated at any point.
-        Returns what has to be refreshed again later: the candles that have not closed yet.
-        """
-        ...
-
-    async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
-        """Have the next ``refresh`` of these ranges compute all their candles anew, whatever it knows."""
-        ...
-
-    async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
-        """The parts that a table consists of, as far as they are dropped and made one by one."""
-        ...
-
-    async def stored_time(
+    async def existing(
         self, connection: AsyncConnection, table: str, start: datetime, end: datetime
     ) -> Sequence[TimeRange]:
-        """What of ``[start, end)`` a row can be stored in, as far as time is dropped and made by parts."""
+        """What of ``[start, end)`` there are chunks for: elsewhere, no row is stored."""
         ...
 
-    async def created_parts(
+    async def created(
         self, connection: AsyncConnection, table: str, before: frozenset[int]
     ) -> Sequence[TimeRange]:
-        """The times of the parts that the running transaction has made since ``before``, one by one.
+        """The times of the chunks that the running transaction has made since ``before``, one by one.
 
         Nothing was stored there when it made them: what had been was dropped.
         """
@@ -153,23 +150,105 @@ class Backend(Protocol):
         """The times of these stored candles of one symbol, one by one."""
         ...
 
-    async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
-        """The age at which the database drops rows of ``table`` by itself; None for never."""
+
+class Jobs(Protocol):
+    """What the database does by itself."""
+
+    async def all(self, connection: AsyncConnection) -> Sequence[BackgroundJob]:
+        """Every job of this store, and how it went."""
         ...
 
-    async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
+    async def retention(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
         """The job that drops old rows of ``table``; None if nothing does."""
         ...
 
-    async def schedule_retention(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
-        """Whether a retention job is to run from now on; returns whether this is a change.
+    async def schedule(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
+        """Whether a job is to run from now on; returns whether this is a change.
 
         A job that does not exist any more is no error.
         """
         ...
 
-    async def is_retention_running(self, connection: AsyncConnection, job_id: int) -> bool:
-        """Whether a retention job is at work at this moment."""
+    async def is_running(self, connection: AsyncConnection, job_id: int) -> bool:
+        """Whether a job is at work at this moment."""
+        ...
+
+
+class Compression(Protocol):
+    """Old rows can be compressed."""
+
+    async def due(self, connection: AsyncConnection, table: TableName, before: datetime) -> Sequence[OldRows]:
+        """What of the rows from before a moment is not, or only partly, compressed, oldest first."""
+        ...
+
+    async def compress(self, connection: AsyncConnection, rows: OldRows) -> None:
+        """Compress what ``due`` named."""
+        ...
+
+
+class Backend(Protocol):
+    """One kind of database. Its instances may be shared by any number of tasks."""
+
+    name: str
+    """For people: what this database is."""
+    bulk_settings: Mapping[str, str]
+    """Settings of a transaction of bulk writes: they lift limits that large merges into old data run into."""
+
+    # Properties, so that a class may say more of what it has.
+    @property
+    def chunks(self) -> Chunks | None: ...
+    @property
+    def jobs(self) -> Jobs | None: ...
+    @property
+    def compression(self) -> Compression | None: ...
+
+    def __hash__(self) -> int: ...
+
+    def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
+        """Select the candles that open in ``[start, end)``, all columns of ``candles``, in no order.
+
+        The form of the statement must not depend on symbol, start and end, and these must be bound as they
+        are where they lie on the interval's grid: statements are made once and used with other values.
+        """
+        ...
+
+    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
+        """Select the open time of the newest (or the oldest) candle of a symbol, one row or none.
+
+        As with ``candles_between``, the statement is used for other symbols too.
+        """
+        ...
+
+    def writing_minutes(
+        self,
+        connection: AsyncConnection,
+        symbol: str,
+        start: datetime,
+        end: datetime,
+        *,
+        are_new: bool = False,
+    ) -> AbstractAsyncContextManager[MinutesWritten]:
+        """Have this around the statements that write minutes of a symbol, all of them in ``[start, end)``.
+
+        What was written is stale then, from the end of the transaction until the next ``refresh``. Say
+        ``wrote`` of what it gives as soon as it is known what was: where nothing was, nothing is stale. Of
+        minutes that lie far apart, make several calls. Two are never open at once on one connection.
+
+        ``are_new``: no minute of the symbol was stored in the range, so that all of it is stale.
+        """
+        ...
+
+    async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
+        """Have the next ``refresh`` compute all higher candles of these ranges anew, whatever it knows."""
+        ...
+
+    async def refresh(self, database: Database, now: datetime, also: Sequence[StaleRange] = ()) -> None:
+        """Bring all higher intervals up to date over what is stale, and never lose one of their candles.
+
+        ``also``: ranges of which nobody has said that they are stale. Runs in transactions of its own, in
+        bounded slices; may be killed and repeated at any point. What has not closed by ``now`` (UTC) is left
+        to a later refresh.
+        """
         ...
 
     async def policies(self, connection: AsyncConnection) -> tuple[TablePolicy, ...]:
@@ -183,41 +262,25 @@ class Backend(Protocol):
         """
         ...
 
-    async def jobs(self, connection: AsyncConnection) -> Sequence[BackgroundJob]:
-        """What the database does by itself, and how it went; empty where it does nothing by itself."""
-        ...
-
     async def droppable(
         self, connection: AsyncConnection, table: TableName, before: datetime
-    ) -> Sequence[Piece]:
+    ) -> Sequence[OldRows]:
         """What of a table can be dropped of the rows from before a moment, oldest first."""
         ...
 
-    async def rows(self, connection: AsyncConnection, piece: Piece) -> int:
-        """How many rows a piece has."""
-        ...
+    async def drop(self, connection: AsyncConnection, rows: OldRows, keep: Sequence[TimeRange] = ()) -> int:
+        """Drop what ``droppable`` named, and none of its higher candles; returns the number of rows.
 
-    async def drop(self, connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange] = ()) -> int:
-        """Drop the rows of a piece, and none of their higher candles; returns the number of rows.
-
-        Rows inside of ``keep`` stay; where a piece goes as a whole or not at all, all of it stays then.
+        Rows inside of ``keep`` stay; a chunk goes as a whole or not at all: all of it stays then.
         """
-        ...
-
-    async def compressible(
-        self, connection: AsyncConnection, table: TableName, before: datetime
-    ) -> Sequence[Piece]:
-        """What of a table is not compressed yet of the rows from before a moment, oldest first."""
-        ...
-
-    async def compress(self, connection: AsyncConnection, piece: Piece) -> None:
-        """Compress a piece that ``compressible`` named."""
-        ...
-
-    async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
-        """Bytes on disk that dropping and compressing give back; None if they give nothing back."""
         ...
 
     async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
         """What the tables take on disk, from the catalogs alone: no row of them is looked at."""
         ...
+
+
+async def kept_for(backend: Backend, connection: AsyncConnection, table: str) -> timedelta | None:
+    """The age from which on rows of ``table`` may be dropped; None for never."""
+    policies = await backend.policies(connection)
+    return next((policy.retention for policy in policies if policy.table == table), None)

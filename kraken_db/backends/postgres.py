@@ -1,33 +1,38 @@
-"""Plain PostgreSQL: the higher intervals are views, over what is rolled up and over minutes.
-
-Retention finds old rows symbol by symbol, and deletes them a day or a week at a time.
-"""
+"""Plain PostgreSQL: the higher intervals are views, over what is rolled up and over minutes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
-    Interval,
     Select,
-    Table,
     bindparam,
     delete,
     func,
-    literal,
     literal_column,
     select,
     text,
-    true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, VARCHAR, insert
+from sqlalchemy.dialects.postgresql import VARCHAR, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends.base import Piece, RetentionJob, StaleRange, TableStorage
+from kraken_db.backends.base import (
+    Chunks,
+    Compression,
+    Jobs,
+    MinutesWritten,
+    OldRows,
+    StaleRange,
+    TableStorage,
+)
+from kraken_db.backends.pending_refresh import PendingRefreshWriter
+from kraken_db.backends.postgres_old_rows import delete_rows, find_old_rows
 from kraken_db.backends.rolled_candles import (
     CANDLE_COLUMNS,
     NOT_STORED,
@@ -40,30 +45,30 @@ from kraken_db.backends.rolled_candles import (
 )
 from kraken_db.backends.rollup import AnySelect, Rows, bucket, candle_relation, rollup
 from kraken_db.backends.storage import postgres_storage
-from kraken_db.data_types import OLD_ROWS, TABLES, TableName
+from kraken_db.data_types import TABLES, TableName
 from kraken_db.db.engine import Database
-from kraken_db.db.multiranges import to_multirange
 from kraken_db.errors import ConfigurationError
-from kraken_db.intervals import (
-    BASE_INTERVAL,
-    INTERVAL_SOURCES,
-    INTERVAL_VIEWS,
-    ceil_to_interval,
-    floor_to_interval,
-)
-from kraken_db.models import CANDLES, RETENTION_PERIODS, ROLLED_CANDLES, SYNC_STATUS, TRADES, Timestamp
-from kraken_db.policies import BackgroundJob, TablePolicy
-from kraken_db.ranges import TICK, TimeRange, difference
+from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, INTERVAL_VIEWS, ceil_to_interval
+from kraken_db.models import CANDLES, RETENTION_PERIODS, ROLLED_CANDLES
+from kraken_db.policies import TablePolicy
+from kraken_db.ranges import TimeRange, union
 
 _STORED = literal_column("0", Integer).label("rank")
 _COMPUTED = literal_column("1", Integer).label("rank")
+# The triggers on minutes note this range, and do not look through the rows for it.
+_SPAN = text(
+    "SELECT set_config('kraken_db.symbol', :symbol, true), set_config('kraken_db.span', :span, true)"
+).bindparams(bindparam("symbol", type_=VARCHAR), bindparam("span", type_=VARCHAR))
 
 
 class PostgresBackend:
     """Any PostgreSQL from version 14."""
 
     name = "PostgreSQL"
-    takes_off_pending = True
+    bulk_settings: Mapping[str, str] = MappingProxyType({})
+    chunks: Chunks | None = None
+    jobs: Jobs | None = None
+    compression: Compression | None = None
 
     def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
         # A candle that opens in the range lies between these two moments as a whole.
@@ -86,48 +91,40 @@ class PostgresBackend:
         outermost = func.greatest if newest else func.least
         return select(bucket(outermost(edge, _edge(rolled, opens_at, newest)), interval))
 
-    async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
-        pass
-
-    async def refresh(
-        self, database: Database, stale: Sequence[StaleRange], now: datetime
-    ) -> Sequence[StaleRange]:
-        await roll_pending(database, stale)
-        return ()
+    @asynccontextmanager
+    async def writing_minutes(
+        self,
+        connection: AsyncConnection,
+        symbol: str,
+        start: datetime,
+        end: datetime,
+        *,
+        are_new: bool = False,
+    ) -> AsyncIterator[MinutesWritten]:
+        # The triggers see by themselves what changes. To look through a million new rows takes them a while.
+        if are_new:
+            span = f"[{start.isoformat()},{end.isoformat()})"
+            await connection.execute(_SPAN, {"symbol": symbol, "span": span})
+        yield MinutesWritten(start, end)
+        if are_new:
+            await connection.execute(_SPAN, {"symbol": "", "span": ""})
 
     async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
-        pass
+        pending = PendingRefreshWriter(connection)
+        for start, end in union(ranges):
+            await pending.add(StaleRange(symbol, start, end))
 
-    async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
-        return frozenset()
-
-    async def stored_time(
-        self, connection: AsyncConnection, table: str, start: datetime, end: datetime
-    ) -> Sequence[TimeRange]:
-        return [(start, end)]
-
-    async def created_parts(
-        self, connection: AsyncConnection, table: str, before: frozenset[int]
-    ) -> Sequence[TimeRange]:
-        return ()
-
-    async def aggregated(
-        self, connection: AsyncConnection, ranges: Sequence[TimeRange]
-    ) -> Sequence[tuple[str, TimeRange]]:
-        return ()
-
-    async def aggregated_of(
-        self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]
-    ) -> Sequence[TimeRange]:
-        return ()
-
-    async def retention(self, connection: AsyncConnection, table: str) -> timedelta | None:
-        c = RETENTION_PERIODS.c
-        period: timedelta | None = await connection.scalar(select(c.kept_for).where(c.table_name == table))
-        return period
+    async def refresh(self, database: Database, now: datetime, also: Sequence[StaleRange] = ()) -> None:
+        async with database.read() as connection:
+            stale = await PendingRefreshWriter(connection).all()
+        if stale or also:
+            await roll_pending(database, [*stale, *also])
 
     async def policies(self, connection: AsyncConnection) -> tuple[TablePolicy, ...]:
-        return tuple([TablePolicy(table, await self.retention(connection, table)) for table in TABLES])
+        c = RETENTION_PERIODS.c
+        rows = await connection.execute(select(c.table_name, c.kept_for))
+        kept = {row.table_name: row.kept_for for row in rows}
+        return tuple(TablePolicy(table, kept.get(table)) for table in TABLES)
 
     async def set_policy(self, connection: AsyncConnection, policy: TablePolicy) -> None:
         if policy.compression is not None:
@@ -146,46 +143,20 @@ class PostgresBackend:
             )
         )
 
-    async def jobs(self, connection: AsyncConnection) -> Sequence[BackgroundJob]:
-        return ()
-
     async def droppable(
         self, connection: AsyncConnection, table: TableName, before: datetime
-    ) -> Sequence[Piece]:
-        return await pieces_with_rows(connection, table, before)
+    ) -> Sequence[OldRows]:
+        return await find_old_rows(connection, table, before)
 
-    async def rows(self, connection: AsyncConnection, piece: Piece) -> int:
-        return await count_rows(connection, piece)
-
-    async def drop(self, connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange] = ()) -> int:
-        if piece.table == "candles":
-            assert piece.symbol is not None
-            await lock_slice(connection, piece.symbol, piece.start)
-            await keep_rolled(connection, piece)
-        return await delete_rows(connection, piece, keep)
-
-    async def compressible(
-        self, connection: AsyncConnection, table: TableName, before: datetime
-    ) -> Sequence[Piece]:
-        return ()
-
-    async def compress(self, connection: AsyncConnection, piece: Piece) -> None:
-        raise NotImplementedError("plain PostgreSQL has nothing to compress")
-
-    async def size(self, connection: AsyncConnection, table: TableName) -> int | None:
-        return None  # What is deleted makes room for new rows; the file stays as large as it is.
+    async def drop(self, connection: AsyncConnection, rows: OldRows, keep: Sequence[TimeRange] = ()) -> int:
+        if rows.table == "candles":
+            assert rows.symbol is not None
+            await lock_slice(connection, rows.symbol, rows.start)
+            await keep_rolled(connection, rows)
+        return await delete_rows(connection, rows, keep)
 
     async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
         return await postgres_storage(connection)
-
-    async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
-        return None
-
-    async def schedule_retention(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
-        return False
-
-    async def is_retention_running(self, connection: AsyncConnection, job_id: int) -> bool:
-        return False
 
 
 def _from_minutes_or_kept(symbol: str, interval: int, first: datetime, last: datetime) -> AnySelect:
@@ -212,115 +183,3 @@ def _from_minutes(interval: int) -> int:
     while (source := INTERVAL_SOURCES[interval]) != BASE_INTERVAL:
         interval = source
     return interval
-
-
-_TABLES: dict[TableName, Table] = {"trades": TRADES, "candles": CANDLES}
-# What is deleted in one transaction: as many rows as a moment's work takes, and whole candles.
-_LENGTHS: dict[TableName, timedelta] = {"trades": timedelta(days=1), "candles": timedelta(days=7)}
-_DAY, _WEEK = 1440, 10080
-_GRIDS: dict[TableName, int] = {"trades": _DAY, "candles": _WEEK}
-
-# Rows go, and it is noted where something is gone: where everything was known, and beyond that the rows
-# themselves. One statement sees one moment: minutes that were written and wait for their refresh stay.
-_DROP = """
-    WITH gone AS (
-        DELETE FROM {table} WHERE symbol = :symbol AND {only} AND {is_free}
-          AND timestamp >= :start AND timestamp < :end AND timestamp <@ :going
-        RETURNING timestamp
-    ), noted AS (
-        INSERT INTO dropped_ranges (symbol, data_type, dropped)
-        SELECT :symbol, :data_type, range_agg(part) FROM (
-            SELECT unnest(covered * :going) AS part FROM data_coverage
-            WHERE symbol = :symbol AND data_type = :data_type AND covered && :going AND {is_free}
-            UNION ALL
-            SELECT tstzrange(timestamp, timestamp + INTERVAL '{length}') FROM gone
-        ) parts
-        HAVING count(*) > 0
-        ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
-    )
-    SELECT count(*) FROM gone
-"""
-_IS_FREE = """NOT EXISTS (SELECT FROM pending_refresh p
-                          WHERE p.symbol = :symbol AND p.stale && tstzrange(:start, :end))"""
-_STATEMENTS: dict[TableName, str] = {
-    "trades": _DROP.format(table="trades", only="true", is_free="true", length="1 microsecond"),
-    "candles": _DROP.format(
-        table="candles", only="interval_minutes = 1", is_free=_IS_FREE, length="1 minute"
-    ),
-}
-_DROPS = {
-    table: text(statement).bindparams(
-        bindparam("symbol", type_=VARCHAR),
-        bindparam("data_type", type_=VARCHAR),
-        bindparam("start", type_=Timestamp),
-        bindparam("end", type_=Timestamp),
-        bindparam("going", type_=TSTZMULTIRANGE),
-    )
-    for table, statement in _STATEMENTS.items()
-}
-# Whatever else changes a minute leaves a note that its candles are stale; these were stored before.
-_STORED_BEFORE = text("SELECT set_config('kraken_db.retention', :state, true)")
-
-
-async def pieces_with_rows(connection: AsyncConnection, table: TableName, before: datetime) -> list[Piece]:
-    """The days (weeks of minutes) that hold rows from before the day (UTC) of ``before``, oldest first."""
-    found: list[Piece] = []
-    for symbol in await connection.scalars(select(SYNC_STATUS.c.symbol).distinct()):
-        found += await _pieces_of(connection, table, symbol, floor_to_interval(before, _DAY))
-    return sorted(found, key=lambda piece: (piece.start, piece.symbol or ""))
-
-
-async def _pieces_of(
-    connection: AsyncConnection, table: TableName, symbol: str, before: datetime
-) -> list[Piece]:
-    rows, length = _TABLES[table], _LENGTHS[table]
-    of_symbol = [rows.c.symbol == symbol]
-    if rows is CANDLES:
-        of_symbol.append(CANDLES.c.interval_minutes == BASE_INTERVAL)
-    moment = rows.c.timestamp
-    oldest = await connection.scalar(select(moment).where(*of_symbol).order_by(moment).limit(1))
-    if oldest is None or oldest >= before:
-        return []
-    step = literal(length, Interval)
-    grid = func.generate_series(
-        literal(floor_to_interval(oldest, _GRIDS[table]), Timestamp),
-        literal(before - TICK, Timestamp),
-        step,
-        type_=Timestamp,
-    ).column_valued("start")
-    # One look at the index for each piece, however many rows it has.
-    any_row = (
-        select(literal(1).label("found"))
-        .where(*of_symbol, moment >= grid, moment < func.least(grid + step, literal(before, Timestamp)))
-        .limit(1)
-        .lateral()
-    )
-    starts = await connection.scalars(select(grid).join(any_row, true()).order_by(grid))
-    return [Piece(table, symbol, start, min(start + length, before)) for start in starts]
-
-
-async def count_rows(connection: AsyncConnection, piece: Piece) -> int:
-    found = select(func.count()).select_from(_TABLES[piece.table]).where(*_inside(piece))
-    return await connection.scalar(found) or 0
-
-
-async def delete_rows(connection: AsyncConnection, piece: Piece, keep: Sequence[TimeRange]) -> int:
-    """Delete the rows of a piece outside of ``keep``, and note what is gone; returns their number.
-
-    Of minutes, all of the piece stays where some of it was written and waits for its refresh.
-    """
-    going = to_multirange(difference([(piece.start, piece.end)], keep))
-    names = {"symbol": piece.symbol, "data_type": OLD_ROWS[piece.table]}
-    await connection.execute(_STORED_BEFORE, {"state": "on"})
-    rows = await connection.scalar(
-        _DROPS[piece.table], {**names, "start": piece.start, "end": piece.end, "going": going}
-    )
-    await connection.execute(_STORED_BEFORE, {"state": ""})
-    return rows or 0
-
-
-def _inside(piece: Piece) -> list[ColumnElement[bool]]:
-    rows = _TABLES[piece.table]
-    c = rows.c
-    inside = [c.symbol == piece.symbol, c.timestamp >= piece.start, c.timestamp < piece.end]
-    return [*inside, CANDLES.c.interval_minutes == BASE_INTERVAL] if rows is CANDLES else inside

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import TSTZRANGE, Insert, insert
 from sqlalchemy.dialects.postgresql.ranges import Range
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends.base import Piece, StaleRange
+from kraken_db.backends.base import OldRows, StaleRange
 from kraken_db.backends.rollup import AnySelect, Rows, rollup
 from kraken_db.data_types import DataType
 from kraken_db.db.engine import Database
@@ -109,19 +109,19 @@ def write_rolled(symbol: str, candles: AnySelect, *, kept: bool) -> Insert:
     )
 
 
-async def keep_rolled(connection: AsyncConnection, piece: Piece) -> None:
-    """Store the candles of a piece of minutes before these go: whole days, so that no candle is cut.
+async def keep_rolled(connection: AsyncConnection, old: OldRows) -> None:
+    """Store the candles of minutes before these go: whole days, so that no candle is cut.
 
-    Nothing of the piece may wait for its refresh, and none may be running: then 1h and more are stored.
+    Nothing of them may wait for its refresh, and none may be running: then 1h and more are stored.
     """
-    assert piece.symbol is not None
+    assert old.symbol is not None
     for interval in NOT_STORED:
-        minutes = minutes_between(piece.symbol, piece.start, piece.end)
+        minutes = minutes_between(old.symbol, old.start, old.end)
         candles = rollup(minutes.subquery(), interval)
-        await connection.execute(write_rolled(piece.symbol, candles, kept=True))
+        await connection.execute(write_rolled(old.symbol, candles, kept=True))
     c = ROLLED_CANDLES.c
-    inside = (c.timestamp >= piece.start, c.timestamp < piece.end, ~c.kept)
-    hours = (c.symbol == piece.symbol, c.interval_minutes == FINEST_STORED)
+    inside = (c.timestamp >= old.start, c.timestamp < old.end, ~c.kept)
+    hours = (c.symbol == old.symbol, c.interval_minutes == FINEST_STORED)
     await connection.execute(update(ROLLED_CANDLES).where(*hours, *inside).values(kept=true()))
 
 

@@ -74,13 +74,13 @@ async def database_size(connection: AsyncConnection) -> int:
 
 async def postgres_storage(connection: AsyncConnection) -> Sequence[TableStorage]:
     rows = await connection.execute(_POSTGRES, {"higher": _HIGHER})
-    return [TableStorage(name, size, 0, 0, 0, 0) for name, size in rows]
+    return [TableStorage(name, size) for name, size in rows]
 
 
 async def timescale_storage(connection: AsyncConnection) -> Sequence[TableStorage]:
     found: list[TableStorage] = []
-    for name, size, parts, packed, before, after, kept_from in await connection.execute(_TIMESCALE):
+    for name, size, chunks, packed, before, after, kept_from in await connection.execute(_TIMESCALE):
         if name in TABLES and kept_from is None:
-            kept_from = _NEVER  # a table without any part holds nothing
-        found.append(TableStorage(name, size, parts, packed, before, after, kept_from))
+            kept_from = _NEVER  # a table without any chunk holds nothing
+        found.append(TableStorage(name, size, chunks, packed, 0, before, after, kept_from))
     return found

@@ -11,27 +11,32 @@ The traps that decide this package (measured, see the project's notes on Timesca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import Select, Table, func, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import timescale_chunks as chunks
-from kraken_db.backends.base import RetentionJob, StaleRange
+from kraken_db.backends.base import MinutesWritten, OldRows, StaleRange, TableStorage
+from kraken_db.backends.pending_refresh import PendingRefreshWriter
 from kraken_db.backends.rollup import AnySelect, bucket, candle_relation
-from kraken_db.backends.timescale_chunks import TimescalePolicies
-from kraken_db.backends.timescale_refresh import Refresh
-from kraken_db.db.engine import Database
-from kraken_db.intervals import (
-    BASE_INTERVAL,
-    FINEST_AGGREGATE,
-    INTERVAL_VIEWS,
-    floor_to_interval,
-    interval_length,
+from kraken_db.backends.storage import timescale_storage
+from kraken_db.backends.timescale_chunks import (
+    TimescaleChunks,
+    TimescaleCompression,
+    drop_chunk,
+    old_chunks,
 )
+from kraken_db.backends.timescale_jobs import TimescaleJobs, read_policies, write_policy
+from kraken_db.backends.timescale_refresh import Refresh
+from kraken_db.data_types import TableName
+from kraken_db.db.engine import Database
+from kraken_db.intervals import BASE_INTERVAL, FINEST_AGGREGATE, INTERVAL_VIEWS
 from kraken_db.models import CANDLES
-from kraken_db.ranges import TimeRange, intersection
+from kraken_db.policies import TablePolicy
+from kraken_db.ranges import TimeRange, union
 
 # Each batch of a refresh is a transaction of the server; its default of 10 buckets makes a sparse
 # history of ten years run for hours.
@@ -45,15 +50,21 @@ _TOUCH = text("""
 """)
 
 
-class TimescaleBackend(TimescalePolicies):
+class TimescaleBackend:
     """TimescaleDB from version 2.11, under its community licence."""
 
     name = "TimescaleDB"
-    takes_off_pending = False
+    # A merge into compressed chunks unpacks what it touches; 100,000 rows is the default limit.
+    bulk_settings: Mapping[str, str] = MappingProxyType(
+        {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
+    )
 
     def __init__(self, version: tuple[int, int], stored: Mapping[int, Table]) -> None:
         """``stored``: interval to the table behind its aggregate (``materialized_relations``)."""
         self._stored = stored
+        self.chunks = TimescaleChunks(stored[FINEST_AGGREGATE])
+        self.jobs = TimescaleJobs()
+        self.compression = TimescaleCompression()
         self._refresh_options = (
             f", options => '{{\"buckets_per_batch\": {BUCKETS_PER_BATCH}}}'" if version >= (2, 21) else ""
         )
@@ -81,76 +92,55 @@ class TimescaleBackend(TimescalePolicies):
         (moment,) = edges.c
         return select(func.max(moment) if newest else func.min(moment))
 
-    async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
-        # A merge into compressed chunks unpacks what it touches; 100,000 rows is the default limit.
-        await connection.execute(
-            text("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
-        )
-
-    async def refresh(
-        self, database: Database, stale: Sequence[StaleRange], now: datetime
-    ) -> Sequence[StaleRange]:
-        return await Refresh(database, self._stored, self._refresh_options, now).run(stale)
+    @asynccontextmanager
+    async def writing_minutes(
+        self,
+        connection: AsyncConnection,
+        symbol: str,
+        start: datetime,
+        end: datetime,
+        *,
+        are_new: bool = False,
+    ) -> AsyncIterator[MinutesWritten]:
+        written = MinutesWritten(start, end)
+        yield written
+        if written.stale is not None:
+            await PendingRefreshWriter(connection).add(StaleRange(symbol, *written.stale))
 
     async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
         # A refresh passes over what has not changed. So something changes: one minute of each range.
         for start, end in ranges:
             await connection.execute(_TOUCH, {"symbol": symbol, "start": start, "end": end})
+        pending = PendingRefreshWriter(connection)
+        for start, end in union(ranges):
+            await pending.add(StaleRange(symbol, start, end))
 
-    async def parts(self, connection: AsyncConnection, table: str) -> frozenset[int]:
-        return await chunks.chunks(connection, table)
+    async def refresh(self, database: Database, now: datetime, also: Sequence[StaleRange] = ()) -> None:
+        async with database.read() as connection:
+            pending = await PendingRefreshWriter(connection).numbered()
+        if not pending and not also:
+            return
+        stale = [*(item for _, item in pending), *also]
+        left = await Refresh(database, self._stored, self._refresh_options, now).run(stale)
+        async with database.begin() as connection:
+            writer = PendingRefreshWriter(connection)
+            await writer.remove(pending)
+            for item in left:
+                await writer.add(item)
 
-    async def stored_time(
-        self, connection: AsyncConnection, table: str, start: datetime, end: datetime
-    ) -> Sequence[TimeRange]:
-        there = await chunks.ranges_between(connection, table, start, end)
-        return intersection(there, [(start, end)])
+    async def policies(self, connection: AsyncConnection) -> tuple[TablePolicy, ...]:
+        return await read_policies(connection)
 
-    async def created_parts(
-        self, connection: AsyncConnection, table: str, before: frozenset[int]
-    ) -> Sequence[TimeRange]:
-        candidates = await chunks.chunks(connection, table) - before
-        return await chunks.own_ranges(connection, candidates) if candidates else ()
+    async def set_policy(self, connection: AsyncConnection, policy: TablePolicy) -> None:
+        await write_policy(connection, policy)
 
-    async def aggregated(
-        self, connection: AsyncConnection, ranges: Sequence[TimeRange]
-    ) -> Sequence[tuple[str, TimeRange]]:
-        c = self._stored[FINEST_AGGREGATE].c
-        found: list[tuple[str, TimeRange]] = []
-        for start, end in ranges:
-            rows = await connection.execute(
-                select(c.symbol, func.min(c.timestamp), func.max(c.timestamp))
-                .where(c.timestamp >= floor_to_interval(start, FINEST_AGGREGATE), c.timestamp < end)
-                .group_by(c.symbol)
-            )
-            found += [
-                (symbol, (max(first, start), min(last + interval_length(FINEST_AGGREGATE), end)))
-                for symbol, first, last in rows
-            ]
-        return found
+    async def droppable(
+        self, connection: AsyncConnection, table: TableName, before: datetime
+    ) -> Sequence[OldRows]:
+        return await old_chunks(connection, table, before)
 
-    async def aggregated_of(
-        self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]
-    ) -> Sequence[TimeRange]:
-        c = self._stored[FINEST_AGGREGATE].c
-        length = interval_length(FINEST_AGGREGATE)
-        found: list[TimeRange] = []
-        for start, end in ranges:
-            rows = await connection.scalars(
-                select(c.timestamp).where(
-                    c.symbol == symbol,
-                    c.timestamp >= floor_to_interval(start, FINEST_AGGREGATE),
-                    c.timestamp < end,
-                )
-            )
-            found += [(max(opens_at, start), min(opens_at + length, end)) for opens_at in rows]
-        return found
+    async def drop(self, connection: AsyncConnection, rows: OldRows, keep: Sequence[TimeRange] = ()) -> int:
+        return 0 if keep else await drop_chunk(connection, rows)
 
-    async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
-        return await chunks.retention_job(connection, table)
-
-    async def schedule_retention(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
-        return await chunks.schedule(connection, job_id, on)
-
-    async def is_retention_running(self, connection: AsyncConnection, job_id: int) -> bool:
-        return await chunks.is_running(connection, job_id)
+    async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
+        return await timescale_storage(connection)

@@ -115,7 +115,7 @@ async def _read(db_url: str) -> dict[str, Any]:
     try:
         async with store.database.read() as connection:
             tables = await store.backend.policies(connection)
-            jobs = await store.backend.jobs(connection)
+            jobs = await store.backend.jobs.all(connection) if store.backend.jobs is not None else ()
         return {
             "database": store.backend.name,
             "tables": [_policy_document(table) for table in tables],

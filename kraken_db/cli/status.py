@@ -174,8 +174,8 @@ def _table(table: TableStorage) -> dict[str, Any]:
     return {
         "table": table.table,
         "size": table.size,
-        "chunks": table.parts,
-        "compressed_chunks": table.compressed_parts,
+        "chunks": table.chunks,
+        "compressed_chunks": table.compressed_chunks,
         "size_before_compression": table.size_before,
         "size_after_compression": table.size_after,
         "compression_ratio": None if ratio is None else round(ratio, 2),
@@ -256,7 +256,7 @@ def _size_lines(status: StoreStatus) -> Iterator[str]:
     yield f"Size      {size_text(status.database_size)}: {sizes}"
     packed = ", ".join(
         f"{table.table} {table.compression_ratio:.1f} : 1"
-        f" ({table.compressed_parts:,} of {plural(table.parts, 'chunk')})"
+        f" ({table.compressed_chunks:,} of {plural(table.chunks, 'chunk')})"
         for table in status.tables
         if table.compression_ratio is not None
     )

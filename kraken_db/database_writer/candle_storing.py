@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import StaleRange
+from kraken_db.backends import MinutesWritten
 from kraken_db.data_types import DataType
 from kraken_db.database_writer.records import candle_end
 from kraken_db.database_writer.trade_storing import SOURCE
 from kraken_db.db.locks import lock_job_of_each
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.repositories.candle_batch import CandleBatch
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
 from kraken_db.types import CandleRecord
@@ -45,7 +45,7 @@ async def store_candles(
         other = known.get(candle.timestamp)
         if other is None or candle.trade_count >= other.trade_count:
             known[candle.timestamp] = candle
-    await store.backend.prepare_bulk_write(connection)
+    await store.prepare_bulk_write(connection)
     series = sorted(by_series)
     for interval in sorted({interval for _, interval in series}):
         symbols = [symbol for symbol, other in series if other == interval]
@@ -72,15 +72,18 @@ async def _write(
     oldest, end = min(candle.timestamp for candle in candles), max(map(candle_end, candles))
     # One range for what a feed brings, not one for each candle between quiet ones.
     begins = min(oldest, until or oldest)
-    async with store.writing(connection, symbol, data_type, begins, end) as write:
+    stale = (
+        store.backend.writing_minutes(connection, symbol, oldest, end)
+        if interval == BASE_INTERVAL
+        else nullcontext(MinutesWritten(oldest, end))
+    )
+    async with store.writing(connection, symbol, data_type, begins, end) as write, stale as minutes:
         written = await batch.merge(symbol, interval)
+        minutes.wrote(written.oldest, end)
     await write.shows(SOURCE, [])
     if written.oldest is None or written.newest is None:
         return 0
     await SyncStatusRepository(connection).record(
         symbol, data_type, oldest=written.oldest, newest=written.newest, added=written.new - write.returned
     )
-    if interval == BASE_INTERVAL:
-        stale = StaleRange(symbol, written.oldest, candle_end(max(candles, key=lambda one: one.timestamp)))
-        await PendingRefreshRepository(connection).add(stale)
     return written.new + written.changed

@@ -62,7 +62,7 @@ async def store_trades(
         symbol: _SymbolBatch(symbol, by_symbol[symbol], states.get(symbol) or SymbolState())
         for symbol in sorted(by_symbol)
     }
-    await store.backend.prepare_bulk_write(connection)
+    await store.prepare_bulk_write(connection)
     # In one order everywhere: two writers never wait for each other.
     await lock_job_of_each(connection, DataType.TRADES, batches)
     status = SyncStatusRepository(connection)

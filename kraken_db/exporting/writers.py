@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import Backend
+from kraken_db.backends import Backend, PendingRefresh
 from kraken_db.exporting.manifest import FOOTER_KEY, Format, Series
 from kraken_db.frames import (
     CANDLE_FILE_COLUMNS,
@@ -25,7 +25,6 @@ from kraken_db.frames import (
 from kraken_db.intervals import floor_to_interval
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candles import CandleRepository
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.text_layouts import Checksum
 from kraken_db.repositories.trades import TradeRepository
@@ -58,10 +57,8 @@ class Source:
         None where that says nothing: higher candles may change once more, by a refresh that is due.
         """
         symbol = self.series.symbol
-        _, waiting = await PendingRefreshRepository(self._connection).all()
-        if self.series.interval is not None and any(
-            item.symbol == symbol and item.refreshed_at is None for item in waiting
-        ):
+        waiting = await PendingRefresh(self._connection).unrefreshed()
+        if self.series.interval is not None and any(item.symbol == symbol for item in waiting):
             return None
         status = await SyncStatusRepository(self._connection).get(symbol, self.series.data_type)
         return None if status is None else status.last_sync

@@ -232,9 +232,8 @@ class GapDetector:
         ]
 
     async def _kept_from(self) -> dict[str, datetime | None]:
-        kept = {
-            table: await self._backend.retention(self._connection, table) for table in ("trades", "candles")
-        }
+        policies = await self._backend.policies(self._connection)
+        kept = {policy.table: policy.retention for policy in policies}
         return {table: None if period is None else self._now - period for table, period in kept.items()}
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
+from kraken_db.backends import kept_for
 from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
@@ -217,7 +218,7 @@ class KrakenTradesBackfill(StoreService):
         """Say so before history is downloaded that will be dropped."""
         async with store.database.read() as connection:
             for table in ("trades", "candles"):
-                kept = await store.backend.retention(connection, table)
+                kept = await kept_for(store.backend, connection, table)
                 if kept is not None and cursor_time(as_nanoseconds(since)) < self._clock() - kept:
                     self._progress.note(
                         f"Note: {table} older than {period_text(kept)} will be dropped again by the retention"

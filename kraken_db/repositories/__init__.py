@@ -8,7 +8,6 @@ Use them with a session of your own::
 
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.coverage import Coverage, CoverageRepository
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 
@@ -16,7 +15,6 @@ __all__ = [
     "CandleRepository",
     "Coverage",
     "CoverageRepository",
-    "PendingRefreshRepository",
     "SyncStatus",
     "SyncStatusRepository",
     "TradeRepository",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.backends import OldRows
 from kraken_db.intervals import BASE_INTERVAL, interval_length
-from kraken_db.models import PAUSED_JOBS, SYNC_STATUS
+from kraken_db.models import CANDLES, PAUSED_JOBS, SYNC_STATUS, TRADES
 from kraken_db.ranges import TimeRange
 
 _WITHOUT_CANDLE = text("""
@@ -62,6 +63,17 @@ class RetentionRepository:
         wanted = {"symbol": symbol, "start": start, "end": end}
         minutes = await self._connection.scalars(_WITHOUT_CANDLE, wanted)
         return [(minute, minute + interval_length(BASE_INTERVAL)) for minute in minutes]
+
+    async def count(self, rows: OldRows) -> int:
+        """How many rows these are."""
+        table = CANDLES if rows.table == "candles" else TRADES
+        c = table.c
+        inside = [c.timestamp >= rows.start, c.timestamp < rows.end]
+        if rows.symbol is not None:
+            inside.append(c.symbol == rows.symbol)
+            if table is CANDLES:
+                inside.append(CANDLES.c.interval_minutes == BASE_INTERVAL)
+        return await self._connection.scalar(select(func.count()).select_from(table).where(*inside)) or 0
 
 
 class PausedJobRepository:

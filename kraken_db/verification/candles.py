@@ -14,6 +14,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends import PendingRefresh
 from kraken_db.bulk_csv_importer.discovery import Discovery
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import ArchiveFile
@@ -34,7 +35,6 @@ from kraken_db.ranges import TimeRange, difference, intersection, union, whole_c
 from kraken_db.repositories.audit import CandleAudit, CandleDifference, Comparison
 from kraken_db.repositories.candle_staging import CandleStaging
 from kraken_db.repositories.candles import CandleRepository
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
@@ -199,8 +199,8 @@ class AggregatesCheck:
         if self._scope.minutes.dropped:
             part.notes.append("candles that outlived their minutes cannot be computed again")
         async with self._store.database.read() as connection:
-            _, waiting = await PendingRefreshRepository(connection).all()
-        waits = sum(item.symbol == self._scope.symbol and item.refreshed_at is None for item in waiting)
+            waiting = await PendingRefresh(connection).unrefreshed()
+        waits = sum(item.symbol == self._scope.symbol for item in waiting)
         if waits:
             part.notes.append(
                 f"{plural(waits, 'range')} of minutes wait for a refresh, or for a run that goes on"

@@ -11,14 +11,12 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import StaleRange
 from kraken_db.data_types import DataType
 from kraken_db.historical_backfill.building import build_minutes
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.progress import Progress
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
@@ -134,16 +132,12 @@ class Repair:
             self._done.append(f"{plural(new, 'candle')} built from the stored trades")
 
     async def _mark_stale(self) -> None:
-        stale = union((finding.start, finding.end) for finding in self._of(AGGREGATES))
-        if not stale:
-            return
         candles = [(finding.start, finding.end) for finding in self._of(AGGREGATES)]
+        if not candles:
+            return
 
         async def mark(connection: AsyncConnection) -> None:
             await self._store.backend.mark_stale(connection, self._symbol, candles)
-            pending = PendingRefreshRepository(connection)
-            for start, end in stale:
-                await pending.add(StaleRange(self._symbol, start, end))
 
         await in_transaction(self._store, self._symbol, mark, DataType.CANDLES_1M)
         self._done.append(f"{plural(len(candles), 'candle')} of higher intervals refreshed")

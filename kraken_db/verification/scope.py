@@ -123,12 +123,15 @@ async def _dropped(
     if not ever:
         return noted
     table = data_type.table
-    there = await store.backend.stored_time(connection, table, ever[0][0], ever[-1][1])
+    if store.backend.chunks is None:
+        return noted
+    there = await store.backend.chunks.existing(connection, table, ever[0][0], ever[-1][1])
     absent = difference(ever, union(there, noted))
     if not absent:
         return noted
-    job = await store.backend.retention_job(connection, table)
-    due = EVER[0] if job is None else store.clock() - job.period + job.part
+    jobs = store.backend.jobs
+    job = await jobs.retention(connection, table) if jobs is not None else None
+    due = EVER[0] if job is None else job.may_drop_before(store.clock())
     candles = CandleAudit(connection, store.backend, symbol)
     gone = [
         (start, end)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kraken_db import HistoricalDataProvider
-from kraken_db.backends import Piece, PostgresBackend
+from kraken_db.backends import OldRows, PostgresBackend
 from kraken_db.repositories.coverage import TimeRange
 from tests.support.archives import (
     as_kraken_rows,
@@ -262,7 +262,7 @@ async def test_killed_after_each_piece(
         done = 0
 
         async def killed(
-            self: PostgresBackend, connection: Any, piece: Piece, keep: Sequence[TimeRange] = ()
+            self: PostgresBackend, connection: Any, piece: OldRows, keep: Sequence[TimeRange] = ()
         ) -> int:
             nonlocal done
             rows = await drop(self, connection, piece, keep)

@@ -15,8 +15,9 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import StaleRange
+from kraken_db.backends.pending_refresh import PendingRefreshWriter
 from kraken_db.ranges import TimeRange
-from kraken_db.repositories import CoverageRepository, PendingRefreshRepository, SyncStatusRepository
+from kraken_db.repositories import CoverageRepository, SyncStatusRepository
 from kraken_db.repositories.coverage import DroppedRangeRepository
 from kraken_db.status import MOST_RANGES, DataStatus, StoreStatus, problems, read_status
 from kraken_db.store import Store
@@ -141,9 +142,9 @@ async def test_what_a_killed_run_left_is_told_from_what_a_run_is_at(plain_url: s
     async with opened(plain_url) as (store, connection):
         for symbol in ("BTC/USD", "ETH/USD", "SOL/USD"):
             await plant(connection, symbol, "candles_1m", csv=[(day(1, 10), day(5, 20))])
-            await PendingRefreshRepository(connection).add(StaleRange(symbol, day(2, 1), day(2, 2)))
+            await PendingRefreshWriter(connection).add(StaleRange(symbol, day(2, 1), day(2, 2)))
         # A refresh has been over it: what is left waits for its candles to close.
-        await PendingRefreshRepository(connection).add(StaleRange("SOL/USD", day(5, 1), day(5, 2), NOW))
+        await PendingRefreshWriter(connection).add(StaleRange("SOL/USD", day(5, 1), day(5, 2), NOW))
         for symbol, minutes_ago in (("BTC/USD", 61), ("ETH/USD", 59), ("SOL/USD", 0)):
             await connection.execute(
                 text("UPDATE data_sync_status SET last_sync_at = :at WHERE symbol = :symbol"),
@@ -252,11 +253,11 @@ async def test_compression_and_what_retention_dropped(timescale_url: str, tmp_pa
     async with opened(url) as (store, connection):
         before = await status_of(store, connection)
     (candles,) = [table for table in before.tables if table.table == "candles"]
-    assert (candles.parts, candles.compressed_parts, candles.compression_ratio) == (2, 0, None)
+    assert (candles.chunks, candles.compressed_chunks, candles.compression_ratio) == (2, 0, None)
     await query(url, "SELECT compress_chunk(c, true) FROM show_chunks('candles') c ORDER BY c LIMIT 1")
     async with opened(url) as (store, connection):
         (packed,) = [t for t in (await status_of(store, connection)).tables if t.table == "candles"]
-    assert (packed.parts, packed.compressed_parts) == (2, 1)
+    assert (packed.chunks, packed.compressed_chunks) == (2, 1)
     (stats,) = await query(
         url,
         "SELECT before_compression_total_bytes, after_compression_total_bytes"

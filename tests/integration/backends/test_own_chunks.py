@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends.timescale_chunks import chunks, own
+from kraken_db.backends.timescale_chunks import chunk_ids, own
 from kraken_db.db.engine import Database
 from tests.support.archives import query
 
@@ -22,7 +22,7 @@ async def test_only_what_this_transaction_has_made(plain_url: str) -> None:
     database = await Database.open(plain_url, pool_max_size=0)
     try:
         async with database.begin() as connection:
-            before = await chunks(connection, "candles")
+            before = await chunk_ids(connection, "candles")
             assert len(before) == 1
             # As with chunks, who makes one keeps all others from it until the transaction ends.
             await query(plain_url, "CREATE TABLE of_another () INHERITS (candles)")
@@ -32,7 +32,7 @@ async def test_only_what_this_transaction_has_made(plain_url: str) -> None:
             async with connection.begin_nested() as savepoint:
                 await make(connection, "undone")
                 await savepoint.rollback()
-            after = await chunks(connection, "candles")
+            after = await chunk_ids(connection, "candles")
             assert len(after) == 4
             assert sorted(name for _, name in await own(connection, after - before)) == [
                 "ours",

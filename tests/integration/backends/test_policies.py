@@ -245,7 +245,7 @@ async def test_what_waits_for_its_refresh_stays(
         " ('BTC/USD', '[2023-01-06 00:00+00,2023-01-06 00:01+00)')",
     )
 
-    async def not_now(self: Store) -> None:
+    async def not_now(self: Store, also: object = ()) -> None:
         pass
 
     monkeypatch.setattr(Store, "refresh_pending", not_now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from kraken_db.backends import PostgresBackend, RetentionJob
 from kraken_db.bulk_csv_importer import BulkCSVImporter
 from kraken_db.cli.status import _read
 from kraken_db.errors import DatabaseError, PermissionDeniedError
+from kraken_db.policies import BackgroundJob
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 from tests.support.archives import (
@@ -148,7 +149,7 @@ async def test_a_policy_that_was_removed_meanwhile_is_no_error(timescale_url: st
     assert await query(url, "SELECT * FROM paused_jobs") == []
 
 
-class Jobs(PostgresBackend):
+class Scheduler:
     """Retention jobs as a database of several sessions would have them. Job 1: candles, 2: trades."""
 
     def __init__(self) -> None:
@@ -156,17 +157,20 @@ class Jobs(PostgresBackend):
         self.still_running = 0
         self.refused = False
 
-    async def retention_job(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
+    async def all(self, connection: AsyncConnection) -> Sequence[BackgroundJob]:
+        return ()
+
+    async def retention(self, connection: AsyncConnection, table: str) -> RetentionJob | None:
         period = timedelta(days=365 if table == "candles" else 90)
         return RetentionJob(1 if table == "candles" else 2, period, timedelta(days=7))
 
-    async def schedule_retention(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
+    async def schedule(self, connection: AsyncConnection, job_id: int, *, on: bool) -> bool:
         if self.refused:
             raise PermissionDeniedError("insufficient permissions to alter job 1")
         before, self.on[job_id] = self.on[job_id], on
         return before != on
 
-    async def is_retention_running(self, connection: AsyncConnection, job_id: int) -> bool:
+    async def is_running(self, connection: AsyncConnection, job_id: int) -> bool:
         self.still_running -= 1
         return self.still_running >= 0
 
@@ -175,9 +179,10 @@ NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str, jobs: Jobs) -> Any:
+async def opened(url: str, jobs: Scheduler) -> Any:
     store = await Store.open(url, pool_max_size=2, clock=lambda: NOW)
-    store.backend = jobs
+    store.backend = PostgresBackend()
+    store.backend.jobs = jobs
     try:
         yield store
     finally:
@@ -185,7 +190,7 @@ async def opened(url: str, jobs: Jobs) -> Any:
 
 
 async def test_the_last_of_several_writers_lets_it_run_again(plain_url: str) -> None:
-    jobs, old = Jobs(), NOW - timedelta(days=400)
+    jobs, old = Scheduler(), NOW - timedelta(days=400)
     async with opened(plain_url, jobs) as one, opened(plain_url, jobs) as other:
         async with one.retention_paused() as first:
             await first.before_writing("candles", old)
@@ -202,14 +207,14 @@ async def test_the_last_of_several_writers_lets_it_run_again(plain_url: str) -> 
 
 
 async def test_it_waits_for_a_job_that_is_at_work(plain_url: str) -> None:
-    jobs, naps = Jobs(), []
+    jobs, naps = Scheduler(), []
     jobs.still_running = 3
 
     async def sleep(seconds: float) -> None:
         naps.append(seconds)
 
     async with opened(plain_url, jobs) as store:
-        pause = RetentionPause(store.database, jobs, store.clock, sleep)
+        pause = RetentionPause(store.database, store.backend, store.clock, sleep)
         await pause.before_writing("candles", NOW - timedelta(days=400))
         assert len(naps) == 3
         await pause.before_writing("candles", NOW - timedelta(days=500))
@@ -219,7 +224,7 @@ async def test_it_waits_for_a_job_that_is_at_work(plain_url: str) -> None:
 
 
 async def test_the_period_and_a_part_decide_what_is_old(plain_url: str) -> None:
-    jobs = Jobs()
+    jobs = Scheduler()
     async with opened(plain_url, jobs) as store, store.retention_paused() as pause:
         await pause.before_writing("candles", NOW - timedelta(days=358))
         assert jobs.on == {1: True, 2: True}
@@ -228,7 +233,7 @@ async def test_the_period_and_a_part_decide_what_is_old(plain_url: str) -> None:
 
 
 async def test_a_role_without_the_right_is_warned(plain_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    jobs = Jobs()
+    jobs = Scheduler()
     jobs.refused = True
     async with opened(plain_url, jobs) as store:
         with caplog.at_level(logging.WARNING):

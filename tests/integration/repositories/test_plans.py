@@ -65,7 +65,7 @@ async def fill(url: str, days: int, every: int) -> None:
     store = await Store.open(url)
     try:
         everything = [StaleRange(symbol, START, START + timedelta(days=days)) for symbol in SYMBOLS]
-        await store.backend.refresh(store.database, everything, store.clock())
+        await store.backend.refresh(store.database, store.clock(), everything)
     finally:
         await store.close()
 
