@@ -21,10 +21,9 @@ from kraken_db.db.engine import Database
 from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
 from kraken_db.errors import KrakenDBError, NotConnectedError
-from kraken_db.retention import RetentionPause, release
+from kraken_db.retention import release
 from kraken_db.retry import until_undisturbed
 from kraken_db.times import Clock, utc_now
-from kraken_db.writing import Write, writing
 
 _log = logging.getLogger(__name__)
 
@@ -92,42 +91,6 @@ class Store:
         while True:
             await asyncio.sleep(every)
             await self.refresh_or_tell()
-
-    async def prepare_bulk_write(self, connection: AsyncConnection) -> None:
-        """Lift, for the running transaction, the limits that large merges into old data run into."""
-        settings = self.backend.bulk_settings
-        if settings:
-            calls = (func.set_config(name, value, True) for name, value in settings.items())
-            await connection.execute(select(*calls))
-
-    def writing(
-        self, connection: AsyncConnection, symbol: str, data_type: DataType, start: datetime, end: datetime
-    ) -> AbstractAsyncContextManager[Write]:
-        """Have this around all statements that write rows of times in ``[start, end)``.
-
-        ``data_type`` is that of ``data_sync_status``. After the block: count ``returned`` off what is new,
-        and call ``shows`` with the ranges that are known to be complete, in the same transaction::
-
-            async with store.writing(connection, symbol, DataType.CANDLES_1M, start, end) as write:
-                counts = await staging.merge(...)
-            await SyncStatusRepository(connection).record(..., added=counts.new - write.returned)
-            await write.shows("csv", [(start, end)])
-        """
-        return writing(connection, self.backend, symbol, data_type, start, end)
-
-    @asynccontextmanager
-    async def retention_paused(self) -> AsyncIterator[RetentionPause]:
-        """Have this around a run that writes rows which may be old, and around the refresh at its end.
-
-        Before each transaction that writes, call ``before_writing`` of what it gives. At the end, the jobs
-        run again, those that a killed run had left paused too; not while another process writes old rows,
-        and not while old rows wait for their refresh.
-        """
-        pause = RetentionPause(self.database, self.backend, self.clock)
-        try:
-            yield pause
-        finally:
-            await pause.end()
 
     async def release_retention(self) -> bool:
         """Let retention run again where nothing speaks against it; returns whether it does."""

@@ -5,36 +5,36 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
-from kraken_db.database_writer.candle_storing import Series, store_candles
-from kraken_db.database_writer.chains import StoredTrades, proven
 from kraken_db.database_writer.channel import Batch
 from kraken_db.database_writer.error_kinds import describe
 from kraken_db.database_writer.journal import Journal
-from kraken_db.database_writer.records import QueuedTrade
-from kraken_db.database_writer.trade_storing import SOURCE, SymbolState, store_trades
-from kraken_db.db.locks import lock_job
-from kraken_db.historical_backfill.building import build_minutes
 from kraken_db.id_runs import IdHole
+from kraken_db.ingest.live import (
+    QueuedTrade,
+    Series,
+    StoredTrades,
+    SymbolState,
+    claim_filled,
+    store_candles,
+    store_trades,
+    trade_keys,
+)
+from kraken_db.ingest.missing import build_range
+from kraken_db.ingest.write_unit import RECENT, Ingest, WriteTransaction, write_transaction
 from kraken_db.log_throttle import LogThrottle
-from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.flush_positions import FlushPositionRepository
-from kraken_db.repositories.live_trades import LiveTradeRepository, Run, beside
 from kraken_db.store import Store
 from kraken_db.types import CandleRecord
 
 R = TypeVar("R")
 OnHole = Callable[[str, IdHole], None]
-# Whatever the policy, a row of the last hour is in the higher intervals before it can be dropped: they are
-# refreshed every minute.
-_RECENT = timedelta(hours=1)
-_SLACK = timedelta(milliseconds=1)
 _log = logging.getLogger(__name__)
 
 
@@ -64,13 +64,14 @@ class Flusher:
 
     async def trades(self, journal: Journal, batch: Batch[QueuedTrade]) -> int | None:
         """Store trades; how many rows are new or better, or None if all of it was stored before."""
-        async with self._retention("trades", min(trade.timestamp for trade in batch.records)):
-            async with self._store.database.begin() as connection:
-                missing = await self._missing(connection, journal, batch)
-                if not missing.records:
-                    return None
-                flushed = await store_trades(self._store, connection, missing.records, self._states)
-            self._states.update(flushed.states)
+        oldest = min(trade.timestamp for trade in batch.records)
+        async with self._transaction(trade_keys(batch.records), oldest) as transaction:
+            missing = await self._missing(transaction.connection, journal, batch)
+            if not missing.records:
+                return None
+            await transaction.begin()
+            flushed = await store_trades(transaction, missing.records, self._states)
+        self._states.update(flushed.states)
         self.conflicts += len(flushed.conflicts)
         for conflict in flushed.conflicts:
             self._told.say(logging.ERROR, "a trade contradicts the stored one, which stays", conflict)
@@ -80,13 +81,17 @@ class Flusher:
 
     async def candles(self, journal: Journal, batch: Batch[CandleRecord]) -> int | None:
         """Store candles; how many rows are new or better, or None if all of it was stored before."""
-        async with self._retention("candles", min(candle.timestamp for candle in batch.records)):
-            async with self._store.database.begin() as connection:
-                missing = await self._missing(connection, journal, batch)
-                if not missing.records:
-                    return None
-                flushed = await store_candles(self._store, connection, missing.records, self._candles_until)
-            self._candles_until.update(flushed.until)
+        oldest = min(candle.timestamp for candle in batch.records)
+        keys = {(one.symbol, DataType.candles(one.interval_minutes)) for one in batch.records}
+        async with self._transaction(keys, oldest) as transaction:
+            missing = await self._missing(transaction.connection, journal, batch)
+            if not missing.records:
+                return None
+            await transaction.begin()
+            flushed = await store_candles(transaction, missing.records, self._candles_until)
+        self._candles_until.update(flushed.until)
+        if oldest < self._store.clock() - RECENT:
+            await self._store.refresh_pending()
         return flushed.written
 
     def stored(self, symbol: str) -> StoredTrades | None:
@@ -99,19 +104,9 @@ class Flusher:
         state = self._states.get(symbol)
         if state is None or state.stored is None or not state.stored.holes:
             return ()
-        left: list[IdHole] = []
-        async with self._store.database.begin() as connection:
-            await lock_job(connection, DataType.TRADES, of=symbol)
-            rows = LiveTradeRepository(connection, symbol)
-            for hole in state.stored.holes:
-                start, end = hole.after - _SLACK, hole.before + _SLACK
-                if await rows.count(hole.first, hole.last, start, end) < hole.last - hole.first + 1:
-                    left.append(hole)
-                    continue
-                run = Run(hole.first, hole.after, hole.last, hole.before)
-                around = (await beside(connection, {symbol: [run]}, {symbol: hole.before}))[symbol]
-                shown = proven(run, around[run.first], None)
-                await CoverageRepository(connection).add(symbol, DataType.TRADES, SOURCE, [shown])
+        async with self._transaction({(symbol, DataType.TRADES)}, self._store.clock()) as transaction:
+            await transaction.begin()
+            left = await claim_filled(transaction, symbol, state.stored.holes)
         stored = self._states[symbol].stored
         assert stored is not None
         fresh = [hole for hole in stored.holes if hole not in state.stored.holes]
@@ -122,8 +117,10 @@ class Flusher:
 
     async def build_candles(self, symbol: str, start: datetime, end: datetime) -> None:
         """Build the minutes of ``[start, end)`` that have ended from the stored trades."""
-        async with self._retention("candles", start), self._store.retention_paused() as retention:
-            await build_minutes(self._store, retention, symbol, start, end)
+        async with Ingest(self._store) as ingest:
+            await build_range(ingest, symbol, start, end)
+            if start < self._store.clock() - RECENT:
+                await self._store.refresh_pending()
 
     async def _missing(self, connection: AsyncConnection, journal: Journal, batch: Batch[R]) -> Batch[R]:
         """What of a batch is not stored; from here on it counts as stored, if the transaction ends well."""
@@ -137,16 +134,16 @@ class Flusher:
         return missing
 
     @asynccontextmanager
-    async def _retention(self, table: str, oldest: datetime) -> AsyncIterator[None]:
-        """Old rows: retention waits until they are in the higher intervals."""
-        if oldest > self._store.clock() - _RECENT:
-            yield
+    async def _transaction(
+        self, keys: Iterable[tuple[str, DataType]], oldest: datetime
+    ) -> AsyncIterator[WriteTransaction]:
+        """One that waits for its locks when it is told to."""
+        if oldest >= self._store.clock() - RECENT:
+            async with write_transaction(self._store, keys) as transaction:
+                yield transaction
             return
-        async with self._store.retention_paused() as retention:
-            await retention.before_writing(table, oldest)
-            yield
-            if table == "candles":
-                await self._store.refresh_pending()
+        async with Ingest(self._store) as ingest, ingest.transaction(keys, oldest, locks_late=True) as transaction:
+            yield transaction
 
     def _tell_of(self, symbol: str, holes: Sequence[IdHole]) -> None:
         for hole in holes:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from kraken_db.database_writer.records import known_symbol
+from kraken_db.ingest.rules import known_symbol
 from kraken_db.intervals import floor_to_interval
 from kraken_db.kraken.messages import time_of
 from kraken_db.types import CandleRecord, TradeRecord

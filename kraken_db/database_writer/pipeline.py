@@ -24,7 +24,7 @@ from kraken_db.database_writer.journal import (
     fingerprint,
     make_private,
 )
-from kraken_db.database_writer.records import QueuedTrade
+from kraken_db.ingest.live import QueuedTrade
 from kraken_db.store import Store
 from kraken_db.times import Clock, utc_now
 from kraken_db.types import CandleRecord

@@ -11,12 +11,13 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from kraken_db.data_types import DataType
-from kraken_db.database_writer.chains import StoredTrades
+from kraken_db.ingest.live import QueuedTrade, StoredTrades
 from kraken_db.database_writer.channel import Counts
 from kraken_db.database_writer.flushing import OnHole
 from kraken_db.database_writer.pipeline import DEFAULT_JOURNAL_BYTES, Pipeline, WriterOptions
-from kraken_db.database_writer.records import RejectedRecordError, queued_candle, queued_trade
-from kraken_db.errors import ConfigurationError, NotConnectedError
+from kraken_db.ingest.rules import check_candle, check_trade
+from kraken_db.ingest.write_unit import note_synced
+from kraken_db.errors import ConfigurationError, NotConnectedError, RejectedRecordError
 from kraken_db.id_runs import IdHole
 from kraken_db.pairs import parse_symbol
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -189,22 +190,22 @@ class DatabaseWriter:
         """``write_trade`` for code that is not asynchronous; in the event loop's thread."""
         runner = self._connected().trades
         try:
-            queued = queued_trade(trade, is_official)
+            checked = check_trade(trade, self._options.clock())
         except (RejectedRecordError, AttributeError, TypeError) as error:
             runner.reject(f"{trade!r:.200}: {error}")
             return
-        runner.put(queued)
+        runner.put(_queued(checked, is_official))
 
     def put_candle(self, candle: CandleRecord) -> None:
         """``write_candle`` for code that is not asynchronous; in the event loop's thread."""
         runner = self._connected().candles
         try:
-            queued = queued_candle(candle)
+            checked = check_candle(candle, self._options.clock())
         except (RejectedRecordError, AttributeError, TypeError) as error:
             runner.reject(f"{candle!r:.200}: {error}")
             return
-        if queued.trade_count:
-            runner.put(queued)
+        if checked.trade_count:
+            runner.put(checked)
 
     async def flush(self) -> None:
         """Wait until everything that was taken so far is stored, also what was left by an earlier process.
@@ -219,12 +220,8 @@ class DatabaseWriter:
         Widens the range of ``data_sync_status`` and sets the time of the last sync; every flush does so by
         itself. Raises ConfigurationError for a naive time or an unknown type, and a DatabaseError.
         """
-        store = self._connected().store
         moment = require_aware(timestamp, "timestamp")
-        kind = DataType.parse(data_type)
-        async with store.database.begin() as connection:
-            status = SyncStatusRepository(connection)
-            await status.record(parse_symbol(symbol), kind, oldest=moment, newest=moment, added=0)
+        await note_synced(self._connected().store, parse_symbol(symbol), DataType.parse(data_type), moment)
 
     def get_stats(self) -> dict[str, Any]:
         """What was done since ``start()``, and what waits; after ``stop()`` as it was then (docs/live.md)."""
@@ -270,3 +267,17 @@ class DatabaseWriter:
 def _check(name: str, value: float, least: float) -> None:
     if not isinstance(value, int | float) or not value >= least:
         raise ConfigurationError(f"{name} is {value!r}: it is a number from {least} on")
+
+
+def _queued(trade: TradeRecord, is_official: bool) -> QueuedTrade:
+    return QueuedTrade(
+        trade.symbol,
+        trade.timestamp,
+        trade.price,
+        trade.volume,
+        trade.side,
+        trade.trade_id,
+        trade.order_type,
+        trade.misc,
+        is_official,
+    )

@@ -29,7 +29,8 @@ from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.progress import NullProgress, NullTask, Progress
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.ingest.write_unit import Ingest
+from kraken_db.ingest.write_unit import Ingest, note_synced
+from kraken_db.ranges import TICK
 from kraken_db.retry import Patience
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, utc_now
@@ -163,16 +164,12 @@ class GapFiller(StoreService):
         """
         require_aware(newest_time, "newest_time")
         name, store = parse_symbol(symbol), self._connected()
-        async with store.database.begin() as connection:
-            status = SyncStatusRepository(connection)
+        async with store.database.read() as connection:
             found = await CandleRepository(connection, store.backend).latest(
-                name, BASE_INTERVAL, 1, before=newest_time + timedelta(microseconds=1)
+                name, BASE_INTERVAL, 1, before=newest_time + TICK
             )
-            if found:
-                newest = found[-1].timestamp
-                await status.record(name, DataType.CANDLES_1M, oldest=newest, newest=newest, added=0)
-            else:
-                await status.touch(name, [DataType.CANDLES_1M])
+        newest = found[-1].timestamp if found else None
+        await note_synced(store, name, DataType.CANDLES_1M, newest)
 
     async def refresh_continuous_aggregates(self) -> None:
         """Bring the higher intervals up to date, over what was written and nothing else.

@@ -7,6 +7,7 @@ filled in. What is written of minutes is stale in the higher intervals until the
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from kraken_db.data_types import DataType
@@ -133,8 +134,7 @@ async def take_minutes_of_trades(
         unfounded = await table.without_trades(minutes)
         deleted = await table.delete(unfounded)
         changed = [moment for moment in (written.oldest, written.newest, *unfounded) if moment is not None]
-        if changed:
-            note.wrote(min(changed), max(changed) + _MINUTE)
+        note.wrote(min(changed, default=None), max(changed) + _MINUTE if changed else None)
     added = await table.count(uncounted) - before
     if written.oldest is not None and written.newest is not None:
         unit.wrote(written.oldest, written.newest, added)
@@ -178,13 +178,17 @@ async def _store(
 ) -> CandlesWritten:
     unit = transaction.unit(symbol, DataType.candles(interval))
     await unit.begin(*span)
+    merge = CandleMerge(transaction.connection, symbol, interval, span[0], span[1] - interval_length(interval))
+    # A small batch is merged as fast as it is inserted.
+    are_new = rows > _LARGE and await merge.is_empty()
     if interval == BASE_INTERVAL:
-        async with transaction.backend.writing_minutes(transaction.connection, symbol, *span) as note:
-            written = await _merge(transaction, symbol, interval, span, fresh, rule, rows)
-            if written.oldest is not None and written.newest is not None:
-                note.wrote(written.oldest, written.newest + _MINUTE)
+        async with transaction.backend.writing_minutes(
+            transaction.connection, symbol, *span, are_new=are_new
+        ) as note:
+            written = await _write(transaction, merge, fresh, rule, rows=rows, are_new=are_new)
+            note.wrote(written.oldest, written.newest and written.newest + _MINUTE)
     else:
-        written = await _merge(transaction, symbol, interval, span, fresh, rule, rows)
+        written = await _write(transaction, merge, fresh, rule, rows=rows, are_new=are_new)
     if written.oldest is not None and written.newest is not None:
         unit.wrote(written.oldest, written.newest, written.new)
     else:
@@ -192,24 +196,20 @@ async def _store(
     return written
 
 
-async def _merge(
+async def _write(
     transaction: WriteTransaction,
-    symbol: str,
-    interval: int,
-    span: TimeRange,
+    merge: CandleMerge,
     fresh: Rows,
     rule: MergeRule,
+    *,
     rows: int,
+    are_new: bool,
 ) -> CandlesWritten:
-    oldest, newest = span[0], span[1] - interval_length(interval)
-    merge = CandleMerge(transaction.connection, symbol, interval, oldest, newest)
-    if rows > _LARGE and await merge.is_empty():
+    if are_new:
         # Should another program have written in between, the merge sorts it out.
-        try:
+        with suppress(DuplicateRowError):
             async with transaction.savepoint():
-                return CandlesWritten(await merge.insert(fresh), 0, oldest, newest)
-        except DuplicateRowError:
-            pass
+                return CandlesWritten(await merge.insert(fresh), 0, *merge.bounds)
     return await merge.merge(fresh, rule, is_large=rows > _LARGE)
 
 

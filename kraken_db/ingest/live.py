@@ -11,7 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from decimal import Decimal
+
+import msgspec
 
 from kraken_db.data_types import DataType
 from kraken_db.id_runs import IdHole, IdRun
@@ -22,20 +24,25 @@ from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
 from kraken_db.repositories.trade_merge import NO_ID, StorableTrade, Window
-from kraken_db.repositories.trade_neighbours import Beside, beside
-from kraken_db.tolerances import SAME_TRADE
+from kraken_db.repositories.trade_neighbours import Beside, beside, count_ids
+from kraken_db.tolerances import SAME_TRADE, STAMPS_APART
 from kraken_db.types import CandleRecord
 
 Series = tuple[str, int]
 
 
-class LiveTrade(StorableTrade, Protocol):
-    """A trade that a live writer was given. ``is_official``: it is REST's record, whose stamp replaces a live one."""
+class QueuedTrade(msgspec.Struct, array_like=True, gc=False):
+    """A trade that can be stored. ``is_official``: it is REST's record, whose stamp replaces a live one."""
 
-    @property
-    def symbol(self) -> str: ...
-    @property
-    def is_official(self) -> bool: ...
+    symbol: str
+    timestamp: datetime
+    price: Decimal
+    volume: Decimal
+    side: str
+    trade_id: int | None
+    order_type: str | None
+    misc: str | None
+    is_official: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +89,17 @@ class CandlesFlushed:
     until: dict[Series, datetime] = field(default_factory=dict)
 
 
-def trade_keys(trades: Iterable[LiveTrade]) -> set[tuple[str, DataType]]:
+def trade_keys(trades: Iterable[QueuedTrade]) -> set[tuple[str, DataType]]:
     """What a transaction has to lock for these trades: their candles may change with them."""
     symbols = {trade.symbol for trade in trades}
     return {(symbol, kind) for symbol in symbols for kind in (DataType.TRADES, DataType.CANDLES_1M)}
 
 
 async def store_trades(
-    transaction: WriteTransaction, trades: Sequence[LiveTrade], states: Mapping[str, SymbolState]
+    transaction: WriteTransaction, trades: Sequence[QueuedTrade], states: Mapping[str, SymbolState]
 ) -> TradesFlushed:
     """Write trades of any symbols. The same again changes nothing, but for trades without ids."""
-    by_symbol: dict[str, list[LiveTrade]] = defaultdict(list)
+    by_symbol: dict[str, list[QueuedTrade]] = defaultdict(list)
     for trade in trades:
         by_symbol[trade.symbol].append(trade)
     batches = [
@@ -132,6 +139,24 @@ async def store_candles(
         flushed.written += written.new + written.changed
         flushed.until[symbol, interval] = end
     return flushed
+
+
+async def claim_filled(
+    transaction: WriteTransaction, symbol: str, holes: Sequence[IdHole]
+) -> list[IdHole]:
+    """Those of the holes that are still there; the others have been filled, and count as complete."""
+    unit = transaction.unit(symbol, DataType.TRADES)
+    left: list[IdHole] = []
+    for hole in holes:
+        start, end = hole.after - STAMPS_APART, hole.before + STAMPS_APART
+        found = await count_ids(transaction.connection, symbol, hole.first, hole.last, start, end)
+        if found < hole.size:
+            left.append(hole)
+            continue
+        run = IdRun(hole.first, hole.last, hole.after, hole.before)
+        around = await beside(transaction.connection, symbol, run, hole.after, hole.before)
+        unit.mark_complete(LIVE.source, [proven(run, around, None)], is_continued=True)
+    return left
 
 
 def runs_of(trades: Iterable[StorableTrade]) -> list[IdRun]:
@@ -219,7 +244,7 @@ class _SymbolBatch:
     """The trades of one symbol in a flush."""
 
     def __init__(
-        self, transaction: WriteTransaction, symbol: str, trades: Sequence[LiveTrade], state: SymbolState
+        self, transaction: WriteTransaction, symbol: str, trades: Sequence[QueuedTrade], state: SymbolState
     ) -> None:
         self.symbol = symbol
         self.identified, self._contradictions = _by_id(trades)
@@ -247,7 +272,7 @@ class _SymbolBatch:
 
     async def merge(self) -> None:
         """Write them one kind after the other, compared with what is stored."""
-        parts: list[tuple[TradePolicy, Sequence[LiveTrade]]] = [
+        parts: list[tuple[TradePolicy, Sequence[QueuedTrade]]] = [
             (LIVE, [trade for trade in self.identified if not trade.is_official]),
             (LIVE_OFFICIAL, [trade for trade in self.identified if trade.is_official]),
             (LIVE, self.anonymous),
@@ -266,7 +291,7 @@ class _SymbolBatch:
             )
         self.written = total
 
-    async def _merge(self, policy: TradePolicy, trades: Sequence[LiveTrade]) -> TradesWritten:
+    async def _merge(self, policy: TradePolicy, trades: Sequence[QueuedTrade]) -> TradesWritten:
         staged, window = self._transaction.trades, self.window
         await staged.copy_records({self.symbol: trades})
         if trades[0].trade_id is None:
@@ -337,9 +362,9 @@ def _joins(run: IdRun, neighbours: Mapping[int, Beside]) -> bool:
     return before is not None and before[0] == run.first - 1
 
 
-def _by_id(trades: Iterable[LiveTrade]) -> tuple[list[LiveTrade], list[str]]:
+def _by_id(trades: Iterable[QueuedTrade]) -> tuple[list[QueuedTrade], list[str]]:
     """Each id once, in order of time, and what is said twice in different ways; REST's word counts."""
-    known: dict[int, LiveTrade] = {}
+    known: dict[int, QueuedTrade] = {}
     contradictions: list[str] = []
     for trade in trades:
         if trade.trade_id is None:

@@ -39,7 +39,7 @@ from kraken_db.repositories.coverage import (
     Source,
     UnprovenRangeRepository,
 )
-from kraken_db.repositories.sync_status import Stored, SyncStatusRepository
+from kraken_db.repositories.ledger import Ledger, Stored
 from kraken_db.repositories.trade_merge import StagedTrades
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
@@ -48,7 +48,7 @@ from kraken_db.tolerances import CLOCK_SKEW
 Key: TypeAlias = tuple[str, DataType]
 _T = TypeVar("_T")
 _SECOND = timedelta(seconds=1)
-_RECENT = timedelta(hours=1)
+RECENT = timedelta(hours=1)
 """No retention drops rows of the last hour before they are in the higher intervals."""
 
 
@@ -72,7 +72,7 @@ class Ingest:
 
     async def prepare(self, tables: Iterable[TableName], oldest: datetime) -> None:
         """Have retention wait before rows as old as ``oldest`` are written; never inside of a transaction."""
-        if oldest > self.store.clock() - _RECENT:
+        if oldest > self.store.clock() - RECENT:
             return
         for table in sorted(set(tables)):
             await self._retention.before_writing(table, oldest)
@@ -88,12 +88,10 @@ class Ingest:
         """
         wanted = sorted(keys)
         await self.prepare((data_type.table for _, data_type in wanted), oldest)
-        async with self.store.database.begin() as connection:
-            transaction = WriteTransaction(connection, self.store, wanted)
+        async with write_transaction(self.store, wanted) as transaction:
             if not locks_late:
                 await transaction.begin()
             yield transaction
-            await transaction.end()
 
     async def write(
         self, keys: Iterable[Key], oldest: datetime, work: Callable[[WriteTransaction], Awaitable[_T]]
@@ -108,6 +106,33 @@ class Ingest:
         return await retry.CONFLICT.run(attempt)
 
 
+@asynccontextmanager
+async def write_transaction(store: Store, keys: Iterable[Key]) -> AsyncIterator[WriteTransaction]:
+    """A transaction for rows that no retention reaches: those of the last hour. The block calls ``begin``."""
+    async with store.database.begin() as connection:
+        transaction = WriteTransaction(connection, store, sorted(keys))
+        yield transaction
+        await transaction.end()
+
+
+async def note_synced(store: Store, symbol: str, data_type: DataType, moment: datetime | None) -> None:
+    """A symbol was looked at now; it is stored up to ``moment``, unless that is None."""
+    async with write_transaction(store, [(symbol, data_type)]) as transaction:
+        await transaction.begin()
+        unit = transaction.unit(symbol, data_type)
+        if moment is None:
+            unit.looked()
+        else:
+            unit.wrote(moment, moment, 0)
+
+
+async def correct_count(store: Store, symbol: str, data_type: DataType, *, counted: int, stored: int) -> bool:
+    """Count what is stored anew; returns whether the count still was what it had been: ``counted``."""
+    async with write_transaction(store, [(symbol, data_type)]) as transaction:
+        await transaction.begin()
+        return await transaction.ledger.correct(symbol, data_type, counted=counted, stored=stored)
+
+
 class WriteTransaction:
     """The units of one transaction. ``trades`` and ``candles``: its staging tables."""
 
@@ -116,6 +141,7 @@ class WriteTransaction:
         self.store = store
         self.backend: Backend = store.backend
         self.now = store.clock()
+        self.ledger = Ledger(connection)
         self.trades = StagedTrades(connection)
         self.candles = StagedCandles(connection)
         self._keys = keys
@@ -135,7 +161,7 @@ class WriteTransaction:
             self._units[key] = WriteUnit(self, key, dropped.get(key, ()), unproven.get(key, ()))
         if self.backend.chunks is not None:
             for table in sorted({data_type.table for data_type in types}):
-                self._chunks[table] = await self.backend.chunks.present(self.connection, table)
+                self._chunks[table] = await self.backend.chunks.ids(self.connection, table)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -158,10 +184,9 @@ class WriteTransaction:
         await self._note_created_chunks(used)
         for unit in used:
             await unit.count_returned()
-        status = SyncStatusRepository(self.connection)
-        await status.record_each(stored for unit in used if (stored := unit.stored()) is not None)
-        await status.touch_each(unit.key for unit in used if unit.stored() is None)
-        await CoverageRepository(self.connection).add_each(
+        await self.ledger.count(stored for unit in used if (stored := unit.stored()) is not None)
+        await self.ledger.touch(unit.key for unit in used if unit.stored() is None)
+        await self.ledger.cover(
             (*unit.key, source, ranges) for unit in used for source, ranges in unit.claims()
         )
         for unit in used:
@@ -184,7 +209,7 @@ class WriteTransaction:
     async def _note_dropped(self, table: TableName, created: Sequence[TimeRange]) -> None:
         assert self.backend.chunks is not None
         types = TYPES_IN[table]
-        await self._dropped.add_stored([name for name in types if name != DataType.CANDLES_1M], created)
+        await self.ledger.drop_stored([name for name in types if name != DataType.CANDLES_1M], created)
         if DataType.CANDLES_1M not in types:
             return
         # Not from what is covered alone: that has quiet weeks, and lacks what other programs wrote.
@@ -197,7 +222,7 @@ class WriteTransaction:
             # Of the finest candle, perhaps only a minute was ever there, and not its other four.
             unknown = difference(ranges, whole_candles(ours, FINEST_AGGREGATE))
             foreign = await self.backend.chunks.aggregated_of(self.connection, symbol, unknown)
-            await self._dropped.add(symbol, DataType.CANDLES_1M, union(intersection(ranges, ours), foreign))
+            await self.ledger.drop(symbol, DataType.CANDLES_1M, union(intersection(ranges, ours), foreign))
 
 
 @dataclass(slots=True, eq=False)
@@ -275,12 +300,12 @@ class WriteUnit:
 
     async def settle_ranges(self) -> None:
         """Nothing of what is complete is missing any more; what else was written is unproven."""
-        connection = self.transaction.connection
+        ledger = self.transaction.ledger
         complete = union(*self._claims.values())
         if intersection(self.gone, complete):
-            await DroppedRangeRepository(connection).remove(*self.key, complete)
+            await ledger.restore(*self.key, complete)
         if intersection(self.unproven, complete):
-            await UnprovenRangeRepository(connection).remove(*self.key, complete)
+            await ledger.prove(*self.key, complete)
         written = difference(self._spans, union(complete, self.unproven))
         if self._is_continued or not written:
             return
@@ -288,7 +313,7 @@ class WriteUnit:
         # Where ids have a hole, nothing was stored.
         rest = await self._moments(rest) if complete else rest
         if rest:
-            await UnprovenRangeRepository(connection).add(*self.key, rest)
+            await ledger.doubt(*self.key, rest)
 
     async def _rows_that_were_dropped(self, spans: Sequence[TimeRange]) -> int:
         dropped = intersection(self.gone, spans)

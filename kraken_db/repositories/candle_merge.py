@@ -203,6 +203,7 @@ class CandleMerge:
     def __init__(
         self, connection: AsyncConnection, symbol: str, interval: int, oldest: datetime, newest: datetime
     ) -> None:
+        self.bounds = (oldest, newest)
         self._connection = connection
         c = CANDLES.c
         self._inside = (

@@ -22,7 +22,7 @@ from kraken_db.ranges import TimeRange, difference, union
 
 
 class RangeSetRepository:
-    """Keeps one such table on the caller's connection; never commits. Ranges are half-open.
+    """Reads a table of sets of ranges on the caller's connection. Ranges are half-open.
 
     The table's key is (symbol, data_type), its third column the set.
     """
@@ -32,32 +32,13 @@ class RangeSetRepository:
         self._table = table
         self._ranges = table.columns[2]
 
-    async def add(self, symbol: str, data_type: str, ranges: Iterable[TimeRange]) -> None:
-        added = to_multirange(ranges)
-        if not added:
-            return
-        name = self._ranges.name
-        fresh = insert(self._table).values(symbol=symbol, data_type=data_type, **{name: added})
-        await self._connection.execute(
-            fresh.on_conflict_do_update(
-                index_elements=["symbol", "data_type"],
-                set_={name: self._ranges + fresh.excluded[name]},
-            )
-        )
-
-    async def remove(self, symbol: str, data_type: str, ranges: Iterable[TimeRange]) -> None:
-        removed = to_multirange(ranges)
-        if not removed:
-            return
+    async def of(self, symbol: str, data_type: str) -> tuple[TimeRange, ...]:
+        """In order of time, apart from each other."""
         c = self._table.c
-        same = (c.symbol == symbol, c.data_type == data_type)
-        gone = bindparam("gone", removed, TSTZMULTIRANGE)
-        await self._connection.execute(
-            update(self._table)
-            .where(*same, self._ranges.op("&&")(gone))
-            .values({self._ranges.name: self._ranges.op("-")(gone)})
+        found = await self._connection.scalar(
+            select(self._ranges).where(c.symbol == symbol, c.data_type == data_type)
         )
-        await self._connection.execute(delete(self._table).where(*same, func.isempty(self._ranges)))
+        return from_multirange(found)
 
     async def of_each(
         self, symbols: Sequence[str], data_types: Sequence[str]
@@ -72,21 +53,13 @@ class RangeSetRepository:
         )
         return {(symbol, DataType(data_type)): from_multirange(ranges) for symbol, data_type, ranges in rows}
 
-    async def of(self, symbol: str, data_type: str) -> tuple[TimeRange, ...]:
-        """In order of time, apart from each other."""
-        c = self._table.c
-        found = await self._connection.scalar(
-            select(self._ranges).where(c.symbol == symbol, c.data_type == data_type)
-        )
-        return from_multirange(found)
 
-
-# Which data types lie in which table.
 TYPES_IN: dict[TableName, list[DataType]] = {
     table: [data_type for data_type in DataType if data_type.table == table] for table in TABLES
 }
+"""Which data types lie in which table."""
 # range_agg of multiranges needs PostgreSQL 15; of ranges, 14 is enough.
-_STORED = """
+STORED_RANGES = """
     SELECT symbol, data_type, range_agg(part) FROM (
         SELECT symbol, data_type, unnest(covered * :gone) AS part
         FROM data_coverage WHERE data_type = ANY(:types) AND covered && :gone
@@ -96,44 +69,26 @@ _STORED = """
     ) stored
     GROUP BY symbol, data_type ORDER BY symbol, data_type
 """
-_ADD_STORED = f"""
-    INSERT INTO dropped_ranges (symbol, data_type, dropped) {_STORED}
-    ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
-"""
+_STORED = text(STORED_RANGES).bindparams(
+    bindparam("gone", type_=TSTZMULTIRANGE), bindparam("types", type_=ARRAY(VARCHAR))
+)
 
 
 class DroppedRangeRepository(RangeSetRepository):
-    """Keeps ``dropped_ranges`` on the caller's connection; never commits. Ranges are half-open.
-
-    ``add``: rows of these ranges were stored, and are not there any more. ``remove``: they are all there
-    again.
-    """
+    """Reads ``dropped_ranges``: which ranges were stored once and are gone."""
 
     def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
         super().__init__(connection, DROPPED_RANGES)
 
-    async def add_stored(self, data_types: Iterable[str], gone: Iterable[TimeRange]) -> None:
-        """Nothing is left of these ranges: add what was stored in them, of all symbols."""
-        await self._connection.execute(_bound(_ADD_STORED, data_types, gone))
-
     async def ever_stored(self, data_type: str, ranges: Iterable[TimeRange]) -> dict[str, list[TimeRange]]:
         """What was stored in these ranges at any time, of all symbols that we know of."""
-        rows = await self._connection.execute(_bound(_STORED, [data_type], ranges))
+        wanted = {"gone": to_multirange(ranges), "types": [data_type]}
+        rows = await self._connection.execute(_STORED, wanted)
         return {symbol: list(from_multirange(found)) for symbol, _, found in rows}
 
 
-def _bound(statement: str, data_types: Iterable[str], ranges: Iterable[TimeRange]) -> TextClause:
-    return text(statement).bindparams(
-        bindparam("gone", to_multirange(ranges), TSTZMULTIRANGE),
-        bindparam("types", list(data_types), ARRAY(VARCHAR)),
-    )
-
-
 class UnprovenRangeRepository(RangeSetRepository):
-    """Keeps ``unproven_ranges`` on the caller's connection; never commits. Ranges are half-open.
-
-    ``add``: rows were stored there. ``remove``: a source covers them now.
-    """
+    """Reads ``unproven_ranges``: of which ranges rows were stored that no source has shown to be complete."""
 
     def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
         super().__init__(connection, UNPROVEN_RANGES)
@@ -153,35 +108,10 @@ class Coverage:
 
 
 class CoverageRepository:
-    """Reads and grows ``data_coverage`` on the caller's connection; never commits.
-
-    Grow it in the transaction that writes the rows: then it can claim nothing that is not stored.
-    """
+    """Reads ``data_coverage`` on the caller's connection."""
 
     def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
         self._connection = connection
-
-    async def add(self, symbol: str, data_type: str, source: Source, ranges: Iterable[TimeRange]) -> None:
-        """Add ranges to what ``source`` covers; touching ranges become one."""
-        await self.add_each([(symbol, data_type, source, ranges)])
-
-    async def add_each(self, claims: Iterable[tuple[str, str, Source, Iterable[TimeRange]]]) -> None:
-        """``add`` for several symbols, data types and sources, in one go."""
-        rows = [
-            {"symbol": symbol, "data_type": data_type, "source": source, "covered": added}
-            for symbol, data_type, source, ranges in claims
-            if (added := to_multirange(ranges))
-        ]
-        if not rows:
-            return
-        fresh = insert(COVERAGE)
-        await self._connection.execute(
-            fresh.on_conflict_do_update(
-                index_elements=["symbol", "data_type", "source"],
-                set_={"covered": COVERAGE.c.covered + fresh.excluded.covered},
-            ),
-            rows,
-        )
 
     async def all(self, symbol: str | None = None) -> Sequence[Coverage]:
         """What every source covers, of one symbol or of all."""

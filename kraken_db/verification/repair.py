@@ -38,14 +38,13 @@ class Repair:
 
     def __init__(
         self,
-        store: Store,
-        retention: RetentionPause,
+        ingest: Ingest,
         found: Certificate,
         exchange: Exchange | None,
         progress: Progress,
     ) -> None:
-        self._store = store
-        self._retention = retention
+        self._ingest = ingest
+        self._store = ingest.store
         self._found = found
         self._symbol = found.symbol
         self._exchange = exchange
@@ -77,7 +76,7 @@ class Repair:
         minutes = intersection(whole_candles(wanted, BASE_INTERVAL), allowed)
         if not minutes:
             return
-        replacement = MinuteReplacement(self._store, self._retention, scope, exchange)
+        replacement = MinuteReplacement(self._ingest, scope, exchange)
         task = self._progress.task(f"{self._symbol} repair", len(minutes))
         try:
             await replacement.require_same_market()
@@ -98,9 +97,13 @@ class Repair:
         rows = [row for row in page.committed if any(a <= row.timestamp < b for a, b in minutes)]
         if not rows:
             return
-        await self._retention.before_writing("candles", rows[0].timestamp)
-        take = partial(take_minutes, self._store, self._symbol, rows)
-        await in_transaction(self._store, self._symbol, take, DataType.CANDLES_1M)
+        take = partial(
+            take_ohlc,
+            symbol=self._symbol,
+            candles=[row.to_record(self._symbol, BASE_INTERVAL) for row in rows if row.trade_count],
+            minutes=whole_candles(((row.timestamp, row.timestamp + TICK) for row in rows), BASE_INTERVAL),
+        )
+        await self._ingest.write([(self._symbol, DataType.CANDLES_1M)], rows[0].timestamp, take)
         self._done.append(f"{plural(len(rows), 'candle')} taken from Kraken's candles")
 
     async def _rebuild(self, scope: Scope) -> None:
@@ -117,17 +120,17 @@ class Repair:
         ]
         known = difference(scope.comparable, whole_candles(holes, BASE_INTERVAL))
         for start, end in intersection(short, known):
-            await self._retention.before_writing("candles", start)
-            build = partial(rebuild, self._store, self._symbol, [(start, end)])
-            written = await in_transaction(
-                self._store, self._symbol, build, DataType.TRADES, DataType.CANDLES_1M
+            build = partial(
+                take_minutes_of_trades, symbol=self._symbol, minutes=[(start, end)], source="rest_trades"
             )
+            keys = [(self._symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+            written = await self._ingest.write(keys, start, build)
             self._done.append(f"{plural(written, 'candle')} built from the stored trades")
 
     async def _build_unbuilt(self, scope: Scope) -> None:
         """Gaps in the minutes whose trades are there."""
         for start, end in intersection(scope.minutes.gaps, scope.comparable):
-            built = await build_minutes(self._store, self._retention, self._symbol, start, end)
+            built = await build_range(self._ingest, self._symbol, start, end)
             new = sum(written.new for written in built)
             self._done.append(f"{plural(new, 'candle')} built from the stored trades")
 
@@ -136,10 +139,10 @@ class Repair:
         if not candles:
             return
 
-        async def mark(connection: AsyncConnection) -> None:
-            await self._store.backend.mark_stale(connection, self._symbol, candles)
+        async def mark(transaction: WriteTransaction) -> None:
+            await transaction.backend.mark_stale(transaction.connection, self._symbol, candles)
 
-        await in_transaction(self._store, self._symbol, mark, DataType.CANDLES_1M)
+        await self._ingest.write([(self._symbol, DataType.CANDLES_1M)], candles[0][0], mark)
         self._done.append(f"{plural(len(candles), 'candle')} of higher intervals refreshed")
 
     async def _correct_counters(self) -> None:
@@ -149,10 +152,10 @@ class Repair:
                 if finding.kind != "count differs":
                     continue
                 counted, stored = finding.details["counted"], finding.details["stored"]
-                async with self._store.database.begin() as connection:
-                    status = SyncStatusRepository(connection)
-                    if await status.correct(self._symbol, data_type, counted=counted, stored=stored):
-                        self._done.append(f"the counter of {data_type} corrected to {stored:,}")
+                if await correct_count(
+                    self._store, self._symbol, data_type, counted=counted, stored=stored
+                ):
+                    self._done.append(f"the counter of {data_type} corrected to {stored:,}")
 
     def _of(self, *names: str) -> list[Finding]:
         return [finding for part in self._found.parts if part.name in names for finding in part.findings]

@@ -1,0 +1,168 @@
+"""What a write owes beside its rows: counters, coverage, dropped and unproven ranges.
+
+Only ``kraken_db.ingest`` imports this module (a contract of the imports holds it): what is claimed here is claimed in
+the transaction that writes the rows, and can claim nothing that is not stored. The repositories beside it read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Table, bindparam, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.data_types import DataType
+from kraken_db.db.multiranges import to_multirange
+from kraken_db.models import COVERAGE, DROPPED_RANGES, SYNC_STATUS, UNPROVEN_RANGES
+from kraken_db.ranges import TimeRange
+from kraken_db.repositories.coverage import STORED_RANGES, Source
+
+_ADD_STORED = text(f"""
+    INSERT INTO dropped_ranges (symbol, data_type, dropped) {STORED_RANGES}
+    ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
+""").bindparams(bindparam("gone", type_=TSTZMULTIRANGE), bindparam("types", type_=ARRAY(VARCHAR)))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a write has stored of one symbol and data type. ``cursor``: where the next download goes on, in ns as
+    Kraken gave it; None leaves it as it is."""
+
+    symbol: str
+    data_type: DataType
+    oldest: datetime
+    newest: datetime
+    added: int
+    cursor: int | None = None
+
+
+class Ledger:
+    """Writes on the caller's connection; never commits."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def count(self, stored: Iterable[Stored]) -> None:
+        """Widen the ranges of ``data_sync_status``, add to its counts, and set the time of the sync."""
+        rows = [
+            {
+                "symbol": one.symbol,
+                "data_type": one.data_type,
+                "oldest_timestamp": one.oldest,
+                "newest_timestamp": one.newest,
+                "total_records": one.added,
+                "last_kraken_since": one.cursor,
+            }
+            for one in stored
+        ]
+        if not rows:
+            return
+        fresh = insert(SYNC_STATUS)  # the time of the sync is the column's default: now
+        new, old = fresh.excluded, SYNC_STATUS.c
+        await self._connection.execute(
+            fresh.on_conflict_do_update(
+                index_elements=["symbol", "data_type"],
+                set_={
+                    "oldest_timestamp": func.least(old.oldest_timestamp, new.oldest_timestamp),
+                    "newest_timestamp": func.greatest(old.newest_timestamp, new.newest_timestamp),
+                    "last_sync_at": new.last_sync_at,
+                    "total_records": old.total_records + new.total_records,
+                    "last_kraken_since": func.coalesce(new.last_kraken_since, old.last_kraken_since),
+                },
+            ),
+            rows,
+        )
+
+    async def touch(self, keys: Iterable[tuple[str, DataType]]) -> None:
+        """There was nothing new: set the time of the sync, and leave the rest."""
+        rows = [{"of_symbol": symbol, "of_type": data_type} for symbol, data_type in keys]
+        if not rows:
+            return
+        c = SYNC_STATUS.c
+        await self._connection.execute(
+            update(SYNC_STATUS)
+            .where(c.symbol == bindparam("of_symbol"), c.data_type == bindparam("of_type"))
+            .values(last_sync_at=func.now()),
+            rows,
+        )
+
+    async def correct(self, symbol: str, data_type: DataType, *, counted: int, stored: int) -> bool:
+        """Set a count to what is stored; returns whether it still was what it had been: ``counted``."""
+        c = SYNC_STATUS.c
+        done = await self._connection.execute(
+            update(SYNC_STATUS)
+            .where(c.symbol == symbol, c.data_type == data_type, c.total_records == counted)
+            .values(total_records=stored)
+        )
+        return bool(done.rowcount)
+
+    async def cover(self, claims: Iterable[tuple[str, DataType, Source, Iterable[TimeRange]]]) -> None:
+        """Add ranges to what each source covers; touching ranges become one."""
+        rows = [
+            {"symbol": symbol, "data_type": data_type, "source": source, "covered": added}
+            for symbol, data_type, source, ranges in claims
+            if (added := to_multirange(ranges))
+        ]
+        if not rows:
+            return
+        fresh = insert(COVERAGE)
+        await self._connection.execute(
+            fresh.on_conflict_do_update(
+                index_elements=["symbol", "data_type", "source"],
+                set_={"covered": COVERAGE.c.covered + fresh.excluded.covered},
+            ),
+            rows,
+        )
+
+    async def drop(self, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]) -> None:
+        """Rows of these ranges were stored, and are not there any more."""
+        await self._add(DROPPED_RANGES, symbol, data_type, ranges)
+
+    async def drop_stored(self, data_types: Iterable[DataType], gone: Iterable[TimeRange]) -> None:
+        """Nothing is left of these ranges: what was stored in them, of all symbols, was dropped."""
+        await self._connection.execute(_ADD_STORED, {"gone": to_multirange(gone), "types": list(data_types)})
+
+    async def restore(self, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]) -> None:
+        """All rows of these ranges are there again."""
+        await self._remove(DROPPED_RANGES, symbol, data_type, ranges)
+
+    async def doubt(self, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]) -> None:
+        """Rows were stored in these ranges that no source has shown to be complete."""
+        await self._add(UNPROVEN_RANGES, symbol, data_type, ranges)
+
+    async def prove(self, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]) -> None:
+        """A source covers these ranges now."""
+        await self._remove(UNPROVEN_RANGES, symbol, data_type, ranges)
+
+    async def _add(
+        self, table: Table, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]
+    ) -> None:
+        added = to_multirange(ranges)
+        if not added:
+            return
+        column = table.columns[2]
+        fresh = insert(table).values(symbol=symbol, data_type=data_type, **{column.name: added})
+        await self._connection.execute(
+            fresh.on_conflict_do_update(
+                index_elements=["symbol", "data_type"], set_={column.name: column + fresh.excluded[column.name]}
+            )
+        )
+
+    async def _remove(
+        self, table: Table, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]
+    ) -> None:
+        removed = to_multirange(ranges)
+        if not removed:
+            return
+        column = table.columns[2]
+        same = (table.c.symbol == symbol, table.c.data_type == data_type)
+        gone = bindparam("gone", removed, TSTZMULTIRANGE)
+        await self._connection.execute(
+            update(table)
+            .where(*same, column.op("&&")(gone))
+            .values({column.name: column.op("-")(gone)})
+        )
+        await self._connection.execute(delete(table).where(*same, func.isempty(column)))
