@@ -12,7 +12,7 @@ import msgspec
 
 from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import floor_to_interval, interval_length
-from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE
+from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE, PRICE_PRECISION
 from kraken_db.pairs import parse_symbol
 from kraken_db.repositories.candle_staging import MOST_TRADES_A_MINUTE
 from kraken_db.types import CandleRecord, TradeRecord
@@ -22,8 +22,11 @@ _ORDER_TYPE_LENGTH, _MISC_LENGTH = 10, 50
 _LARGEST_ID = 2**63 - 1
 # Wide enough for every market there ever was, and far from where dates end.
 _FIRST_YEAR, _LAST_YEAR = 1970, 2199
-_BOUND = Decimal(10) ** (AMOUNT_PRECISION - AMOUNT_SCALE)
-_SCALE = Decimal(1).scaleb(-AMOUNT_SCALE)
+# Of columns with so many digits: the least number that is too large.
+_BOUNDS = {
+    precision: Decimal(10) ** (precision - AMOUNT_SCALE) for precision in (PRICE_PRECISION, AMOUNT_PRECISION)
+}
+_DECIMALS = Decimal(1).scaleb(-AMOUNT_SCALE)
 _EXACT = Context(prec=2 * AMOUNT_PRECISION, rounding=ROUND_HALF_UP)
 _ZERO = Decimal(0)
 
@@ -142,30 +145,32 @@ def _moment(value: Any) -> datetime:
 
 
 def _price(value: Any, name: str) -> Decimal:
-    amount = _amount(value, name)
-    if not amount:
+    price = _number(value, name, PRICE_PRECISION)
+    if not price:
         raise RejectedRecordError(f"{name} is zero")
-    return amount
+    return price
 
 
 def _amount(value: Any, name: str) -> Decimal:
-    """A number from zero on that the column holds as it is."""
-    amount = value if type(value) is Decimal else _decimal(value, name)
+    return _number(value, name, AMOUNT_PRECISION)
+
+
+def _number(value: Any, name: str, precision: int) -> Decimal:
+    """A number from zero on that a column of so many digits holds as it is."""
+    number = value if type(value) is Decimal else _decimal(value, name)
     try:
-        if _ZERO <= amount < _BOUND and _EXACT.quantize(amount, _SCALE) == amount:
-            return amount
+        if _ZERO <= number < _BOUNDS[precision] and _EXACT.quantize(number, _DECIMALS) == number:
+            return number
     except DecimalException:
         pass  # NaN
-    if amount < _ZERO if amount.is_finite() else False:
-        raise RejectedRecordError(f"{name} is negative: {amount!s:.60}")
-    raise RejectedRecordError(
-        f"{name} {amount!s:.60} does not fit NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})"
-    )
+    if number < _ZERO if number.is_finite() else False:
+        raise RejectedRecordError(f"{name} is negative: {number!s:.60}")
+    raise RejectedRecordError(f"{name} {number!s:.60} does not fit NUMERIC({precision},{AMOUNT_SCALE})")
 
 
 def _rounded(amount: Decimal) -> Decimal:
     try:
-        return _EXACT.quantize(amount, _SCALE)
+        return _EXACT.quantize(amount, _DECIMALS)
     except DecimalException:
         return amount
 

@@ -8,7 +8,7 @@ from sqlalchemy import Column, Integer, MetaData, SmallInteger, String, Table, n
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
-from kraken_db.models import SYMBOL_LENGTH, Amount, Timestamp
+from kraken_db.models import SYMBOL_LENGTH, Amount, Price, Timestamp
 from kraken_db.repositories.candle_merge import CandlesWritten, merge_candles, prefer_more_trades
 from kraken_db.types import CandleRecord
 
@@ -31,9 +31,10 @@ _BATCH = Table(
     Column("symbol", String(SYMBOL_LENGTH)),
     Column("timestamp", Timestamp),
     Column("interval_minutes", SmallInteger),
-    *(Column(name, Amount) for name in ("open", "high", "low", "close", "volume")),
+    *(Column(name, Price) for name in ("open", "high", "low", "close")),
+    Column("volume", Amount),
     Column("trades", Integer),
-    Column("vwap", Amount),
+    Column("vwap", Price),
 )
 _TABLE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS batch_candles (

@@ -16,7 +16,7 @@ from kraken_db.db.errors import driver_error
 from kraken_db.db.multiranges import to_multirange
 from kraken_db.errors import ValueDoesNotFitError
 from kraken_db.intervals import BASE_INTERVAL
-from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE, CANDLES, TRADES, Amount
+from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE, CANDLES, TRADES, Price
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candle_merge import (
     CandlesWritten,
@@ -109,6 +109,6 @@ def minutes_of_trades(symbol: str, start: datetime, end: datetime) -> Rows:
         func.sum(c.volume).label("volume"),
         value.label("quote_volume"),
         func.count().label("trade_count"),
-        cast(value / func.nullif(func.sum(c.volume), 0), Amount).label("vwap"),
+        cast(value / func.nullif(func.sum(c.volume), 0), Price).label("vwap"),
     )
     return rows.where(c.symbol == symbol, c.timestamp >= start, c.timestamp < end).group_by(opens_at)

@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
 from kraken_db.intervals import BASE_INTERVAL, GRID_ORIGIN_EPOCH, interval_length, interval_name
-from kraken_db.models import CANDLES, Amount
+from kraken_db.models import CANDLES, Amount, Price
 from kraken_db.repositories.candle_comparison import CandleComparison
 from kraken_db.repositories.candle_merge import (
     COLUMN_ORDER,
@@ -55,10 +55,10 @@ _STAGED = Table(
     "staged_candles",
     MetaData(),
     Column("timestamp", BigInteger, nullable=False),
-    Column("open", Amount, nullable=False),
-    Column("high", Amount, nullable=False),
-    Column("low", Amount, nullable=False),
-    Column("close", Amount, nullable=False),
+    Column("open", Price, nullable=False),
+    Column("high", Price, nullable=False),
+    Column("low", Price, nullable=False),
+    Column("close", Price, nullable=False),
     Column("volume", Amount, nullable=False),
     Column("trades", Integer, nullable=False),
     prefixes=["TEMPORARY"],

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
 from kraken_db.errors import ConflictingTradesError, ValueDoesNotFitError
-from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE
+from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE, PRICE_PRECISION, PRICE_SCALE
 from kraken_db.repositories.trade_merge import Anonymous, TradeMerge
 
 SAME_TRADE = timedelta(seconds=1)
@@ -34,10 +34,11 @@ _TABLE = """
         misc text, id bigint
     ) ON COMMIT DELETE ROWS
 """
-_LARGEST = 10 ** (AMOUNT_PRECISION - AMOUNT_SCALE)
+_PRICE_BOUND = 10 ** (PRICE_PRECISION - PRICE_SCALE)
+_AMOUNT_BOUND = 10 ** (AMOUNT_PRECISION - AMOUNT_SCALE)
 _UNFIT = f"""
-    scale(price) > {AMOUNT_SCALE} AND price <> round(price, {AMOUNT_SCALE}) OR price >= {_LARGEST}
-    OR scale(volume) > {AMOUNT_SCALE} AND volume <> round(volume, {AMOUNT_SCALE}) OR volume >= {_LARGEST}
+    scale(price) > {PRICE_SCALE} AND price <> round(price, {PRICE_SCALE}) OR price >= {_PRICE_BOUND}
+    OR scale(volume) > {AMOUNT_SCALE} AND volume <> round(volume, {AMOUNT_SCALE}) OR volume >= {_AMOUNT_BOUND}
 """
 _LOOK = f"""
     SELECT EXISTS (SELECT FROM batch_trades WHERE {_UNFIT}),
@@ -140,8 +141,8 @@ class TradeBatch:
         trade = (await self._connection.execute(text(_FIRST_UNFIT))).one()
         raise ValueDoesNotFitError(
             f"trade {trade.id or 'without an id'} of {self._symbol} at {trade.timestamp.isoformat()}:"
-            f" price {trade.price} or volume {trade.volume} does not fit"
-            f" NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})"
+            f" price {trade.price} does not fit NUMERIC({PRICE_PRECISION},{PRICE_SCALE}), or"
+            f" volume {trade.volume} does not fit NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})"
         )
 
     async def _merge(self, bounds: dict[str, object], may_have_ids: bool, is_official: bool) -> TradesWritten:

@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
 from kraken_db.db.multiranges import to_multirange
-from kraken_db.models import Amount
+from kraken_db.models import Amount, Price
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.staging import (
     MILLISECONDS,
@@ -45,7 +45,7 @@ __all__ = ["SHAPES", "TradeConflictError", "TradeCounts", "TradeStaging"]
 _STAGED = Table(
     "staged_trades",
     MetaData(),
-    Column("price", Amount, nullable=False),
+    Column("price", Price, nullable=False),
     Column("volume", Amount, nullable=False),
     Column("time", Numeric, nullable=False),
     Column("side", Text),
