@@ -101,7 +101,7 @@ class JobRunningError(DatabaseError):
 
 
 class ValueDoesNotFitError(KrakenDBError):
-    """A price or volume with more digits than NUMERIC(20,10) has: never rounded, never cut."""
+    """A price or volume with more digits than its column has: never rounded, never cut."""
 
 
 class ConflictingTradesError(KrakenDBError):

@@ -25,7 +25,7 @@ Kind: TypeAlias = Literal["time", "price", "amount", "count", "text"]
 """What a column holds.
 
 ``time``: microseconds since 1970, which become a UTC timestamp. ``price``: 20 digits, ten of them decimals.
-``amount``: sums of volumes, which may be longer: 38 digits. ``count``: 64 bits. ``text``: never missing.
+``amount``: volumes: 38 digits, ten of them decimals. ``count``: 64 bits. ``text``: never missing.
 """
 
 PRECISION = {"price": 20, "amount": 38}
@@ -51,7 +51,7 @@ TRADE_COLUMNS = (
     FrameColumn("timestamp", "time"),
     FrameColumn("id", "count"),
     FrameColumn("price", "price"),
-    FrameColumn("volume", "price"),
+    FrameColumn("volume", "amount"),
     FrameColumn("side", "text"),
     FrameColumn("order_type", "text"),
     FrameColumn("misc", "text"),

@@ -37,9 +37,15 @@ NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
 }
 
-AMOUNT_PRECISION, AMOUNT_SCALE = 20, 10
+PRICE_PRECISION, PRICE_SCALE = 20, 10
+Price = Numeric(PRICE_PRECISION, PRICE_SCALE)
+"""Prices and vwap: ten digits before the point, ten after it."""
+AMOUNT_PRECISION, AMOUNT_SCALE = 38, 10
 Amount = Numeric(AMOUNT_PRECISION, AMOUNT_SCALE)
-"""Prices and volumes: ten digits before the point, ten after it."""
+"""Volumes, in the base or the quote currency: 28 digits before the point, ten after it.
+
+One minute can have more than 10**10 units of a coin. 38 digits are what decimals of Arrow and polars hold.
+"""
 
 Timestamp = TIMESTAMP(timezone=True)
 SYMBOL_LENGTH = 20
@@ -62,7 +68,7 @@ class TradeRow(Base):
     id: Mapped[int] = mapped_column(
         BigInteger, primary_key=True, autoincrement=False, server_default=text("nextval('trades_id_seq')")
     )
-    price: Mapped[Decimal] = mapped_column(Amount)
+    price: Mapped[Decimal] = mapped_column(Price)
     volume: Mapped[Decimal] = mapped_column(Amount)
     side: Mapped[str] = mapped_column(String(4))
     order_type: Mapped[str | None] = mapped_column(String(10))
@@ -77,14 +83,14 @@ class CandleRow(Base):
     timestamp: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
     symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
     interval_minutes: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    open: Mapped[Decimal] = mapped_column(Amount)
-    high: Mapped[Decimal] = mapped_column(Amount)
-    low: Mapped[Decimal] = mapped_column(Amount)
-    close: Mapped[Decimal] = mapped_column(Amount)
+    open: Mapped[Decimal] = mapped_column(Price)
+    high: Mapped[Decimal] = mapped_column(Price)
+    low: Mapped[Decimal] = mapped_column(Price)
+    close: Mapped[Decimal] = mapped_column(Price)
     volume: Mapped[Decimal] = mapped_column(Amount)
     quote_volume: Mapped[Decimal | None] = mapped_column(Amount)
     trade_count: Mapped[int | None] = mapped_column(Integer)
-    vwap: Mapped[Decimal | None] = mapped_column(Amount)
+    vwap: Mapped[Decimal | None] = mapped_column(Price)
 
 
 class SyncStatusRow(Base):
@@ -122,8 +128,8 @@ class PendingRefreshRow(Base):
 
     __tablename__ = "pending_refresh"
 
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH))
     stale: Mapped[Range[datetime]] = mapped_column(TSTZRANGE)
     refreshed_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
@@ -189,15 +195,14 @@ class RolledCandleRow(Base):
     symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
     interval_minutes: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     timestamp: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
-    open: Mapped[Decimal] = mapped_column(Amount)
-    high: Mapped[Decimal] = mapped_column(Amount)
-    low: Mapped[Decimal] = mapped_column(Amount)
-    close: Mapped[Decimal] = mapped_column(Amount)
-    # Not cut to the width of a minute's column: an hour may hold more than fits there.
-    volume: Mapped[Decimal] = mapped_column(Numeric)
-    quote_volume: Mapped[Decimal | None] = mapped_column(Numeric)
+    open: Mapped[Decimal] = mapped_column(Price)
+    high: Mapped[Decimal] = mapped_column(Price)
+    low: Mapped[Decimal] = mapped_column(Price)
+    close: Mapped[Decimal] = mapped_column(Price)
+    volume: Mapped[Decimal] = mapped_column(Amount)
+    quote_volume: Mapped[Decimal | None] = mapped_column(Amount)
     trade_count: Mapped[int | None] = mapped_column(Integer)
-    vwap: Mapped[Decimal | None] = mapped_column(Amount)
+    vwap: Mapped[Decimal | None] = mapped_column(Price)
     kept: Mapped[bool] = mapped_column(server_default=text("false"))
 
 

@@ -3,7 +3,8 @@
 Everywhere in this module:
 
 - prices and volumes are ``Decimal``, in the pair's quote and base asset, as exact as Kraken sent them
-  (the tables keep ``NUMERIC(20,10)``: below 10**10, ten decimals);
+  (the tables keep prices as ``NUMERIC(20,10)``: below 10**10, ten decimals; volumes as ``NUMERIC(38,10)``:
+  below 10**28, ten decimals);
 - times are aware datetimes in UTC, in microseconds: Kraken's nanoseconds are cut off, never rounded;
 - symbols are ours: ``'BTC/USD'``, never ``XBTUSD`` (see ``pairs``).
 

@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.intervals import BASE_INTERVAL, GRID_ORIGIN_EPOCH, INTERVAL_VIEWS
-from kraken_db.models import CANDLES, Amount, Timestamp
+from kraken_db.models import CANDLES, Price, Timestamp
 
 Rows: TypeAlias = Select[*tuple[Any, ...]]
 AnySelect: TypeAlias = Rows | CompoundSelect[*tuple[Any, ...]]
@@ -41,12 +41,13 @@ def bucket(timestamp: ColumnElement[Any], interval: int) -> ColumnElement[Any]:
 def rollup(source: FromClause, interval: int) -> Rows:
     """Aggregate the candles of ``source`` (all columns of ``candles``) to ``interval`` minutes.
 
-    vwap is weighted over the parts that have one; quote_volume is NULL as soon as one part lacks it.
+    vwap is the mean of the parts, weighted by volume; NULL if a part that has volume lacks it. quote_volume
+    is NULL as soon as one part lacks it. Sums of volumes have no width: none is too large.
     """
     c = source.c
     opens_at = bucket(c.timestamp, interval)
-    has_vwap = c.vwap.is_not(None)
-    weight = func.nullif(func.sum(c.volume).filter(has_vwap), 0)
+    lacking_vwap = func.count().filter(c.volume > 0, c.vwap.is_(None))
+    mean = func.sum(c.vwap * c.volume) / func.nullif(func.sum(c.volume), 0)
     every_part_known = func.count(c.quote_volume) == func.count()
     return select(
         c.symbol,
@@ -60,13 +61,13 @@ def rollup(source: FromClause, interval: int) -> Rows:
         func.sum(c.volume).label("volume"),
         case((every_part_known, func.sum(c.quote_volume))).label("quote_volume"),
         cast(func.sum(c.trade_count), Integer).label("trade_count"),
-        cast(func.sum(c.vwap * c.volume).filter(has_vwap) / weight, Amount).label("vwap"),
+        cast(case((lacking_vwap == 0, mean)), Price).label("vwap"),
     ).group_by(c.symbol, opens_at)
 
 
 def in_order(value: ColumnElement[Any], *order: ColumnElement[Any]) -> ColumnElement[Any]:
     """All of a group's values as an array, by ``order``: the first is ``[1]``."""
-    return func.array_agg(aggregate_order_by(value, *order), type_=ARRAY(Amount))
+    return func.array_agg(aggregate_order_by(value, *order), type_=ARRAY(Price))
 
 
 def _like_candles(name: str, schema: str | None = None) -> Table:

@@ -257,7 +257,7 @@ def db() -> None:
     short_help="Bring the schema to the newest revision.",
     epilog="Example: DATABASE_URL=postgresql://user@host/kraken_data kraken-db db upgrade",
 )
-@click.option("--revision", default="head", show_default=True, help="Up to this one, e.g. 0003.")
+@click.option("--revision", default="head", show_default=True, help="Up to this one, e.g. 1002.")
 @db_url_option
 def upgrade(revision: str, db_url: str) -> None:
     """Make the tables, or bring them to what this version of kraken-db needs.

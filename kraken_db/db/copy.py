@@ -14,6 +14,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.db.driver import CompiledStatement, begun, raw_connection
+from kraken_db.models import Amount, Price
 
 _CONTEXT = re.compile(r"^COPY \S+, line (\d+)(?:, column (\w+))?(?:: \"(.*)\")?", re.MULTILINE | re.DOTALL)
 _SHOWN = 60
@@ -164,7 +165,8 @@ def _reason(error: asyncpg.PostgresError, column: str | None, value: str | None)
     if value == "":
         return f"the field of {column} is empty"
     if "numeric field overflow" in told:
-        return f"{column} {_short(value)} does not fit NUMERIC(20,10)"
+        kind = Amount if column in ("volume", "quote_volume") else Price
+        return f"{column} {_short(value)} does not fit NUMERIC({kind.precision},{kind.scale})"
     if isinstance(error, asyncpg.InvalidTextRepresentationError):
         return f"{column} {_short(value)!r} is not a number of the right kind"
     return f"{column} {_short(value)}: {told}"

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 Action = Callable[["Config", str], None]
 # Alembic keeps what it works on in global names: one run at a time in a process.
 _one_at_a_time = threading.Lock()
-# Ours are numbered; Alembic by itself gives twelve hexadecimal digits.
-_OUR_REVISION = re.compile(r"\d{4}")
+# Ours are numbered, from 1001 on; Alembic by itself gives twelve hexadecimal digits.
+_OUR_REVISION = re.compile(r"[1-9]\d{3}")
+# 0001 to 0010 were those of the versions before the first release; no way leads from them to ours.
+_UNRELEASED = re.compile(r"0\d{3}")
 
 
 def script_location() -> Path:
@@ -86,6 +88,7 @@ async def _run_on(database: Database, action: Action, revision: str) -> None:
     await asyncio.to_thread(_one_at_a_time.acquire)
     try:
         async with database.begin() as connection:
+            _refuse_unreleased(await current_revision(connection))
             await connection.run_sync(lambda sync: action(_config(sync), revision))
     except CommandError as error:
         raise SchemaError(f"the schema cannot be changed: {error}") from error
@@ -109,6 +112,7 @@ async def check_schema(connection: AsyncConnection) -> None:
         return
     if found is None:
         raise SchemaError("this database has no kraken-db tables yet", hint=UPGRADE_HINT)
+    _refuse_unreleased(found)
     if not _OUR_REVISION.fullmatch(found):
         raise SchemaError(
             f"the schema of this database is another program's: its revision is {found}", hint=FOREIGN_HINT
@@ -121,3 +125,11 @@ async def check_schema(connection: AsyncConnection) -> None:
         f"the schema of this database is too new: revision {found}, this kraken-db knows up to {head}",
         hint="update the package: pip install --upgrade kraken-historical-data",
     )
+
+
+def _refuse_unreleased(found: str | None) -> None:
+    if found is not None and _UNRELEASED.fullmatch(found):
+        raise SchemaError(
+            f"this database was made by a development version of kraken-db: its revision is {found}",
+            hint="export it with that version (kraken-db export), and import the files into a new database",
+        )

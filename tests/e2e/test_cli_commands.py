@@ -218,11 +218,11 @@ def test_the_schema_is_asked_for_and_made(tmp_path: Path, plain_empty_url: str) 
     assert refused.stderr == "Error: this database has no kraken-db tables yet. Run: kraken-db db upgrade\n"
     assert "no tables yet" in shell.run("db", "current").stdout
     assert (
-        shell.run("db", "upgrade", "--revision", "0003").stdout
-        == "schema upgraded from nothing to revision 0003\n"
+        shell.run("db", "upgrade", "--revision", "1002").stdout
+        == "schema upgraded from nothing to revision 1002\n"
     )
-    assert "too old: revision 0003" in shell.run("status").stderr
-    assert shell.run("db", "upgrade").stdout.startswith("schema upgraded from 0003 to revision ")
+    assert "too old: revision 1002" in shell.run("status").stderr
+    assert shell.run("db", "upgrade").stdout.startswith("schema upgraded from 1002 to revision ")
     assert shell.run("db", "upgrade").stdout.endswith(" already\n")
     assert json.loads(shell.run("db", "current", "--json").stdout)["fits"] is True
     unknown = shell.run("db", "upgrade", "--revision", "9999")

@@ -65,7 +65,7 @@ def test_it_works_without_the_checkout(installed: tuple[Sandbox, Path]) -> None:
 
     upgraded = sandbox.run(kraken_db, "db", "upgrade")
     assert upgraded.returncode == 0, upgraded.stdout
-    newest = max(path.name[:4] for path in (ROOT / "alembic/versions").glob("0*.py"))
+    newest = max(path.name[:4] for path in (ROOT / "alembic/versions").glob("[0-9]*.py"))
     *notices, outcome = upgraded.stdout.splitlines()
     assert [notice.partition(" in ")[0] for notice in notices] == ["making the embedded database"]
     assert outcome == f"schema upgraded from nothing to revision {newest}"

@@ -80,7 +80,7 @@ async def test_all_intervals_of_real_candles_stay(plain_url: str, real_data: Pat
 
 
 async def test_values_worked_out_by_hand(plain_url: str) -> None:
-    """Two minutes of an hour, one without vwap; the hour's volume is too large for a minute's column."""
+    """Two minutes of an hour; of one the vwap is unknown, and so it is of the hour and of the week."""
     await query(
         plain_url,
         "INSERT INTO candles VALUES"
@@ -95,9 +95,9 @@ async def test_values_worked_out_by_hand(plain_url: str) -> None:
     report = await maintain(plain_url, moment(31))
     assert report.tables[1].dropped_rows == 2
     opens, volume = datetime(2023, 1, 2, tzinfo=UTC), Decimal(12_000_000_000)
-    hour = ("BTC/USD", opens, 60, 10, 20, 8, 19, volume, 11, 7, Decimal("10.5"))
+    hour = ("BTC/USD", opens, 60, 10, 20, 8, 19, volume, 11, 7, None)
     assert await query(plain_url, f"SELECT {VALUES} FROM candles_1h") == [hour]
-    week = ("BTC/USD", opens, 10080, 10, 20, 8, 19, volume, 11, 7, Decimal("10.5"))
+    week = ("BTC/USD", opens, 10080, 10, 20, 8, 19, volume, 11, 7, None)
     assert await query(plain_url, f"SELECT {VALUES} FROM candles_1w") == [week]
     # Nobody has said that anything is covered: what is gone are the minutes themselves.
     ((dropped,),) = await query(plain_url, "SELECT dropped::text FROM dropped_ranges")

@@ -236,7 +236,7 @@ async def test_filling_reaches_to_the_end_of_what_is_known(db_url: str, tmp_path
 
 
 async def test_means_are_weighted_and_sums_are_whole_or_missing(db_url: str) -> None:
-    """vwap over the parts that have one; quote_volume only where every part has one."""
+    """vwap and quote_volume only where every part has one."""
     rows = [
         ("00:00", 10, "1", "10", "10"),
         ("00:01", 20, "3", "60", "20"),
@@ -253,15 +253,14 @@ async def test_means_are_weighted_and_sums_are_whole_or_missing(db_url: str) -> 
     hours = await query(
         db_url, "SELECT vwap, quote_volume, volume, trade_count FROM candles_1h ORDER BY timestamp"
     )
-    assert hours == [(Decimal("17.5"), None, 9, 3), (Decimal(35), 140, 4, 2)]
-    # The first hour weighs 9: a mean of an hour stands for its whole volume.
-    ((vwap, quote),) = await query(db_url, "SELECT vwap, quote_volume FROM candles_1d")
-    assert (vwap, quote) == (round((Decimal("17.5") * 9 + 35 * 4) / 13, 10), None)
+    assert hours == [(None, None, 9, 3), (Decimal(35), 140, 4, 2)]
+    # The mean of one of two hours is no mean of the day.
+    assert await query(db_url, "SELECT vwap, quote_volume FROM candles_1d") == [(None, None)]
     async with HistoricalDataProvider(db_url) as provider:
         (day,) = await provider.get_latest_candles("BTC/USD", 1440, 1)
-        assert day.vwap == vwap
+        assert day.vwap is None
         found = await provider.get_candles("BTC/USD", 60, datetime(2023, 1, 1, tzinfo=UTC), EVER[1])
-        assert [c.vwap for c in found] == [Decimal("17.5"), Decimal(35)]
+        assert [c.vwap for c in found] == [None, Decimal(35)]
 
 
 async def test_weeks_start_on_monday_whatever_the_time_zone(db_url: str, tmp_path: Path) -> None:

@@ -44,11 +44,9 @@ def opens_at(moment: datetime, interval: int) -> datetime:
 def candle(parts: Sequence[Row], interval: int) -> Row:
     """One candle of the rows of one symbol that lie in it."""
     parts = sorted(parts, key=lambda row: row.timestamp)
-    priced = [row for row in parts if row.vwap is not None]
-    weight = sum((Fraction(row.volume) for row in priced), Fraction())
-    value = sum(
-        (Fraction(row.vwap) * Fraction(row.volume) for row in priced if row.vwap is not None), Fraction()
-    )
+    weighty = [row for row in parts if row.volume > 0]
+    weight = sum((Fraction(row.volume) for row in weighty), Fraction())
+    values = [Fraction(row.vwap) * Fraction(row.volume) for row in weighty if row.vwap is not None]
     quotes = [row.quote_volume for row in parts if row.quote_volume is not None]
     counts = [row.trade_count for row in parts if row.trade_count is not None]
     return Row(
@@ -62,7 +60,7 @@ def candle(parts: Sequence[Row], interval: int) -> Row:
         sum((row.volume for row in parts), Decimal()),
         sum(quotes, Decimal()) if len(quotes) == len(parts) else None,
         sum(counts) if counts else None,
-        _rounded(value / weight) if weight else None,
+        _rounded(sum(values, Fraction()) / weight) if weight and len(values) == len(weighty) else None,
     )
 
 

@@ -253,9 +253,9 @@ async def test_a_note_that_reaches_into_the_next_slice_keeps_the_rest(
 # --- the revision ---
 
 
-async def test_a_store_that_holds_data_is_upgraded(plain_empty_url: str, tmp_path: Path) -> None:
-    """What the views show is the same before, after, after a refresh, and after the way back."""
-    await migrations.upgrade(plain_empty_url, "0008")
+async def test_a_store_that_holds_data_goes_down_and_up(plain_empty_url: str) -> None:
+    """What the views show is the same after the way down and up, but for what was changed down there."""
+    await migrations.upgrade(plain_empty_url)
     for number, week in enumerate(("2022-12-26", "2023-01-02", "2023-01-09", "2023-04-03")):
         for symbol in ("BTC/USD", "ETH/USD"):
             await query(
@@ -268,7 +268,7 @@ async def test_a_store_that_holds_data_is_upgraded(plain_empty_url: str, tmp_pat
                 start=datetime.fromisoformat(f"{week}T22:00+00:00"),
             )
     # Retention has dropped an hour and kept its candles; half of it is there again.
-    kept = "'2022-12-26 23:00+00', 1, 1, 1, 1, 77, NULL, 7, NULL"
+    kept = "'2022-12-26 23:00+00', 1, 1, 1, 1, 77, NULL, 7, NULL, true"
     await query(plain_empty_url, f"INSERT INTO rolled_candles SELECT 'BTC/USD', 60, {kept}")
     await query(
         plain_empty_url,
@@ -277,19 +277,31 @@ async def test_a_store_that_holds_data_is_upgraded(plain_empty_url: str, tmp_pat
     )
     before = await everything(plain_empty_url)
     assert [row for row in before["1h"] if row.trade_count == 7]
-    await migrations.upgrade(plain_empty_url)
-    assert await everything(plain_empty_url) == before
-    assert len(await pending(plain_empty_url)) == 2
     await refresh(plain_empty_url)
     assert await pending(plain_empty_url) == []
     assert await everything(plain_empty_url) == before
-    await migrations.downgrade(plain_empty_url, "0008")
-    assert await everything(plain_empty_url) == before
+
+    await migrations.downgrade(plain_empty_url, "1002")
     assert await query(plain_empty_url, "SELECT interval_minutes, trade_count FROM rolled_candles") == [
         (60, 7)
     ]
+    # Nothing notes it there.
+    april = datetime(2023, 4, 3, tzinfo=UTC)
+    await query(
+        plain_empty_url, "DELETE FROM candles WHERE symbol = 'ETH/USD' AND timestamp >= :april", april=april
+    )
+    expected = {
+        view: [row for row in found if row.symbol == "BTC/USD" or row.timestamp < april]
+        for view, found in before.items()
+    }
+    assert all(len(expected[view]) < len(before[view]) for view in VIEWS)
+
     await migrations.upgrade(plain_empty_url)
-    assert await everything(plain_empty_url) == before
+    assert await everything(plain_empty_url) == expected
+    assert len(await pending(plain_empty_url)) == 2
+    await refresh(plain_empty_url)
+    assert await pending(plain_empty_url) == []
+    assert await everything(plain_empty_url) == expected
 
 
 async def everything(url: str) -> dict[str, list[Any]]:

@@ -22,7 +22,7 @@ from tests.support.archives import as_kraken_rows, import_file, minutes, query, 
 from tests.support.lanes import Lane
 
 ROOT = Path(__file__).parents[3]
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"]
+REVISIONS = ["1001", "1002", "1003"]
 HEAD = REVISIONS[-1]
 
 
@@ -80,6 +80,54 @@ async def test_every_step_down_keeps_the_rows(db_url: str, tmp_path: Path) -> No
     assert await query(db_url, "SELECT id, timestamp, price FROM trades ORDER BY id") == trades
     ((next_id,),) = await query(db_url, "SELECT nextval('trades_id_seq')")
     assert next_id > trades[-1][0]
+
+
+AMOUNTS = ("volume", "quote_volume")
+PRICES = ("price", "open", "high", "low", "close", "vwap")
+
+
+async def test_prices_and_volumes_have_their_width_in_every_table(db_url: str) -> None:
+    columns = await query(
+        db_url,
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
+        " JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE c.relnamespace = 'public'::regnamespace AND a.atttypid = 'numeric'::regtype"
+        " AND c.relname IN ('trades', 'candles', 'rolled_candles')",
+    )
+    assert {(name, kind) for _, name, kind in columns} == {
+        *((name, "numeric(38,10)") for name in AMOUNTS),
+        *((name, "numeric(20,10)") for name in PRICES),
+    }
+    assert len(columns) == 2 + 7 + 7
+
+
+async def test_keys_hold_the_symbol_wherever_there_is_one(db_url: str) -> None:
+    keys = await query(
+        db_url,
+        "SELECT c.relname, string_agg(a.attname, ' ' ORDER BY k.place) FROM pg_constraint p"
+        " JOIN pg_class c ON c.oid = p.conrelid"
+        " CROSS JOIN unnest(p.conkey) WITH ORDINALITY k(number, place)"
+        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number"
+        " WHERE p.contype = 'p' AND c.relnamespace = 'public'::regnamespace GROUP BY c.relname",
+    )
+    assert dict(keys) == {
+        "alembic_version": "version_num",
+        "candles": "timestamp symbol interval_minutes",
+        "data_coverage": "symbol data_type source",
+        "data_sync_status": "symbol data_type",
+        "dropped_ranges": "symbol data_type",
+        "flush_positions": "stream",
+        "paused_jobs": "job_id",
+        "pending_refresh": "symbol id",
+        "retention_periods": "table_name",
+        "rolled_candles": "symbol interval_minutes timestamp",
+        "trades": "timestamp symbol id",
+        "unproven_ranges": "symbol data_type",
+    }
+    sequences = await query(
+        db_url, "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
+    )
+    assert sequences == [("pending_refresh_id_seq",), ("trades_id_seq",)]
 
 
 async def test_both_tables_are_hypertables(timescale_empty_url: str) -> None:
@@ -184,12 +232,30 @@ async def test_a_role_without_rights_but_its_own_schema(plain_empty_url: str, tm
 async def test_schema_missing_too_old_and_too_new(lane: Lane, empty_url: str) -> None:
     with pytest.raises(SchemaError, match=r"no kraken-db tables yet.*kraken-db db upgrade"):
         await Store.open(empty_url)
-    await migrations.upgrade(empty_url, "0003")
-    with pytest.raises(SchemaError, match=rf"too old: revision 0003, needed is {HEAD}.*kraken-db db upgrade"):
+    await migrations.upgrade(empty_url, "1002")
+    with pytest.raises(SchemaError, match=rf"too old: revision 1002, needed is {HEAD}.*kraken-db db upgrade"):
         await Store.open(empty_url)
     await query(empty_url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaError, match=rf"too new: revision 9999, .* up to {HEAD}.*pip install --upgrade"):
         await Store.open(empty_url)
+
+
+@pytest.mark.parametrize("revision", ["0004", "0010"])
+async def test_a_store_of_a_development_version_is_not_taken_for_a_current_one(
+    plain_url: str, revision: str
+) -> None:
+    """The revisions before the first release had other contents: no way leads on from them."""
+    await query(plain_url, "UPDATE alembic_version SET version_num = :revision", revision=revision)
+    told = rf"made by a development version of kraken-db: its revision is {revision}.*export it"
+    with pytest.raises(SchemaError, match=told):
+        await Store.open(plain_url)
+    for change in (migrations.upgrade(plain_url), migrations.downgrade(plain_url, "base")):
+        with pytest.raises(SchemaError, match=told):
+            await change
+    assert await query(plain_url, "SELECT version_num FROM alembic_version") == [(revision,)]
+    from_the_checkout = alembic(plain_url, "upgrade", "head")
+    assert from_the_checkout.returncode != 0
+    assert f"Can't locate revision identified by '{revision}'" in from_the_checkout.stdout
 
 
 async def test_tables_of_another_program_are_named_as_that(plain_empty_url: str) -> None:

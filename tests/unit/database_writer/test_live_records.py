@@ -29,6 +29,7 @@ LARGEST = Decimal("9999999999.9999999999")
         ("price", None, "price is None: it is a number"),
         ("price", True, "price is True: it is a number"),
         ("volume", Decimal("1e-11"), "volume 1E-11 does not fit"),
+        ("volume", Decimal("1e28"), r"volume 1E\+28 does not fit NUMERIC\(38,10\)"),
         ("side", "hold", "side is 'hold'"),
         ("side", None, "side is None"),
         ("timestamp", datetime(2024, 1, 1), "has no time zone"),  # noqa: DTZ001
@@ -67,6 +68,13 @@ def test_numbers_are_taken_as_they_were_printed(value: Any, text: str) -> None:
     with localcontext(prec=4):  # the caller's context plays no part
         queued = queued_trade(TradeRecordFactory(price=value), False)
     assert queued.price == Decimal(text)
+
+
+@pytest.mark.parametrize("volume", ["1.2e10", "9999999999999999999999999999.9999999999"])
+def test_volumes_may_be_larger_than_prices(volume: str) -> None:
+    with localcontext(prec=4):  # the caller's context plays no part
+        assert queued_trade(TradeRecordFactory(volume=volume), False).volume == Decimal(volume)
+        assert queued_candle(CandleRecordFactory(timestamp=EPOCH, volume=volume)).volume == Decimal(volume)
 
 
 def test_a_trade_is_copied_in_utc_with_our_symbol() -> None:

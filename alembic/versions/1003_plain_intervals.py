@@ -1,22 +1,22 @@
-"""1h to 1w are stored, on plain PostgreSQL: a refresh fills them, and a view knows which of them it may show.
+"""Candles of the higher intervals without TimescaleDB: views over what is rolled up, and over minutes.
 
-Revision: 0009
-Revises: 0008
+Revision: 1003
+Revises: 1002
 
-What makes the views right at any moment, whoever wrote, in every transaction's own eyes:
+A refresh stores 1h to 1w in ``rolled_candles``. What makes the views right at any moment, whoever wrote, in
+every transaction's own eyes:
 
 - Whatever changes a minute leaves, in the same transaction, a row in ``pending_refresh``: triggers do it.
 - A candle that no such row touches is as ``rolled_candles`` has it. Every other one is computed from minutes.
 - A refresh stores candles and takes their row off in one transaction.
-
-Nothing is rolled up here: whatever is stored counts as written just now, and the next refresh rolls it up.
 
 5m, 15m and 30m are computed from minutes, hour by hour: to store them takes as long as to store minutes.
 
 A candle whose minutes retention has dropped is ``kept``: while they are missing it is not computed anew.
 Weeks and days are spelled in minutes, for a day of the session's time zone may have 23 hours.
 
-On TimescaleDB, whose aggregates are stored anyway, there is only the new column of an empty table.
+Nothing is rolled up here: whatever is stored counts as written just now, and the next refresh rolls it up.
+The way back leaves the rows of candles that are kept; the others can be rolled up again.
 """
 
 from __future__ import annotations
@@ -24,65 +24,57 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "1003"
+down_revision = "1002"
 branch_labels = None
 depends_on = None
 
 FROM_MINUTES = {"candles_5m": 5, "candles_15m": 15, "candles_30m": 30, "candles_1h": 60}
 FROM_HOURS = {"candles_4h": 240, "candles_12h": 720, "candles_1d": 1440}
+FROM_DAYS = {"candles_1w": 10080}
 WEEK, DAY, HOUR = 10080, 1440, 60
-# A Monday: as in 0004.
+# A Monday: weeks start there, and every shorter bucket divides a day.
 ORIGIN = "TIMESTAMPTZ '2000-01-03 00:00:00+00'"
 VALUES = "open, high, low, close, volume, quote_volume, trade_count, vwap"
 COLUMNS = f"symbol, timestamp, interval_minutes, {VALUES}"
 
 
 def upgrade() -> None:
-    # What is there outlived its minutes.
-    op.add_column(
-        "rolled_candles", sa.Column("kept", sa.Boolean, server_default=sa.text("true"), nullable=False)
-    )
-    op.alter_column("rolled_candles", "kept", server_default=sa.text("false"))
     if _is_hypertable("candles"):
         return
-    _note_every_change()
+    _create_notes()
     op.execute(CANDLE_TIMES)
     op.execute(ALL_IS_STALE)
     op.execute("ANALYZE pending_refresh")
     for view, minutes in FROM_MINUTES.items():
-        op.execute(f"CREATE OR REPLACE VIEW {view} AS {_from_minutes(minutes)}")
+        op.execute(f"CREATE VIEW {view} AS {_from_minutes(minutes)}")
     for view, minutes in FROM_HOURS.items():
         computed = _of_parts(HOUR, minutes, _of_minutes("part.opens_at", HOUR), "bucket.opens_at")
-        op.execute(f"CREATE OR REPLACE VIEW {view} AS {_stored_or(computed, minutes)}")
+        op.execute(f"CREATE VIEW {view} AS {_stored_or(computed, minutes)}")
     day = _of_parts(HOUR, DAY, _of_minutes("part.opens_at", HOUR), "day.opens_at")
-    week = _of_parts(DAY, WEEK, day, "bucket.opens_at", name="day")
-    op.execute(f"CREATE OR REPLACE VIEW candles_1w AS {_stored_or(week, WEEK)}")
+    for view, minutes in FROM_DAYS.items():
+        computed = _of_parts(DAY, minutes, day, "bucket.opens_at", name="day")
+        op.execute(f"CREATE VIEW {view} AS {_stored_or(computed, minutes)}")
 
 
 def downgrade() -> None:
-    if not _is_hypertable("candles"):
-        for name in TRIGGERS:
-            op.execute(f"DROP TRIGGER {name} ON candles")
-        op.execute("DROP TRIGGER note_truncated_minutes ON candles")
-        op.execute("DROP TRIGGER note_dropped_minutes ON dropped_ranges")
-        op.execute("DROP FUNCTION note_dropped_minutes()")
-        op.execute("DROP FUNCTION note_changed_minutes()")
-        op.execute("DROP FUNCTION note_truncated_minutes()")
-        op.execute("DROP FUNCTION note_stale_minutes(varchar, tstzrange)")
-        for view, minutes in FROM_MINUTES.items():
-            op.execute(f"CREATE OR REPLACE VIEW {view} AS {_as_0008(minutes)}")
-        for view, minutes in FROM_HOURS.items():
-            op.execute(f"CREATE OR REPLACE VIEW {view} AS {_grouped('candles_1h', minutes)}")
-        op.execute(f"CREATE OR REPLACE VIEW candles_1w AS {_grouped('candles_1d', WEEK)}")
-        op.execute("DROP FUNCTION candle_times(timestamptz, timestamptz, interval)")
-        op.execute("DELETE FROM rolled_candles WHERE NOT kept")
-    op.drop_column("rolled_candles", "kept")
+    if _is_hypertable("candles"):
+        return
+    for view in (*FROM_DAYS, *FROM_HOURS, *FROM_MINUTES):
+        op.execute(f"DROP VIEW {view}")
+    op.execute("DROP FUNCTION candle_times(timestamptz, timestamptz, interval)")
+    for name in (*ROW_TRIGGERS, "note_truncated_minutes"):
+        op.execute(f"DROP TRIGGER {name} ON candles")
+    op.execute("DROP TRIGGER note_dropped_minutes ON dropped_ranges")
+    for function in ("note_dropped_minutes()", "note_changed_minutes()", "note_truncated_minutes()"):
+        op.execute(f"DROP FUNCTION {function}")
+    op.execute("DROP FUNCTION note_stale_minutes(varchar, tstzrange)")
+    op.execute("DELETE FROM rolled_candles WHERE NOT kept")
 
 
 # --- what is stale ---
 
-TRIGGERS = {
+ROW_TRIGGERS = {
     "note_inserted_minutes": "AFTER INSERT ON candles REFERENCING NEW TABLE AS changed",
     "note_updated_minutes": "AFTER UPDATE ON candles REFERENCING NEW TABLE AS changed",
     "note_replaced_minutes": "AFTER UPDATE ON candles REFERENCING OLD TABLE AS changed",
@@ -104,7 +96,7 @@ NOTE_RANGE = """
                   AND (stale && changed OR stale -|- changed)
                 FOR UPDATE SKIP LOCKED
             ), gone AS (
-                DELETE FROM pending_refresh WHERE id IN (SELECT id FROM touching)
+                DELETE FROM pending_refresh WHERE symbol = of_symbol AND id IN (SELECT id FROM touching)
             )
             INSERT INTO pending_refresh (symbol, stale)
             SELECT of_symbol, tstzrange(least(lower(changed), min(lower(stale))),
@@ -124,7 +116,7 @@ NOTE_CHANGED = f"""
         IF current_setting('kraken_db.span', true) <> '' THEN
             PERFORM note_stale_minutes(CAST(current_setting('kraken_db.symbol') AS varchar),
                                        CAST(current_setting('kraken_db.span') AS tstzrange))
-            WHERE EXISTS (SELECT FROM changed);
+            WHERE EXISTS (SELECT 1 FROM changed);
             RETURN NULL;
         END IF;
         PERFORM note_stale_minutes(symbol, tstzrange(min(first), max(last) + INTERVAL '1 minute'))
@@ -189,8 +181,6 @@ ALL_IS_STALE = """
     SELECT symbol, tstzrange(min(first), max(last) + INTERVAL '1 minute')
     FROM stored WHERE first IS NOT NULL GROUP BY symbol
 """
-
-
 # Its cost is told small, since next to nothing waits at most times. Otherwise the planner, which believes in
 # a thousand rows, compiles the views' every query (jit) for longer than it runs. STRICT keeps it a function.
 CANDLE_TIMES = """
@@ -200,13 +190,13 @@ CANDLE_TIMES = """
 """
 
 
-def _note_every_change() -> None:
+def _create_notes() -> None:
     # Whoever may write minutes, with whatever search path, can write the note.
     schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
     for function in (NOTE_RANGE, NOTE_CHANGED, NOTE_TRUNCATED, NOTE_DROPPED):
         op.execute(function.replace("{schema}", schema))
     op.execute("REVOKE EXECUTE ON FUNCTION note_stale_minutes(varchar, tstzrange) FROM PUBLIC")
-    for name, event in TRIGGERS.items():
+    for name, event in ROW_TRIGGERS.items():
         op.execute(
             f"CREATE TRIGGER {name} {event} FOR EACH STATEMENT {UNLESS_RETENTION}"
             " EXECUTE FUNCTION note_changed_minutes()"
@@ -227,12 +217,13 @@ def _lifetime(opens_at: str, minutes: int) -> str:
 
 def _rolled(minutes: int) -> str:
     """Of ``rolled_candles``, what no change has touched since."""
-    # Not as a join, whose kind would hang on statistics: it costs next to nothing where nothing waits.
+    # All notes of a symbol as one: hundreds of them cost no more than one does. A condition on the symbol
+    # of a candle becomes one on the symbol of the notes.
     return (
-        f"FROM rolled_candles r WHERE r.interval_minutes = {minutes}"
-        " AND NOT (r.symbol = ANY (ARRAY(SELECT p.symbol FROM pending_refresh p))"
-        " AND EXISTS (SELECT FROM pending_refresh p WHERE p.symbol = r.symbol"
-        f" AND p.stale && {_lifetime('r.timestamp', minutes)}))"
+        "FROM rolled_candles r LEFT JOIN ("
+        "SELECT p.symbol, range_agg(p.stale) AS stale FROM pending_refresh p GROUP BY p.symbol"
+        f") noted ON noted.symbol = r.symbol WHERE r.interval_minutes = {minutes}"
+        f" AND (noted.stale IS NULL OR NOT noted.stale && {_lifetime('r.timestamp', minutes)})"
     )
 
 
@@ -276,14 +267,14 @@ def _of_minutes(opens_at: str, minutes: int) -> str:
     """One candle of the symbol of ``bucket``, or none: the kept one while its minutes are missing."""
     kept = (
         f"FROM rolled_candles k WHERE k.symbol = bucket.symbol AND k.interval_minutes = {minutes}"
-        f" AND k.timestamp = {opens_at} AND k.kept AND EXISTS (SELECT FROM dropped_ranges d"
+        f" AND k.timestamp = {opens_at} AND k.kept AND EXISTS (SELECT 1 FROM dropped_ranges d"
         f" WHERE d.symbol = bucket.symbol AND d.data_type = 'candles_1m'"
         f" AND d.dropped && {_lifetime(opens_at, minutes)})"
     )
     return (
         f"SELECT {_prefixed('k')} {kept} UNION ALL SELECT {_aggregates('m')} FROM candles m"
         f" WHERE m.symbol = bucket.symbol AND m.interval_minutes = 1 AND m.timestamp >= {opens_at}"
-        f" AND m.timestamp < {opens_at} + INTERVAL '{minutes} minutes' AND NOT EXISTS (SELECT {kept})"
+        f" AND m.timestamp < {opens_at} + INTERVAL '{minutes} minutes' AND NOT EXISTS (SELECT 1 {kept})"
         " HAVING count(*) > 0"
     )
 
@@ -303,7 +294,7 @@ def _prefixed(table: str, columns: str = VALUES) -> str:
 
 
 def _aggregates(source: str) -> str:
-    """As 0004 has it."""
+    """The meaning of each column is that of the revision before."""
     s = source
     return (
         f"(array_agg({s}.open ORDER BY {s}.timestamp))[1] AS open,"
@@ -311,29 +302,8 @@ def _aggregates(source: str) -> str:
         f" (array_agg({s}.close ORDER BY {s}.timestamp))[count(*)] AS close, sum({s}.volume) AS volume,"
         f" CASE WHEN count({s}.quote_volume) = count(*) THEN sum({s}.quote_volume) END AS quote_volume,"
         f" CAST(sum({s}.trade_count) AS integer) AS trade_count,"
-        f" CAST(sum({s}.vwap * {s}.volume) FILTER (WHERE {s}.vwap IS NOT NULL)"
-        f" / NULLIF(sum({s}.volume) FILTER (WHERE {s}.vwap IS NOT NULL), 0) AS numeric(20,10)) AS vwap"
-    )
-
-
-# --- the way back ---
-
-
-def _as_0008(minutes: int) -> str:
-    return (
-        f"SELECT DISTINCT ON (symbol, timestamp) {COLUMNS} FROM ("
-        f"SELECT {COLUMNS}, 0 AS rank FROM rolled_candles WHERE interval_minutes = {minutes} UNION ALL"
-        f" SELECT {COLUMNS}, 1 AS rank FROM ({_grouped('candles', minutes)}) computed"
-        ") candle ORDER BY symbol, timestamp, rank"
-    )
-
-
-def _grouped(source: str, minutes: int) -> str:
-    opens_at = f"date_bin(INTERVAL '{minutes} minutes', source.timestamp, {ORIGIN})"
-    only_minutes = " WHERE source.interval_minutes = 1" if source == "candles" else ""
-    return (
-        f"SELECT source.symbol, {opens_at} AS timestamp, CAST({minutes} AS smallint) AS interval_minutes,"
-        f" {_aggregates('source')} FROM {source} source{only_minutes} GROUP BY source.symbol, {opens_at}"
+        f" CAST(CASE WHEN count(*) FILTER (WHERE {s}.volume > 0 AND {s}.vwap IS NULL) = 0"
+        f" THEN sum({s}.vwap * {s}.volume) / NULLIF(sum({s}.volume), 0) END AS numeric(20,10)) AS vwap"
     )
 
 
