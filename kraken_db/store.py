@@ -11,18 +11,16 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import Backend, detect
 from kraken_db.data_types import DataType
 from kraken_db.db.engine import Database
-from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
 from kraken_db.errors import KrakenDBError, NotConnectedError
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.retention import RetentionPause, release
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import REFRESH
 from kraken_db.times import Clock, utc_now
 from kraken_db.writing import Write, writing
 
@@ -49,6 +47,7 @@ class Store:
         """
         database = await Database.open(url, pool_max_size=pool_max_size)
         try:
+            await database.wait_until_ready()
             if database.is_embedded:
                 await _migrate_if_older(database)
             async with database.read() as connection:
@@ -73,7 +72,7 @@ class Store:
         if not ids:
             return
         refresh = partial(self.backend.refresh, self.database, stale, self.clock())
-        left = await until_undisturbed(refresh)
+        left = await REFRESH.run(refresh)
         if self.backend.takes_off_pending:
             return
         async with self.database.begin() as connection:
@@ -86,9 +85,10 @@ class Store:
         """The same at the end of a run: a refresh that fails is told, for what is stored is stored."""
         try:
             await self.refresh_pending()
-        except (KrakenDBError, DBAPIError) as error:
-            reason = first_line(driver_error(error))
-            _log.warning("the higher intervals are not up to date: %s; the next run refreshes them", reason)
+        except KrakenDBError as error:
+            _log.warning(
+                "the higher intervals are not up to date: %s; the next run refreshes them", error.message
+            )
 
     @asynccontextmanager
     async def refreshing(self, every: float) -> AsyncIterator[None]:

@@ -9,9 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
 
-import asyncpg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.bulk_csv_importer.candle_file import import_candles
@@ -25,14 +23,18 @@ from kraken_db.bulk_csv_importer.report import (
     ImportReport,
 )
 from kraken_db.bulk_csv_importer.trade_file import import_trades
-from kraken_db.db.copy import CopyRowError
-from kraken_db.db.errors import driver_error, first_line
-from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
+from kraken_db.errors import (
+    CopyRowError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    ImportFileError,
+    KrakenDBError,
+)
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.retention import RetentionPause
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import CONFLICT
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, period_text, utc_now
 
@@ -180,9 +182,9 @@ class BulkCSVImporter(StoreService):
                     await self._import_rows(store, connection, reader, report, replace)
 
         try:
-            await until_undisturbed(attempt)
-        except (KrakenDBError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            report.error = _told(file, error)
+            await CONFLICT.run(attempt)
+        except KrakenDBError as error:
+            report.error = error
             report.new = report.changed = report.unchanged = report.differing = 0
             report.rejected = max(report.rejected, 1)
         share.finish()
@@ -192,9 +194,9 @@ class BulkCSVImporter(StoreService):
         """What is stored is stored: a refresh that fails is told, and done by the next run."""
         try:
             await store.refresh_pending()
-        except (KrakenDBError, DBAPIError) as error:
+        except KrakenDBError as error:
             report.refresh_error = DatabaseError(
-                f"the higher intervals are not up to date: {first_line(driver_error(error))}",
+                f"the higher intervals are not up to date: {error.message}",
                 hint="the rows are stored; the next import refreshes them",
             )
 
@@ -233,12 +235,6 @@ async def _answers(store: Store) -> bool:
     except KrakenDBError:
         return False
     return True
-
-
-def _told(file: ArchiveFile, error: Exception) -> KrakenDBError:
-    if isinstance(error, KrakenDBError):
-        return error
-    return ImportFileError(file.name, f"the database refused it: {first_line(driver_error(error))}")
 
 
 class _FileProgress:

@@ -15,11 +15,11 @@ from kraken_db.data_types import DataType
 from kraken_db.database_writer.candle_storing import Series, store_candles
 from kraken_db.database_writer.chains import StoredTrades, proven
 from kraken_db.database_writer.channel import Batch
-from kraken_db.database_writer.error_kinds import describe
 from kraken_db.database_writer.journal import Journal
 from kraken_db.database_writer.records import QueuedTrade
 from kraken_db.database_writer.trade_storing import SOURCE, SymbolState, store_trades
 from kraken_db.db.locks import lock_job
+from kraken_db.errors import first_line
 from kraken_db.historical_backfill.building import build_minutes
 from kraken_db.id_runs import IdHole
 from kraken_db.log_throttle import LogThrottle
@@ -156,4 +156,6 @@ class Flusher:
             try:
                 self._on_hole(symbol, hole)
             except Exception as error:
-                self._told.say(logging.ERROR, "on_hole failed", f"{type(error).__name__}: {describe(error)}")
+                self._told.say(
+                    logging.ERROR, "on_hole failed", f"{type(error).__name__}: {first_line(error)}"
+                )

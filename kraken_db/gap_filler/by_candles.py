@@ -21,7 +21,7 @@ from kraken_db.repositories.candle_merge import CandlesWritten
 from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import CONFLICT
 from kraken_db.store import Store
 from kraken_db.types import CandleRecord
 
@@ -63,7 +63,7 @@ class CandleFiller:
                 await lock_job(connection, DataType.CANDLES_1M, of=symbol)
                 return await self._write(connection, symbol, rows, reached)
 
-        written = await until_undisturbed(save)
+        written = await CONFLICT.run(save)
         return Filled(candles_new=written.new, candles_changed=written.changed), reached
 
     async def _write(

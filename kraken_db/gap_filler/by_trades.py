@@ -23,7 +23,7 @@ from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trade_batch import SAME_TRADE
 from kraken_db.repositories.trades import TradeNeighbours, TradeRepository
 from kraken_db.retention import RetentionPause
-from kraken_db.retry import Patience, unless_set
+from kraken_db.retry import Retry, unless_set
 from kraken_db.store import Store
 
 ROUNDS = 5
@@ -39,7 +39,7 @@ class TradeFiller:
     store: Store
     client: KrakenRestClient
     exchange: Exchange
-    patience: Patience
+    retry: Retry
     retention: RetentionPause
     stop: asyncio.Event
 
@@ -102,7 +102,7 @@ class TradeFiller:
         pager = await unless_set(self.stop, walk)
         if pager is None:
             return
-        download = Download(pager, pages, lock, report, remaining, self.patience, self.stop)
+        download = Download(pager, pages, lock, report, remaining, self.retry, self.stop)
         if end - cursor_time(origin.since) > _LONG:
             await download.run_with_estimate(self.client, name, end)
         else:

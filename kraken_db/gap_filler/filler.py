@@ -6,14 +6,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError
-
 from kraken_db.data_types import DataType
-from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError
 from kraken_db.gap_filler.by_candles import CandleFiller
@@ -30,7 +27,7 @@ from kraken_db.progress import NullProgress, NullTask, Progress
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import RetentionPause
-from kraken_db.retry import Patience
+from kraken_db.retry import DOWNLOAD
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, utc_now
 from kraken_db.types import DataGap
@@ -78,8 +75,8 @@ class GapFiller(StoreService):
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._window = window
         self._progress = progress or NullProgress()
-        self._patience = Patience(sleep)
-        self._exchange = Exchange(self._client, self._patience, clock)
+        self._retry = replace(DOWNLOAD, sleep=sleep)
+        self._exchange = Exchange(self._client, self._retry, clock)
         self._stop = asyncio.Event()
 
     async def start(self) -> None:
@@ -233,14 +230,11 @@ class GapFiller(StoreService):
                     ).fill_all()
             except KrakenDBError as error:
                 report.errors.append(f"{symbol}: {error}")
-            except (DBAPIError, asyncpg.PostgresError) as error:
-                reason = first_line(driver_error(error))
-                report.errors.append(f"{symbol}: the database refused it: {reason}")
             finally:
                 task.done(_outcome(report), failed=bool(report.errors))
 
     def _trade_filler(self, store: Store, retention: RetentionPause) -> TradeFiller:
-        return TradeFiller(store, self._client, self._exchange, self._patience, retention, self._stop)
+        return TradeFiller(store, self._client, self._exchange, self._retry, retention, self._stop)
 
     @asynccontextmanager
     async def _working(self, symbol: str) -> AsyncIterator[tuple[Store, RetentionPause, JobLock]]:

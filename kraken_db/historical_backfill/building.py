@@ -20,7 +20,7 @@ from kraken_db.repositories.pending_refresh import PendingRefreshRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import CONFLICT
 from kraken_db.store import Store
 
 _DAY = 1440
@@ -49,7 +49,7 @@ async def build_minutes(
     first = max(ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(status.oldest, BASE_INTERVAL))
     stop = min(end, store.clock(), status.newest + _MINUTE)
     slices = _slices(first, floor_to_interval(stop, BASE_INTERVAL))
-    return [await until_undisturbed(partial(_build, store, retention, symbol, *one)) for one in slices]
+    return [await CONFLICT.run(partial(_build, store, retention, symbol, *one)) for one in slices]
 
 
 async def _build(

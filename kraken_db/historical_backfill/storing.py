@@ -23,7 +23,7 @@ from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import CONFLICT
 from kraken_db.store import Store
 
 _log = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ async def save_raw(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -> 
     trades = sorted(trades, key=lambda trade: (trade.timestamp, trade.trade_id or -1))
     async with store.retention_paused() as retention:
         await retention.before_writing("trades", trades[0].timestamp)
-        written = await until_undisturbed(partial(_save_raw, store, symbol, trades))
+        written = await CONFLICT.run(partial(_save_raw, store, symbol, trades))
     for conflict in written.conflicts:
         _log.error("%s: %s; left as it is stored", symbol, conflict)
     return written

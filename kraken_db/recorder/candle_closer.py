@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy.exc import DBAPIError
-
 from kraken_db.data_types import DataType
-from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import lock_job
 from kraken_db.errors import KrakenDBError
 from kraken_db.historical_backfill.building import write_minutes
@@ -149,8 +146,8 @@ class CandleCloser:
                 continue
             try:
                 await self.close_due(store, now())
-            except (KrakenDBError, DBAPIError) as error:
-                _log.warning("minutes are closed later: %s", first_line(driver_error(error)))
+            except KrakenDBError as error:
+                _log.warning("minutes are closed later: %s", error)
                 await asyncio.sleep(_AFTER_AN_ERROR)
 
     async def close_due(self, store: Store, now: datetime) -> None:

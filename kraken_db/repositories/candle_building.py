@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import asyncpg
 from sqlalchemy import bindparam, cast, func, literal, literal_column, select, text
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends.rollup import Rows, bucket, in_order
-from kraken_db.db.errors import driver_error
+from kraken_db.db.driver import driver_errors
 from kraken_db.db.multiranges import to_multirange
 from kraken_db.errors import ValueDoesNotFitError
 from kraken_db.intervals import BASE_INTERVAL
@@ -54,15 +52,16 @@ class CandleBuilder:
         is over then.
         """
         try:
-            return await merge_candles(self._connection, minutes_of_trades(self._symbol, start, end), rule)
-        except DBAPIError as error:
-            if isinstance(driver_error(error), asyncpg.NumericValueOutOfRangeError):
-                raise ValueDoesNotFitError(
-                    f"{self._symbol}: a minute between {start.isoformat()} and {end.isoformat()} has a volume"
-                    f" or value that does not fit NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})",
-                    hint="its trades can be stored without candles (--no-candles)",
-                ) from error
-            raise
+            with driver_errors(self._connection):
+                return await merge_candles(
+                    self._connection, minutes_of_trades(self._symbol, start, end), rule
+                )
+        except ValueDoesNotFitError as error:
+            raise ValueDoesNotFitError(
+                f"{self._symbol}: a minute between {start.isoformat()} and {end.isoformat()} has a volume"
+                f" or value that does not fit NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})",
+                hint="its trades can be stored without candles (--no-candles)",
+            ) from error
 
     async def count(self, ranges: Sequence[TimeRange]) -> int:
         """How many minutes are stored in some ranges."""

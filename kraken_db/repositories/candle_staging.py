@@ -27,10 +27,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
+from kraken_db.db.driver import driver_errors
+from kraken_db.errors import DuplicateRowError
 from kraken_db.intervals import BASE_INTERVAL, GRID_ORIGIN_EPOCH, interval_length, interval_name
 from kraken_db.models import CANDLES, Amount
 from kraken_db.repositories.candle_comparison import CandleComparison
@@ -136,9 +137,10 @@ class CandleStaging:
             # Without a conflict to look for, PostgreSQL writes a third faster. Should another program
             # have written in between, the merge below sorts it out.
             try:
-                async with self._connection.begin_nested():
-                    return await self._insert(counts, staged)
-            except IntegrityError:
+                with driver_errors(self._connection):
+                    async with self._connection.begin_nested():
+                        return await self._insert(counts, staged)
+            except DuplicateRowError:
                 pass
         return await (self._overwrite(counts) if force else self._improve(counts, staged))
 

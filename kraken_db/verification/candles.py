@@ -10,16 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.bulk_csv_importer.discovery import Discovery
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
-from kraken_db.db.copy import CopyRowError
-from kraken_db.db.errors import driver_error, first_line
 from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
 from kraken_db.intervals import (
     BASE_INTERVAL,
@@ -291,13 +287,12 @@ class ArchiveCheck:
         """A file that cannot be read is told as a problem of the file, not as one of the store."""
         try:
             await self._compare()
-        except (KrakenDBError, CopyRowError, DBAPIError, asyncpg.PostgresError) as error:
-            if isinstance(error, DatabaseError):
-                raise
-            reason = str(error) if isinstance(error, KrakenDBError) else first_line(driver_error(error))
-            self._part.not_checked = f"the file is not accepted: {reason}"
+        except DatabaseError:
+            raise
+        except KrakenDBError as error:
+            self._part.not_checked = f"the file is not accepted: {error}"
             start, end = self._scope.bounds
-            self._part.add(Finding("file refused", f"{self._file.name}: {reason}", start, end))
+            self._part.add(Finding("file refused", f"{self._file.name}: {error}", start, end))
         finally:
             self._task.done()
         return self._part

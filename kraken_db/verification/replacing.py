@@ -30,7 +30,7 @@ from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_batch import SAME_TRADE
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retention import RetentionPause
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import CONFLICT
 from kraken_db.store import Store
 from kraken_db.verification.certificate import minute, plural
 from kraken_db.verification.scope import Scope, whole_minutes
@@ -197,7 +197,7 @@ async def in_transaction(
             await lock_job(connection, *jobs, of=symbol)
             return await work(connection)
 
-    return await until_undisturbed(once)
+    return await CONFLICT.run(once)
 
 
 async def rebuild(

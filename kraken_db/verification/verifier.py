@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retry import Patience
+from kraken_db.retry import DOWNLOAD
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, utc_now
 from kraken_db.verification.candles import AggregatesCheck, ArchiveCheck, CandlesCheck, find_files
@@ -70,7 +70,7 @@ class StoreVerifier(StoreService):
     ) -> None:
         super().__init__(db_url, pool_min_size=1, pool_max_size=3, clock=clock)
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
-        self._exchange = Exchange(self._client, Patience(sleep), clock)
+        self._exchange = Exchange(self._client, replace(DOWNLOAD, sleep=sleep), clock)
         self._progress = progress or NullProgress()
         self._away: ExchangeError | None = None
 
