@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -32,6 +33,7 @@ from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.text_layouts import Checksum
+from kraken_db.retry import READ
 from kraken_db.store import StoreService
 from kraken_db.times import Clock, require_aware, utc_now
 
@@ -139,7 +141,7 @@ class Exporter(StoreService):
             for part, time_range in zip(found, clipped, strict=True):
                 done = self._unchanged(run, series, part, time_range[1], synced_at)
                 if done is None:
-                    done = await self._part(run, series, part, task)
+                    done = await READ.run(partial(self._part, run, series, part, task))
                 if done is None or done.outcome != "written":
                     task.advance(_seconds(time_range[1] - time_range[0]))
                 if done is not None:
@@ -212,12 +214,12 @@ class Exporter(StoreService):
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             writer = await asyncio.to_thread(file_writer, temporary, run.style, source.series)
+        reached = time_range[0]
         try:
             if dropped_until is not None:
                 with _writing(path):
                     await asyncio.to_thread(writer.keep, path, dropped_until)
                 entry = replace(entry, kept_rows=writer.rows)
-            reached = time_range[0]
             blocks = source.blocks(*time_range, database_layout(run.style, source.series), BLOCK_SIZE)
             async with aclosing(blocks):
                 async for block in blocks:
@@ -230,6 +232,7 @@ class Exporter(StoreService):
                 await asyncio.to_thread(writer.close, entry.to_json())
                 await asyncio.to_thread(_put_in_place, temporary, path)
         except BaseException:
+            task.advance(-_seconds(reached - time_range[0]))
             # What is left by a run that was killed is written over by the next one.
             with contextlib.suppress(Exception):
                 writer.close("")

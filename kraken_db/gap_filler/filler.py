@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError
@@ -98,20 +100,25 @@ class GapFiller(StoreService):
 
     async def stored_symbols(self) -> list[str]:
         """Every symbol of which something was ever stored, in alphabetical order."""
-        async with self._connected().database.read() as connection:
-            return sorted({row.symbol for row in await SyncStatusRepository(connection).all()})
+        rows = await self._connected().database.reading(
+            lambda connection: SyncStatusRepository(connection).all()
+        )
+        return sorted({row.symbol for row in rows})
 
     async def survey(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[SymbolGaps]:
         """What ``detect_gaps`` finds, by symbol, with what is known of each."""
         if min_gap_minutes < 0:
             raise ConfigurationError(f"min_gap_minutes is {min_gap_minutes}: it is 0 or more")
         store = self._connected()
-        async with store.database.read() as connection:
+        min_gap = timedelta(minutes=min_gap_minutes)
+
+        async def find(connection: AsyncConnection) -> list[SymbolGaps]:
             detector = GapDetector(connection, store.backend, store.clock())
             return [
-                await detector.find(symbol, min_gap=timedelta(minutes=min_gap_minutes), window=self._window)
-                for symbol in self.symbols
+                await detector.find(symbol, min_gap=min_gap, window=self._window) for symbol in self.symbols
             ]
+
+        return await store.database.reading(find)
 
     async def detect_gaps(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[DataGap]:
         """The gaps of all symbols, in order of time for each; asks nobody but the database.

@@ -165,9 +165,8 @@ async def test_retry_asks_whether_it_is_worth_it_and_repairs_before() -> None:
         told.append("between")
 
     with pytest.raises(DatabaseUnavailableError):
-        await replace(DOWNLOAD, sleep=Pauses()).run(
-            attempt, is_worth_it=lambda: told.count("attempt") < 3, between=between
-        )
+        policy = replace(DOWNLOAD, sleep=Pauses())
+        await policy.run(attempt, is_worth_it=lambda: told.count("attempt") < 3, between=between)
     assert told == ["attempt", "between", "attempt", "between", "attempt"]
 
 
