@@ -128,9 +128,7 @@ class Exporter(StoreService):
     async def _series(
         self, run: _Run, series: Series, since: datetime | None, until: datetime | None
     ) -> None:
-        async with self._snapshot() as connection:
-            source = self._source(connection, series)
-            stored, synced_at = await source.extent(), await source.synced_at()
+        stored, synced_at = await READ.run(partial(self._extent, series))
         found = [] if stored is None else parts(series, run.style, since, until, stored)
         if stored is None or not any(_is_time(part.clip(stored)) for part in found):
             run.report.empty.append(series.label)
@@ -150,6 +148,11 @@ class Exporter(StoreService):
             task.done(failed=True)
             raise
         task.done()
+
+    async def _extent(self, series: Series) -> tuple[TimeRange | None, datetime | None]:
+        async with self._snapshot() as connection:
+            source = self._source(connection, series)
+            return await source.extent(), await source.synced_at()
 
     def _unchanged(
         self, run: _Run, series: Series, part: Part, end: datetime, synced_at: datetime | None
