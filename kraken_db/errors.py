@@ -6,16 +6,25 @@ The tree::
     ├── ConfigurationError          a URL, option or argument that cannot work
     ├── PairError                   a pair name that is unknown or cannot be told apart
     ├── NotConnectedError           a method called before connect() or start()
-    ├── DatabaseError               the database refused
+    ├── DatabaseError               the database failed
     │   ├── DatabaseUnavailableError    (transient) nobody answers at the address
+    │   │   ├── ServerStartingError         (transient) the server is there and takes no connection yet
+    │   │   └── TooManyConnectionsError     (transient) all connections of the server are in use
     │   ├── TransactionConflictError    (transient) another session was in the way
+    │   ├── RefreshInProgressError      (transient) another session refreshes the same higher interval
+    │   ├── StatementCancelledError     a time limit or an administrator has ended a statement
     │   ├── AuthenticationError         user, password or database not accepted
     │   ├── PermissionDeniedError       the role lacks a right
+    │   ├── ReadOnlyDatabaseError       a standby, or a role that may only read
     │   ├── SchemaError                 tables missing, too old or too new
     │   ├── StorageFullError            no space left where the database lives
+    │   ├── ServerMemoryError           the server is out of memory, or out of room for locks
     │   └── JobRunningError             another run holds the lock of this symbol
-    ├── ValueDoesNotFitError        a price or volume beyond what the tables can hold
-    ├── ConflictingTradesError      the store holds another market under this symbol
+    ├── DataRefusedError            the database refuses a value or a row, however often it is sent
+    │   ├── DuplicateRowError           a row with this key is stored
+    │   ├── CopyRowError                a row of a COPY; has its line and column
+    │   ├── ValueDoesNotFitError        a number beyond what the tables can hold
+    │   └── ConflictingTradesError      the store holds another market under this symbol
     ├── EmbeddedServerError         the embedded PostgreSQL cannot run here
     ├── ExchangeError               Kraken, or what stands before it, gave no usable answer
     │   ├── ExchangeUnavailableError    (transient) not reached, out of order, or its answer broke off
@@ -27,8 +36,8 @@ The tree::
     ├── ImportFileError             a file whose content is not accepted
     └── ImportFailedError           (in bulk_csv_importer) a run in which a file was not accepted
 
-``TransientError`` is a mixin, not a branch: it marks what may work when it is tried again, and the
-retry code catches it and nothing else.
+``TransientError`` is a mixin, not a branch: it marks what may work when it is tried again, and
+``kraken_db.retry`` tries nothing else again.
 """
 
 from __future__ import annotations
@@ -68,16 +77,38 @@ class NotConnectedError(KrakenDBError, RuntimeError):
     """A method that needs the database was called before ``connect()`` / ``start()``."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without its details; its kind if it says nothing."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
+
+
 class DatabaseError(KrakenDBError):
-    """The database refused or failed."""
+    """The database failed, or does not do what is needed of it."""
 
 
 class DatabaseUnavailableError(DatabaseError, TransientError):
     """Nobody answers at the address, or the connection broke."""
 
 
+class ServerStartingError(DatabaseUnavailableError):
+    """The server is there and takes no connection yet: it starts, or recovers from a crash."""
+
+
+class TooManyConnectionsError(DatabaseUnavailableError):
+    """All connections that the server, a pooler or our own pool allows are in use."""
+
+
 class TransactionConflictError(DatabaseError, TransientError):
     """The database has rolled a transaction back in favour of another session's."""
+
+
+class RefreshInProgressError(DatabaseError, TransientError):
+    """Another session refreshes the same aggregate: it takes minutes, and ours has to come after it."""
+
+
+class StatementCancelledError(DatabaseError):
+    """A statement was ended by ``statement_timeout`` or by an administrator."""
 
 
 class AuthenticationError(DatabaseError):
@@ -88,6 +119,10 @@ class PermissionDeniedError(DatabaseError):
     """The role lacks a right that it needs on its own schema."""
 
 
+class ReadOnlyDatabaseError(DatabaseError):
+    """The database takes no writes: it is a standby, or transactions are read-only by default."""
+
+
 class SchemaError(DatabaseError):
     """The tables are missing, older than this version of the package, or newer."""
 
@@ -96,15 +131,40 @@ class StorageFullError(DatabaseError):
     """No space is left where the database keeps its files."""
 
 
+class ServerMemoryError(DatabaseError):
+    """The server is out of memory, or its table of locks is full."""
+
+
 class JobRunningError(DatabaseError):
     """Another run is working on the same symbol."""
 
 
-class ValueDoesNotFitError(KrakenDBError):
-    """A price or volume with more digits than its column has: never rounded, never cut."""
+class DataRefusedError(KrakenDBError):
+    """A value or a row that the database refuses: it is at fault itself, and trying again does not help."""
 
 
-class ConflictingTradesError(KrakenDBError):
+class DuplicateRowError(DataRefusedError):
+    """A row with this key is stored already."""
+
+
+class CopyRowError(DataRefusedError):
+    """The server refused a row of a COPY: ``line`` (from 1, in the stream), ``column`` and ``reason``.
+
+    ``column`` is None where the row as a whole is at fault.
+    """
+
+    def __init__(self, line: int, column: str | None, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.column = column
+        self.reason = reason
+
+
+class ValueDoesNotFitError(DataRefusedError):
+    """A number with more digits than its column has: never rounded, never cut."""
+
+
+class ConflictingTradesError(DataRefusedError):
     """So many trades contradict the stored ones that these must be another market's; none was written."""
 
 

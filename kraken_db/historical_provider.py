@@ -9,11 +9,13 @@ import asyncio
 import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from operator import attrgetter
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError, KrakenDBError
@@ -36,7 +38,7 @@ from kraken_db.intervals import (
 from kraken_db.pairs import parse_symbol
 from kraken_db.ranges import TimeRange, union
 from kraken_db.repositories.candles import CandleRepository, clip_range
-from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.store import StoreService
 from kraken_db.times import require_aware
@@ -44,6 +46,7 @@ from kraken_db.types import Candle, HistoricalTrade
 
 Fill: TypeAlias = Literal["previous"]
 _MOST = 2**60
+_T = TypeVar("_T")
 
 
 def check_range(interval: int, start: datetime, end: datetime) -> None:
@@ -187,10 +190,13 @@ class HistoricalDataProvider(StoreService):
         check_fill(fill)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
-        async with self._candles() as candles:
+
+        async def read(candles: CandleRepository) -> list[Candle]:
             if fill is None:
                 return await candles.between(symbol, interval_minutes, start, end, most)
             return (await candles.filled(symbol, interval_minutes, start, end))[:most]
+
+        return await self._read_candles(read)
 
     async def get_latest_candles(
         self, symbol: str, interval_minutes: int, count: int, *, fill: Fill | None = None
@@ -249,15 +255,15 @@ class HistoricalDataProvider(StoreService):
         async def read(symbol: str, first: datetime, last: datetime) -> list[Candle]:
             return await self.get_candles(symbol, interval_minutes, first, last, fill=fill)
 
-        async def extent() -> TimeRange | None:
-            found = []
-            async with self._candles() as candles:
-                for symbol in wanted:
-                    found.append(await candles.extent(symbol, interval_minutes, fill=fill is not None))
+        async def extent(candles: CandleRepository) -> TimeRange | None:
+            found = [
+                await candles.extent(symbol, interval_minutes, fill=fill is not None) for symbol in wanted
+            ]
             known = union(part for part in found if part is not None)
             return (known[0][0], known[-1][1]) if known else None
 
-        return replay(wanted, interval_minutes, start, end, speed, read=read, extent=extent)
+        find_extent = partial(self._read_candles, extent)
+        return replay(wanted, interval_minutes, start, end, speed, read=read, extent=find_extent)
 
     async def get_multi_timeframe_candles(
         self,
@@ -288,9 +294,12 @@ class HistoricalDataProvider(StoreService):
         """The trades with ``start <= timestamp < end``, by time and id; ``limit`` keeps the oldest."""
         check_range(BASE_INTERVAL, start, end)
         most = check_limit(limit)
-        async with self._connected().database.read() as connection:
-            trades = TradeRepository(connection)
-            return await trades.between(parse_symbol(symbol), *clip_range(start, end), most)
+        symbol = parse_symbol(symbol)
+
+        async def read(connection: AsyncConnection) -> list[HistoricalTrade]:
+            return await TradeRepository(connection).between(symbol, *clip_range(start, end), most)
+
+        return await self._connected().database.reading(read)
 
     async def get_candles_frame(
         self,
@@ -317,9 +326,12 @@ class HistoricalDataProvider(StoreService):
             return await read_frame(candle_blocks(found), builder)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
-        async with self._candles() as candles:
+
+        async def read(candles: CandleRepository) -> Any:
             blocks = candles.csv_between(symbol, interval_minutes, start, end, "frame", limit=most)
-            return await read_frame(blocks, builder)
+            return await read_frame(blocks, frame_builder(backend, numbers, CANDLE_COLUMNS))
+
+        return await self._read_candles(read)
 
     async def get_trades_frame(
         self,
@@ -335,15 +347,18 @@ class HistoricalDataProvider(StoreService):
 
         ``backend`` and ``numbers`` as in ``get_candles_frame``.
         """
-        builder = frame_builder(backend, numbers, TRADE_COLUMNS)
+        frame_builder(backend, numbers, TRADE_COLUMNS)  # an unknown kind is told before anything is read
         check_range(BASE_INTERVAL, start, end)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
-        async with self._connected().database.read() as connection:
+
+        async def read(connection: AsyncConnection) -> Any:
             blocks = TradeRepository(connection).csv_between(
                 symbol, *clip_range(start, end), "frame", limit=most
             )
-            return await read_frame(blocks, builder)
+            return await read_frame(blocks, frame_builder(backend, numbers, TRADE_COLUMNS))
+
+        return await self._connected().database.reading(read)
 
     async def get_data_range(self, symbol: str) -> dict[str, Any]:
         """``{'oldest', 'newest', 'total_candles'}`` of the minutes: None and 0 for an unknown symbol."""
@@ -356,8 +371,7 @@ class HistoricalDataProvider(StoreService):
 
     async def get_symbols(self) -> list[str]:
         """All symbols of which anything is stored, sorted."""
-        async with self._connected().database.read() as connection:
-            return sorted({status.symbol for status in await SyncStatusRepository(connection).all()})
+        return sorted({status.symbol for status in await self._sync_statuses()})
 
     async def get_sync_status(
         self, symbol: str, data_type: str = DataType.CANDLES_1M
@@ -366,8 +380,10 @@ class HistoricalDataProvider(StoreService):
 
         Keys: symbol, data_type, oldest, newest, last_sync, total_records.
         """
-        async with self._connected().database.read() as connection:
-            status = await SyncStatusRepository(connection).get(parse_symbol(symbol), data_type)
+        symbol = parse_symbol(symbol)
+        status = await self._connected().database.reading(
+            lambda connection: SyncStatusRepository(connection).get(symbol, data_type)
+        )
         if status is None:
             return None
         return {
@@ -386,8 +402,7 @@ class HistoricalDataProvider(StoreService):
         one line, where it failed.
         """
         try:
-            async with self._connected().database.read() as connection:
-                rows = await SyncStatusRepository(connection).all()
+            rows = await self._sync_statuses()
         except KrakenDBError as error:
             nothing = {"symbols": 0, "total_candles": 0, "oldest_data": None, "newest_data": None}
             return {"connected": False, **nothing, "error": str(error)}
@@ -400,11 +415,17 @@ class HistoricalDataProvider(StoreService):
             "newest_data": max((row.newest for row in minutes if row.newest), default=None),
         }
 
-    @asynccontextmanager
-    async def _candles(self) -> AsyncIterator[CandleRepository]:
+    async def _sync_statuses(self) -> Sequence[SyncStatus]:
+        return await self._connected().database.reading(
+            lambda connection: SyncStatusRepository(connection).all()
+        )
+
+    async def _read_candles(self, work: Callable[[CandleRepository], Awaitable[_T]]) -> _T:
+        """What ``work`` returns; called again after an error that may pass."""
         store = self._connected()
-        async with store.database.read() as connection:
-            yield CandleRepository(connection, store.backend)
+        return await store.database.reading(
+            lambda connection: work(CandleRepository(connection, store.backend))
+        )
 
     async def _latest(
         self, symbol: str, interval: int, count: int, before: datetime | None, fill: Fill | None
@@ -413,11 +434,14 @@ class HistoricalDataProvider(StoreService):
         count = check_count(count, "the number of candles")
         check_fill(fill)
         symbol = parse_symbol(symbol)
-        async with self._candles() as candles:
+
+        async def read(candles: CandleRepository) -> list[Candle]:
             newest = await candles.latest(symbol, interval, 1 if fill and count else count, before=before)
             stored = await candles.bounds(symbol, interval) if fill else None
             if not newest or not count or stored is None:
                 return newest
             end = newest[-1].timestamp + length
-            count = min(count, (end - stored[0]) // length)
-            return await candles.filled(symbol, interval, end - length * count, end)
+            wanted = min(count, (end - stored[0]) // length)
+            return await candles.filled(symbol, interval, end - length * wanted, end)
+
+        return await self._read_candles(read)

@@ -29,7 +29,8 @@ class IdRun:
     newest: datetime
     """Of the times of its trades, both inclusive: those of the first and the last id, but for jitter."""
     doubled: int = 0
-    """Rows more than there are ids: one is stored twice."""
+    """How many rows more there are than ids: one is stored twice. Below zero where ids are missing after
+    all."""
     backwards: int = 0
     """Rows that are more than a second older than the one with the id before."""
 
@@ -37,6 +38,11 @@ class IdRun:
     def size(self) -> int:
         """How many ids it has."""
         return self.last - self.first + 1
+
+    @property
+    def rows(self) -> int:
+        """In how many rows."""
+        return self.size + self.doubled
 
 
 @dataclass(frozen=True, slots=True)

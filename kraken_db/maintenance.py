@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends import Compression, OldRows, PendingRefresh, StaleRange
 from kraken_db.data_types import OLD_ROWS, TableName
 from kraken_db.db.locks import lock_job
-from kraken_db.historical_backfill.building import build_minutes
+from kraken_db.ingest.missing import build_range
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import floor_to_interval
 from kraken_db.policies import TablePolicy, check_policy
 from kraken_db.progress import NullProgress, Progress
@@ -23,7 +24,6 @@ from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.retention import RetentionRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retention import RetentionPause
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, utc_now
 
@@ -132,7 +132,6 @@ class Maintenance(StoreService):
         if not dry_run:
             await store.refresh_pending()
             await store.release_retention()
-            await store.release_retention()
         now = store.clock()
         for policy in policies:
             # Whole days: no candle of a day is cut.
@@ -140,8 +139,8 @@ class Maintenance(StoreService):
             table = TableReport(policy, before)
             report.tables.append(table)
             if before is not None and policy.table == "trades" and not dry_run:
-                async with store.retention_paused() as retention:
-                    report.built_candles = await self._build_candles(store, retention, before)
+                async with Ingest(store) as ingest:
+                    report.built_candles = await self._build_candles(ingest, before)
                     await store.refresh_pending()
             await self._work_on(store, table, now, dry_run)
         return report
@@ -158,16 +157,17 @@ class Maintenance(StoreService):
             return
         report.freed_bytes = before - (await _size(store, name) or 0)
 
-    async def _build_candles(self, store: Store, retention: RetentionPause, before: datetime) -> int:
+    async def _build_candles(self, ingest: Ingest, before: datetime) -> int:
         """Build the minutes of all trades that are about to go and are known to be complete."""
         built = 0
+        store = ingest.store
         async with store.database.read() as connection:
             symbols = await RetentionRepository(connection).symbols("trades")
         for symbol in symbols:
             async with store.database.read() as connection:
                 ranges = await CoverageRepository(connection).without_candles(symbol)
             for start, end in ranges:
-                for written in await build_minutes(store, retention, symbol, start, min(end, before)):
+                for written in await build_range(ingest, symbol, start, min(end, before)):
                     built += written.new
         return built
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import Backend, Jobs, PendingRefresh, RetentionJob
@@ -73,7 +72,7 @@ class RetentionPause:
         try:
             await self._holding.aclose()
             await release(self._database, self._backend, self._clock())
-        except (KrakenDBError, DBAPIError) as error:
+        except KrakenDBError as error:
             # The rows are stored; the next run lets them run.
             log.warning("retention may stay paused until the next run: %s", error)
 

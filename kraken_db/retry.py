@@ -1,6 +1,9 @@
 """What is tried again, how often, and how long is waited in between.
 
-``max_retries`` counts further attempts: 3 means four requests at most. Only TransientErrors are tried again.
+One mechanism, ``Retry``; a policy for each purpose: ``REQUEST`` (Kraken), ``DOWNLOAD``, ``CONFLICT``
+(transactions), ``READ``, ``REFRESH`` and ``STARTING`` (the database); one classification of errors,
+``may_pass``.
+
 Being throttled is not a failure of the exchange but of our pace, and ends no run early: it has a count of
 its own, ``MAX_THROTTLED``, and only a wait of more than ``MAX_WAIT`` seconds that Kraken asks for gives up at
 once.
@@ -10,100 +13,57 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type
-from tenacity.stop import stop_after_attempt, stop_after_delay
-from tenacity.wait import wait_exponential, wait_random, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity.wait import wait_exponential, wait_random
 
-from kraken_db.errors import ExchangeError, ExchangeThrottledError, TransactionConflictError, TransientError
+from kraken_db.errors import (
+    ExchangeError,
+    ExchangeThrottledError,
+    RefreshInProgressError,
+    ServerStartingError,
+    TransactionConflictError,
+    TransientError,
+)
 from kraken_db.times import Sleep
 
 MAX_THROTTLED = 20
 """How often one request may be throttled before it fails; with the waits in between about ten minutes."""
 MAX_WAIT = 900.0
 """Seconds: a longer wait that Kraken asks for is an error."""
-MAX_BACKOFF = 30.0
-"""Seconds between two attempts, at most, before jitter."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """``backoff``: seconds before the second attempt; doubled each time, plus up to as much by chance."""
-
-    max_retries: int = 3
-    backoff: float = 1.0
-    sleep: Sleep = asyncio.sleep
-
-    async def run(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """What ``attempt`` returns in the end. Raises its last error, which then names the attempts."""
-        counts = _Counts(self)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=counts.is_enough,
-            wait=wait_exponential(self.backoff, MAX_BACKOFF) + wait_random(0, self.backoff),
-            sleep=self._pause,
-            before_sleep=_report,
-            reraise=True,
-        )
-        try:
-            return await retrying(attempt)
-        except ExchangeError as error:
-            made = counts.attempts(error)
-            if made > 1:
-                error.attempts = made
-                error.message = f"{error.message}; that was attempt {made}, the last"
-                error.args = (error.message,)
-            raise
-
-    async def _pause(self, seconds: float) -> None:
-        await self.sleep(seconds)
+def may_pass(error: BaseException) -> bool:
+    """Whether the same may work later, without anybody doing something about it."""
+    return isinstance(error, TransientError)
 
 
-class _Counts:
-    """The failures of one request by kind."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """A policy: when something that failed is tried again. All times are seconds.
 
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._throttled = 0
-        self._failed = 0
-
-    def is_enough(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, ExchangeThrottledError):
-            self._throttled += 1
-            return self._throttled > MAX_THROTTLED or (error.retry_after or 0.0) > MAX_WAIT
-        self._failed += 1
-        return self._failed > self._policy.max_retries
-
-    def attempts(self, error: ExchangeError) -> int:
-        """``is_enough`` is not asked about an error that is not transient: it is one attempt more."""
-        return self._throttled + self._failed + (0 if isinstance(error, TransientError) else 1)
-
-
-def _report(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    pause = state.next_action.sleep if state.next_action else 0.0
-    _log.info("attempt %d failed, the next in %.1f s: %s", state.attempt_number, pause, error)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Tries again what fails for a reason that may pass, with growing pauses.
-
-    ``seconds``: for how long after the first failure; ``pause``: before the second attempt; ``longest``: the
-    longest pause. What Kraken's client has tried already was tried more often than that.
+    ``pause``: before the second attempt; doubled each time, up to ``longest``; plus ``jitter`` at most.
+    ``attempts``: at most so many are made; ``seconds``: none after a failure so long after the first one.
+    ``only``: the kinds of errors that are tried again, if they may pass. ``level``: of the log line for an
+    attempt that failed.
     """
 
-    sleep: Sleep
-    seconds: float = 600.0
-    pause: float = 1.0
-    longest: float = 60.0
+    pause: float
+    longest: float
+    jitter: float = 0.0
+    attempts: float = math.inf
+    seconds: float = math.inf
+    only: type[Exception] | tuple[type[Exception], ...] = TransientError
+    level: int = logging.INFO
+    sleep: Sleep = asyncio.sleep
 
     async def run(
         self,
@@ -112,27 +72,102 @@ class Patience:
         is_worth_it: Callable[[], bool] = lambda: True,
         between: Callable[[], Awaitable[None]] | None = None,
     ) -> _T:
-        """What ``attempt`` returns in the end; raises its last error.
+        """What ``attempt`` returns in the end; it is called anew for each attempt, and must do the same.
 
+        Raises its last error; that of an exchange names the attempts, where their number is what ended it.
         ``is_worth_it`` is asked before another attempt, ``between`` runs before it.
         """
-        waits = AsyncRetrying(
-            retry=retry_if_exception(lambda error: _may_pass(error) and is_worth_it()),
-            stop=stop_after_delay(self.seconds),
-            wait=wait_exponential(self.pause, self.longest),
+        counts = _Counts(self)
+
+        async def one() -> _T:
+            if between is not None and counts.made:
+                await between()
+            return await attempt()
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(
+                lambda error: isinstance(error, self.only) and may_pass(error) and is_worth_it()
+            ),
+            stop=counts.are_enough,
+            wait=wait_exponential(self.pause, self.longest) + wait_random(0, self.jitter),
             sleep=self._pause,
-            before_sleep=_tell,
+            before_sleep=self._report,
             reraise=True,
         )
-        async for one in waits:
-            with one:
-                if between is not None and one.retry_state.attempt_number > 1:
-                    await between()
-                return await attempt()
-        raise AssertionError("unreachable: the last error is raised")
+        try:
+            return await retrying(one)
+        except ExchangeError as error:
+            if self.attempts < math.inf:
+                counts.name_in(error)
+            raise
 
     async def _pause(self, seconds: float) -> None:
         await self.sleep(seconds)
+
+    def _report(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0.0
+        _log.log(self.level, "%s; trying again in %.3g s", getattr(error, "message", error), pause)
+
+
+class _Counts:
+    """The attempts of one run that failed, by kind."""
+
+    def __init__(self, policy: Retry) -> None:
+        self._policy = policy
+        self._throttled = 0
+        self._failed = 0
+        self._first_failure = 0.0
+
+    @property
+    def made(self) -> int:
+        return self._throttled + self._failed
+
+    def are_enough(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if not self.made:
+            self._first_failure = time.monotonic()
+        wait = 0.0
+        if isinstance(error, ExchangeThrottledError):
+            self._throttled += 1
+            wait = error.retry_after or 0.0
+        else:
+            self._failed += 1
+        if wait > MAX_WAIT or time.monotonic() - self._first_failure >= self._policy.seconds:
+            return True
+        is_counted = self._policy.attempts < math.inf
+        return is_counted and (self._failed >= self._policy.attempts or self._throttled > MAX_THROTTLED)
+
+    def name_in(self, error: ExchangeError) -> None:
+        """``are_enough`` is not asked about an error that does not pass: it is one attempt more."""
+        made = self.made + (0 if may_pass(error) else 1)
+        if made > 1:
+            error.attempts = made
+            error.message = f"{error.message}; that was attempt {made}, the last"
+            error.args = (error.message,)
+
+
+REQUEST = Retry(attempts=4, pause=1.0, longest=30.0, jitter=1.0)
+"""One request to Kraken."""
+DOWNLOAD = Retry(seconds=600.0, pause=1.0, longest=60.0, level=logging.WARNING)
+"""A page of a download, from the exchange or into the database: an outage of minutes ends no run of days.
+
+What ``REQUEST`` has tried already was tried more often than that.
+"""
+CONFLICT = Retry(attempts=8, pause=0.2, longest=10.0, jitter=0.4, only=TransactionConflictError)
+"""A transaction that another session was in the way of: half a minute together at most."""
+READ = Retry(attempts=3, pause=0.1, longest=1.0, jitter=0.1)
+"""A whole read from the database, for somebody who waits for it."""
+REFRESH = Retry(
+    seconds=600.0,
+    pause=1.0,
+    longest=15.0,
+    jitter=1.0,
+    only=(RefreshInProgressError, TransactionConflictError),
+)
+"""A refresh of the higher intervals, which waits for that of another session."""
+STARTING = Retry(seconds=60.0, pause=0.25, longest=2.0, only=ServerStartingError, level=logging.DEBUG)
+"""A connection to a server that starts."""
 
 
 async def unless_set(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
@@ -145,42 +180,3 @@ async def unless_set(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T |
         for task in (working, stopping):
             task.cancel()
         await asyncio.gather(working, stopping, return_exceptions=True)
-
-
-def _may_pass(error: BaseException) -> bool:
-    """A wait of hours that Kraken asks for is the user's to decide on."""
-    if isinstance(error, ExchangeThrottledError) and (error.retry_after or 0.0) > MAX_WAIT:
-        return False
-    return isinstance(error, TransientError)
-
-
-def _tell(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    pause = state.next_action.sleep if state.next_action else 0.0
-    _log.warning("%s; trying again in %.0f s", getattr(error, "message", error), pause)
-
-
-ATTEMPTS = 8
-"""Half a minute together at most."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.4, 10.0
-
-
-async def until_undisturbed(transaction: Callable[[], Awaitable[_T]]) -> _T:
-    """What ``transaction`` returns once no other session gets in its way; raises its last error.
-
-    It is called anew for each attempt, and must do the same each time.
-    """
-    attempts = AsyncRetrying(
-        retry=retry_if_exception_type(TransactionConflictError),
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE),
-        before_sleep=_tell_of_conflicts,
-        reraise=True,
-    )
-    return await attempts(transaction)
-
-
-def _tell_of_conflicts(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    _log.info("%s; trying again", error)

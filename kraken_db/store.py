@@ -5,24 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from kraken_db.backends import Backend, StaleRange, detect
-from kraken_db.data_types import DataType
 from kraken_db.db.engine import Database
-from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
 from kraken_db.errors import KrakenDBError, NotConnectedError
 from kraken_db.retention import release
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import REFRESH
 from kraken_db.times import Clock, utc_now
 
 _log = logging.getLogger(__name__)
@@ -48,6 +41,7 @@ class Store:
         """
         database = await Database.open(url, pool_max_size=pool_max_size)
         try:
+            await database.wait_until_ready()
             if database.is_embedded:
                 await _migrate_if_older(database)
             async with database.read() as connection:
@@ -67,15 +61,16 @@ class Store:
 
         What a killed run left behind is done too, and ``also`` what nobody has noted.
         """
-        await until_undisturbed(partial(self.backend.refresh, self.database, self.clock(), also))
+        await REFRESH.run(partial(self.backend.refresh, self.database, self.clock(), also))
 
     async def refresh_or_tell(self) -> None:
         """The same at the end of a run: a refresh that fails is told, for what is stored is stored."""
         try:
             await self.refresh_pending()
-        except (KrakenDBError, DBAPIError) as error:
-            reason = first_line(driver_error(error))
-            _log.warning("the higher intervals are not up to date: %s; the next run refreshes them", reason)
+        except KrakenDBError as error:
+            _log.warning(
+                "the higher intervals are not up to date: %s; the next run refreshes them", error.message
+            )
 
     @asynccontextmanager
     async def refreshing(self, every: float) -> AsyncIterator[None]:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kraken_db.database_writer.error_kinds import describe
 from kraken_db.database_writer.messages import candle_of, symbol_of, trade_of
 from kraken_db.database_writer.writer import DatabaseWriter
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import ConfigurationError, first_line
 from kraken_db.log_throttle import LogThrottle
 from kraken_db.types import CandleRecord
 
@@ -104,7 +103,7 @@ class WebSocketDBIntegration:
             yield
         except Exception as error:
             self.error_count += 1
-            reason = f"{what!r:.300}: {type(error).__name__}: {describe(error)}"
+            reason = f"{what!r:.300}: {type(error).__name__}: {first_line(error)}"
             self._told.say(logging.ERROR, "what the client received is not written", reason)
 
 

@@ -1,4 +1,5 @@
-"""One file of an archive into a write transaction: its rows, what they show to be complete, and what to say of it."""
+"""One file of an archive into a write transaction: its rows, what they show to be complete, and what to say
+of it."""
 
 from __future__ import annotations
 
@@ -12,9 +13,8 @@ from kraken_db.ingest.rules import RowRefusedError
 from kraken_db.ingest.trades import ARCHIVE, TradesWritten
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, interval_length
-from kraken_db.ranges import TICK, TimeRange
+from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candle_merge import prefer_more_trades, take_new
-from kraken_db.repositories.trade_merge import StagedFacts
 
 # The number of fields of a row to its columns; the shapes that Kraken's archives have had.
 _SHAPES: dict[int, list[str]] = {
@@ -27,7 +27,8 @@ _UNFINISHED = "the last line has no line end: its {} does not count as complete"
 
 @dataclass(slots=True)
 class FileImport:
-    """Imports what ``reader`` reads in a transaction that locks late, and fills ``report``. ``replace``: the file's rows count in any case.
+    """Imports what ``reader`` reads in a transaction that locks late, and fills ``report``. ``replace``:
+    the file's rows count in any case.
 
     Raises ImportFileError and CopyRowError; the transaction is over then.
     """
@@ -70,7 +71,9 @@ class FileImport:
     async def _trades(self) -> None:
         reader, report, symbol = self.reader, self.report, self.report.file.symbol
         if reader.fields not in _SHAPES:
-            raise reader.error(f"{reader.fields} fields, but trades have 3 (timestamp,price,volume), 6 or 7", 1)
+            raise reader.error(
+                f"{reader.fields} fields, but trades have 3 (timestamp,price,volume), 6 or 7", 1
+            )
         batch, report.read = await trades.stage_rows(
             self.transaction, symbol, ARCHIVE, _SHAPES[reader.fields], reader.blocks()
         )
@@ -111,7 +114,5 @@ class FileImport:
 
 def keys_of(report: FileReport) -> list[tuple[str, DataType]]:
     """What the transaction of a file has to lock: with trades, their candles may change."""
-    symbol, interval = report.file.symbol, report.file.interval
-    if interval is not None:
-        return [(symbol, DataType.candles(interval))]
-    return [(symbol, DataType.TRADES), (symbol, DataType.CANDLES_1M)]
+    changes = {report.file.data_type} | ({DataType.CANDLES_1M} if report.file.interval is None else set())
+    return [(report.file.symbol, data_type) for data_type in sorted(changes)]

@@ -9,12 +9,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
 
-import asyncpg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends import kept_for
 from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
+from kraken_db.bulk_csv_importer.files import FileImport, keys_of
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import (
     ArchiveFile,
@@ -23,15 +22,18 @@ from kraken_db.bulk_csv_importer.report import (
     ImportPlan,
     ImportReport,
 )
-from kraken_db.bulk_csv_importer.files import FileImport, keys_of
-from kraken_db.db.copy import CopyRowError
-from kraken_db.db.errors import driver_error, first_line
-from kraken_db.errors import DatabaseError, DatabaseUnavailableError, ImportFileError, KrakenDBError
+from kraken_db.errors import (
+    CopyRowError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    ImportFileError,
+    KrakenDBError,
+)
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import CONFLICT
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, period_text, utc_now
 
@@ -183,9 +185,9 @@ class BulkCSVImporter(StoreService):
                     raise reader.error(error.reason, error.line) from error
 
         try:
-            await until_undisturbed(attempt)
-        except (KrakenDBError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            report.error = _told(file, error)
+            await CONFLICT.run(attempt)
+        except KrakenDBError as error:
+            report.error = error
             report.new = report.changed = report.unchanged = report.differing = 0
             report.rejected = max(report.rejected, 1)
         share.finish()
@@ -195,23 +197,19 @@ class BulkCSVImporter(StoreService):
         """What is stored is stored: a refresh that fails is told, and done by the next run."""
         try:
             await store.refresh_pending()
-        except (KrakenDBError, DBAPIError) as error:
+        except KrakenDBError as error:
             report.refresh_error = DatabaseError(
-                f"the higher intervals are not up to date: {first_line(driver_error(error))}",
+                f"the higher intervals are not up to date: {error.message}",
                 hint="the rows are stored; the next import refreshes them",
             )
 
     async def _tell_of_retention(self, transaction: WriteTransaction, report: FileReport) -> None:
-        table = _table(report.file)
-        kept = await transaction.backend.retention(transaction.connection, table)
+        table = report.file.data_type.table
+        kept = await kept_for(transaction.backend, transaction.connection, table)
         if kept is not None and report.oldest is not None and report.oldest < transaction.now - kept:
             report.notes.append(
                 f"{table} older than {period_text(kept)} will be dropped by the retention policy"
             )
-
-
-def _table(file: ArchiveFile) -> TableName:
-    return "trades" if file.interval is None else "candles"
 
 
 async def _answers(store: Store) -> bool:
@@ -221,12 +219,6 @@ async def _answers(store: Store) -> bool:
     except KrakenDBError:
         return False
     return True
-
-
-def _told(file: ArchiveFile, error: Exception) -> KrakenDBError:
-    if isinstance(error, KrakenDBError):
-        return error
-    return ImportFileError(file.name, f"the database refused it: {first_line(driver_error(error))}")
 
 
 class _FileProgress:

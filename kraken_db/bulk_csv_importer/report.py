@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from kraken_db.data_types import DataType
 from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import interval_name
 
@@ -30,6 +31,11 @@ class ArchiveFile:
     def name(self) -> str:
         """For people: the path, with the name inside the zip behind it."""
         return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    @property
+    def data_type(self) -> DataType:
+        """What is stored of it."""
+        return DataType.TRADES if self.interval is None else DataType.candles(self.interval)
 
     @property
     def kind(self) -> str:

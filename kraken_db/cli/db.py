@@ -294,8 +294,7 @@ async def _current(db_url: str) -> str | None:
 
     database = await Database.open(db_url, pool_max_size=0)
     try:
-        async with database.read() as connection:
-            return await current_revision(connection)
+        return await database.reading(current_revision)
     finally:
         await database.close()
 

@@ -34,7 +34,9 @@ from kraken_db.status import DataStatus, Month, MonthState, StoreStatus, lag_tex
 from kraken_db.times import period_text
 
 if TYPE_CHECKING:
-    from kraken_db.status import StoreStatus
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from kraken_db.policies import TablePolicy
     from kraken_db.store import Store
 
 _MONTHS = 12
@@ -352,16 +354,13 @@ def status(
 
 async def _read(db_url: str, symbols: tuple[str, ...] | None) -> tuple[dict[str, Any], StoreStatus]:
     """Which database it is, and the state of what is stored in it."""
-    from kraken_db.db.migrations import current_revision
-    from kraken_db.status import read_status
     from kraken_db.store import Store
 
     store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
     try:
-        async with store.database.read() as connection:
-            found = await read_status(connection, store.backend, store.clock(), symbols)
-            policies = await store.backend.policies(connection)
-            revision = await current_revision(connection)
+        found, policies, revision = await store.database.reading(
+            lambda connection: _read_all(connection, store, symbols)
+        )
         database = {
             "kind": store.backend.name,
             "where": await asyncio.to_thread(_where, store, db_url),
@@ -372,6 +371,19 @@ async def _read(db_url: str, symbols: tuple[str, ...] | None) -> tuple[dict[str,
         return database, found
     finally:
         await store.close()
+
+
+async def _read_all(
+    connection: AsyncConnection, store: Store, symbols: tuple[str, ...] | None
+) -> tuple[StoreStatus, Sequence[TablePolicy], str | None]:
+    from kraken_db.db.migrations import current_revision
+    from kraken_db.status import read_status
+
+    return (
+        await read_status(connection, store.backend, store.clock(), symbols),
+        await store.backend.policies(connection),
+        await current_revision(connection),
+    )
 
 
 def _where(store: Store, db_url: str) -> str:

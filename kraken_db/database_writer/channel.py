@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-from kraken_db.database_writer.error_kinds import Fault, describe, fault_of
 from kraken_db.database_writer.journal import Journal
-from kraken_db.errors import NotConnectedError, TransactionConflictError
+from kraken_db.errors import DataRefusedError, NotConnectedError, TransactionConflictError, first_line
 from kraken_db.log_throttle import LogThrottle
+from kraken_db.retry import may_pass
 from kraken_db.types import CandleRecord
 
 R = TypeVar("R")
@@ -372,7 +372,7 @@ class ChannelRunner(Intake[R]):
             except _GivenUpError:
                 return
             except Exception as error:  # a journal that cannot be read
-                self._told.say(logging.ERROR, f"{self._channel.name}: trying again", describe(error))
+                self._told.say(logging.ERROR, f"{self._channel.name}: trying again", first_line(error))
                 await asyncio.sleep(_FIRST_PAUSE)
 
     async def _wait_for_work(self) -> bool:
@@ -445,15 +445,15 @@ class ChannelRunner(Intake[R]):
                 break
             except Exception as error:
                 self.counts.errors += 1
-                self.last_error = describe(error)
-                if fault_of(error) is Fault.DATA:
-                    await self._store_what_can_be(journal, batch, describe(error))
+                self.last_error = first_line(error)
+                if isinstance(error, DataRefusedError):
+                    await self._store_what_can_be(journal, batch, first_line(error))
                     return
                 failures += 1
                 self._told.say(
-                    logging.WARNING if fault_of(error) is Fault.PASSES else logging.ERROR,
+                    logging.WARNING if may_pass(error) else logging.ERROR,
                     f"{self._channel.name}: the database does not take them; trying again",
-                    describe(error),
+                    first_line(error),
                 )
                 if self._stopping.is_set() and not isinstance(error, TransactionConflictError):
                     raise _GivenUpError from error

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.database_writer.channel import Batch
-from kraken_db.database_writer.error_kinds import describe
 from kraken_db.database_writer.journal import Journal
+from kraken_db.errors import first_line
 from kraken_db.id_runs import IdHole
 from kraken_db.ingest.live import (
     QueuedTrade,
@@ -142,7 +142,10 @@ class Flusher:
             async with write_transaction(self._store, keys) as transaction:
                 yield transaction
             return
-        async with Ingest(self._store) as ingest, ingest.transaction(keys, oldest, locks_late=True) as transaction:
+        async with (
+            Ingest(self._store) as ingest,
+            ingest.transaction(keys, oldest, locks_late=True) as transaction,
+        ):
             yield transaction
 
     def _tell_of(self, symbol: str, holes: Sequence[IdHole]) -> None:
@@ -153,4 +156,6 @@ class Flusher:
             try:
                 self._on_hole(symbol, hole)
             except Exception as error:
-                self._told.say(logging.ERROR, "on_hole failed", f"{type(error).__name__}: {describe(error)}")
+                self._told.say(
+                    logging.ERROR, "on_hole failed", f"{type(error).__name__}: {first_line(error)}"
+                )

@@ -14,7 +14,6 @@ from uuid import UUID
 import msgspec
 
 from kraken_db.database_writer.channel import CandleBuffer, Channel, ChannelRunner, TradeBuffer
-from kraken_db.database_writer.error_kinds import describe
 from kraken_db.database_writer.flushing import Flusher, OnHole
 from kraken_db.database_writer.journal import (
     Journal,
@@ -24,6 +23,7 @@ from kraken_db.database_writer.journal import (
     fingerprint,
     make_private,
 )
+from kraken_db.errors import first_line
 from kraken_db.ingest.live import QueuedTrade
 from kraken_db.store import Store
 from kraken_db.times import Clock, utc_now
@@ -148,7 +148,7 @@ class Pipeline:
             async with asyncio.timeout(seconds):
                 await self.store.refresh_pending()
         except Exception as error:
-            _log.warning("the higher intervals are not up to date: %s", describe(error))
+            _log.warning("the higher intervals are not up to date: %s", first_line(error))
 
     async def _refresh_now_and_then(self) -> None:
         while True:

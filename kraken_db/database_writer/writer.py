@@ -11,16 +11,15 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from kraken_db.data_types import DataType
-from kraken_db.ingest.live import QueuedTrade, StoredTrades
 from kraken_db.database_writer.channel import Counts
 from kraken_db.database_writer.flushing import OnHole
 from kraken_db.database_writer.pipeline import DEFAULT_JOURNAL_BYTES, Pipeline, WriterOptions
-from kraken_db.ingest.rules import check_candle, check_trade
-from kraken_db.ingest.write_unit import note_synced
 from kraken_db.errors import ConfigurationError, NotConnectedError, RejectedRecordError
 from kraken_db.id_runs import IdHole
+from kraken_db.ingest.live import QueuedTrade, StoredTrades
+from kraken_db.ingest.rules import check_candle, check_trade
+from kraken_db.ingest.write_unit import note_synced
 from kraken_db.pairs import parse_symbol
-from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.times import Clock, require_aware, utc_now
 from kraken_db.types import CandleRecord, TradeRecord
 

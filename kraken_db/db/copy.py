@@ -8,13 +8,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from kraken_db.db.driver import CompiledStatement, begun, raw_connection
-from kraken_db.models import Amount, Price
+from kraken_db.db.driver import (
+    CompiledStatement,
+    begun,
+    driver_errors,
+    give_up_if_closed,
+    raw_connection,
+)
+from kraken_db.errors import CopyRowError, first_line
 
 _CONTEXT = re.compile(r"^COPY \S+, line (\d+)(?:, column (\w+))?(?:: \"(.*)\")?", re.MULTILINE | re.DOTALL)
 _SHOWN = 60
@@ -22,16 +29,6 @@ _GRACE_SECONDS = 0.5
 BLOCK_SIZE = 4 * 2**20
 # Blocks that wait for their reader: what is there while the next is on its way, and no more.
 _READ_AHEAD = 2
-
-
-class CopyRowError(Exception):
-    """The server refused a row: ``line`` (from 1, in the stream), ``column`` and ``reason``."""
-
-    def __init__(self, line: int, column: str | None, reason: str) -> None:
-        super().__init__(f"line {line}: {reason}")
-        self.line = line
-        self.column = column
-        self.reason = reason
 
 
 async def copy_csv_in(
@@ -42,32 +39,31 @@ async def copy_csv_in(
 ) -> int:
     """Stream CSV text into a table; returns the number of rows. Raises CopyRowError for a bad row.
 
-    An empty field is an empty text, never NULL: where a number belongs it is an error.
+    An empty field is an empty text, never NULL: where a number belongs it is an error. Everything else that
+    fails is another error of ``kraken_db.errors``.
     """
-    driver = await raw_connection(connection)
-    try:
-        status = await _unless_lost(
-            driver,
-            lambda lost: driver.copy_to_table(
-                table,
-                source=_unless_set(lost, source),
-                columns=columns,
-                format="csv",
-                force_not_null=columns,
-            ),
-        )
-    except (asyncpg.DataError, asyncpg.BadCopyFileFormatError) as error:
-        found = _CONTEXT.search(error.context or "")
-        if found is None:
+    with driver_errors(connection):
+        driver = await raw_connection(connection)
+        try:
+            status = await _unless_lost(
+                driver,
+                lambda lost: driver.copy_to_table(
+                    table,
+                    source=_unless_set(lost, source),
+                    columns=columns,
+                    format="csv",
+                    force_not_null=columns,
+                ),
+            )
+        except asyncpg.DataError as error:
+            found = _CONTEXT.search(error.context or "")
+            if found is None:
+                raise
+            line, column, value = found.groups()
+            raise CopyRowError(int(line), column, _reason(error, column, value)) from error
+        except Exception:
+            await give_up_if_closed(connection, driver)
             raise
-        line, column, value = found.groups()
-        reason = _reason(error, column, value)
-        raise CopyRowError(int(line), column, reason) from error
-    except Exception:
-        if driver.is_closed():
-            # SQLAlchemy does not know: its rollback would fail, and its error would hide this one.
-            await connection.invalidate()
-        raise
     return int(status.split()[-1])
 
 
@@ -78,9 +74,12 @@ async def copy_csv_out(
 
     A reader that is slower than the server makes it wait: memory does not grow with the rows. Close the
     generator (``contextlib.aclosing``) where it may not be read to its end: its connection is given up then.
+    Raises errors of ``kraken_db.errors``.
     """
-    connection = await begun(connection)
-    driver = await raw_connection(connection)
+    errors = partial(driver_errors, connection)
+    with errors():
+        connection = await begun(connection)
+        driver = await raw_connection(connection)
     blocks: asyncio.Queue[bytes | None] = asyncio.Queue()
     room = asyncio.Semaphore(_READ_AHEAD)
     rest = bytearray()
@@ -108,14 +107,14 @@ async def copy_csv_out(
         while (block := await blocks.get()) is not None:
             room.release()
             yield block
-        await copying
+        with errors():
+            await copying
     finally:
         if not copying.done():
             copying.cancel()
             await asyncio.gather(copying, return_exceptions=True)
             await connection.invalidate()
-        elif driver.is_closed():
-            await connection.invalidate()
+        await give_up_if_closed(connection, driver)
 
 
 def _end_of_rows(lines: bytearray) -> int:
@@ -159,14 +158,11 @@ async def _unless_lost(
 
 
 def _reason(error: asyncpg.PostgresError, column: str | None, value: str | None) -> str:
-    told = str(error).splitlines()[0]
+    told = first_line(error)
     if column is None or value is None:
         return told
     if value == "":
         return f"the field of {column} is empty"
-    if "numeric field overflow" in told:
-        kind = Amount if column in ("volume", "quote_volume") else Price
-        return f"{column} {_short(value)} does not fit NUMERIC({kind.precision},{kind.scale})"
     if isinstance(error, asyncpg.InvalidTextRepresentationError):
         return f"{column} {_short(value)!r} is not a number of the right kind"
     return f"{column} {_short(value)}: {told}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ from sqlalchemy import ClauseElement, text
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.db.errors import translated_errors
+
+ADDRESS = "kraken_db_address"
+"""The execution option of an engine that has its address, without password, for the messages of errors."""
 _DIALECT = dialect.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -49,6 +53,18 @@ async def raw_connection(connection: AsyncConnection) -> asyncpg.Connection[Any]
     return driver
 
 
+def driver_errors(connection: AsyncConnection | AsyncSession) -> AbstractContextManager[None]:
+    """Within it, the driver's errors are raised as those of ``kraken_db.errors``.
+
+    For code that goes on after an error of its statements. Works on connections of any engine.
+    """
+    used = (
+        connection.sync_session.bind if isinstance(connection, AsyncSession) else connection.sync_connection
+    )
+    options = used.get_execution_options() if used is not None else {}
+    return translated_errors(options.get(ADDRESS, "the database"))
+
+
 async def begun(connection: AsyncConnection | AsyncSession) -> AsyncConnection:
     """The connection, ready for the driver: in its transaction, if it has one.
 
@@ -66,18 +82,27 @@ async def fetch(
 ) -> Sequence[Sequence[Any]]:
     """All rows of a statement, each a sequence of its values.
 
-    In the transaction of the connection, or, where nobody has begun one, in one of its own.
+    In the transaction of the connection, or, where nobody has begun one, in one of its own. Raises errors of
+    ``kraken_db.errors``.
     """
-    connection = await begun(connection)
-    driver = await raw_connection(connection)
-    try:
-        rows: Sequence[Sequence[Any]] = await driver.fetch(statement.sql, *statement.values)
-    except Exception:
-        if driver.is_closed():
-            # SQLAlchemy does not know: its rollback would fail, and its error would hide this one.
-            await connection.invalidate()
-        raise
+    with driver_errors(connection):
+        connection = await begun(connection)
+        driver = await raw_connection(connection)
+        try:
+            rows: Sequence[Sequence[Any]] = await driver.fetch(statement.sql, *statement.values)
+        except Exception:
+            await give_up_if_closed(connection, driver)
+            raise
     return rows
+
+
+async def give_up_if_closed(connection: AsyncConnection, driver: asyncpg.Connection[Any]) -> None:
+    """After an error: SQLAlchemy does not know of the end of a connection, so its rollback would fail.
+
+    The error of the rollback would hide the first one.
+    """
+    if driver.is_closed():
+        await connection.invalidate()
 
 
 class _Pauses:

@@ -6,13 +6,14 @@ A server that is gone without a word (power cut, network, firewall) is noticed, 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import event
@@ -20,15 +21,30 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from kraken_db import retry
+from kraken_db.db.driver import ADDRESS
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
 from kraken_db.db.errors import translated_errors
 from kraken_db.db.urls import DatabaseURL, parse_url
+from kraken_db.errors import ServerStartingError
 from kraken_db.settings import EMBEDDED_URL, Settings
 
-APPLICATION_NAME = "kraken-db"
-# jit costs more than it gains on the short queries of this package.
-_SERVER_SETTINGS = {"application_name": APPLICATION_NAME, "timezone": "UTC", "jit": "off"}
+# jit costs more than it gains on the short queries of this package. A batch may take long, and may wait for
+# another one: a limit that a role or a database sets for its own programs is not meant for it.
+_SETTINGS = {
+    "application_name": "kraken-db",
+    "timezone": "UTC",
+    "jit": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+_SINCE_17 = {"transaction_timeout": "0"}
+_SLOW_START = 2.0
+"""Seconds that a starting server may take before somebody wonders."""
 
+_notices = logging.getLogger("kraken_db.notices")
+_T = TypeVar("_T")
 _LAST_USED = "kraken_db_last_used"
 _SECONDS_OF_TRUST = 5.0
 
@@ -39,35 +55,51 @@ def is_embedded(url: str) -> bool:
 
 
 async def _connect(url: DatabaseURL) -> asyncpg.Connection[Any]:
-    connection = await asyncpg.connect(
-        url.dsn, timeout=url.connect_timeout, server_settings=dict(_SERVER_SETTINGS)
-    )
-    keep_alive(connection)
-    # Decimal's own parser is faster than asyncpg's binary decoder, and as exact.
-    await connection.set_type_codec(
-        "numeric", schema="pg_catalog", encoder=str, decoder=Decimal, format="text"
-    )
+    connection = await asyncpg.connect(url.dsn, timeout=url.connect_timeout)
+    try:
+        keep_alive(connection)
+        await _set_up(connection)
+        # Decimal's own parser is faster than asyncpg's binary decoder, and as exact.
+        await connection.set_type_codec(
+            "numeric", schema="pg_catalog", encoder=str, decoder=Decimal, format="text"
+        )
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 
-def make_engine(url: DatabaseURL, *, pool_max_size: int = 10) -> AsyncEngine:
+async def _set_up(connection: asyncpg.Connection[Any]) -> None:
+    """Set what our sessions need, in one statement: at their start, poolers refuse most settings."""
+    settings = _SETTINGS | (_SINCE_17 if connection.get_server_version() >= (17,) else {})
+    await connection.execute(
+        "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
+    )
+
+
+def make_engine(url: DatabaseURL, *, pool_max_size: int = 10, display: str | None = None) -> AsyncEngine:
     """An engine whose connections asyncpg itself opens from the address, with all its parameters.
 
     Up to ``pool_max_size`` connections are opened when that many are needed at once, and stay open: to open
     one takes longer than most reads. With ``pool_max_size=0`` every connection is opened and closed anew.
+    Errors name the database ``display``, by default by its address.
     """
+    options = {ADDRESS: display or url.display}
 
     async def connect() -> asyncpg.Connection[Any]:
         return await _connect(url)
 
     if pool_max_size == 0:
-        return create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+        return create_async_engine(
+            "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool, execution_options=options
+        )
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=pool_max_size,
         max_overflow=0,
         pool_use_lifo=True,
+        execution_options=options,
     )
     event.listen(engine.sync_engine, "checkin", _note_time)
     event.listen(engine.sync_engine, "checkout", _refuse_dead)
@@ -119,8 +151,8 @@ class Database:
             server = EmbeddedServer(directory)
             url = await asyncio.to_thread(server.attach)
         address = parse_url(url)
-        engine = make_engine(address, pool_max_size=pool_max_size)
-        return cls(engine, "the embedded database" if server else address.display, server)
+        display = "the embedded database" if server else address.display
+        return cls(make_engine(address, pool_max_size=pool_max_size, display=display), display, server)
 
     @property
     def is_embedded(self) -> bool:
@@ -130,6 +162,25 @@ class Database:
         await self.engine.dispose()
         if self._server is not None:
             await asyncio.to_thread(self._server.detach)
+
+    async def wait_until_ready(self) -> None:
+        """Return when the server takes a connection: one that is starting is waited for, up to a minute.
+
+        Raises the errors of ``kraken_db.errors`` about addresses, rights and servers that are away.
+        """
+        began, is_told = time.monotonic(), False
+
+        async def connect() -> None:
+            nonlocal is_told
+            try:
+                await self.open_connections(1)
+            except ServerStartingError as error:
+                if not is_told and time.monotonic() - began >= _SLOW_START:
+                    is_told = True
+                    _notices.info("%s; waiting for it", error.message)
+                raise
+
+        await retry.STARTING.run(connect)
 
     async def open_connections(self, count: int) -> None:
         """Open so many connections of the pool now, so that nobody waits for them later."""
@@ -163,6 +214,19 @@ class Database:
         with self.errors():
             async with self.engine.connect() as connection:
                 yield connection
+
+    async def reading(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
+        """What ``work`` returns on a connection for reading.
+
+        After an error that may pass it is called again, on another connection: it must not keep anything of
+        its first call.
+        """
+
+        async def attempt() -> _T:
+            async with self.read() as connection:
+                return await work(connection)
+
+        return await retry.READ.run(attempt)
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:

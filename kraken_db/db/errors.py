@@ -1,146 +1,313 @@
-"""What the driver raises, told in this package's words."""
+"""What the driver raises, told in this package's words: no other error of it leaves ``kraken_db.db``."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import exc
 
 from kraken_db.errors import (
     AuthenticationError,
     ConfigurationError,
     DatabaseError,
     DatabaseUnavailableError,
+    DataRefusedError,
+    DuplicateRowError,
     KrakenDBError,
     PermissionDeniedError,
+    ReadOnlyDatabaseError,
+    RefreshInProgressError,
     SchemaError,
+    ServerMemoryError,
+    ServerStartingError,
+    StatementCancelledError,
     StorageFullError,
+    TooManyConnectionsError,
     TransactionConflictError,
+    ValueDoesNotFitError,
+    first_line,
 )
 
-_UNREACHABLE = (
-    OSError,
-    ConnectionError,
-    TimeoutError,
-    asyncio.TimeoutError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.PostgresConnectionError,
-)
-_LOST = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.ConnectionDoesNotExistError)
+UPGRADE_HINT = "run: kraken-db db upgrade"
+FOREIGN_HINT = "give kraken-db a database of its own: in psql, CREATE DATABASE kraken"
+_URL_HINT = "correct the parameters of the database URL"
+_AGAIN_HINT = "run the command again"
+
 _DRIVER_ERRORS = (
-    DBAPIError,
+    exc.SQLAlchemyError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
-UPGRADE_HINT = "run: kraken-db db upgrade"
-FOREIGN_HINT = "give kraken-db a database of its own: in psql, CREATE DATABASE kraken"
+_Kinds: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 
 @contextmanager
 def translated_errors(where: str) -> Iterator[None]:
     """Raise this package's errors instead of the driver's; ``where`` is an address without password.
 
-    What is not known here goes through unchanged: a bug should look like one.
+    The driver's own is the cause of each. What the system says against a file goes through unchanged.
     """
     try:
         yield
-    except KrakenDBError:
-        raise
     except _DRIVER_ERRORS as error:
-        translated = translate(driver_error(error), where)
-        if translated is None:
+        if isinstance(error, KrakenDBError) or (isinstance(error, OSError) and error.filename is not None):
             raise
-        raise translated from error
+        raise translate(error, where) from error
 
 
-def driver_error(error: BaseException) -> BaseException:
+def translate(error: BaseException, where: str) -> KrakenDBError:
+    """The error of this package for one of the driver's; what is not known is a DatabaseError."""
+    error = _driver_error(error)
+    line = first_line(error)
+    for rule in _RULES:
+        if isinstance(error, rule.kinds) and rule.text in line.lower():
+            return rule.error(f"{where}: {rule.message.format(line=line)}", hint=rule.hint)
+    state = getattr(error, "sqlstate", None)
+    return DatabaseError(f"{where}: {line}" + (f" (SQLSTATE {state})" if state else ""))
+
+
+def _driver_error(error: BaseException) -> BaseException:
     """The exception of asyncpg under those that SQLAlchemy wraps around it."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
+    if isinstance(error, exc.DBAPIError) and error.orig is not None:
         return error.orig.__cause__ or error.orig
     return error
 
 
-def translate(error: BaseException, where: str) -> KrakenDBError | None:
-    """The error of this package for one of the driver's, or None if there is none."""
-    match error:
-        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            return AuthenticationError(
-                f"{where}: user or password not accepted",
-                hint="check the user and password in the database URL",
-            )
-        case asyncpg.InvalidCatalogNameError():
-            return AuthenticationError(
-                f"{where}: {first_line(error)}", hint="create the database or correct its name in the URL"
-            )
-        case asyncpg.InsufficientPrivilegeError():
-            return PermissionDeniedError(
-                f"{where}: {first_line(error)}", hint="grant the right, or use the role that owns the schema"
-            )
-        case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
-            # The revision has been looked at by then: it says that they are all there.
-            return SchemaError(
-                f"{where}: the tables there are not kraken-db's, or were changed: {first_line(error)}",
-                hint=FOREIGN_HINT,
-            )
-        case asyncpg.DuplicateTableError() | asyncpg.DuplicateObjectError():
-            return SchemaError(
-                f"{where}: something else there has a name that kraken-db needs: {first_line(error)}",
-                hint=FOREIGN_HINT,
-            )
-        case asyncpg.DiskFullError():
-            return StorageFullError(
-                f"{where}: the disk of the database is full", hint="free some space and run the command again"
-            )
-        case asyncpg.exceptions.ClientConfigurationError():
-            return ConfigurationError(
-                f"{where}: {first_line(error)}", hint="correct the parameters of the database URL"
-            )
-        case ssl.SSLError():
-            return DatabaseUnavailableError(f"{where}: TLS failed: {error}", hint="check sslmode in the URL")
-        case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
-            return DatabaseError(
-                f"{where}: {first_line(error)}", hint="another session holds a lock; try again"
-            )
-    if _is_conflict(error):
-        return TransactionConflictError(
-            f"{where}: another session was in the way: {first_line(error)}", hint="run the command again"
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """An error of one of these ``kinds`` whose first line has ``text`` in it, in small letters.
+
+    ``{line}`` in ``message`` is that line.
+    """
+
+    kinds: _Kinds
+    error: type[KrakenDBError]
+    message: str
+    hint: str | None = None
+    text: str = ""
+
+
+# The first that fits counts. PostgreSQL has one code for several causes: the text tells them apart. A server
+# that speaks another language than English is told by the last rule of its code.
+_OF_THE_CONNECTION = (
+    _Rule(
+        asyncpg.CannotConnectNowError,
+        DatabaseUnavailableError,
+        "{line}",
+        "see that the server is started again, and run the command again",
+        "shutting down",
+    ),
+    _Rule(
+        asyncpg.CannotConnectNowError,
+        ServerStartingError,
+        "{line}",
+        "the server takes connections soon: run the command again then",
+    ),
+    *(
+        _Rule(
+            kinds,
+            TooManyConnectionsError,
+            "too many connections: {line}",
+            "raise max_connections of the server (or the limit of the role, database or pooler), or run"
+            " fewer jobs at once",
+            text,
         )
-    if isinstance(error, _LOST) or _is_broken_connection(error):
-        return DatabaseUnavailableError(
-            f"{where}: the connection was lost: {first_line(error)}",
-            hint="see that the server runs, and run the command again",
+        for kinds, text in (
+            (asyncpg.TooManyConnectionsError, ""),
+            # What poolers say: PgBouncer, Supavisor.
+            (asyncpg.PostgresError, "max_client_conn"),
+            (asyncpg.PostgresError, "max client"),
+            (exc.TimeoutError, "queuepool limit"),
         )
-    if isinstance(error, (*_UNREACHABLE, InterfaceError)):
-        return DatabaseUnavailableError(
-            f"{where}: no PostgreSQL answers there: {first_line(error)}",
-            hint="check host, port and that the server runs",
+    ),
+    _Rule(
+        asyncpg.InvalidPasswordError,
+        AuthenticationError,
+        "user or password not accepted",
+        "check the user and password in the database URL",
+    ),
+    _Rule(
+        asyncpg.InvalidAuthorizationSpecificationError,
+        AuthenticationError,
+        "the user is not accepted: {line}",
+        "check the user and sslmode in the database URL, and pg_hba.conf of the server",
+    ),
+    _Rule(
+        asyncpg.InvalidCatalogNameError,
+        AuthenticationError,
+        "{line}",
+        "create the database or correct its name in the URL",
+    ),
+    _Rule(asyncpg.exceptions.ClientConfigurationError, ConfigurationError, "{line}", _URL_HINT),
+    *(
+        _Rule(asyncpg.PostgresError, ConfigurationError, "{line}", _URL_HINT, text)
+        for text in ("unrecognized configuration parameter", "startup parameter", "invalid value for param")
+    ),
+    _Rule(
+        ssl.SSLError,
+        DatabaseUnavailableError,
+        "TLS failed: {line}",
+        "check sslmode and sslrootcert in the URL",
+    ),
+    _Rule(
+        ConnectionError,
+        ConfigurationError,
+        "the server does not speak TLS",
+        "use sslmode=prefer in the URL, or switch TLS on at the server",
+        "rejected ssl upgrade",
+    ),
+)
+_OF_OTHER_SESSIONS = (
+    _Rule(
+        asyncpg.LockNotAvailableError,
+        RefreshInProgressError,
+        "another session refreshes the same interval: {line}",
+        "run the command again when it is done",
+        "concurrent refresh",
+    ),
+    _Rule(
+        asyncpg.LockNotAvailableError,
+        TransactionConflictError,
+        "another session holds a lock: {line}",
+        _AGAIN_HINT,
+    ),
+    *(
+        _Rule(kinds, TransactionConflictError, "another session was in the way: {line}", _AGAIN_HINT, text)
+        for kinds, text in (
+            ((asyncpg.DeadlockDetectedError, asyncpg.SerializationError), ""),
+            # About PostgreSQL's own catalogs: a table or an extension was changed meanwhile.
+            (asyncpg.InternalServerError, "tuple concurrently"),
+            (asyncpg.InternalServerError, "could not open relation with oid"),
+            (asyncpg.InternalServerError, "cache lookup failed"),
+            ((asyncpg.InvalidCachedStatementError, asyncpg.exceptions.OutdatedSchemaCacheError), ""),
         )
-    return None
-
-
-def _is_conflict(error: BaseException) -> bool:
-    """What PostgreSQL rolls back so that another session can go on; the last is about its own catalogs."""
-    if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
-        return True
-    return isinstance(error, asyncpg.InternalServerError) and "tuple concurrently" in str(error)
-
-
-def _is_broken_connection(error: BaseException) -> bool:
-    """What asyncpg says of a connection that ended while nothing was asked of it."""
-    if isinstance(error, asyncpg.InternalClientError):
-        return "cannot switch to state" in str(error)
-    return isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without its details; its kind if it says nothing."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
+    ),
+    _Rule(
+        asyncpg.QueryCanceledError,
+        StatementCancelledError,
+        "a statement took longer than the server allows: {line}",
+        "raise statement_timeout of the role, the database or the pooler",
+        "statement timeout",
+    ),
+    _Rule(
+        asyncpg.QueryCanceledError,
+        StatementCancelledError,
+        "somebody cancelled a statement: {line}",
+        _AGAIN_HINT,
+    ),
+)
+_OF_THE_SERVER = (
+    _Rule(
+        asyncpg.DiskFullError,
+        StorageFullError,
+        "the disk of the database is full",
+        "free some space and run the command again",
+    ),
+    _Rule(
+        asyncpg.OutOfMemoryError,
+        ServerMemoryError,
+        "the server has no room for more locks: {line}",
+        "set max_locks_per_transaction = 1024 in postgresql.conf and restart the server",
+        "shared memory",
+    ),
+    _Rule(
+        asyncpg.OutOfMemoryError,
+        ServerMemoryError,
+        "the server has too little memory: {line}",
+        "lower work_mem or max_connections of the server, or give it more memory",
+    ),
+    _Rule(
+        asyncpg.ReadOnlySQLTransactionError,
+        ReadOnlyDatabaseError,
+        "the database takes no writes: {line}",
+        "connect to the primary server; if this is the primary, switch default_transaction_read_only off",
+    ),
+    _Rule(
+        asyncpg.InsufficientPrivilegeError,
+        PermissionDeniedError,
+        "{line}",
+        "grant the right, or use the role that owns the schema",
+    ),
+)
+_OF_TABLES = (
+    _Rule(
+        # The revision has been looked at by then: it says that they are all there.
+        (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError),
+        SchemaError,
+        "the tables there are not kraken-db's, or were changed: {line}",
+        FOREIGN_HINT,
+    ),
+    _Rule(
+        (asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError),
+        SchemaError,
+        "something else there has a name that kraken-db needs: {line}",
+        FOREIGN_HINT,
+    ),
+    _Rule(
+        asyncpg.InvalidSchemaNameError,
+        SchemaError,
+        "search_path names no schema that exists: {line}",
+        "set it for the role: in psql, ALTER ROLE ... SET search_path = public",
+    ),
+)
+_OF_DATA = (
+    _Rule(
+        asyncpg.NumericValueOutOfRangeError,
+        ValueDoesNotFitError,
+        "a number does not fit its column: {line}",
+    ),
+    _Rule(asyncpg.UniqueViolationError, DuplicateRowError, "a row is stored already: {line}"),
+    _Rule(
+        (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError),
+        DataRefusedError,
+        "the database refused a row: {line}",
+    ),
+)
+_LOST = (
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
+    ConnectionResetError,
+    BrokenPipeError,
+)
+_OF_NO_ANSWER = (
+    *(
+        _Rule(
+            kinds,
+            DatabaseUnavailableError,
+            "the connection was lost: {line}",
+            "see that the server runs, and run the command again",
+            text,
+        )
+        for kinds, text in (
+            (_LOST, ""),
+            # What asyncpg says of a connection that ended while nothing was asked of it.
+            (asyncpg.InternalClientError, "cannot switch to state"),
+            (asyncpg.InterfaceError, "connection is closed"),
+        )
+    ),
+    _Rule(
+        (OSError, TimeoutError, asyncpg.PostgresConnectionError, exc.InterfaceError),
+        DatabaseUnavailableError,
+        "no PostgreSQL answers there: {line}",
+        "check host, port and that the server runs",
+    ),
+)
+_RULES = (
+    *_OF_THE_CONNECTION,
+    *_OF_OTHER_SESSIONS,
+    *_OF_THE_SERVER,
+    *_OF_TABLES,
+    *_OF_DATA,
+    *_OF_NO_ANSWER,
+)

@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.db.engine import Database
 from kraken_db.errors import DatabaseUnavailableError, JobRunningError
 
-
 _PREFIX = "kraken-db"
 
 
@@ -31,7 +30,8 @@ async def lock_job(connection: AsyncConnection, *jobs: str, of: str) -> None:
 async def lock_for_writing(
     connection: AsyncConnection, names: Sequence[str], settings: Mapping[str, str]
 ) -> None:
-    """Wait for these locks, until the transaction ends, and make these settings for as long; in one statement.
+    """Wait for these locks, until the transaction ends, and make these settings for as long; in one
+    statement.
 
     In one order everywhere: two writers never wait for each other.
     """

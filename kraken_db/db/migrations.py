@@ -77,6 +77,7 @@ async def migrate(database: Database) -> None:
 async def _run(url: str, action: Action, revision: str) -> None:
     database = await Database.open(url, pool_max_size=0)
     try:
+        await database.wait_until_ready()
         await _run_on(database, action, revision)
     finally:
         await database.close()

@@ -7,12 +7,15 @@ and never reach ``str()`` or ``repr()``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from kraken_db.errors import ConfigurationError
 
 _SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg"}
+_ENCODE = "write the special characters of a password with %-encoding, for example %40 for @"
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 # libpq knows these and asyncpg does not: it would send them to the server, which refuses them.
 _LIBPQ_ONLY = {
@@ -28,7 +31,10 @@ _LIBPQ_ONLY = {
     "sslnegotiation",
     "client_encoding",
     "fallback_application_name",
+    # Our sessions have a name of their own.
+    "application_name",
 }
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 DEFAULT_CONNECT_TIMEOUT = 15.0
 
 
@@ -45,22 +51,46 @@ class DatabaseURL:
 
 
 def parse_url(url: str) -> DatabaseURL:
-    """Check a database address. Raises ConfigurationError, which never repeats the password."""
+    """Check a database address. Raises ConfigurationError, which never repeats the password.
+
+    The files that the address names are looked for, too.
+    """
     try:
         parts = urlsplit(url.strip())
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError as error:
         # The standard library quotes the bad piece, which may be half of a password.
-        raise _malformed("its host or port cannot be read; special characters need %-encoding") from error
+        raise _malformed(f"its host or port cannot be read; {_ENCODE}") from error
     if parts.scheme not in _SCHEMES:
         shown = f"it starts with {parts.scheme + ':'!r}" if parts.scheme else "it has no scheme"
         raise _malformed(shown)
     if not port_is_valid or "://" not in url:
         raise _malformed("its host or port cannot be read")
+    if _is_cut_short(parts):
+        raise _malformed(f"its user or password holds a character with a meaning of its own: {_ENCODE}")
     options = parse_qsl(parts.query, keep_blank_values=True)
     kept = [(key, value) for key, value in options if key not in _LIBPQ_ONLY | {"connect_timeout"}]
+    _check_files(options)
     dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(kept, quote_via=quote), ""))
     return DatabaseURL(dsn, _without_password(parts.netloc, parts.path, kept), _timeout(dict(options)))
+
+
+def _is_cut_short(parts: SplitResult) -> bool:
+    """Whether a password with ``@ / ? #`` in it has moved the rest of the address to a wrong place."""
+    has_credentials = "@" in parts.netloc
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    moved = [parts.path, parts.fragment, *(() if has_credentials else names)]
+    return parts.netloc.count("@") > 1 or bool(parts.fragment) or any("@" in text for text in moved)
+
+
+def _check_files(options: list[tuple[str, str]]) -> None:
+    for name, path in options:
+        if name in _FILES and path and not os.access(path, os.R_OK):
+            why = "cannot be read" if Path(path).exists() else "does not exist"
+            raise ConfigurationError(
+                f"the file that {name} names in the database URL {why}: {path}",
+                hint=f"correct {name}, or put the file there",
+            )
 
 
 def _malformed(reason: str) -> ConfigurationError:

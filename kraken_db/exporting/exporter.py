@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -32,6 +33,7 @@ from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.text_layouts import Checksum
+from kraken_db.retry import READ
 from kraken_db.store import StoreService
 from kraken_db.times import Clock, require_aware, utc_now
 
@@ -126,9 +128,7 @@ class Exporter(StoreService):
     async def _series(
         self, run: _Run, series: Series, since: datetime | None, until: datetime | None
     ) -> None:
-        async with self._snapshot() as connection:
-            source = self._source(connection, series)
-            stored, synced_at = await source.extent(), await source.synced_at()
+        stored, synced_at = await READ.run(partial(self._extent, series))
         found = [] if stored is None else parts(series, run.style, since, until, stored)
         if stored is None or not any(_is_time(part.clip(stored)) for part in found):
             run.report.empty.append(series.label)
@@ -139,7 +139,7 @@ class Exporter(StoreService):
             for part, time_range in zip(found, clipped, strict=True):
                 done = self._unchanged(run, series, part, time_range[1], synced_at)
                 if done is None:
-                    done = await self._part(run, series, part, task)
+                    done = await READ.run(partial(self._part, run, series, part, task))
                 if done is None or done.outcome != "written":
                     task.advance(_seconds(time_range[1] - time_range[0]))
                 if done is not None:
@@ -148,6 +148,11 @@ class Exporter(StoreService):
             task.done(failed=True)
             raise
         task.done()
+
+    async def _extent(self, series: Series) -> tuple[TimeRange | None, datetime | None]:
+        async with self._snapshot() as connection:
+            source = self._source(connection, series)
+            return await source.extent(), await source.synced_at()
 
     def _unchanged(
         self, run: _Run, series: Series, part: Part, end: datetime, synced_at: datetime | None
@@ -212,12 +217,12 @@ class Exporter(StoreService):
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             writer = await asyncio.to_thread(file_writer, temporary, run.style, source.series)
+        reached = time_range[0]
         try:
             if dropped_until is not None:
                 with _writing(path):
                     await asyncio.to_thread(writer.keep, path, dropped_until)
                 entry = replace(entry, kept_rows=writer.rows)
-            reached = time_range[0]
             blocks = source.blocks(*time_range, database_layout(run.style, source.series), BLOCK_SIZE)
             async with aclosing(blocks):
                 async for block in blocks:
@@ -230,6 +235,7 @@ class Exporter(StoreService):
                 await asyncio.to_thread(writer.close, entry.to_json())
                 await asyncio.to_thread(_put_in_place, temporary, path)
         except BaseException:
+            task.advance(-_seconds(reached - time_range[0]))
             # What is left by a run that was killed is written over by the next one.
             with contextlib.suppress(Exception):
                 writer.close("")

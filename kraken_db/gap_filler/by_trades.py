@@ -21,9 +21,10 @@ from kraken_db.kraken.page_walk import QUIET, cursor_time, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
 from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.repositories.trade_neighbours import TradeNeighbours
+from kraken_db.repositories.trades import TradeRepository
+from kraken_db.retry import Retry, unless_set
 from kraken_db.tolerances import SAME_TRADE, SETTLED
-from kraken_db.repositories.trades import TradeNeighbours, TradeRepository
-from kraken_db.retry import Patience, unless_set
 
 ROUNDS = 5
 """How often it goes on with trades that came while it looked whether there are any."""
@@ -38,7 +39,7 @@ class TradeFiller:
     ingest: Ingest
     client: KrakenRestClient
     exchange: Exchange
-    patience: Patience
+    retry: Retry
     stop: asyncio.Event
 
     async def fill(
@@ -100,7 +101,7 @@ class TradeFiller:
         pager = await unless_set(self.stop, walk)
         if pager is None:
             return
-        download = Download(pager, pages, lock, report, remaining, self.patience, self.stop)
+        download = Download(pager, pages, lock, report, remaining, self.retry, self.stop)
         if end - cursor_time(resume_point.since) > _LONG:
             await download.run_with_estimate(self.client, name, end)
         else:

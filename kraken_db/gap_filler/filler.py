@@ -6,14 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
-from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError
 from kraken_db.gap_filler.by_candles import CandleFiller
@@ -22,16 +21,16 @@ from kraken_db.gap_filler.filling import SymbolFiller
 from kraken_db.gap_filler.gaps import Filled, FillReport, GapDetector, SymbolGaps
 from kraken_db.historical_backfill.backfill import REFRESH_EVERY
 from kraken_db.historical_backfill.download import DOWNLOAD_JOB
+from kraken_db.ingest.write_unit import Ingest, note_synced
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.progress import NullProgress, NullTask, Progress
+from kraken_db.ranges import TICK
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.ingest.write_unit import Ingest, note_synced
-from kraken_db.ranges import TICK
-from kraken_db.retry import Patience
+from kraken_db.retry import DOWNLOAD
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, utc_now
 from kraken_db.types import DataGap
@@ -79,8 +78,8 @@ class GapFiller(StoreService):
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._window = window
         self._progress = progress or NullProgress()
-        self._patience = Patience(sleep)
-        self._exchange = Exchange(self._client, self._patience, clock)
+        self._retry = replace(DOWNLOAD, sleep=sleep)
+        self._exchange = Exchange(self._client, self._retry, clock)
         self._stop = asyncio.Event()
 
     async def start(self) -> None:
@@ -102,20 +101,25 @@ class GapFiller(StoreService):
 
     async def stored_symbols(self) -> list[str]:
         """Every symbol of which something was ever stored, in alphabetical order."""
-        async with self._connected().database.read() as connection:
-            return sorted({row.symbol for row in await SyncStatusRepository(connection).all()})
+        rows = await self._connected().database.reading(
+            lambda connection: SyncStatusRepository(connection).all()
+        )
+        return sorted({row.symbol for row in rows})
 
     async def survey(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[SymbolGaps]:
         """What ``detect_gaps`` finds, by symbol, with what is known of each."""
         if min_gap_minutes < 0:
             raise ConfigurationError(f"min_gap_minutes is {min_gap_minutes}: it is 0 or more")
         store = self._connected()
-        async with store.database.read() as connection:
+        min_gap = timedelta(minutes=min_gap_minutes)
+
+        async def find(connection: AsyncConnection) -> list[SymbolGaps]:
             detector = GapDetector(connection, store.backend, store.clock())
             return [
-                await detector.find(symbol, min_gap=timedelta(minutes=min_gap_minutes), window=self._window)
-                for symbol in self.symbols
+                await detector.find(symbol, min_gap=min_gap, window=self._window) for symbol in self.symbols
             ]
+
+        return await store.database.reading(find)
 
     async def detect_gaps(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[DataGap]:
         """The gaps of all symbols, in order of time for each; asks nobody but the database.
@@ -211,9 +215,7 @@ class GapFiller(StoreService):
                 report.known_to = span[1] if span else None
         return reports
 
-    async def _run(
-        self, report: FillReport, ingest: Ingest, turn: asyncio.Semaphore, min_gap: int
-    ) -> None:
+    async def _run(self, report: FillReport, ingest: Ingest, turn: asyncio.Semaphore, min_gap: int) -> None:
         store, symbol = self._connected(), report.symbol
         async with turn:
             task = self._progress.task(symbol, unit="trades")
@@ -230,14 +232,11 @@ class GapFiller(StoreService):
                     ).fill_all()
             except KrakenDBError as error:
                 report.errors.append(f"{symbol}: {error}")
-            except (DBAPIError, asyncpg.PostgresError) as error:
-                reason = first_line(driver_error(error))
-                report.errors.append(f"{symbol}: the database refused it: {reason}")
             finally:
                 task.done(_outcome(report), failed=bool(report.errors))
 
     def _trade_filler(self, ingest: Ingest) -> TradeFiller:
-        return TradeFiller(ingest, self._client, self._exchange, self._patience, self._stop)
+        return TradeFiller(ingest, self._client, self._exchange, self._retry, self._stop)
 
     @asynccontextmanager
     async def _working(self, symbol: str) -> AsyncIterator[tuple[Ingest, JobLock]]:

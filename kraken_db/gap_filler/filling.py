@@ -16,11 +16,11 @@ from kraken_db.gap_filler.by_trades import TradeFiller
 from kraken_db.gap_filler.gaps import Filled, FillReport, FoundGap, GapDetector
 from kraken_db.ingest.missing import build_missing
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
-from kraken_db.tolerances import CLOCK_IS_WRONG, SETTLED
 from kraken_db.progress import Task
 from kraken_db.ranges import TimeRange, difference
 from kraken_db.retry import unless_set
 from kraken_db.store import Store
+from kraken_db.tolerances import CLOCK_IS_WRONG, SETTLED
 from kraken_db.types import DataGap
 
 _MINUTE = interval_length(BASE_INTERVAL)

@@ -23,12 +23,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import Backend
 from kraken_db.data_types import DataType
+from kraken_db.id_runs import IdHole
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
-from kraken_db.ranges import whole_minutes, TICK, TimeRange, difference, intersection, union, whole_candles
+from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles, whole_minutes
 from kraken_db.repositories.coverage import CoverageRepository, DroppedRangeRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
-from kraken_db.id_runs import IdHole
 from kraken_db.types import DataGap
 
 GapKind: TypeAlias = Literal["no data", "end", "inside", "ids", "not built"]

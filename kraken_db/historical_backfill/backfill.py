@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, ClassVar
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError
-
 from kraken_db.backends import kept_for
-from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
-from kraken_db.ingest.missing import build_missing, build_range
-from kraken_db.ingest.pages import PageStore, find_resume_point, store_rows
-from kraken_db.ingest.write_unit import Ingest
+from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.historical_backfill.download import (
     DOWNLOAD_JOB,
     BackfillReport,
     Download,
     Remaining,
 )
+from kraken_db.ingest.missing import build_missing, build_range
+from kraken_db.ingest.pages import PageStore, find_resume_point, store_rows
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
@@ -32,7 +28,7 @@ from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retry import Patience, unless_set
+from kraken_db.retry import DOWNLOAD, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, period_text, require_aware, utc_now
@@ -91,8 +87,8 @@ class KrakenTradesBackfill(StoreService):
         )
         self._pairs_at_once = asyncio.Semaphore(pairs_at_once)
         self._progress = progress or NullProgress()
-        self._patience = Patience(sleep)
-        self._exchange = Exchange(self._client, self._patience, clock)
+        self._retry = replace(DOWNLOAD, sleep=sleep)
+        self._exchange = Exchange(self._client, self._retry, clock)
         self._stop = asyncio.Event()
 
     async def close(self) -> None:
@@ -233,9 +229,6 @@ class KrakenTradesBackfill(StoreService):
                 await self._download(report, wanted, ingest, Remaining(task))
             except KrakenDBError as error:
                 report.error, report.outcome = error, "failed"
-            except (DBAPIError, asyncpg.PostgresError) as error:
-                told = DatabaseError(f"{symbol}: the database refused it: {first_line(driver_error(error))}")
-                report.error, report.outcome = told, "failed"
             finally:
                 task.done(report.outcome, failed=report.error is not None)
         return report
@@ -260,7 +253,7 @@ class KrakenTradesBackfill(StoreService):
                 return
             pages = PageStore(ingest, symbol, resume_point, wanted.build_candles)
             download = Download(
-                pager, pages, lock, report, remaining, self._patience, self._stop, wanted.auto_stop
+                pager, pages, lock, report, remaining, self._retry, self._stop, wanted.auto_stop
             )
             await download.run_with_estimate(self._client, name, wanted.end)
             if wanted.build_candles and not resume_point.is_joined:

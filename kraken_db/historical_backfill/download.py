@@ -15,13 +15,13 @@ from typing import Literal, TypeAlias
 
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import DatabaseUnavailableError, KrakenDBError
-from kraken_db.ingest.pages import Pages, PageStore, PagesWritten
 from kraken_db.id_runs import IdHole
+from kraken_db.ingest.pages import Pages, PageStore, PagesWritten
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import Step, TradePager, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
-from kraken_db.retry import Patience
+from kraken_db.retry import Retry
 
 
 @dataclass(slots=True)
@@ -99,13 +99,13 @@ class Download:
     lock: JobLock
     report: BackfillReport
     remaining: Remaining
-    patience: Patience
+    retry: Retry
     stop: asyncio.Event
     auto_stop: bool = True
     _queue: asyncio.Queue[Step] = field(default_factory=lambda: asyncio.Queue(AT_ONCE), init=False)
 
     async def run(self) -> None:
-        """Raises what neither patience nor a second attempt helps against; what was stored stays."""
+        """Raises what no further attempt helps against; what was stored stays."""
         fetching = asyncio.create_task(self._fetch())
         stopping = asyncio.create_task(self.stop.wait())
         # A page that is under way is not waited for: it is asked for again by the next run.
@@ -149,7 +149,7 @@ class Download:
 
     async def _save(self, steps: list[Step]) -> None:
         pages = Pages.of(steps)
-        stored = await self.patience.run(
+        stored = await self.retry.run(
             lambda: self.pages.save(pages),
             is_worth_it=lambda: not self.stop.is_set(),
             between=self._reconnect,

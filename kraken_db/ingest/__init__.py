@@ -9,8 +9,8 @@
     official.py    minutes that become what Kraken's own record says
     missing.py     candles of trades that are stored already
 
-A new source hands its rows to ``store_trades`` or ``store_candles`` inside of ``Ingest.write``: it cannot forget
-the lock, the retention, a counter, the coverage or a stale range.
+A new source hands its rows to ``store_trades`` or ``store_candles`` inside of ``Ingest.write``: it cannot
+forget the lock, the retention, a counter, the coverage or a stale range.
 """
 
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, WriteUnit

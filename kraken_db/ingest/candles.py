@@ -1,7 +1,7 @@
 """One batch of candles, from wherever it comes: rows of files, of OHLC, of a feed, or the stored trades.
 
-All columns, one merge: of two versions the one with more trades wins; with equal counts only what is missing is
-filled in. What is written of minutes is stale in the higher intervals until their next refresh.
+All columns, one merge: of two versions the one with more trades wins; with equal counts only what is
+missing is filled in. What is written of minutes is stale in the higher intervals until their next refresh.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kraken_db.repositories.candle_merge import (
     Minutes,
     Rows,
     StagedCandleFacts,
+    StagedCandles,
     minutes_of_trades,
     prefer_more_trades,
     take_new,
@@ -39,9 +40,17 @@ _LARGE = 20_000
 async def stage_rows(
     transaction: WriteTransaction, interval: int, source: AsyncIterable[bytes]
 ) -> StagedCandleFacts:
-    """Stage the rows of an OHLCVT file, and check them. Raises RowRefusedError and CopyRowError, with a line."""
-    await transaction.candles.copy_rows(source)
-    found = await _inspect(transaction, interval, rounds=True)
+    """Stage the rows of an OHLCVT file, and check them. Raises RowRefusedError and CopyRowError, with a
+    line."""
+    return await stage_file(transaction.candles, interval, source, transaction.now)
+
+
+async def stage_file(
+    staged: StagedCandles, interval: int, source: AsyncIterable[bytes], now: datetime
+) -> StagedCandleFacts:
+    """The same, for whoever writes nothing. ``now``: no candle may still be open then."""
+    await staged.copy_rows(source)
+    found = await _inspect(staged, interval, now, rounds=True)
     if isinstance(found, Problem):
         raise RowRefusedError(found.line, found.reason, found.count)
     return found
@@ -50,9 +59,10 @@ async def stage_rows(
 async def stage_records(
     transaction: WriteTransaction, symbol: str, interval: int, candles: Sequence[CandleRecord]
 ) -> StagedCandleFacts:
-    """Stage candles of one series that Kraken's REST gave. Raises ExchangeFormatError for one that cannot be."""
+    """Stage candles of one series that Kraken's REST gave. Raises ExchangeFormatError for one that cannot
+    be."""
     await transaction.candles.copy_records(candles)
-    found = await _inspect(transaction, interval, rounds=False)
+    found = await _inspect(transaction.candles, interval, transaction.now, rounds=False)
     if isinstance(found, Problem):
         raise ExchangeFormatError(f"{symbol}: candle {found.line} of {len(candles)}: {found.reason}")
     return found
@@ -98,8 +108,8 @@ async def rebuild_minutes(
 ) -> int:
     """Make the candles of some minutes what their trades say; returns how many were not.
 
-    Of these minutes, only those are looked at whose trades are all known, and that have a candle or should have
-    one. The transaction has the locks of trades and minutes.
+    Of these minutes, only those are looked at whose trades are all known, and that have a candle or should
+    have one. The transaction has the locks of trades and minutes.
     """
     trades = await transaction.unit(symbol, DataType.TRADES).covered()
     known = intersection(minutes, whole_minutes(trades))
@@ -178,7 +188,9 @@ async def _store(
 ) -> CandlesWritten:
     unit = transaction.unit(symbol, DataType.candles(interval))
     await unit.begin(*span)
-    merge = CandleMerge(transaction.connection, symbol, interval, span[0], span[1] - interval_length(interval))
+    merge = CandleMerge(
+        transaction.connection, symbol, interval, span[0], span[1] - interval_length(interval)
+    )
     # A small batch is merged as fast as it is inserted.
     are_new = rows > _LARGE and await merge.is_empty()
     if interval == BASE_INTERVAL:
@@ -214,7 +226,7 @@ async def _write(
 
 
 async def _inspect(
-    transaction: WriteTransaction, interval: int, *, rounds: bool
+    staged: StagedCandles, interval: int, now: datetime, *, rounds: bool
 ) -> StagedCandleFacts | Problem:
-    values = {"earliest": earliest_seconds(), "closed": closed_seconds(transaction.now, interval)}
-    return await transaction.candles.inspect(candle_rules(interval, rounds=rounds), values)
+    values = {"earliest": earliest_seconds(), "closed": closed_seconds(now, interval)}
+    return await staged.inspect(candle_rules(interval, rounds=rounds), values)

@@ -1,8 +1,9 @@
 """What a live feed brings goes into the store: trades and candles of many symbols in one transaction.
 
-Ids prove what is complete. Between two trades whose ids follow each other there is no other: a run of ids that
-joins what is stored is claimed up to its last trade, and the next flush goes on from there. Nearly always that is
-all there is to do: what is stored next to a run is looked up only where this writer does not know it.
+Ids prove what is complete. Between two trades whose ids follow each other there is no other: a run of ids
+that joins what is stored is claimed up to its last trade, and the next flush goes on from there. Nearly
+always that is all there is to do: what is stored next to a run is looked up only where this writer does not
+know it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from kraken_db.data_types import DataType
 from kraken_db.id_runs import IdHole, IdRun
 from kraken_db.ingest.candles import store_staged
 from kraken_db.ingest.rules import candle_end
-from kraken_db.ingest.trades import LIVE, LIVE_OFFICIAL, TradePolicy, TradesWritten, merge_staged, rebuild_touched
+from kraken_db.ingest.trades import (
+    LIVE,
+    LIVE_OFFICIAL,
+    TradePolicy,
+    TradesWritten,
+    merge_staged,
+    rebuild_touched,
+)
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
@@ -141,9 +149,7 @@ async def store_candles(
     return flushed
 
 
-async def claim_filled(
-    transaction: WriteTransaction, symbol: str, holes: Sequence[IdHole]
-) -> list[IdHole]:
+async def claim_filled(transaction: WriteTransaction, symbol: str, holes: Sequence[IdHole]) -> list[IdHole]:
     """Those of the holes that are still there; the others have been filled, and count as complete."""
     unit = transaction.unit(symbol, DataType.TRADES)
     left: list[IdHole] = []
@@ -175,8 +181,9 @@ def runs_of(trades: Iterable[StorableTrade]) -> list[IdRun]:
 def proven(run: IdRun, around: Beside, claimed_until: datetime | None) -> TimeRange:
     """The times of which a stored run shows that no trade is missing; none if it ends before it starts.
 
-    Of the moment (microsecond) of a trade that is only so where its neighbours are known too. ``claimed_until``:
-    how far the trade before the run has been claimed by this writer; its stamp may have been corrected since.
+    Of the moment (microsecond) of a trade that is only so where its neighbours are known too.
+    ``claimed_until``: how far the trade before the run has been claimed by this writer; its stamp may have
+    been corrected since.
     """
     start, end = run.oldest + TICK, run.newest
     if around.before is not None and around.before[0] == run.first - 1:

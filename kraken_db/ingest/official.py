@@ -1,4 +1,4 @@
-"""Kraken's own record of some minutes takes the place of what is stored of them: trades, and their candles."""
+"""Kraken's own record of some minutes takes the place of what is stored of them: trades and their candles."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Replaced:
 
 
 async def is_same_market(store: Store, symbol: str, trades: Sequence[StorableTrade]) -> bool:
-    """Whether trades of Kraken's, in order of time, are of the market that is stored: most ids that both have are
-    of the same trade. True where they have none in common.
+    """Whether trades of Kraken's, in order of time, are of the market that is stored: most ids that both
+    have are of the same trade. True where they have none in common.
     """
     if not trades:
         return True
@@ -64,10 +64,10 @@ async def replace_minutes(
 ) -> Replaced:
     """Make what is stored of ``minutes`` what ``trades`` have of them, which is all that Kraken has.
 
-    ``trades``, in order of time, reach a second beyond the minutes at both ends: a live stamp may lie on the other
-    side of a border. ``unserved``: ids that Kraken itself does not have, both ends inclusive; ``missing``: the
-    minutes that these lie in, which do not count as complete. ``candles``: of which of the minutes there have to
-    be candles.
+    ``trades``, in order of time, reach a second beyond the minutes at both ends: a live stamp may lie on
+    the other side of a border. ``unserved``: ids that Kraken itself does not have, both ends inclusive;
+    ``missing``: the minutes that these lie in, which do not count as complete. ``candles``: of which of the
+    minutes there have to be candles.
 
     Raises ConflictingTradesError where so much differs that this is another market.
     """

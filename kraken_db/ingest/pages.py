@@ -1,7 +1,7 @@
 """Pages of REST go into the store, in their order: trades, cursor, counters, coverage and candles in one go.
 
-A download, the filling of a gap and the catching up of a recording are the same thing from here on: they begin at
-a ``ResumePoint``, and hand the pages of a walk to a ``PageStore``.
+A download, the filling of a gap and the catching up of a recording are the same thing from here on: they
+begin at a ``ResumePoint``, and hand the pages of a walk to a ``PageStore``.
 """
 
 from __future__ import annotations

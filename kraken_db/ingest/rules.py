@@ -1,8 +1,8 @@
 """What may be stored: one definition of a trade and of a candle, for every source, with the same words.
 
-Rows that come in bulk (archives, pages of REST, repairs) are staged and checked there, in SQL: ``trade_rules`` and
-``candle_rules``. What a live writer is given comes one by one, and is checked as it comes: ``check_trade`` and
-``check_candle``. Each rule stands here once, with both of its forms.
+Rows that come in bulk (archives, pages of REST, repairs) are staged and checked there, in SQL:
+``trade_rules`` and ``candle_rules``. What a live writer is given comes one by one, and is checked as it
+comes: ``check_trade`` and ``check_candle``. Each rule stands here once, with both of its forms.
 
 Kraken's first trade is of September 2013. Prices have up to ten digits before the point and ten after it,
 amounts up to 28 before it: nothing that Kraken sends is larger.
@@ -66,6 +66,7 @@ _CANDLE_VOLUME = "the volume is negative: {volume}"
 _VWAP = "the vwap is not between low and high: {mean}"
 _COUNT = "the number of trades cannot be: {trades}"
 
+
 class RowRefusedError(KrakenDBError):
     """A staged row that must not be stored; ``line`` counts from 1, ``count`` rows are at fault."""
 
@@ -83,12 +84,12 @@ known_symbol: Callable[[str], str] = lru_cache(maxsize=4096)(parse_symbol)
 def trade_rules(*, in_order: bool, rounds: bool) -> list[Rule]:
     """What a row of ``staged_trades`` must not be; parameters: ``earliest``, ``latest`` (unix seconds).
 
-    ``in_order``: the rows are a file's, whose times never go back. ``rounds``: numbers are rounded to the last
-    digit that is stored, for files may have float noise; else one with more digits is refused.
+    ``in_order``: the rows are a file's, whose times never go back. ``rounds``: numbers are rounded to the
+    last digit that is stored, for files may have float noise; else one with more digits is refused.
     """
     rules = [
         Rule(
-            "price = CAST('NaN' AS numeric) OR volume = CAST('NaN' AS numeric) OR time = CAST('NaN' AS numeric)",
+            "CAST('NaN' AS numeric) IN (price, volume, time)",
             _NO_NUMBER,
         ),
         Rule(f"time >= {_MILLISECONDS}", "time {time} looks like milliseconds, expected seconds"),
@@ -101,7 +102,10 @@ def trade_rules(*, in_order: bool, rounds: bool) -> list[Rule]:
         *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
         # Empty is unknown: so an export writes trades that came from a file of three fields.
         Rule(f"side NOT IN ({_listed(*_SIDES, *_SIDE_LETTERS)})", _SIDE),
-        Rule(f"order_type NOT IN ('', 'm', 'l') AND order_type !~ '^[a-z-]{{3,{_ORDER_TYPE_LENGTH}}}$'", _ORDER_TYPE),
+        Rule(
+            f"order_type NOT IN ('', 'm', 'l') AND order_type !~ '^[a-z-]{{3,{_ORDER_TYPE_LENGTH}}}$'",
+            _ORDER_TYPE,
+        ),
         Rule(f"length(misc) > {_MISC_LENGTH}", _MISC),
         Rule(f"trade_id > {LARGEST_ID}", _ID_SIZE),
         Rule("trade_id < 0", _ID_SIGN),
@@ -153,7 +157,8 @@ def latest_moment(now: datetime) -> datetime:
 
 
 def closed_seconds(now: datetime, interval: int) -> int:
-    """The parameter ``closed`` of the rules: unix seconds at which the newest closed candle opens, or later."""
+    """The parameter ``closed`` of the rules: unix seconds at which the newest closed candle opens, or
+    later."""
     return int(now.timestamp()) - interval * 60
 
 
@@ -187,7 +192,9 @@ def check_trade(record: TradeRecord, now: datetime) -> TradeRecord:
     if volume <= _ZERO:
         raise RejectedRecordError(_VOLUME.format(volume=volume))
     moment = _moment(record.timestamp, latest_moment(now))
-    return TradeRecord(_symbol(record.symbol), moment, price, volume, side, trade_id or None, order_type, misc)
+    return TradeRecord(
+        _symbol(record.symbol), moment, price, volume, side, trade_id or None, order_type, misc
+    )
 
 
 def check_candle(record: CandleRecord, now: datetime) -> CandleRecord:
@@ -271,7 +278,7 @@ def _moment(value: Any, latest: datetime) -> datetime:
     if moment.tzinfo is not UTC:
         if moment.utcoffset() is None:
             raise RejectedRecordError(f"timestamp {moment.isoformat()} has no time zone")
-        if datetime.min.year < moment.year < datetime.max.year:
+        if 1 < moment.year < 9999:  # else it may not be there in UTC
             moment = moment.astimezone(UTC)
     if moment < FIRST_MOMENT:
         raise RejectedRecordError(_TOO_OLD.format(time=moment.isoformat()))

@@ -1,8 +1,8 @@
 """One batch of trades, from wherever it comes: staged, checked, merged, with the candles that it changes.
 
-What differs between the sources is a ``TradePolicy``. REST and the archives are the official record: their stamp
-replaces a live one. A minute that a stored trade leaves, or that its new version enters, is built anew in the same
-transaction, where all of its trades are known.
+What differs between the sources is a ``TradePolicy``. REST and the archives are the official record: their
+stamp replaces a live one. A minute that a stored trade leaves, or that its new version enters, is built
+anew in the same transaction, where all of its trades are known.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _MINUTE = interval_length(BASE_INTERVAL)
 class TradePolicy:
     """How the trades of a source meet the stored ones.
 
-    ``is_official``: the stamp of a stored trade gives way to theirs. ``may_have_ids``: one without an id may be
-    a trade that is stored with its id. ``appends_anonymous``: two trades without ids that are equal in all fields
-    are two trades. ``refuses_conflicts``: a trade that is stored with another content refuses the batch, which
-    is one file; else it is left as it is and told, up to ``MOST_CONFLICTS`` of an official record.
-    ``rounds``: numbers are rounded to the last digit that is stored.
+    ``is_official``: the stamp of a stored trade gives way to theirs. ``may_have_ids``: one without an id
+    may be a trade that is stored with its id. ``appends_anonymous``: two trades without ids that are equal
+    in all fields are two trades. ``refuses_conflicts``: a trade that is stored with another content refuses
+    the batch, which is one file; else it is left as it is and told, up to ``MOST_CONFLICTS`` of an official
+    record. ``rounds``: numbers are rounded to the last digit that is stored.
     """
 
     source: Source
@@ -111,7 +111,9 @@ class TradeBatch:
 
     async def _write(self, force: bool) -> TradesWritten:
         staged = self.transaction.trades
-        first_id = 0 if self.policy.may_have_ids and self.facts.identified < self.facts.rows else self.facts.first_id
+        first_id = (
+            0 if self.policy.may_have_ids and self.facts.identified < self.facts.rows else self.facts.first_id
+        )
         window = Window(self.symbol, self.facts.first - SAME_TRADE, self.facts.last + SAME_TRADE, first_id)
         (any_stored,) = await staged.any_stored([window])
         count = 0 if any_stored else await staged.insert(self.symbol)
@@ -192,7 +194,8 @@ async def finish_merge(merge: TradeMerge, policy: TradePolicy) -> TradesWritten:
 
 
 async def complete_ranges(batch: TradeBatch, written: TradesWritten) -> list[TimeRange]:
-    """What a file shows in full: as far as its ids prove it, else from its first stamp to its last, exclusive.
+    """What a file shows in full: as far as its ids prove it, else from its first stamp to its last,
+    exclusive.
 
     Never a second that is disputed. Call it after ``store``.
     """
@@ -216,7 +219,8 @@ async def complete_ranges(batch: TradeBatch, written: TradesWritten) -> list[Tim
 async def rebuild_touched(
     transaction: WriteTransaction, symbol: str, written: TradesWritten, source: Source
 ) -> None:
-    """Build the candles of the minutes anew that a stored trade has left, or that its new version has entered.
+    """Build the candles of the minutes anew that a stored trade has left, or that its new version has
+    entered.
 
     Only where all trades are known: a candle of another source knows trades there that are not stored.
     """

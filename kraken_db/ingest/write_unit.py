@@ -2,12 +2,13 @@
 
 ``Ingest`` is a run that writes: retention waits until what it wrote is in the higher intervals. Each of its
 transactions takes the locks of its symbols and data types and lifts the limits that bulk writes run into. A
-``WriteUnit`` is what the transaction writes of one symbol and data type: at the end it has been noted what was
-stored and dropped before, the counters and the range of ``data_sync_status`` have grown, and so has the coverage.
+``WriteUnit`` is what the transaction writes of one symbol and data type: at the end it has been noted what
+was stored and dropped before, the counters and the range of ``data_sync_status`` have grown, and so has the
+coverage.
 
-A write into a part of a table that was dropped makes that part anew, and nothing shows any more that its time had
-been dropped. So each transaction looks for the chunks that it has made, and notes what had been stored in them, of
-all symbols.
+A write into a part of a table that was dropped makes that part anew, and nothing shows any more that its
+time had been dropped. So each transaction looks for the chunks that it has made, and notes what had been
+stored in them, of all symbols.
 """
 
 from __future__ import annotations
@@ -227,7 +228,8 @@ class WriteTransaction:
 
 @dataclass(slots=True, eq=False)
 class WriteUnit:
-    """What one transaction writes of one symbol and data type. Say what was done; the transaction does the rest."""
+    """What one transaction writes of one symbol and data type. Say what was done; the transaction does the
+    rest."""
 
     transaction: WriteTransaction
     key: Key
@@ -269,8 +271,8 @@ class WriteUnit:
     ) -> None:
         """``source`` has shown these ranges to be complete: they are covered, but never beyond now.
 
-        What else was written is unproven; unless it ``is_continued``: the next write of a run proves the end of
-        this one.
+        What else was written is unproven; unless it ``is_continued``: the next write of a run proves the
+        end of this one.
         """
         self.is_used = True
         latest = self.transaction.now + CLOCK_SKEW

@@ -1,4 +1,4 @@
-"""Kraken as a download needs it: the names of pairs, its clock, and pages asked for with patience."""
+"""Kraken as a download needs it: the names of pairs, its clock, and pages that are asked for again."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from kraken_db.kraken.messages import OhlcPage, TradesPage
 from kraken_db.kraken.page_walk import TradePager, as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import PAIR_MAP, parse_symbol, to_rest_pair
-from kraken_db.retry import Patience
+from kraken_db.retry import Retry
 from kraken_db.times import Clock, require_aware
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Asker:
-    """Asks for pages with patience: from the first answer on, so that a wrong address is told at once."""
+class PageFetcher:
+    """Fetches pages of a pair, again where that may help: from the first answer on, so that a wrong address
+    is told at once.
+    """
 
     client: KrakenRestClient
     pair: str
-    patience: Patience
+    retry: Retry
     _has_answered: bool = False
 
-    async def ask(self, since: int) -> TradesPage:
-        page = await self.patience.run(
+    async def fetch(self, since: int) -> TradesPage:
+        page = await self.retry.run(
             lambda: self.client.trades_page(self.pair, since), is_worth_it=lambda: self._has_answered
         )
         self._has_answered = True
@@ -41,9 +43,9 @@ class Asker:
 class Exchange:
     """What is asked besides trades is asked once."""
 
-    def __init__(self, client: KrakenRestClient, patience: Patience, clock: Clock) -> None:
+    def __init__(self, client: KrakenRestClient, retry: Retry, clock: Clock) -> None:
         self._client = client
-        self._patience = patience
+        self._retry = retry
         self._clock = clock
         self._offset: timedelta | None = None
 
@@ -67,8 +69,8 @@ class Exchange:
             require_aware(end, "end_timestamp")
             if since and end <= cursor_time(as_nanoseconds(since)):
                 raise ConfigurationError(f"the end, {end.isoformat()}, is not after the beginning")
-        asker = Asker(self._client, name, self._patience)
-        pager = TradePager(asker.ask, self._now, since, end=end, sequence=sequence)
+        fetcher = PageFetcher(self._client, name, self._retry)
+        pager = TradePager(fetcher.fetch, self._now, since, end=end, sequence=sequence)
         # The first answer proves nothing by its time: it need not wait for the clock.
         pager.begin()
         try:

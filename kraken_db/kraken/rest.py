@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
@@ -20,7 +21,7 @@ from kraken_db.kraken.limiter import RateLimiter, shared_limiter
 from kraken_db.kraken.messages import AssetPair, OhlcPage, SystemStatus, TradesPage
 from kraken_db.kraken.transport import status_error
 from kraken_db.pairs import from_rest_pair
-from kraken_db.retry import MAX_WAIT, RetryPolicy
+from kraken_db.retry import MAX_WAIT, REQUEST
 from kraken_db.settings import Settings
 from kraken_db.times import Sleep
 
@@ -66,7 +67,7 @@ class KrakenRestClient:
             raise ConfigurationError(f"max_retries is {max_retries}: it is 0 or more")
         self.base_url = checked_base_url(base_url or Settings.from_environment().kraken_base_url)
         self.rate_limit_delay = rate_limit_delay
-        self._retry = RetryPolicy(max_retries, backoff, sleep)
+        self._retry = replace(REQUEST, attempts=max_retries + 1, pause=backoff, jitter=backoff, sleep=sleep)
         self._limiter = limiter or shared_limiter()
         self._clock = clock
         self._timeout = timeout

@@ -56,7 +56,7 @@ class _Wanted:
     heard_at: float = 0.0
     again_at: float | None = 0.0
     """When to ask; None: never again."""
-    patience: float = 0.0
+    quiet_limit: float = 0.0
     last_id: int = 0
 
 
@@ -77,7 +77,7 @@ class SubscriptionBook:
         return next(self._numbers)
 
     def add(self, topic: Topic, *, snapshot: bool) -> None:
-        self._wanted[topic] = _Wanted(topic, snapshot, patience=self.watch.quiet_after)
+        self._wanted[topic] = _Wanted(topic, snapshot, quiet_limit=self.watch.quiet_after)
 
     def leave(self, topics: list[Topic]) -> Iterator[str]:
         """The frames that end these subscriptions; those that were never asked for are just forgotten."""
@@ -108,10 +108,10 @@ class SubscriptionBook:
             if wanted.is_leaving:
                 continue
             quiet = now - wanted.heard_at
-            if wanted.is_active and quiet >= wanted.patience:
+            if wanted.is_active and quiet >= wanted.quiet_limit:
                 events.append(Quiet(wanted.topic, quiet))
                 frames += self._frames("unsubscribe", [wanted])
-                wanted.patience = min(2 * wanted.patience, self.watch.quiet_at_most)
+                wanted.quiet_limit = min(2 * wanted.quiet_limit, self.watch.quiet_at_most)
                 wanted.is_active, wanted.again_at = False, now
         asking = [
             wanted
@@ -131,7 +131,7 @@ class SubscriptionBook:
             return
         wanted.heard_at = now
         if not is_snapshot or newest_id > wanted.last_id:
-            wanted.patience = self.watch.quiet_after
+            wanted.quiet_limit = self.watch.quiet_after
         wanted.last_id = max(wanted.last_id, newest_id)
 
     def answered(self, answer: Answer, now: float) -> list[Event]:

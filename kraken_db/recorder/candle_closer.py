@@ -14,20 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy.exc import DBAPIError
-
 from kraken_db.data_types import DataType
-from kraken_db.db.errors import driver_error, first_line
-from kraken_db.db.locks import lock_job
 from kraken_db.errors import KrakenDBError
 from kraken_db.ingest.candles import build_minutes
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.ranges import TICK, TimeRange, intersection
 from kraken_db.recorder.symbol_feed import SymbolFeed
-from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.store import Store
-
 
 
 @dataclass(slots=True)
@@ -66,9 +60,7 @@ class OpenMinutes:
         self.since = _first_unproven(proven, self.since)
         return bool(changed)
 
-    async def _build(
-        self, transaction: WriteTransaction, until: datetime
-    ) -> tuple[int, Sequence[TimeRange]]:
+    async def _build(self, transaction: WriteTransaction, until: datetime) -> tuple[int, Sequence[TimeRange]]:
         """How many rows were written, and the minutes that are known to be complete then."""
         assert self.since is not None
         changed = 0
@@ -144,8 +136,8 @@ class CandleCloser:
                 continue
             try:
                 await self.close_due(store, now())
-            except (KrakenDBError, DBAPIError) as error:
-                _log.warning("minutes are closed later: %s", first_line(driver_error(error)))
+            except KrakenDBError as error:
+                _log.warning("minutes are closed later: %s", error)
                 await asyncio.sleep(_AFTER_AN_ERROR)
 
     async def close_due(self, store: Store, now: datetime) -> None:

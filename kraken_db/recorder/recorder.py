@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy.exc import DBAPIError
-
 from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, KrakenDBError
@@ -33,7 +31,7 @@ from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.recorder.candle_closer import CandleCloser
 from kraken_db.recorder.rejoin import AT_ONCE, CatchUp, Rejoin
 from kraken_db.recorder.symbol_feed import State, SymbolFeed
-from kraken_db.retry import Patience
+from kraken_db.retry import DOWNLOAD
 from kraken_db.store import StoreService
 from kraken_db.times import Clock, utc_now
 
@@ -172,7 +170,7 @@ class Recorder(StoreService):
             raise ConfigurationError("there is no pair to record", hint="name at least one symbol")
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._feed = feed or KrakenWebSocketClient(now=clock)
-        self._exchange = Exchange(self._client, Patience(asyncio.sleep), clock)
+        self._exchange = Exchange(self._client, DOWNLOAD, clock)
         self._writer = DatabaseWriter(
             db_url,
             trade_buffer_size=1000,
@@ -233,11 +231,11 @@ class Recorder(StoreService):
             finally:
                 self._is_connected = False
                 await rejoin.end()
-                with suppress(KrakenDBError, DBAPIError, TimeoutError):  # the next run does it
+                with suppress(KrakenDBError, TimeoutError):  # the next run does it
                     async with asyncio.timeout(LAST_WORDS):
                         await self._closer.close_due(store, self._now())
                 await self._writer.stop()
-                with suppress(KrakenDBError, DBAPIError):  # the next run does it
+                with suppress(KrakenDBError):  # the next run does it
                     await store.refresh_pending()
         self._raise_if_nothing_is_left()
         return self.status()

@@ -14,11 +14,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.db.errors import driver_error, first_line
-from kraken_db.errors import DatabaseError, ExchangeError, KrakenDBError, TransientError
+from kraken_db.errors import DatabaseError, KrakenDBError
 from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.pages import Pages, PageStore, ResumePoint, find_resume_point
 from kraken_db.ingest.write_unit import Ingest
@@ -32,6 +30,7 @@ from kraken_db.recorder.candle_closer import CandleCloser, Flushing
 from kraken_db.recorder.symbol_feed import SymbolFeed
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trades import TradeRepository
+from kraken_db.retry import may_pass
 from kraken_db.store import Store
 from kraken_db.times import Sleep
 
@@ -203,12 +202,12 @@ class Rejoin:
                 await self._once(symbol_feed, is_first)
                 is_first, pause = False, 1.0
                 continue
-            except (KrakenDBError, DBAPIError) as error:
-                told = _told(symbol_feed, error)
-                if not _may_pass(told):
-                    self.refuse(symbol_feed, told)
+            except KrakenDBError as error:
+                # What is wrong with a database its owner mends: the pair is recorded from then on.
+                if not (may_pass(error) or isinstance(error, DatabaseError)):
+                    self.refuse(symbol_feed, error)
                     return
-                _log.warning("%s: %s; trying again in %.0f s", symbol_feed.symbol, told, pause)
+                _log.warning("%s: %s; trying again in %.0f s", symbol_feed.symbol, error, pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             with suppress(KrakenDBError):  # the next attempt tells it
@@ -230,15 +229,3 @@ class Rejoin:
         if symbol_feed.has_hole:
             symbol_feed.holes += 1
             symbol_feed.lose_track()
-
-
-def _may_pass(error: KrakenDBError) -> bool:
-    if isinstance(error, ExchangeError):
-        return isinstance(error, TransientError)
-    return isinstance(error, DatabaseError)
-
-
-def _told(symbol_feed: SymbolFeed, error: Exception) -> KrakenDBError:
-    if isinstance(error, KrakenDBError):
-        return error
-    return DatabaseError(f"{symbol_feed.symbol}: the database refused it: {first_line(driver_error(error))}")

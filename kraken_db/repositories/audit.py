@@ -33,17 +33,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from kraken_db.backends import Backend
 from kraken_db.backends.rollup import rollup
 from kraken_db.db.multiranges import to_multirange
+from kraken_db.id_runs import IdRun
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES
-from kraken_db.models import AMOUNT_SCALE, TRADES, Timestamp
+from kraken_db.models import TRADES, Timestamp
 from kraken_db.ranges import TimeRange
-from kraken_db.repositories.candle_building import minutes_of_trades
-from kraken_db.repositories.candle_merge import VOLUME_NOISE
+from kraken_db.repositories.candle_merge import minutes_of_trades
+from kraken_db.tolerances import LAST_DIGIT, VOLUME_NOISE
 
 # Within a run of ids without a hole, the id less its rank is always the same.
 _RUNS = text("""
-    SELECT is_real, min(id) AS first, max(id) AS last, count(*) AS trades,
+    SELECT is_real, count(*) AS trades, min(id) AS first, max(id) AS last,
            min(timestamp) AS oldest, max(timestamp) AS newest,
-           count(*) FILTER (WHERE is_backwards) AS backwards
+           count(*) - (max(id) - min(id) + 1) AS doubled, count(*) FILTER (WHERE is_backwards) AS backwards
     FROM (
         SELECT id, timestamp, id > 0 AS is_real,
                CASE WHEN id > 0 THEN id - dense_rank() OVER w END AS run,
@@ -89,25 +90,6 @@ _EDGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class IdRun:
-    """Stored ids that follow one another: all of ``first`` to ``last``, in ``count`` rows."""
-
-    first: int
-    last: int
-    count: int
-    """More than there are ids where one is stored twice."""
-    oldest: datetime
-    newest: datetime
-    """Of its rows' times, both inclusive."""
-    backwards: int = 0
-    """Rows that are more than a second older than the one with the id before."""
-
-    @property
-    def doubled(self) -> int:
-        return self.count - (self.last - self.first + 1)
-
-
-@dataclass(frozen=True, slots=True)
 class SliceOfTrades:
     """What a stretch of time has: runs of ids in their order, and how many trades have no id."""
 
@@ -116,7 +98,7 @@ class SliceOfTrades:
 
     @property
     def count(self) -> int:
-        return self.anonymous + sum(run.count for run in self.runs)
+        return self.anonymous + sum(run.rows for run in self.runs)
 
 
 class TradeAudit:
@@ -154,7 +136,7 @@ class TradeAudit:
         wanted = {"symbol": self._symbol, "start": start, "end": end}
         rows = (await self._connection.execute(_RUNS, wanted)).all()
         return SliceOfTrades(
-            [IdRun(*row[1:]) for row in rows if row.is_real],
+            [IdRun(*row[2:]) for row in rows if row.is_real],
             sum(row.trades for row in rows if not row.is_real),
         )
 
@@ -193,8 +175,6 @@ _PRICES = ("open", "high", "low", "close")
 _SURE = (*_PRICES, "volume", "trade_count")
 _OPTIONAL = ("quote_volume", "vwap")
 ALL = (*_SURE, *_OPTIONAL)
-_DIGIT = Decimal(1).scaleb(-AMOUNT_SCALE)
-"""The last one that is stored."""
 Number: TypeAlias = Decimal | int | None
 
 
@@ -247,9 +227,8 @@ class CandleAudit:
         """
         start, end = inside[0][0], inside[-1][1]
         minutes = minutes_of_trades(self._symbol, start, end).subquery("minutes")
-        columns = [minutes.c.timestamp, *(minutes.c[name] for name in ALL if name != "quote_volume")]
-        value = func.round(minutes.c.quote_volume, AMOUNT_SCALE).label("quote_volume")
-        expected = select(*columns, value).subquery("expected")
+        columns = [minutes.c.timestamp, *(minutes.c[name] for name in ALL)]
+        expected = select(*columns).subquery("expected")
         stored = self._between(BASE_INTERVAL, start, end)
         return await self._compare(stored, expected, inside, _minute_differs(stored, expected), limit)
 
@@ -271,7 +250,7 @@ class CandleAudit:
         *,
         may_lack: bool,
     ) -> Comparison:
-        """Candles as readers get them beside staged ones of a file (see ``CandleStaging``).
+        """Candles as readers get them beside staged ones of a file (see ``StagedCandles``).
 
         A volume that is off by less than Kraken's last digit is float noise of the file. ``may_lack``: that
         the file lacks a stored candle is no difference.
@@ -379,7 +358,7 @@ def _minute_differs(stored: FromClause, expected: FromClause) -> ColumnElement[b
     vwap = case((is_made_of_trades, new.vwap), else_=func.trunc(new.vwap, decimals))
     return or_(
         *(old[name].is_distinct_from(new[name]) for name in (*_PRICES, "trade_count")),
-        func.abs(old.volume - new.volume) >= case((is_made_of_trades, _DIGIT), else_=VOLUME_NOISE),
+        func.abs(old.volume - new.volume) >= case((is_made_of_trades, LAST_DIGIT), else_=VOLUME_NOISE),
         and_(is_made_of_trades, old.quote_volume != new.quote_volume),
         and_(old.vwap.is_not(None), old.vwap != new.vwap, old.vwap != vwap),
     )

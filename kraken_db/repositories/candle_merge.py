@@ -1,8 +1,9 @@
-"""How candles get into their table: one staging table for all sources, and the rules by which two versions meet.
+"""How candles get into their table: one staging table for all sources, and the rules by which two versions
+meet.
 
 A batch is copied into ``staged_candles`` as its source wrote it, or selected from the stored trades. One
-statement joins it with what is stored and writes only what is new or better: to an upsert that changes nothing,
-each row is locked and written down, and on a compressed chunk unpacked.
+statement joins it with what is stored and writes only what is new or better: to an upsert that changes
+nothing, each row is locked and written down, and on a compressed chunk unpacked.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FILE_COLUMNS = ["timestamp", *_NUMBERS, "trades"]
 """A row of Kraken's OHLCVT files."""
 _RECORD_COLUMNS = ["symbol", "interval_minutes", *FILE_COLUMNS, "vwap"]
-# Kept for the connection, as ``staged_trades`` is. An empty field of COPY is a text here, never NULL: so is vwap.
+# Kept for the connection, as ``staged_trades`` is. An empty field of COPY is a text here, never NULL: so is
+# vwap.
 _STAGED = Table(
     "staged_candles",
     MetaData(),
@@ -92,7 +94,8 @@ _FACTS = """
     FROM (SELECT s.*, CAST(NULLIF(vwap, '') AS numeric) AS mean FROM staged_candles s) staged
 """
 _NUMBERED = """
-    (SELECT s.*, CAST(NULLIF(vwap, '') AS numeric) AS mean, row_number() OVER () AS line FROM staged_candles s)
+    (SELECT s.*, CAST(NULLIF(vwap, '') AS numeric) AS mean, row_number() OVER () AS line
+     FROM staged_candles s)
 """
 
 
@@ -196,8 +199,8 @@ class StagedCandles:
 class CandleMerge:
     """Writes candles of one symbol and interval inside the caller's transaction; never commits.
 
-    One writer of a series at a time: hold the lock of the write unit. ``oldest`` and ``newest``: the open times
-    between which all of it lies, both inclusive.
+    One writer of a series at a time: hold the lock of the write unit. ``oldest`` and ``newest``: the open
+    times between which all of it lies, both inclusive.
     """
 
     def __init__(
@@ -299,7 +302,9 @@ class Minutes:
             t.symbol == self._symbol, t.timestamp >= ranges[0][0], t.timestamp < ranges[-1][1]
         )
         c = CANDLES.c
-        found = select(c.timestamp).where(*self._within(ranges), c.timestamp.not_in(traded)).order_by(c.timestamp)
+        found = (
+            select(c.timestamp).where(*self._within(ranges), c.timestamp.not_in(traded)).order_by(c.timestamp)
+        )
         return list(await self._connection.scalars(found))
 
     async def delete(self, opens: Sequence[datetime]) -> int:
@@ -334,7 +339,7 @@ def minutes_of_trades(
 ) -> Rows:
     """The candle of every minute with trades in ``[start, end)``, or in ranges inside of it.
 
-    Columns as ``candles`` has them. ``quote_volume`` has all its digits; the table rounds it.
+    Columns as ``candles`` has them.
     """
     c = TRADES.c
     opens_at = bucket(c.timestamp, BASE_INTERVAL)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal, TypeAlias
 
-from sqlalchemy import Table, TextClause, bindparam, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR, insert
+from sqlalchemy import Table, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.data_types import TABLES, DataType, TableName

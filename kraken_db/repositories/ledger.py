@@ -1,7 +1,8 @@
 """What a write owes beside its rows: counters, coverage, dropped and unproven ranges.
 
-Only ``kraken_db.ingest`` imports this module (a contract of the imports holds it): what is claimed here is claimed in
-the transaction that writes the rows, and can claim nothing that is not stored. The repositories beside it read.
+Only ``kraken_db.ingest`` imports this module (a contract of the imports holds it): what is claimed here is
+claimed in the transaction that writes the rows, and can claim nothing that is not stored. The repositories
+beside it read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Table, bindparam, delete, func, select, text, update
+from sqlalchemy import Table, bindparam, delete, func, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,8 +29,8 @@ _ADD_STORED = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a write has stored of one symbol and data type. ``cursor``: where the next download goes on, in ns as
-    Kraken gave it; None leaves it as it is."""
+    """What a write has stored of one symbol and data type. ``cursor``: where the next download goes on, in
+    ns as Kraken gave it; None leaves it as it is."""
 
     symbol: str
     data_type: DataType
@@ -137,9 +138,7 @@ class Ledger:
         """A source covers these ranges now."""
         await self._remove(UNPROVEN_RANGES, symbol, data_type, ranges)
 
-    async def _add(
-        self, table: Table, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]
-    ) -> None:
+    async def _add(self, table: Table, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]) -> None:
         added = to_multirange(ranges)
         if not added:
             return
@@ -147,7 +146,8 @@ class Ledger:
         fresh = insert(table).values(symbol=symbol, data_type=data_type, **{column.name: added})
         await self._connection.execute(
             fresh.on_conflict_do_update(
-                index_elements=["symbol", "data_type"], set_={column.name: column + fresh.excluded[column.name]}
+                index_elements=["symbol", "data_type"],
+                set_={column.name: column + fresh.excluded[column.name]},
             )
         )
 
@@ -161,8 +161,6 @@ class Ledger:
         same = (table.c.symbol == symbol, table.c.data_type == data_type)
         gone = bindparam("gone", removed, TSTZMULTIRANGE)
         await self._connection.execute(
-            update(table)
-            .where(*same, column.op("&&")(gone))
-            .values({column.name: column.op("-")(gone)})
+            update(table).where(*same, column.op("&&")(gone)).values({column.name: column.op("-")(gone)})
         )
         await self._connection.execute(delete(table).where(*same, func.isempty(column)))

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-
 _SHOWN = 60
 """Characters of a value that a message repeats."""
 

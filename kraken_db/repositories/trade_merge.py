@@ -1,9 +1,10 @@
 """How trades get into their table: one staging table for all sources, one insert, one merge.
 
-A batch is copied into ``staged_trades`` as its source wrote it. Where nothing is stored around it, one INSERT
-does the rest. Else the stored trades around it are copied to ``stored_trades`` and analyzed, and no decision
-looks at ``trades`` again: right after a bulk load its statistics say that there is nothing, and a planner that
-believes them joins row by row. Trades without ids are paired by window functions, not by joins.
+A batch is copied into ``staged_trades`` as its source wrote it. Where nothing is stored around it, one
+INSERT does the rest. Else the stored trades around it are copied to ``stored_trades`` and analyzed, and no
+decision looks at ``trades`` again: right after a bulk load its statistics say that there is nothing, and a
+planner that believes them joins row by row. Trades without ids are paired by window functions, not by
+joins.
 
 Trades without ids are compared second by second, as multisets, for archives may have whole seconds:
 
@@ -38,8 +39,8 @@ NO_ID = -(2**63)
 """Smaller than every id."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RECORD_COLUMNS = ["symbol", "time", "price", "volume", "side", "order_type", "misc", "trade_id"]
-# Kept for the connection: made for each batch it would be a third of a page's time. Numbers have no width here:
-# what does not fit the table is told by its name.
+# Kept for the connection: made for each batch it would be a third of a page's time. Numbers have no width
+# here: what does not fit the table is told by its name.
 _TABLE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS staged_trades (
         symbol text, time numeric, price numeric, volume numeric, side text, order_type text, misc text,
@@ -51,7 +52,8 @@ _STAMP = "TIMESTAMPTZ 'epoch' + CAST(trunc(s.time * 1000000) AS bigint) * INTERV
 _CONTENT = f"""
     {_STAMP} AS timestamp, round(s.price, {AMOUNT_SCALE}) AS price, round(s.volume, {AMOUNT_SCALE}) AS volume,
     CASE s.side WHEN 'b' THEN 'buy' WHEN 's' THEN 'sell' ELSE COALESCE(s.side, '') END AS side,
-    CASE s.order_type WHEN 'm' THEN 'market' WHEN 'l' THEN 'limit' ELSE NULLIF(s.order_type, '') END AS order_type,
+    CASE s.order_type WHEN 'm' THEN 'market' WHEN 'l' THEN 'limit' ELSE NULLIF(s.order_type, '') END
+        AS order_type,
     s.misc, NULLIF(s.trade_id, 0) AS id
 """
 _FACTS = """
@@ -76,7 +78,8 @@ _REPEATED = """
         ) copies WHERE copy > 1)
 """
 _CONTRADICTING_IDS = """
-    SELECT trade_id, min(line) AS line FROM (SELECT trade_id, row_number() OVER () AS line FROM staged_trades) s
+    SELECT trade_id, min(line) AS line
+    FROM (SELECT trade_id, row_number() OVER () AS line FROM staged_trades) s
     WHERE trade_id > 0 GROUP BY trade_id HAVING count(*) > 1 ORDER BY 2 LIMIT 1
 """
 _ANY_STORED = """
@@ -90,9 +93,11 @@ _INSERT = """
     ON CONFLICT DO NOTHING
 """
 _INSERT_ONE = _INSERT.format(symbol=":symbol", content=_CONTENT, only="")
-_INSERT_MANY = "WITH done AS ({insert} RETURNING symbol) SELECT symbol, count(*) FROM done GROUP BY symbol".format(
-    insert=_INSERT.format(
-        symbol="symbol", content=_CONTENT, only=" WHERE s.symbol = ANY(CAST(:symbols AS text[]))"
+_INSERT_MANY = (
+    "WITH done AS ({insert} RETURNING symbol) SELECT symbol, count(*) FROM done GROUP BY symbol".format(
+        insert=_INSERT.format(
+            symbol="symbol", content=_CONTENT, only=" WHERE s.symbol = ANY(CAST(:symbols AS text[]))"
+        )
     )
 )
 _ROWS = f"""
@@ -102,12 +107,13 @@ _ROWS = f"""
           WHERE s.symbol IS NULL OR s.symbol = :symbol) content
 """
 # Runs of ids without a hole.
-_RUNS = """
+_RUNS = f"""
     SELECT min(id), max(id), min(timestamp), max(timestamp)
     FROM (SELECT timestamp, id, id - row_number() OVER (ORDER BY id) AS run
-          FROM (SELECT NULLIF(s.trade_id, 0) AS id, {stamp} AS timestamp FROM staged_trades s) s WHERE id > 0) r
+          FROM (SELECT NULLIF(s.trade_id, 0) AS id, {_STAMP} AS timestamp FROM staged_trades s) s
+          WHERE id > 0) r
     GROUP BY run ORDER BY min(id)
-""".format(stamp=_STAMP)
+"""
 _WITHOUT_DISPUTED = text("""
     SELECT lower(r), upper(r) FROM unnest(:claimed - (
         SELECT range_agg(tstzrange(second, second + INTERVAL '1 second')) FROM staged_disputed)) r
@@ -461,7 +467,8 @@ class Window:
     first_id: int
     """Stored trades with smaller ids are none of the batch; 0 where one without an id may be any."""
     below: int = 0
-    """Stored trades with smaller ids matter too: all that have none of Kraken's, unless it is said otherwise."""
+    """Stored trades with smaller ids matter too: all that have none of Kraken's, unless it is said
+    otherwise."""
 
 
 class StagedTrades:
@@ -502,7 +509,9 @@ class StagedTrades:
             rows, identified = rows - repeated, identified - repeated
             twice = (await self._connection.execute(text(_CONTRADICTING_IDS))).first()
             if twice is not None:
-                return Problem(twice.line, f"the trade id {twice.trade_id} is there twice, with other content", 1)
+                return Problem(
+                    twice.line, f"the trade id {twice.trade_id} is there twice, with other content", 1
+                )
         return StagedFacts(rows, identified, _stamp(found.first), _stamp(found.last), found.first_id or 0)
 
     async def any_stored(self, windows: Sequence[Window]) -> list[bool]:
@@ -534,7 +543,9 @@ class StagedTrades:
 
     async def merge(self, window: Window, *, may_have_ids: bool, jitter: timedelta) -> TradeMerge:
         """Begin to merge the staged rows of one symbol with what is stored."""
-        await self._connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged_rows, pg_temp.stored_trades"))
+        await self._connection.execute(
+            text("DROP TABLE IF EXISTS pg_temp.staged_rows, pg_temp.stored_trades")
+        )
         merge = TradeMerge(self._connection, window, may_have_ids=may_have_ids, jitter=jitter)
         await merge.begin()
         return merge
@@ -591,7 +602,9 @@ class TradeMerge:
     async def set_contradictions_aside(self) -> list[Contradiction]:
         """Take the rows that contradict a stored trade out of what is merged."""
         found = (await self._connection.execute(text(_SET_ASIDE))).all()
-        return [Contradiction(line, number, old.strip(), new.strip()) for line, number, old, new in sorted(found)]
+        return [
+            Contradiction(line, number, old.strip(), new.strip()) for line, number, old, new in sorted(found)
+        ]
 
     async def agreement(self) -> tuple[int, int]:
         """How many staged trades are stored with the same content, and how many with another one."""
@@ -603,8 +616,9 @@ class TradeMerge:
     ) -> int:
         """The staged trades are all that the official record has of these minutes: nothing else may stay.
 
-        What is staged beyond the minutes only shows what lies near their borders. Stored trades stay whose ids
-        the record itself does not have (``unserved``, both ends inclusive). Returns how many have to go.
+        What is staged beyond the minutes only shows what lies near their borders. Stored trades stay whose
+        ids the record itself does not have (``unserved``, both ends inclusive). Returns how many have to
+        go.
         """
         inside = to_multirange(minutes)
         done = await self._connection.execute(

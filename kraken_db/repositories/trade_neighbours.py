@@ -94,7 +94,8 @@ _BESIDE = text("""
     FROM (SELECT 1) one
     LEFT JOIN LATERAL (
         SELECT id, timestamp FROM trades
-        WHERE symbol = :symbol AND timestamp >= :oldest AND timestamp <= :first_time AND id > 0 AND id < :first
+        WHERE symbol = :symbol AND timestamp >= :oldest AND timestamp <= :first_time
+          AND id > 0 AND id < :first
         ORDER BY timestamp DESC, id DESC LIMIT 1
     ) before ON true
     LEFT JOIN LATERAL (
@@ -135,7 +136,8 @@ class Beside:
 async def beside(
     connection: AsyncConnection, symbol: str, run: IdRun, oldest: datetime, newest: datetime
 ) -> Beside:
-    """What is stored next to a run; ``oldest`` and ``newest``: no trade is stored beyond these, both inclusive.
+    """What is stored next to a run; ``oldest`` and ``newest``: no trade is stored beyond these, both
+    inclusive.
 
     Far away it is looked for only where nothing is near.
     """

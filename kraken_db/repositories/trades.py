@@ -1,7 +1,7 @@
 """Trades as the application reads them.
 
-Every look-up over time is bounded on both sides: where the answer may be far away, it is looked for in reaches that
-grow, so that TimescaleDB plans over few chunks.
+Every look-up over time is bounded on both sides: where the answer may be far away, it is looked for in
+reaches that grow, so that TimescaleDB plans over few chunks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
 from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
 from kraken_db.models import TRADES
 from kraken_db.ranges import TICK, TimeRange
+from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.text_layouts import (
     Checksum,
     checksum,
@@ -25,9 +26,7 @@ from kraken_db.repositories.text_layouts import (
     epoch_seconds_text,
     kraken_number,
 )
-from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.types import HistoricalTrade
-
 
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 """No trade is older or newer."""
@@ -35,7 +34,7 @@ _REACH, _GROWTH = timedelta(days=2), 8
 
 
 def reaches(start: datetime, end: datetime) -> Iterator[TimeRange]:
-    """From ``start`` on to ``end``, forwards or backwards, in ranges that touch, each longer than the last."""
+    """From ``start`` to ``end``, forwards or backwards, in ranges that touch, each longer than the last."""
     reach = _REACH
     while start < end:
         stop = min(start + reach, end) if reach < end - start else end
@@ -152,24 +151,21 @@ class TradeRepository:
         found = exists().where(c.symbol == symbol, c.timestamp >= start, c.timestamp < end)
         return bool(await self._connection.scalar(select(found)))
 
-    async def _edge(
-        self, symbol: str, start: datetime, end: datetime, *, newest: bool
-    ) -> datetime | None:
+    async def _edge(self, symbol: str, start: datetime, end: datetime, *, newest: bool) -> datetime | None:
         """The stamp of the newest (or the oldest) trade of ``[start, end)``.
 
         Looked for from where ``data_sync_status`` has it: what is beyond that, another program has written.
         """
         status = await SyncStatusRepository(self._connection).get(symbol, DataType.TRADES)
-        known = status and (status.newest if newest else status.oldest)
-        known = min(max(known or start, start), end)
-        if newest:
-            spans = [(known, end), *reaches(known, start)]
-        else:
-            spans = [(start, known), *reaches(known, end)]
+        noted = status and (status.newest if newest else status.oldest)
+        known = min(max(noted or start, start), end)
+        beyond, stop = ((known, end), start) if newest else ((start, known), end)
         moment = TRADES.c.timestamp
-        for low, high in spans:
+        for low, high in (beyond, *reaches(known, stop)):
             edge = select(moment).where(*_between(symbol, low, high)).limit(1)
-            found = await self._connection.scalar(edge.order_by(moment.desc() if newest else moment))
+            found: datetime | None = await self._connection.scalar(
+                edge.order_by(moment.desc() if newest else moment)
+            )
             if found is not None:
                 return found
         return None

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import asyncpg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import PendingRefresh
@@ -19,9 +17,9 @@ from kraken_db.bulk_csv_importer.discovery import Discovery
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
-from kraken_db.db.copy import CopyRowError
-from kraken_db.db.errors import driver_error, first_line
 from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
+from kraken_db.ingest.candles import stage_file
+from kraken_db.ingest.rules import RowRefusedError
 from kraken_db.intervals import (
     BASE_INTERVAL,
     INTERVAL_SOURCES,
@@ -33,9 +31,8 @@ from kraken_db.intervals import (
 from kraken_db.progress import Progress, Task
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
 from kraken_db.repositories.audit import CandleAudit, CandleDifference, Comparison
-from kraken_db.repositories.candle_staging import CandleStaging
+from kraken_db.repositories.candle_merge import StagedCandles
 from kraken_db.repositories.candles import CandleRepository
-from kraken_db.repositories.staging import RowProblem
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
 from kraken_db.verification.certificate import (
@@ -291,13 +288,12 @@ class ArchiveCheck:
         """A file that cannot be read is told as a problem of the file, not as one of the store."""
         try:
             await self._compare()
-        except (KrakenDBError, CopyRowError, DBAPIError, asyncpg.PostgresError) as error:
-            if isinstance(error, DatabaseError):
-                raise
-            reason = str(error) if isinstance(error, KrakenDBError) else first_line(driver_error(error))
-            self._part.not_checked = f"the file is not accepted: {reason}"
+        except DatabaseError:
+            raise
+        except KrakenDBError as error:
+            self._part.not_checked = f"the file is not accepted: {error}"
             start, end = self._scope.bounds
-            self._part.add(Finding("file refused", f"{self._file.name}: {reason}", start, end))
+            self._part.add(Finding("file refused", f"{self._file.name}: {error}", start, end))
         finally:
             self._task.done()
         return self._part
@@ -307,11 +303,11 @@ class ArchiveCheck:
             ArchiveReader(self._file, _BLOCK, _Reading(self._task)) as reader,
             self._store.database.read() as connection,
         ):
-            staging = CandleStaging(connection, self._scope.symbol, self._interval)
-            await staging.copy(reader.blocks())
-            staged = await staging.inspect(self._store.clock())
-            if isinstance(staged, RowProblem):
-                raise reader.error(staged.reason, staged.line)
+            staging = StagedCandles(connection)
+            try:
+                staged = await stage_file(staging, self._interval, reader.blocks(), self._store.clock())
+            except RowRefusedError as error:
+                raise reader.error(error.reason, error.line) from error
             length = interval_length(self._interval)
             inside = self._known((staged.first, staged.last + length))
             if not inside:

@@ -9,21 +9,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from kraken_db.data_types import DataType
-from kraken_db.historical_backfill.building import build_minutes
+from kraken_db.ingest.candles import take_minutes_of_trades, take_ohlc
+from kraken_db.ingest.missing import build_range
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.progress import Progress
-from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
-from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retention import RetentionPause
-from kraken_db.store import Store
+from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
 from kraken_db.verification.candles import AGGREGATES
 from kraken_db.verification.certificate import Certificate, Finding, plural
 from kraken_db.verification.official import OFFICIAL, OHLC
-from kraken_db.verification.replacing import MinuteReplacement, in_transaction, rebuild, take_minutes
+from kraken_db.verification.replacing import MinuteReplacement
 from kraken_db.verification.scope import EVER, Scope, find_scope
 
 _NEAR = timedelta(minutes=5)
@@ -152,9 +149,7 @@ class Repair:
                 if finding.kind != "count differs":
                     continue
                 counted, stored = finding.details["counted"], finding.details["stored"]
-                if await correct_count(
-                    self._store, self._symbol, data_type, counted=counted, stored=stored
-                ):
+                if await correct_count(self._store, self._symbol, data_type, counted=counted, stored=stored):
                     self._done.append(f"the counter of {data_type} corrected to {stored:,}")
 
     def _of(self, *names: str) -> list[Finding]:

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import TypeVar
+from functools import partial
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from kraken_db.backends import StaleRange
 from kraken_db.data_types import DataType
-from kraken_db.db.locks import lock_job
 from kraken_db.id_runs import IdHole, IdSequence
+from kraken_db.ingest.official import another_market, is_same_market, replace_minutes
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.exchange import Exchange
-from kraken_db.kraken.messages import KrakenOhlc, KrakenTrade
+from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import Step, to_cursor
-from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
-from kraken_db.repositories.audit import TradeAudit
-from kraken_db.repositories.candle_building import CandleBuilder
-from kraken_db.repositories.candle_merge import CandlesWritten, delete_minutes, take_new
-from kraken_db.repositories.candle_staging import CandleStaging
-from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.repositories.official_record import OfficialRecord, Replaced, another_market
-from kraken_db.repositories.pending_refresh import PendingRefreshRepository
-from kraken_db.repositories.staging import RowProblem
-from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.repositories.trade_batch import SAME_TRADE
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles, whole_minutes
 from kraken_db.repositories.trades import TradeRepository
-from kraken_db.retention import RetentionPause
-from kraken_db.retry import until_undisturbed
-from kraken_db.store import Store
+from kraken_db.tolerances import SAME_TRADE
 from kraken_db.verification.certificate import minute, plural
-from kraken_db.verification.scope import Scope, whole_minutes
+from kraken_db.verification.scope import Scope
 
 _AT_ONCE = 10_000
 """Trades of one transaction, more or less."""
 _MINUTE = interval_length(BASE_INTERVAL)
-_T = TypeVar("_T")
 
 
 class MinuteReplacement:

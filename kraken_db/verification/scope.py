@@ -14,14 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.intervals import (
-    BASE_INTERVAL,
     FINEST_AGGREGATE,
-    ceil_to_interval,
     floor_to_interval,
     interval_length,
 )
 from kraken_db.progress import Task
-from kraken_db.ranges import TimeRange, difference, intersection, union
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
 from kraken_db.repositories.audit import CandleAudit
 from kraken_db.repositories.coverage import (
     CoverageRepository,
@@ -66,16 +64,8 @@ class Scope:
     @property
     def comparable(self) -> list[TimeRange]:
         """The whole minutes whose trades are all known and stored, and whose candles were not dropped."""
-        known = whole_minutes(self.trades.complete, self.bounds)
+        known = whole_minutes(intersection(self.trades.complete, [self.bounds]))
         return difference(known, self.minutes.dropped)
-
-
-def whole_minutes(ranges: Sequence[TimeRange], bounds: TimeRange) -> list[TimeRange]:
-    """The minutes that lie in the ranges and in the bounds as a whole."""
-    return union(
-        (ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(end, BASE_INTERVAL))
-        for start, end in intersection(ranges, [bounds])
-    )
 
 
 async def find_scope(store: Store, connection: AsyncConnection, symbol: str, bounds: TimeRange) -> Scope:

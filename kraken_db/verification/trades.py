@@ -14,10 +14,10 @@ from itertools import pairwise
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
-from kraken_db.id_runs import IdHole
+from kraken_db.id_runs import IdHole, IdRun
 from kraken_db.progress import Progress
 from kraken_db.ranges import TICK, TimeRange, intersection
-from kraken_db.repositories.audit import IdRun, TradeAudit
+from kraken_db.repositories.audit import TradeAudit
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
 from kraken_db.verification.certificate import MOST_FINDINGS, Finding, TradesPart, moment, plural, span
@@ -57,7 +57,7 @@ class IdSequenceAudit:
         for run in runs:
             if run.doubled:
                 self.doubled.append(Doubled((run.first, run.last), run.oldest, run.newest))
-            self._insert(replace(run, count=run.last - run.first + 1, backwards=0))
+            self._insert(replace(run, doubled=0, backwards=0))
         if len(self._runs) > MOST_RUNS:
             self._settle()
 
@@ -107,7 +107,7 @@ class IdSequenceAudit:
         """Decide what of the runs is the sequence, and what lies astray; the sequence becomes one run."""
         kept: list[IdRun] = []
         for run in self._runs:
-            while kept and kept[-1].newest > run.oldest + JITTER and kept[-1].count < run.count:
+            while kept and kept[-1].newest > run.oldest + JITTER and kept[-1].rows < run.rows:
                 self.strays.append(kept.pop())
             if kept and kept[-1].newest > run.oldest + JITTER:
                 self.strays.append(run)
@@ -118,11 +118,8 @@ class IdSequenceAudit:
             if hole.first <= hole.last:
                 self.holes.append(hole)
         if kept:
-            self._runs = [
-                IdRun(
-                    kept[0].first, kept[-1].last, sum(r.count for r in kept), kept[0].oldest, kept[-1].newest
-                )
-            ]
+            whole = IdRun(kept[0].first, kept[-1].last, kept[0].oldest, kept[-1].newest)
+            self._runs = [replace(whole, doubled=sum(run.rows for run in kept) - whole.size)]
 
 
 def _follows(one: IdRun, other: IdRun) -> bool:
@@ -131,8 +128,12 @@ def _follows(one: IdRun, other: IdRun) -> bool:
 
 
 def _joined(one: IdRun, other: IdRun) -> IdRun:
-    first, last = min(one.first, other.first), max(one.last, other.last)
-    return IdRun(first, last, last - first + 1, min(one.oldest, other.oldest), max(one.newest, other.newest))
+    return IdRun(
+        min(one.first, other.first),
+        max(one.last, other.last),
+        min(one.oldest, other.oldest),
+        max(one.newest, other.newest),
+    )
 
 
 _AT_ONCE = 500
@@ -188,7 +189,7 @@ class TradesCheck:
         self._part.first_id, self._part.last_id = self._ids.first_id, self._ids.last_id
 
     def _count(self, runs: Sequence[IdRun], anonymous: int) -> None:
-        self._part.with_ids += sum(run.count for run in runs)
+        self._part.with_ids += sum(run.rows for run in runs)
         self._part.without_ids += anonymous
         self._part.compared = self._part.with_ids + self._part.without_ids
 
@@ -209,7 +210,7 @@ class TradesCheck:
         """In Kraken's past, runs of trades had no id but used up numbers: such a hole is none."""
         anonymous = await audit.anonymous_within([_span(hole) for hole in holes])
         for hole, without_id in zip(holes, anonymous, strict=True):
-            size = hole.last - hole.first + 1
+            size = hole.size
             if size <= without_id:
                 continue
             where = [_span(hole)]
@@ -231,7 +232,7 @@ class TradesCheck:
         part.add(Finding("missing ids", text, start, end, {**details, "in_a_gap": is_known}), size)
 
     def _tell_stray(self, run: IdRun) -> None:
-        size = run.last - run.first + 1
+        size = run.size
         ids = f"id {run.first}" if size == 1 else f"ids {run.first} to {run.last}"
         text = f"{ids} at {moment(run.oldest)} does not fit the ids around it"
         details = {"first": run.first, "last": run.last}

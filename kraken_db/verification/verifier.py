@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from kraken_db.errors import (
     ExchangeUnavailableError,
     KrakenDBError,
 )
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retry import Patience
+from kraken_db.retry import DOWNLOAD
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, utc_now
 from kraken_db.verification.candles import AggregatesCheck, ArchiveCheck, CandlesCheck, find_files
@@ -70,7 +71,7 @@ class StoreVerifier(StoreService):
     ) -> None:
         super().__init__(db_url, pool_min_size=1, pool_max_size=3, clock=clock)
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
-        self._exchange = Exchange(self._client, Patience(sleep), clock)
+        self._exchange = Exchange(self._client, replace(DOWNLOAD, sleep=sleep), clock)
         self._progress = progress or NullProgress()
         self._away: ExchangeError | None = None
 
@@ -196,8 +197,8 @@ class StoreVerifier(StoreService):
     async def _repair(self, store: Store, found: Certificate, wanted: _Wanted) -> list[str]:
         asked = wanted.ask_exchange and self._away is None
         exchange = self._exchange if asked else None
-        async with store.retention_paused() as retention:
-            return await Repair(store, retention, found, exchange, self._progress).run()
+        async with Ingest(store) as ingest:
+            return await Repair(ingest, found, exchange, self._progress).run()
 
 
 def _bounds(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:

@@ -95,11 +95,11 @@ class Postmaster:
                 f"the embedded PostgreSQL in {self.layout.root} refuses this user: {found.text}",
                 hint="it is being used by another user, or stop it with: kraken-db db stop",
             )
-        patience = _BUSY_SECONDS if found.answer is Answer.BUSY else _SILENT_SECONDS
-        if found.answer is not Answer.READY and waited > patience:
+        limit = _BUSY_SECONDS if found.answer is Answer.BUSY else _SILENT_SECONDS
+        if found.answer is not Answer.READY and waited > limit:
             raise EmbeddedServerError(
                 f"the embedded PostgreSQL in {self.layout.root} runs, but accepted no connection in"
-                f" {patience:.0f} s: {found.text or 'it does not answer on its socket'}",
+                f" {limit:.0f} s: {found.text or 'it does not answer on its socket'}",
                 hint=f"see {self.layout.log}; 'kraken-db db stop' stops it, the next command starts it again",
             )
         return found.answer is Answer.READY

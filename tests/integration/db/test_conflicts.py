@@ -5,21 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import pytest
 from sqlalchemy import text
 
-from kraken_db import retry as conflicts
 from kraken_db.db.engine import Database
 from kraken_db.errors import TransactionConflictError
-from kraken_db.retry import until_undisturbed
+from kraken_db.retry import CONFLICT
 from kraken_db.simulator import Market
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.downloading import assert_is_truth, download_one
-
-
-@pytest.fixture(autouse=True)
-def _(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conflicts, "_FIRST_PAUSE", 0.001)
 
 
 async def fail_at_first(url: str, table: str, times: int) -> None:
@@ -55,7 +48,7 @@ async def test_two_sessions_in_each_others_way(plain_url: str) -> None:
                 await connection.execute(take, {"key": second})
             return first
 
-        return await until_undisturbed(attempt)
+        return await CONFLICT.run(attempt)
 
     try:
         async with asyncio.timeout(30):
@@ -85,5 +78,5 @@ async def test_what_never_gets_through_is_told(plain_url: str, tmp_path: Path) -
     report = await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(5)))
     assert isinstance(report.error, TransactionConflictError)
     assert "another session was in the way: deadlock detected" in str(report.error)
-    assert await query(plain_url, "SELECT last_value FROM attempts") == [(conflicts.ATTEMPTS,)]
+    assert await query(plain_url, "SELECT last_value FROM attempts") == [(CONFLICT.attempts,)]
     assert report.new == 0

@@ -30,6 +30,7 @@ from tests.support.archives import (
     query,
     write,
 )
+from tests.support.disturbed_reads import DEADLOCK, LOST, disturb_reads
 
 TRADES = (
     "price,volume,time,buy/sell,market/limit,miscellaneous\n"
@@ -349,3 +350,17 @@ async def test_times_are_exact_to_the_microsecond(plain_url: str, tmp_path: Path
         frame = await provider.get_trades_frame("BTC/USD", *ever)
     assert len(objects) == 540
     assert frame["timestamp"].to_list() == objects
+
+
+@pytest.mark.parametrize("what", [DEADLOCK, LOST])
+async def test_an_export_goes_on_after_an_error_that_passes(plain: str, tmp_path: Path, what: str) -> None:
+    """The look at what there is fails, then that of the file."""
+    await export(plain, tmp_path / "undisturbed", intervals=[1])
+    await disturb_reads(plain, "data_sync_status", 2, what)
+    report = await export(plain, tmp_path / "out", intervals=[1])
+    assert set(outcomes(report)) == {"written"}
+    written, undisturbed = (
+        {path.name: path.read_bytes() for path in folder.rglob("*.parquet")}
+        for folder in (tmp_path / "out", tmp_path / "undisturbed")
+    )
+    assert written == undisturbed != {}

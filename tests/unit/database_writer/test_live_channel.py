@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from kraken_db.database_writer import channel as runners
 from kraken_db.database_writer.channel import Batch, Channel, ChannelRunner, TradeBuffer
 from kraken_db.database_writer.journal import Journal, Ownership, Space
-from kraken_db.errors import DatabaseUnavailableError, NotConnectedError, TransactionConflictError
+from kraken_db.errors import (
+    DatabaseUnavailableError,
+    DataRefusedError,
+    NotConnectedError,
+    TransactionConflictError,
+)
 
 LIMIT = 10
 
@@ -43,7 +47,7 @@ class Database:
         if self.is_away:
             raise DatabaseUnavailableError("away")
         if any(self.bad in record for record in batch.records):
-            raise asyncpg.DataError("refused")
+            raise DataRefusedError("refused")
         error = self.script.pop(0) if self.script else None
         if isinstance(error, LostBeforeCommitError):
             raise error

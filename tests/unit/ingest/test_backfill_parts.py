@@ -1,8 +1,9 @@
-"""IdSequence, Origin.cursor, Patience, Remaining."""
+"""IdSequence, Origin.cursor, the retry of downloads, Remaining."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -19,7 +20,7 @@ from kraken_db.historical_backfill.storing import Origin
 from kraken_db.id_runs import IdSequence
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time, to_cursor
-from kraken_db.retry import Patience, unless_set
+from kraken_db.retry import DOWNLOAD, Retry, unless_set
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
@@ -114,7 +115,7 @@ class Pauses:
         self.seconds.append(seconds)
 
 
-async def attempts(error: Exception, times: int, pauses: Pauses, patience: Patience | None = None) -> int:
+async def attempts(error: Exception, times: int, pauses: Pauses, policy: Retry = DOWNLOAD) -> int:
     made = 0
 
     async def attempt() -> int:
@@ -124,10 +125,10 @@ async def attempts(error: Exception, times: int, pauses: Pauses, patience: Patie
             raise error
         return made
 
-    return await (patience or Patience(pauses)).run(attempt)
+    return await replace(policy, sleep=pauses).run(attempt)
 
 
-async def test_patience_with_growing_pauses() -> None:
+async def test_a_download_is_retried_with_growing_pauses() -> None:
     pauses = Pauses()
     assert await attempts(DatabaseUnavailableError("gone"), 8, pauses) == 9
     assert pauses.seconds == [1, 2, 4, 8, 16, 32, 60, 60]
@@ -141,19 +142,19 @@ async def test_patience_with_growing_pauses() -> None:
         ExchangeThrottledError("in an hour", retry_after=3600.0),
     ],
 )
-async def test_no_patience_with_what_does_not_pass(error: Exception) -> None:
+async def test_no_retry_of_what_does_not_pass(error: Exception) -> None:
     pauses = Pauses()
     with pytest.raises(type(error)):
         await attempts(error, 1, pauses)
     assert pauses.seconds == []
 
 
-async def test_patience_ends() -> None:
+async def test_a_download_is_retried_for_a_time() -> None:
     with pytest.raises(ExchangeUnavailableError):
-        await attempts(ExchangeUnavailableError("down"), 1, Pauses(), Patience(Pauses(), seconds=0.0))
+        await attempts(ExchangeUnavailableError("down"), 1, Pauses(), replace(DOWNLOAD, seconds=0.0))
 
 
-async def test_patience_asks_whether_it_is_worth_it_and_repairs_before() -> None:
+async def test_retry_asks_whether_it_is_worth_it_and_repairs_before() -> None:
     told: list[str] = []
 
     async def attempt() -> None:
@@ -164,7 +165,8 @@ async def test_patience_asks_whether_it_is_worth_it_and_repairs_before() -> None
         told.append("between")
 
     with pytest.raises(DatabaseUnavailableError):
-        await Patience(Pauses()).run(attempt, is_worth_it=lambda: told.count("attempt") < 3, between=between)
+        policy = replace(DOWNLOAD, sleep=Pauses())
+        await policy.run(attempt, is_worth_it=lambda: told.count("attempt") < 3, between=between)
     assert told == ["attempt", "between", "attempt", "between", "attempt"]
 
 

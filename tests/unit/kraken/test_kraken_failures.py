@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -21,7 +22,7 @@ from kraken_db.errors import (
 )
 from kraken_db.kraken.rest import checked_base_url, pair_lane
 from kraken_db.kraken.transport import application_error, excerpt, status_error
-from kraken_db.retry import MAX_THROTTLED, RetryPolicy
+from kraken_db.retry import MAX_THROTTLED, REQUEST, Retry
 
 NOW = 1_700_000_000.0
 
@@ -153,12 +154,12 @@ class Attempts:
         return "done"
 
 
-def policy(pauses: list[float] | None = None, max_retries: int = 3) -> RetryPolicy:
+def policy(pauses: list[float] | None = None, max_retries: int = 3) -> Retry:
     async def sleep(seconds: float) -> None:
         if pauses is not None:
             pauses.append(seconds)
 
-    return RetryPolicy(max_retries, 1.0, sleep)
+    return replace(REQUEST, attempts=max_retries + 1, sleep=sleep)
 
 
 def busy() -> ExchangeError:

@@ -1,0 +1,267 @@
+"""What each error of the driver becomes: its cause, what to do next, and whether it may pass by itself."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+import kraken_db
+from kraken_db.db.errors import translate, translated_errors
+from kraken_db.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    CopyRowError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    DataRefusedError,
+    DuplicateRowError,
+    KrakenDBError,
+    ReadOnlyDatabaseError,
+    RefreshInProgressError,
+    SchemaError,
+    ServerMemoryError,
+    ServerStartingError,
+    StatementCancelledError,
+    StorageFullError,
+    TooManyConnectionsError,
+    TransactionConflictError,
+    ValueDoesNotFitError,
+)
+from kraken_db.retry import may_pass
+
+CAUSES = [
+    # error of the driver, ours, in its message, in its hint, whether it may pass
+    (
+        asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
+        StatementCancelledError,
+        "took longer than the server allows",
+        "statement_timeout",
+        False,
+    ),
+    (
+        asyncpg.QueryCanceledError("canceling statement due to user request"),
+        StatementCancelledError,
+        "somebody cancelled a statement",
+        "run the command again",
+        False,
+    ),
+    (
+        asyncpg.LockNotAvailableError("canceling statement due to lock timeout"),
+        TransactionConflictError,
+        "another session holds a lock",
+        "run the command again",
+        True,
+    ),
+    (
+        asyncpg.LockNotAvailableError(
+            'could not refresh continuous aggregate "candles_1h" due to a concurrent refresh'
+        ),
+        RefreshInProgressError,
+        "another session refreshes the same interval",
+        "when it is done",
+        True,
+    ),
+    (
+        asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+        TooManyConnectionsError,
+        "too many connections",
+        "max_connections",
+        True,
+    ),
+    (
+        asyncpg.TooManyConnectionsError("remaining connection slots are reserved for superusers"),
+        TooManyConnectionsError,
+        "too many connections",
+        "fewer jobs",
+        True,
+    ),
+    (
+        asyncpg.ProtocolViolationError("no more connections allowed (max_client_conn)"),
+        TooManyConnectionsError,
+        "too many connections",
+        "pooler",
+        True,
+    ),
+    (
+        PoolTimeoutError("QueuePool limit of size 2 overflow 0 reached, connection timed out"),
+        TooManyConnectionsError,
+        "too many connections",
+        "fewer jobs",
+        True,
+    ),
+    (
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        ServerStartingError,
+        "the database system is starting up",
+        "takes connections soon",
+        True,
+    ),
+    (
+        asyncpg.CannotConnectNowError("the database system is in recovery mode"),
+        ServerStartingError,
+        "in recovery mode",
+        "takes connections soon",
+        True,
+    ),
+    (
+        asyncpg.CannotConnectNowError("the database system is shutting down"),
+        DatabaseUnavailableError,
+        "shutting down",
+        "started again",
+        True,
+    ),
+    (
+        asyncpg.OutOfMemoryError("out of shared memory"),
+        ServerMemoryError,
+        "no room for more locks",
+        "max_locks_per_transaction",
+        False,
+    ),
+    (asyncpg.OutOfMemoryError("out of memory"), ServerMemoryError, "too little memory", "work_mem", False),
+    (asyncpg.DiskFullError("could not extend file"), StorageFullError, "disk", "free some space", False),
+    (
+        asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
+        ReadOnlyDatabaseError,
+        "takes no writes",
+        "default_transaction_read_only",
+        False,
+    ),
+    (
+        asyncpg.InvalidSchemaNameError("no schema has been selected to create in"),
+        SchemaError,
+        "search_path",
+        "SET search_path",
+        False,
+    ),
+    (
+        asyncpg.InternalServerError("could not open relation with OID 17042"),
+        TransactionConflictError,
+        "another session was in the way",
+        "again",
+        True,
+    ),
+    (
+        asyncpg.InternalServerError("cache lookup failed for function 17042"),
+        TransactionConflictError,
+        "another session was in the way",
+        "again",
+        True,
+    ),
+    (
+        asyncpg.InvalidCachedStatementError("cached statement plan is invalid"),
+        TransactionConflictError,
+        "another session was in the way",
+        "again",
+        True,
+    ),
+    (
+        asyncpg.InvalidAuthorizationSpecificationError(
+            'no pg_hba.conf entry for host "1.2.3.4", user "trader", no encryption'
+        ),
+        AuthenticationError,
+        "no pg_hba.conf entry",
+        "sslmode",
+        False,
+    ),
+    (
+        asyncpg.UndefinedObjectError('unrecognized configuration parameter "pool_mode"'),
+        ConfigurationError,
+        "pool_mode",
+        "parameters of the database URL",
+        False,
+    ),
+    (
+        asyncpg.ProtocolViolationError("unsupported startup parameter: options"),
+        ConfigurationError,
+        "unsupported startup parameter",
+        "parameters of the database URL",
+        False,
+    ),
+    (
+        asyncpg.IdleInTransactionSessionTimeoutError("terminating connection due to idle timeout"),
+        DatabaseUnavailableError,
+        "the connection was lost",
+        "server runs",
+        True,
+    ),
+    (
+        ConnectionRefusedError("refused"),
+        DatabaseUnavailableError,
+        "no PostgreSQL answers there",
+        "host, port",
+        True,
+    ),
+    (asyncpg.UniqueViolationError("duplicate key"), DuplicateRowError, "duplicate key", "", False),
+    (asyncpg.CheckViolationError("violates check"), DataRefusedError, "refused a row", "", False),
+    (asyncpg.RaiseError("a trigger says no"), DataRefusedError, "a trigger says no", "", False),
+    (asyncpg.NumericValueOutOfRangeError("overflow"), ValueDoesNotFitError, "does not fit", "", False),
+    (asyncpg.PostgresSyntaxError("syntax error"), DatabaseError, "syntax error (SQLSTATE 42601)", "", False),
+    (asyncpg.InterfaceError("another operation is in progress"), DatabaseError, "in progress", "", False),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "message", "hint", "passes"), CAUSES)
+def test_causes(error: Exception, kind: type[KrakenDBError], message: str, hint: str, passes: bool) -> None:
+    found = translate(error, "db.example:5432/kraken")
+    assert type(found) is kind
+    assert found.message.startswith("db.example:5432/kraken: ")
+    assert message in found.message
+    assert hint in (found.hint or "")
+    assert may_pass(found) is passes
+
+
+def test_only_the_first_line_is_told_and_the_original_is_the_cause() -> None:
+    error = asyncpg.PostgresSyntaxError('syntax error at or near "SELEC"\nLINE 1: SELEC 1')
+    wrapped = DBAPIError("SELEC 1", {}, error)
+    with pytest.raises(DatabaseError) as raised, translated_errors("db"):
+        raise wrapped
+    assert str(raised.value) == 'db: syntax error at or near "SELEC" (SQLSTATE 42601)'
+    assert raised.value.__cause__ is wrapped
+
+
+def test_ours_and_those_of_files_go_through() -> None:
+    for error in (
+        SchemaError("old"),
+        FileNotFoundError(2, "No such file", "XBTUSD.csv"),
+        ValueError("a bug"),
+    ):
+        with pytest.raises(type(error)) as raised, translated_errors("db"):
+            raise error
+        assert raised.value is error
+
+
+def test_a_row_that_copy_refuses_is_of_the_tree() -> None:
+    error = CopyRowError(7, "price", "price 'x' is not a number")
+    assert isinstance(error, KrakenDBError)
+    assert (error.line, error.column, error.reason) == (7, "price", "price 'x' is not a number")
+    assert str(error) == "line 7: price 'x' is not a number"
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Attribute) and node.attr == "exc":
+            yield "sqlalchemy.exc"
+
+
+def test_nobody_but_db_knows_the_errors_of_sqlalchemy() -> None:
+    package = Path(kraken_db.__file__).parent
+    files = [file for file in package.rglob("*.py") if file.relative_to(package).parts[0] != "db"]
+    assert len(files) > 50
+    found = {
+        str(file.relative_to(package))
+        for file in files
+        for name in imported(ast.parse(file.read_text()))
+        if name.startswith("sqlalchemy.exc")
+    }
+    assert found - {"_alembic"} == set()
