@@ -91,12 +91,12 @@ def write_table_layout(path: Path, rows: int, symbol: str, seed: int = 1) -> Non
     """The same rows as COPY's text format of the table ``candles``."""
     with path.open("w") as out:
         for opens_at, *prices, volume, trades in random_minutes(rows, seed):
-            stamp = datetime.fromtimestamp(int(opens_at), UTC).strftime("%Y-%m-%d %H:%M:%S+00")
+            stamp = datetime.fromtimestamp(opens_at, UTC).strftime("%Y-%m-%d %H:%M:%S+00")
             row = [symbol, stamp, "1", *map(str, prices), volume, r"\N", str(trades), r"\N"]
             out.write("\t".join(map(str, row)) + "\n")
 
 
-def random_minutes(rows: int, seed: int) -> Iterator[tuple[object, ...]]:
+def random_minutes(rows: int, seed: int) -> Iterator[tuple[int, float, float, float, float, str, int]]:
     random = Random(seed)
     opens_at, close = FIRST_MINUTE, 16535.97
     for _ in range(rows):

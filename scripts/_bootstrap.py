@@ -4,6 +4,8 @@ Standard library only, and no syntax newer than Python 3.8: an old Python must g
 says it is too old.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import importlib.util
@@ -14,6 +16,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
@@ -24,7 +31,7 @@ _OLDEST = (3, 11)
 _VERSION = "{}.{}".format(*sys.version_info)
 
 
-def ensure(extra):
+def ensure(extra: str) -> None:
     """Make sure that ``.venv`` holds this package with the extra, and nothing has changed since."""
     _check_python()
     with _only_one():
@@ -53,7 +60,7 @@ def ensure(extra):
 
 
 @contextlib.contextmanager
-def step(what):
+def step(what: str) -> Iterator[None]:
     """Say what is being done, and how long it took."""
     started = time.monotonic()
     print(f"{what} ...", flush=True)
@@ -61,11 +68,11 @@ def step(what):
     print(f"  done in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def fail(problem, *advice):
+def fail(problem: str, *advice: str) -> NoReturn:
     raise SystemExit("\n".join(["error: " + problem, *advice]))
 
 
-def _check_python():
+def _check_python() -> None:
     if sys.version_info < _OLDEST:
         fail(
             f"this is Python {_VERSION} ({sys.executable}); kraken-db needs 3.11 or newer",
@@ -73,7 +80,7 @@ def _check_python():
         )
 
 
-def _make_venv():
+def _make_venv() -> None:
     # Debian and Ubuntu ship Python without these two, as a package of their own.
     if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurepip"):
         fail(
@@ -85,7 +92,7 @@ def _make_venv():
     _quietly([sys.executable, "-m", "venv", str(VENV)], "making the virtual environment")
 
 
-def _works():
+def _works() -> bool:
     """Whether .venv has the version of this Python; one that was copied or half made has not."""
     if not PYTHON.exists():
         return False
@@ -94,18 +101,19 @@ def _works():
     return done.stdout.splitlines() == [str(VENV), _VERSION]
 
 
-def _fingerprint():
+def _fingerprint() -> str:
     return hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + str(ROOT).encode()).hexdigest()
 
 
-def _read_stamp():
+def _read_stamp() -> dict[str, Any]:
     try:
-        return json.loads(_STAMP.read_text())
+        found: dict[str, Any] = json.loads(_STAMP.read_text())
+        return found
     except (OSError, ValueError):
         return {}
 
 
-def _quietly(command, doing):
+def _quietly(command: list[str], doing: str) -> None:
     done = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
@@ -115,7 +123,7 @@ def _quietly(command, doing):
 
 
 @contextlib.contextmanager
-def _only_one():
+def _only_one() -> Iterator[None]:
     """Two scripts at once would install into the same place: the second waits for the first."""
     try:
         import fcntl

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import _bench as bench
 import asyncpg
@@ -85,7 +86,7 @@ class Market:
 
 
 @asynccontextmanager
-async def writing(server: EmbeddedServer, folder: Path, **options: float) -> AsyncIterator[DatabaseWriter]:
+async def writing(server: EmbeddedServer, folder: Path, **options: Any) -> AsyncIterator[DatabaseWriter]:
     await sql(server, f"TRUNCATE {TABLES}")
     async with DatabaseWriter(server.url(), journal_dir=folder / "journal", **options) as writer:
         yield writer
@@ -94,7 +95,8 @@ async def writing(server: EmbeddedServer, folder: Path, **options: float) -> Asy
 async def sql(server: EmbeddedServer, statement: str) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(server.url())
     try:
-        return await connection.fetch(statement)
+        rows: list[asyncpg.Record] = await connection.fetch(statement)
+        return rows
     finally:
         await connection.close()
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import _bench as bench
@@ -174,7 +175,11 @@ async def frames(
     as_float = literal
     for number in ("open", "high", "low", "close", "volume", "vwap"):
         as_float = as_float.replace(f" {number}", f" {number}::float8", 1)
-    schema = {"timestamp": pl.Int64, **dict.fromkeys(NUMBERS, pl.Decimal(38, 10)), "trade_count": pl.Int64}
+    schema: dict[str, Any] = {
+        "timestamp": pl.Int64,
+        **dict.fromkeys(NUMBERS, pl.Decimal(38, 10)),
+        "trade_count": pl.Int64,
+    }
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
 
     async def copied() -> object:

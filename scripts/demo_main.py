@@ -28,6 +28,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from kraken_db import HistoricalDataProvider
 from kraken_db.db.embedded.layout import default_directory
@@ -160,13 +161,14 @@ def download(address: str, pair: str) -> list[Row]:
     return [rows[number] for number in sorted(rows)]
 
 
-def ask(url: str) -> dict[str, object]:
+def ask(url: str) -> dict[str, Any]:
     for _ in range(20):
         try:
             with urllib.request.urlopen(url, timeout=30) as response:
                 answer = json.loads(response.read(), parse_float=Decimal)
             if not answer["error"]:
-                return answer["result"]
+                result: dict[str, Any] = answer["result"]
+                return result
         except (OSError, http.client.HTTPException):
             pass  # one of the faults
         time.sleep(0.1)

@@ -175,7 +175,8 @@ async def compare(url: str, market: Market) -> int:
 def same(row: tuple[object, ...], true: TrueTrade) -> bool:
     """Whether a row is the trade; its stamp may be the feed's, which lies a little below REST's."""
     number, moment, *content = row
-    below = true.timestamp - moment  # type: ignore[operator]
+    assert isinstance(moment, datetime)
+    below = true.timestamp - moment
     return (
         number == true.id
         and timedelta(0) <= below <= STAMPS_APART

@@ -15,7 +15,7 @@ import pytest
 
 from kraken_db import HistoricalDataProvider
 from kraken_db.backends import OldRows, PostgresBackend
-from kraken_db.repositories.coverage import TimeRange
+from kraken_db.ranges import TimeRange
 from tests.support.archives import (
     as_kraken_rows,
     import_file,
@@ -344,7 +344,7 @@ async def test_reading_what_was_rolled_up_needs_no_statistics(plain_url: str, tm
     await three_weeks(plain_url, tmp_path)
     await keep(plain_url, candles=timedelta(days=10))
     await maintain(plain_url, moment(26))
-    async with watched(plain_url) as (provider, plans):
+    async with watched(plain_url, HistoricalDataProvider) as (provider, plans):
         assert len(await provider.get_candles("BTC/USD", 5, moment(2), moment(23))) == 3 * WEEK / 5
         assert len(await provider.get_latest_candles("BTC/USD", 60, 500)) == 500
     # By the square of the rows it would be millions.

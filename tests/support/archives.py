@@ -55,8 +55,12 @@ async def import_file(url: str, path: Path, *, replace: bool = False) -> FileRep
 
 def kraken_rows(path: Path) -> list[KrakenRow]:
     """What one of Kraken's own candle files says, read independently of the code under test."""
+    rows: list[KrakenRow] = []
     with path.open() as lines:
-        return [(int(row[0]), *map(Decimal, row[1:6]), int(row[6])) for row in csv.reader(lines)]  # type: ignore[misc]
+        for opens_at, *numbers, count in csv.reader(lines):
+            first, high, low, last, volume = map(Decimal, numbers)
+            rows.append((int(opens_at), first, high, low, last, volume, int(count)))
+    return rows
 
 
 def as_kraken_rows(candles: Iterable[Candle]) -> list[KrakenRow]:

@@ -15,7 +15,8 @@ import aiohttp
 from kraken_db.historical_backfill import BackfillReport, KrakenTradesBackfill
 from kraken_db.kraken.limiter import RateLimiter
 from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.repositories.coverage import CoverageRepository, TimeRange
+from kraken_db.ranges import TimeRange
+from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.simulator import Faults, Market, SimulatedExchange, TrueCandle, TrueTrade
 from kraken_db.simulator.truth import true_candles
 from kraken_db.store import Store

@@ -9,78 +9,80 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
-import factory
+from factory.base import Factory
+from factory.declarations import Iterator, LazyAttribute, LazyAttributeSequence, Sequence
 
 from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, HistoricalTrade, TradeRecord
+
+T = TypeVar("T")
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """The time of the first object of every factory; a Monday, so candles of all intervals open here."""
 
 
-class _TradeFields(factory.Factory):
+class _TradeFields(Factory[T]):
     class Meta:
         abstract = True
 
     symbol = "BTC/USD"
-    timestamp = factory.Sequence(lambda n: EPOCH + timedelta(seconds=n))
-    price = factory.Sequence(lambda n: Decimal("42000.1") + n % 50)
+    timestamp = Sequence(lambda n: EPOCH + timedelta(seconds=n))
+    price = Sequence(lambda n: Decimal("42000.1") + n % 50)
     volume = Decimal("0.01250000")
-    side = factory.Iterator(["buy", "sell"])
+    side = Iterator(["buy", "sell"])
     order_type = "limit"
     misc = ""
 
 
-class HistoricalTradeFactory(_TradeFields):
+class HistoricalTradeFactory(_TradeFields[HistoricalTrade]):
     class Meta:
         model = HistoricalTrade
 
-    id = factory.Sequence(lambda n: n + 1)
+    id = Sequence(lambda n: n + 1)
 
 
-class TradeRecordFactory(_TradeFields):
+class TradeRecordFactory(_TradeFields[TradeRecord]):
     class Meta:
         model = TradeRecord
 
-    trade_id = factory.Sequence(lambda n: n + 1)
+    trade_id = Sequence(lambda n: n + 1)
 
 
-class _CandleFields(factory.Factory):
+class _CandleFields(Factory[T]):
     class Meta:
         abstract = True
 
     symbol = "BTC/USD"
     interval_minutes = 1
-    timestamp = factory.LazyAttributeSequence(
-        lambda it, n: EPOCH + n * timedelta(minutes=it.interval_minutes)
-    )
-    open = factory.Sequence(lambda n: Decimal("42000.0") + n % 50)
-    high = factory.LazyAttribute(lambda it: max(it.open, it.close) + Decimal("2.5"))
-    low = factory.LazyAttribute(lambda it: min(it.open, it.close) - Decimal("1.5"))
-    close = factory.LazyAttribute(lambda it: it.open + Decimal("0.5"))
+    timestamp = LazyAttributeSequence(lambda it, n: EPOCH + n * timedelta(minutes=it.interval_minutes))
+    open = Sequence(lambda n: Decimal("42000.0") + n % 50)
+    high = LazyAttribute(lambda it: max(it.open, it.close) + Decimal("2.5"))
+    low = LazyAttribute(lambda it: min(it.open, it.close) - Decimal("1.5"))
+    close = LazyAttribute(lambda it: it.open + Decimal("0.5"))
     volume = Decimal("1.25000000")
     trade_count = 7
-    vwap = factory.LazyAttribute(lambda it: (it.open + it.close) / 2)
+    vwap = LazyAttribute(lambda it: (it.open + it.close) / 2)
 
 
-class CandleFactory(_CandleFields):
+class CandleFactory(_CandleFields[Candle]):
     class Meta:
         model = Candle
 
 
-class HistoricalCandleFactory(_CandleFields):
+class HistoricalCandleFactory(_CandleFields[HistoricalCandle]):
     class Meta:
         model = HistoricalCandle
 
-    quote_volume = factory.LazyAttribute(lambda it: None if it.vwap is None else it.vwap * it.volume)
+    quote_volume = LazyAttribute(lambda it: None if it.vwap is None else it.vwap * it.volume)
 
 
-class CandleRecordFactory(_CandleFields):
+class CandleRecordFactory(_CandleFields[CandleRecord]):
     class Meta:
         model = CandleRecord
 
 
-class DataGapFactory(factory.Factory):
+class DataGapFactory(Factory[DataGap]):
     class Meta:
         model = DataGap
 
@@ -88,4 +90,4 @@ class DataGapFactory(factory.Factory):
     data_type = "candles_1m"
     start_time = EPOCH
     duration = timedelta(hours=1)
-    end_time = factory.LazyAttribute(lambda it: it.start_time + it.duration)
+    end_time = LazyAttribute(lambda it: it.start_time + it.duration)

@@ -116,7 +116,9 @@ class World:
 def from_ohlc(candle: TrueCandle, market: Market) -> TrueCandle:
     """The same candle as Kraken's OHLC has it: its vwap is cut, and there is no quote volume."""
     unit = Decimal(1).scaleb(-market.pair.decimals)
-    return replace(candle, quote_volume=None, vwap=candle.vwap.quantize(unit, ROUND_DOWN))
+    # The truth always has a quote volume; this is a row of the table, where it may be NULL.
+    values: dict[str, Any] = {"quote_volume": None, "vwap": candle.vwap.quantize(unit, ROUND_DOWN)}
+    return replace(candle, **values)
 
 
 async def assert_filled(

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import event
 
 from kraken_db.db.driver import CompiledStatement, fetch
-from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.repositories import candles
 from kraken_db.store import StoreService
 
@@ -20,7 +19,7 @@ Service = TypeVar("Service", bound=StoreService)
 
 @asynccontextmanager
 async def watched(
-    url: str, make: Callable[[str], Service] = HistoricalDataProvider
+    url: str, make: Callable[[str], Service]
 ) -> AsyncIterator[tuple[Service, list[dict[str, Any]]]]:
     """A service, and the plan (with what was really touched) of every statement that it ran."""
     plans: list[dict[str, Any]] = []

@@ -43,7 +43,8 @@ HASTY = Watch(quiet_after=0.5, refused_again_after=0.1, ping_after=0.2, dead_aft
 
 def market(symbol: str = "BTC/USD", trades: int = 2_000, **options: Any) -> Market:
     """About ten trades a second of the exchange's clock, 600 of ours."""
-    wanted = {"seed": 5, "start": START, "trades_per_minute": 600, "scenario": Scenario.SAME_STAMPS} | options
+    defaults = {"seed": 5, "start": START, "trades_per_minute": 600, "scenario": Scenario.SAME_STAMPS}
+    wanted: dict[str, Any] = defaults | options
     return Market(symbol, trades=trades, **wanted)
 
 
@@ -118,6 +119,11 @@ async def until(
 
 def is_live(status: RecorderStatus) -> bool:
     return all(pair.state != "catching up" and pair.last_id is not None for pair in status.pairs)
+
+
+def has_come_to(trade_id: int) -> Callable[[RecorderStatus], bool]:
+    """Whether the first pair has this trade, or a later one."""
+    return lambda status: (status.pairs[0].last_id or 0) >= trade_id
 
 
 def all_is_there(*markets: Market) -> Callable[[RecorderStatus], bool]:

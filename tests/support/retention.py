@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from kraken_db.data_types import TableName
+from kraken_db.data_types import TABLES, TableName
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.maintenance import Maintenance, MaintenanceReport, Periods, change_policies
 from kraken_db.store import Store
@@ -30,9 +30,10 @@ VALUES = (
 
 async def keep(url: str, **periods: timedelta | None) -> None:
     """Set retentions by table."""
-    changes: dict[TableName, Periods] = {}
-    for table, period in periods.items():
-        changes[table] = {"retention": period}  # type: ignore[index]
+    changes: dict[TableName, Periods] = {
+        table: {"retention": periods[table]} for table in TABLES if table in periods
+    }
+    assert len(changes) == len(periods)
     store = await Store.open(url)
     try:
         await change_policies(store, changes)

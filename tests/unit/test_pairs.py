@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, given
@@ -154,7 +155,7 @@ def test_what_two_quotes_fit_is_never_guessed(name: str, readings: str) -> None:
 
 
 def test_krakens_list_settles_what_the_name_does_not() -> None:
-    listing = {
+    listing: dict[str, dict[str, str | None]] = {
         "ABCAUSD": {"altname": "ABCAUSD", "wsname": "ABC/AUSD"},
         "XXDGAUSD": {"altname": "XDGAUSD", "wsname": "XDG/AUSD"},
         "XXBTZUSD.d": {"altname": "XBTUSD.d"},
@@ -224,9 +225,9 @@ def test_users_errors_are_named(text: str) -> None:
         ("BTC/USD ", "not a pair"),
     ],
 )
-def test_only_symbols_go_out(convert: object, symbol: str, reason: str) -> None:
+def test_only_symbols_go_out(convert: Callable[[str], str], symbol: str, reason: str) -> None:
     with pytest.raises(PairError, match=reason):
-        convert(symbol)  # type: ignore[operator]
+        convert(symbol)
 
 
 def test_another_markets_data_is_never_asked_for() -> None:

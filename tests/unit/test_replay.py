@@ -37,7 +37,9 @@ class Market:
         found, moment = [], max(start, self.stored[0])
         while moment < min(end, self.stored[1]):
             if self.hole is None or not self.hole[0] <= moment < self.hole[1]:
-                found.append(Candle(symbol, moment, self.interval, *[PRICE] * 4, PRICE, 1, None))
+                found.append(
+                    Candle(symbol, moment, self.interval, PRICE, PRICE, PRICE, PRICE, PRICE, 1, None)
+                )
             moment += length
         return found
 
@@ -104,9 +106,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(module.time, "monotonic", found.monotonic)
-    monkeypatch.setattr(module.asyncio, "sleep", found.sleep)
-    assert module.time is time and module.asyncio is asyncio
+    monkeypatch.setattr(time, "monotonic", found.monotonic)
+    monkeypatch.setattr(asyncio, "sleep", found.sleep)
+    assert vars(module)["time"] is time and vars(module)["asyncio"] is asyncio
     return found
 
 

@@ -17,7 +17,7 @@ from kraken_db.errors import (
     ServerStartingError,
     TransactionConflictError,
 )
-from kraken_db.retry import CONFLICT, DOWNLOAD, READ, REFRESH, REQUEST, STARTING, Retry, may_pass
+from kraken_db.retry import CONFLICT, DOWNLOAD, READ, REFRESH, REQUEST, STARTING, Retry, may_pass, unless_set
 
 
 class Work:
@@ -118,3 +118,16 @@ def test_what_may_pass() -> None:
     assert may_pass(RefreshInProgressError("another one"))
     assert not may_pass(ConfigurationError("no"))
     assert not may_pass(OSError("a bug"))
+
+
+async def test_unless_it_is_stopped() -> None:
+    stop = asyncio.Event()
+
+    async def work() -> str:
+        return "done"
+
+    assert await unless_set(stop, work()) == "done"
+    waiting = asyncio.ensure_future(unless_set(stop, asyncio.sleep(3600, "late")))
+    await asyncio.sleep(0)
+    stop.set()
+    assert await waiting is None

@@ -9,6 +9,7 @@ import pickle
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,8 +45,8 @@ FIELDS = {
 FACTORIES = [HistoricalTradeFactory, HistoricalCandleFactory, CandleFactory, DataGapFactory]
 
 
-def example_candle(**changes: object) -> Candle:
-    values: dict[str, object] = {
+def example_candle(**changes: Any) -> Candle:
+    values: dict[str, Any] = {
         "symbol": "BTC/USDC",
         "timestamp": MOMENT,
         "interval_minutes": 60,
@@ -57,7 +58,7 @@ def example_candle(**changes: object) -> Candle:
         "trade_count": 12,
         "vwap": None,
     }
-    return Candle(**(values | changes))  # type: ignore[arg-type]
+    return Candle(**(values | changes))
 
 
 @pytest.mark.parametrize("kind", FIELDS)
@@ -93,7 +94,7 @@ def test_a_candle_is_what_its_prices_say() -> None:
     ],
 )
 def test_wicks_and_body(open_: str, close: str, bullish: bool, body: str, upper: str, lower: str) -> None:
-    candle = HistoricalCandleFactory(open=D(open_), close=D(close), high=D(110), low=D(100))
+    candle = HistoricalCandleFactory.build(open=D(open_), close=D(close), high=D(110), low=D(100))
     assert candle.is_bullish is bullish
     assert (candle.body_size, candle.upper_wick, candle.lower_wick) == (D(body), D(upper), D(lower))
 
@@ -102,7 +103,7 @@ def test_wicks_and_body(open_: str, close: str, bullish: bool, body: str, upper:
 def test_a_candle_is_the_sum_of_its_parts(prices: list[D]) -> None:
     low, first, second, high = sorted(prices)
     for open_, close in ((first, second), (second, first)):
-        candle = HistoricalCandleFactory(open=open_, close=close, high=high, low=low)
+        candle = HistoricalCandleFactory.build(open=open_, close=close, high=high, low=low)
         assert candle.upper_wick + candle.body_size + candle.lower_wick == candle.range
         exact = Fraction(high + low + close) / 3
         assert abs(Fraction(candle.typical_price) - exact) <= abs(exact) * Fraction(1, 10**27)
@@ -140,17 +141,17 @@ def test_from_row_takes_columns_by_name() -> None:
 
 def test_the_value_of_a_trade_is_exact() -> None:
     largest = D("9999999999.9999999999")
-    trade = HistoricalTradeFactory(price=largest, volume=largest)
+    trade = HistoricalTradeFactory.build(price=largest, volume=largest)
     assert trade.value == D("99999999999999999998.00000000000000000001")
 
 
 @given(price=column_values, volume=column_values)
 def test_values_do_not_depend_on_the_callers_decimal_context(price: D, volume: D) -> None:
-    trade = HistoricalTradeFactory(price=price, volume=volume)
-    candle = HistoricalCandleFactory(
+    trade = HistoricalTradeFactory.build(price=price, volume=volume)
+    candle = HistoricalCandleFactory.build(
         open=price, close=volume, high=max(price, volume), low=min(price, volume)
     )
-    with decimal.localcontext(prec=3, traps=[decimal.Inexact]):
+    with decimal.localcontext(decimal.Context(prec=3, traps=[decimal.Inexact])):
         assert Fraction(trade.value) == Fraction(price) * Fraction(volume)
         assert Fraction(candle.body_size) == abs(Fraction(price) - Fraction(volume))
         assert candle.range == candle.body_size
@@ -170,7 +171,7 @@ def test_values_do_not_depend_on_the_callers_decimal_context(price: D, volume: D
     ],
 )
 def test_the_size_of_a_gap(duration: timedelta, small: bool, candles: int, hours: float) -> None:
-    gap = DataGapFactory(duration=duration)
+    gap = DataGapFactory.build(duration=duration)
     assert (gap.is_small, gap.candles_needed) == (small, candles)
     assert gap.hours == pytest.approx(hours)
     assert isinstance(gap.hours, float)
@@ -199,7 +200,7 @@ def test_records_can_be_changed_and_need_only_what_the_specification_asks() -> N
     assert (trade.trade_id, trade.order_type, trade.misc) == (None, None, None)
     trade.volume += 1
     assert trade.to_tuple()[3] == D(3)
-    candle = CandleRecordFactory()
+    candle = CandleRecordFactory.build()
     candle.close = D(7)
     assert candle.to_tuple()[6] == D(7)
 

@@ -107,7 +107,8 @@ async def test_a_trade_as_websocket_v2_has_it(writer: Writer, integration: WebSo
         4665906,
         "market",
     )
-    assert (trade.price, trade.volume) == (0.5117, 40.0)  # the writer reads a float by its shortest text
+    numbers: tuple[object, ...] = (trade.price, trade.volume)
+    assert numbers == (0.5117, 40.0)  # the writer reads a float by its shortest text
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,8 @@ async def test_a_candle_as_the_specification_has_it(
     await integration.on_ohlc("BTC/USD", OHLC)
     (candle,) = writer.candles
     assert (candle.timestamp, candle.interval_minutes) == (datetime(2024, 1, 1, tzinfo=UTC), 1)
-    assert (candle.open, candle.close, candle.trade_count, candle.vwap) == ("1.0", "2.0", 4, "1.5")
+    values: tuple[object, ...] = (candle.open, candle.close, candle.trade_count, candle.vwap)
+    assert values == ("1.0", "2.0", 4, "1.5")
 
 
 async def test_a_candle_as_websocket_v2_has_it(writer: Writer, integration: WebSocketDBIntegration) -> None:

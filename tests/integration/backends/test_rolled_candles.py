@@ -100,9 +100,9 @@ class History:
 
     async def __aenter__(self) -> History:
         self._open = AsyncExitStack()
-        clock = {"clock": lambda: NOW}
-        self.importer = await self._open.enter_async_context(BulkCSVImporter(self.url, workers=1, **clock))
-        self.service = await self._open.enter_async_context(Maintenance(self.url, **clock))
+        importer = BulkCSVImporter(self.url, workers=1, clock=lambda: NOW)
+        self.importer = await self._open.enter_async_context(importer)
+        self.service = await self._open.enter_async_context(Maintenance(self.url, clock=lambda: NOW))
         self.store = await Store.open(self.url, clock=lambda: NOW)
         self._open.push_async_callback(self.store.close)
         return self
@@ -121,7 +121,7 @@ class History:
     async def run(self, statement: str, **values: Any) -> list[Any]:
         async with self.store.database.begin() as connection:
             result = await connection.execute(text(statement), values)
-            return result.all() if result.returns_rows else []
+            return list(result.all()) if result.returns_rows else []
 
     # --- what is done ---
 
@@ -343,7 +343,8 @@ def _sql(value: Decimal | None) -> str:
 
 
 def minute(moment: datetime) -> Row:
-    return Row("", moment, 1, *map(Decimal, (10, 12, 9, 11, 2)), None, 3, None)
+    first, high, low, last, volume = map(Decimal, (10, 12, 9, 11, 2))
+    return Row("", moment, 1, first, high, low, last, volume, None, 3, None)
 
 
 _HOUR = MONDAY + timedelta(hours=1)

@@ -42,7 +42,7 @@ async def test_members_of_one_zip_side_by_side(plain_url: str, tmp_path: Path) -
     async with BulkCSVImporter(plain_url, batch_size=100, workers=4) as importer:
         report = await importer.run(importer.plan([tmp_path]))
     assert report.failures == []
-    stored = dict(await query(plain_url, "SELECT symbol, count(*) FROM candles GROUP BY 1"))  # type: ignore[arg-type]
+    stored = dict(await query(plain_url, "SELECT symbol, count(*) FROM candles GROUP BY 1"))
     assert stored == {f"A{number}/USD": 1000 + number for number in range(40)}
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kraken_db import CandleRecord, DatabaseWriter, HistoricalDataProvider
+from kraken_db import CandleRecord, DatabaseWriter, HistoricalDataProvider, TradeRecord
 from kraken_db.errors import ConfigurationError, NotConnectedError
 from kraken_db.ranges import TICK
 from tests.support.archives import query
@@ -106,7 +107,7 @@ async def test_a_hole_that_is_filled_in_part_stays_one(plain_url: str, tmp_path:
 
 
 async def test_the_official_stamp_wins_whichever_comes_first(db_url: str, tmp_path: Path) -> None:
-    def official(number: int):
+    def official(number: int) -> TradeRecord:
         live = trade(number)
         return replace(live, timestamp=live.timestamp + TICK, misc="x")
 
@@ -166,14 +167,15 @@ async def test_a_bad_record_does_not_take_its_batch_with_it(
     plain_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with writing(plain_url, tmp_path) as writer:
-        bad = [
+        list_of_sides: Any = ["buy"]
+        bad: list[Any] = [
             trade(2, price=Decimal("1e12")),
             trade(3, side="sideways"),
             replace(trade(4), timestamp=datetime(2024, 1, 1)),  # noqa: DTZ001
-            replace(trade(5), side=["buy"]),
+            replace(trade(5), side=list_of_sides),
             None,
         ]
-        await write(writer, [trade(1), *bad, trade(6)])  # type: ignore[list-item]
+        await write(writer, [trade(1), *bad, trade(6)])
         statistics = writer.get_stats()
     assert await ids(plain_url) == [1, 6]
     assert (statistics["rejected_count"], statistics["trades_written"]) == (5, 2)
@@ -192,11 +194,13 @@ async def test_many_symbols_in_one_flush(plain_url: str, tmp_path: Path) -> None
         assert await coverage(plain_url, symbol) == [(at(1) + TICK, at(20))]
 
 
-def candle(count: int, *, minute: int = 0, close: str = "1.5", vwap: str | None = "1.25", **fields: object):
+def candle(count: int, *, minute: int = 0, close: str = "1.5", vwap: str | None = "1.25") -> CandleRecord:
     values = {"open": "1", "high": "2", "low": "1", "close": close, "volume": str(count)}
     numbers = {name: Decimal(value) for name, value in values.items()}
     opens = EPOCH + timedelta(minutes=minute)
-    return CandleRecord(BTC, opens, 1, **numbers, trade_count=count, vwap=vwap and Decimal(vwap))
+    return CandleRecord(
+        BTC, opens, 1, **numbers, trade_count=count, vwap=None if vwap is None else Decimal(vwap)
+    )
 
 
 async def test_a_running_candle_grows_and_is_never_claimed(db_url: str, tmp_path: Path) -> None:

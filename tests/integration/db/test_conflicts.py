@@ -52,7 +52,7 @@ async def test_two_sessions_in_each_others_way(plain_url: str) -> None:
 
     try:
         async with asyncio.timeout(30):
-            assert await asyncio.gather(lock(1, 2), lock(2, 1)) == [1, 2]
+            assert list(await asyncio.gather(lock(1, 2), lock(2, 1))) == [1, 2]
     finally:
         await database.close()
     assert len(attempts) == 3

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from kraken_db.bulk_csv_importer import BulkCSVImporter
-from kraken_db.db.copy import raw_connection
+from kraken_db.db.driver import raw_connection
 from kraken_db.db.engine import Database
 from kraken_db.errors import DatabaseUnavailableError
 from tests.support.archives import minutes, query, write

@@ -105,11 +105,12 @@ async def test_a_data_set_of_two_pairs_is_one_table_for_every_reader(plain: str,
         ("ETH-USD", "5m", 2023, "ETH/USD", 1),
     ]
     keys = ["symbol", "interval", "year", "pair"]
-    counted = duckdb.sql(
+    relation = duckdb.sql(
         f"SELECT symbol, interval, year, pair, count(*) FROM read_parquet('{out}/**/*.parquet',"
         " hive_partitioning = true) GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    assert counted == expected
+    )
+    assert relation is not None
+    assert relation.fetchall() == expected
     assert pl.scan_parquet(out).group_by(keys).len().sort(keys).collect().rows() == expected
     # What Dask and Spark build on.
     table = ds.dataset(out, partitioning="hive").to_table()

@@ -161,8 +161,8 @@ async def test_the_address_of_a_subclass_and_of_the_environment(
         class Elsewhere(KrakenTradesBackfill):
             BASE_URL: ClassVar[str] = base_url
 
-        async with Elsewhere(plain_url, 0.0) as service:
-            assert await service.backfill_symbol("BTC/USD") == 100
+        async with Elsewhere(plain_url, 0.0) as elsewhere:
+            assert await elsewhere.backfill_symbol("BTC/USD") == 100
         monkeypatch.setenv("KRAKEN_BASE_URL", base_url)
         async with KrakenTradesBackfill(plain_url, 0.0) as service:
             assert await service.backfill_symbol("BTC/USD") == 0

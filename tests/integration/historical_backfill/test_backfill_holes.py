@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from aiohttp import web
 
@@ -30,7 +31,7 @@ async def kraken(request: web.Request) -> web.StreamResponse:
     else:
         since = int(request.query.get("since", 0))
         begin = int(NOON.timestamp())
-        rows = [
+        rows: list[list[Any]] = [
             ["100.0", "1.0", begin + seconds, "b", "l", "", number]
             for seconds, number in TRADES
             if (begin + seconds) * 10**9 >= since

@@ -6,6 +6,7 @@ The trap: a refresh takes a window of time with all symbols in it, and deletes w
 from __future__ import annotations
 
 import contextlib
+from decimal import Decimal
 from pathlib import Path
 
 from tests.support.archives import (
@@ -57,9 +58,9 @@ async def test_better_candles_for_a_part_of_what_was_dropped(timescale_url: str,
     hour = as_kraken_rows(await read_candles(url, "BTC/USD", 60))[0]
     day = as_kraken_rows(await read_candles(url, "BTC/USD", 1440))[0]
     week = as_kraken_rows(await read_candles(url, "BTC/USD", 10080))[0]
-    assert (hour[2], hour[6]) == (110, 8 * 60)
-    assert (day[2], day[6]) == (110, 7 * DAY + 60)
-    assert (week[2], week[6]) == (110, 7 * WEEK + 60)
+    assert (hour[2], hour[6]) == (Decimal(110), 8 * 60)
+    assert (day[2], day[6]) == (Decimal(110), 7 * DAY + 60)
+    assert (week[2], week[6]) == (Decimal(110), 7 * WEEK + 60)
 
 
 async def test_same_file_again_after_its_minutes_were_dropped(timescale_url: str, real_data: Path) -> None:

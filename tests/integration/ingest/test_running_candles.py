@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,7 @@ async def test_what_stays_pending_costs_nothing_before_a_candle_closes(
     monkeypatch.setattr(Refresh, "_call", noted)
     for later in (0, 2, 31):
         calls.clear()
-        clock = now + timedelta(minutes=later)
-        store = await Store.open(url, clock=lambda clock=clock: clock)  # type: ignore[misc]
+        store = await Store.open(url, clock=partial(now.__add__, timedelta(minutes=later)))
         await store.refresh_pending()
         await store.close()
         ten, half, eleven = (WEDNESDAY + timedelta(hours=10, minutes=m) for m in (0, 30, 60))

@@ -21,6 +21,7 @@ from tests.support.recording import (
     assert_recorded,
     exchange_of,
     first_whole_minute,
+    has_come_to,
     is_live,
     market,
     record_all,
@@ -80,7 +81,7 @@ async def test_a_recording_goes_on_where_the_last_one_ended(plain_url: str, tmp_
         for target in (900, 1_500):
             recorder = recorder_of(plain_url, base_url, clock, [wanted.symbol], tmp_path)
             async with recording(recorder) as running:
-                await until(recorder, lambda status, at=target: (status.pairs[0].last_id or 0) >= at, running)
+                await until(recorder, has_come_to(target), running)
             await asyncio.sleep(0.3)
     await record_all(plain_url, exchange, clock, tmp_path)
     found = await assert_recorded(plain_url, wanted, 1)

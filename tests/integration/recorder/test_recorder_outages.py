@@ -23,6 +23,7 @@ from tests.support.recording import (
     assert_candles,
     assert_recorded,
     exchange_of,
+    has_come_to,
     is_live,
     market,
     recorder_of,
@@ -52,7 +53,7 @@ async def test_the_database_is_killed_and_comes_back(folder: Path) -> None:
             await until(recorder, is_live, running)
             clock.go()
             for reached in (1_000, 1_800):
-                await until(recorder, lambda status, at=reached: (status.pairs[0].last_id or 0) > at, running)
+                await until(recorder, has_come_to(reached + 1), running)
                 pid = server.status().pid
                 assert pid is not None
                 os.kill(pid, signal.SIGKILL)
@@ -72,7 +73,7 @@ async def test_connections_are_cut(plain_url: str, tmp_path: Path) -> None:
             await until(recorder, is_live, running)
             clock.go()
             for reached in (750, 950, 1_200):
-                await until(recorder, lambda status, at=reached: (status.pairs[0].last_id or 0) > at, running)
+                await until(recorder, has_come_to(reached + 1), running)
                 await query(
                     plain_url,
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import text
 
+from kraken_db import HistoricalDataProvider
 from kraken_db.backends import StaleRange
 from kraken_db.db.engine import Database
 from kraken_db.store import Store, StoreService
@@ -86,7 +87,7 @@ def assert_reads_little(plans: list[dict[str, Any]], limit: int) -> None:
 )
 async def test_latest_candles(filled: tuple[str, int], interval: int, count: int, limit: int) -> None:
     url, _ = filled
-    async with watched(url) as (provider, plans):
+    async with watched(url, HistoricalDataProvider) as (provider, plans):
         found = await provider.get_latest_candles("ETH/USD", interval, count)
         assert len(found) == count
     assert_reads_little(plans, limit)
@@ -96,7 +97,7 @@ async def test_latest_candles(filled: tuple[str, int], interval: int, count: int
 async def test_a_range_of_a_thousand(filled: tuple[str, int], interval: int) -> None:
     url, days = filled
     middle = START + timedelta(days=days // 2)
-    async with watched(url) as (provider, plans):
+    async with watched(url, HistoricalDataProvider) as (provider, plans):
         found = await provider.get_candles(
             "ETH/USD", interval, middle, middle + timedelta(minutes=1000 * interval)
         )
@@ -113,7 +114,7 @@ async def test_the_index_of_the_specification_is_there(db_url: str) -> None:
 
 async def test_status_tables_alone_answer_what_is_stored(filled: tuple[str, int]) -> None:
     url, _ = filled
-    async with watched(url) as (provider, plans):
+    async with watched(url, HistoricalDataProvider) as (provider, plans):
         await provider.get_symbols()
         await provider.get_data_range("ETH/USD")
         await provider.health_check()

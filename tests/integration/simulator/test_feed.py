@@ -105,7 +105,7 @@ async def test_snapshots_are_off_for_trades_and_on_for_candles(
         await socket.hear()
         await socket.subscribe("trade", BTC)
         await socket.subscribe("ohlc", ETH)
-        kinds = {}
+        kinds: dict[str, str] = {}
         while len(kinds) < 2:
             frame = await socket.hear()
             if "channel" in frame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from aiohttp import web
 
@@ -26,7 +27,7 @@ def kraken(trades: Sequence[tuple[int, int]]) -> Reply:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         since = int(request.query.get("since", 0))
-        rows = [
+        rows: list[list[Any]] = [
             ["100.0", "1.0", NOON + seconds, "b", "l", "", number]
             for seconds, number in trades
             if (NOON + seconds) * 10**9 >= since

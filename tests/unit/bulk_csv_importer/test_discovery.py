@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,9 +111,9 @@ def test_the_directory_of_a_zip_is_read_once(tmp_path: Path, monkeypatch: pytest
     opened: list[object] = []
     original = zipfile.ZipFile.__init__
 
-    def counted(self: zipfile.ZipFile, *arguments: object, **options: object) -> None:
+    def counted(self: zipfile.ZipFile, *arguments: Any, **options: Any) -> None:
         opened.append(arguments)
-        original(self, *arguments, **options)  # type: ignore[arg-type]
+        original(self, *arguments, **options)
 
     monkeypatch.setattr(zipfile.ZipFile, "__init__", counted)
     importer = BulkCSVImporter("embedded:")

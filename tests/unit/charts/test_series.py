@@ -35,8 +35,9 @@ def test_merged_candles_are_what_happened_in_them() -> None:
     first, second, third = Series.of(FIVE_HOURS).merged(2).slots
     assert first.candle is not None
     assert (first.opens_at, first.has_unknown) == (START, False)
-    assert (first.candle.open, first.candle.high, first.candle.low, first.candle.close) == (11, 19, 10, 14)
-    assert (first.candle.volume, first.candle.trade_count) == (9, 14)
+    assert (first.candle.open, first.candle.high) == (Decimal(11), Decimal(19))
+    assert (first.candle.low, first.candle.close) == (Decimal(10), Decimal(14))
+    assert (first.candle.volume, first.candle.trade_count) == (Decimal(9), 14)
     # A quiet hour and one that is not known.
     assert (second.kind, second.has_unknown, second.opens_at) == ("quiet", True, START + 2 * HOUR)
     assert (third.candle, third.has_unknown) == (FLAT, False)
@@ -45,7 +46,7 @@ def test_merged_candles_are_what_happened_in_them() -> None:
 def test_a_quiet_price_is_no_price_of_a_merged_candle() -> None:
     (slot,) = Series.of([quiet(0, "99"), candle(1, "11", "14", "10", "13")]).merged(2).slots
     assert slot.candle is not None
-    assert (slot.candle.open, slot.candle.high) == (11, 14)
+    assert (slot.candle.open, slot.candle.high) == (Decimal(11), Decimal(14))
     (nothing,) = Series.of([quiet(0, "99"), quiet(1, "99")]).merged(2).slots
     assert nothing.kind == "quiet"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -120,7 +121,7 @@ def test_a_database_that_does_not_answer_is_one_line(archive: Path) -> None:
 
 
 def test_reports_of_one_symbol_and_interval_become_one_row() -> None:
-    def report(name: str, interval: int | None, day: int, **counts: int) -> FileReport:
+    def report(name: str, interval: int | None, day: int, **counts: Any) -> FileReport:
         file = ArchiveFile(Path(name), None, 1, "BTC/USD", interval)
         oldest = datetime(2023, 1, day, tzinfo=UTC)
         return FileReport(file, oldest=oldest, newest=oldest.replace(hour=23), **counts)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kraken_db.kraken import page_walk as paging
 from kraken_db.kraken import prefetch as asking
-from tests.support.scripted_server import BEGIN, SECOND, ScriptedServer, TapeTrade, told, walk
+from tests.support.scripted_server import BEGIN, SECOND, Oddity, ScriptedServer, TapeTrade, told, walk
 
 _CLOSE = (0, 0, 300)
 """Nanoseconds between trades of a group: mostly the same stamp, always about the same microsecond."""
@@ -46,10 +46,10 @@ def _(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _walk(
-    tape: list[TapeTrade], size: int, exclusive: bool, oddities: list[str], seed: int
+    tape: list[TapeTrade], size: int, exclusive: bool, oddities: list[Oddity], seed: int
 ) -> list[tuple[int, int, int]]:
-    paging.MAX_COUNT = size
-    server = ScriptedServer(tape, size, exclusive, oddities, Random(seed).shuffle)  # type: ignore[arg-type]
+    vars(paging)["MAX_COUNT"] = size
+    server = ScriptedServer(tape, size, exclusive, oddities, Random(seed).shuffle)
     steps = asyncio.run(walk(server))
     assert steps[-1].caught_up
     assert not [hole for step in steps for hole in step.holes]
@@ -67,7 +67,7 @@ _SETTINGS = settings(
 @_SETTINGS
 @given(st.data(), st.integers(1, 7), st.booleans(), _ODD, st.integers(0, 99))
 def test_trades_with_ids(
-    data: st.DataObject, size: int, exclusive: bool, oddities: list[str], seed: int
+    data: st.DataObject, size: int, exclusive: bool, oddities: list[Oddity], seed: int
 ) -> None:
     tape = data.draw(tapes(size))
     assert _walk(tape, size, exclusive, oddities, seed) == [trade.told() for trade in tape]
@@ -76,7 +76,7 @@ def test_trades_with_ids(
 @_SETTINGS
 @given(st.data(), st.integers(4, 7), st.booleans(), _ODD, st.integers(0, 99))
 def test_ids_that_were_used_up_by_trades_without_one(
-    data: st.DataObject, size: int, exclusive: bool, oddities: list[str], seed: int
+    data: st.DataObject, size: int, exclusive: bool, oddities: list[Oddity], seed: int
 ) -> None:
     tape = data.draw(tapes(size, "counted"))
     found = _walk(tape, size, exclusive, oddities, seed)
@@ -87,7 +87,7 @@ def test_ids_that_were_used_up_by_trades_without_one(
 @_SETTINGS
 @given(st.data(), st.integers(4, 7), st.booleans(), _ODD, st.integers(0, 99))
 def test_trades_without_an_id_between_ids_without_a_hole(
-    data: st.DataObject, size: int, exclusive: bool, oddities: list[str], seed: int
+    data: st.DataObject, size: int, exclusive: bool, oddities: list[Oddity], seed: int
 ) -> None:
     tape = data.draw(tapes(size, "uncounted"))
     found = _walk(tape, size, exclusive, oddities, seed)

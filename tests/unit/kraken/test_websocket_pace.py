@@ -50,7 +50,7 @@ def test_never_more_than_150_in_ten_minutes() -> None:
     """Connections of any length, most of them short: no ten minutes have more attempts than allowed."""
     random, clock = Random(5), Clock()
     pace = ReconnectPace(ReconnectLimits(), clock, random.random)
-    attempts = []
+    attempts: list[float] = []
     while len(attempts) < 2_000:
         attempts.append(clock.now)
         pace.attempted()
@@ -65,7 +65,7 @@ def test_never_more_than_150_in_ten_minutes() -> None:
 def test_the_limit_alone() -> None:
     clock = Clock()
     pace = ReconnectPace(ReconnectLimits(at_once=10_000, jitter=0.0), clock)
-    attempts = []
+    attempts: list[float] = []
     for _ in range(500):
         attempts.append(clock.now)
         pace.attempted()

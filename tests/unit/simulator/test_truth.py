@@ -43,17 +43,20 @@ def test_trades(market: Market) -> None:
     ]
 
 
+def candle(opens_at: datetime, *numbers: str, trade_count: int) -> TrueCandle:
+    opening, high, low, close, volume, quote_volume, vwap = map(Decimal, numbers)
+    return TrueCandle(
+        "BTC/USD", opens_at, 1, opening, high, low, close, volume, quote_volume, vwap, trade_count
+    )
+
+
 def test_candles(market: Market) -> None:
     first, second = market.truth_candles()
     # 100 x 1 + 103 x 0.5 + 99.5 x 0.00000001 = 151.500000995; / 1.50000001 = 100.99999999
-    assert first == TrueCandle(
-        "BTC/USD", at(0), 1, *map(Decimal, ("100", "103", "99.5", "99.5", "1.50000001", "151.500000995")),
-        vwap=Decimal("100.9999999900"), trade_count=3,
-    )  # fmt: skip
-    assert second == TrueCandle(
-        "BTC/USD", at(2), 1, *map(Decimal, ("101", "101", "101", "101", "3", "303", "101"))
-        , trade_count=2,
-    )  # fmt: skip
+    assert first == candle(
+        at(0), "100", "103", "99.5", "99.5", "1.50000001", "151.500000995", "100.9999999900", trade_count=3
+    )
+    assert second == candle(at(2), "101", "101", "101", "101", "3", "303", "101", trade_count=2)
 
 
 def test_candles_of_higher_intervals(market: Market) -> None:

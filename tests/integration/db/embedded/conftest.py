@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,7 @@ def _open_to_all(prefix: str) -> Path:
 def _stop_all(directory: Path) -> None:
     for lock in directory.glob("**/start.lock"):
         EmbeddedServer(lock.parent).stop()
-        wait_until(lambda lock=lock: _lock_is_free(lock.with_name("keeper.lock")))
+        wait_until(partial(_lock_is_free, lock.with_name("keeper.lock")))
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ LARGEST = Decimal("9999999999.9999999999")
 )
 def test_a_trade_that_cannot_be_stored(field: str, value: Any, reason: str) -> None:
     with pytest.raises(RejectedRecordError, match=reason):
-        queued_trade(TradeRecordFactory(**{field: value}), False)
+        queued_trade(TradeRecordFactory.build(**{field: value}), False)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_trade_that_cannot_be_stored(field: str, value: Any, reason: str) -> N
 )
 def test_numbers_are_taken_as_they_were_printed(value: Any, text: str) -> None:
     with localcontext(prec=4):  # the caller's context plays no part
-        queued = queued_trade(TradeRecordFactory(price=value), False)
+        queued = queued_trade(TradeRecordFactory.build(price=value), False)
     assert queued.price == Decimal(text)
 
 
@@ -78,7 +78,7 @@ def test_volumes_may_be_larger_than_prices(volume: str) -> None:
 
 
 def test_a_trade_is_copied_in_utc_with_our_symbol() -> None:
-    record = TradeRecordFactory(symbol="xbt/usd", trade_id=0, volume=Decimal(0))
+    record = TradeRecordFactory.build(symbol="xbt/usd", trade_id=0, volume=Decimal(0))
     record.timestamp = EPOCH.astimezone(timezone(timedelta(hours=5)))
     queued = queued_trade(record, True)
     record.price = Decimal(0)
@@ -100,7 +100,7 @@ def test_finer_times_are_cut_off() -> None:
         def isoformat(self, *arguments: Any, **named: Any) -> str:
             return "wrong"
 
-    queued = queued_trade(TradeRecordFactory(timestamp=Stamp(2024, 1, 1, 0, 0, 1, 5, UTC)), False)
+    queued = queued_trade(TradeRecordFactory.build(timestamp=Stamp(2024, 1, 1, 0, 0, 1, 5, UTC)), False)
     assert type(queued.timestamp) is datetime
     assert queued.timestamp == datetime(2024, 1, 1, 0, 0, 1, 5, UTC)
 
@@ -133,11 +133,11 @@ def test_a_trade_survives_the_journal() -> None:
 )
 def test_a_candle_that_cannot_be_stored(field: str, value: Any, reason: str) -> None:
     with pytest.raises(RejectedRecordError, match=reason):
-        queued_candle(CandleRecordFactory(**{field: value}))
+        queued_candle(CandleRecordFactory.build(**{field: value}))
 
 
 def test_a_mean_is_rounded_and_nothing_else() -> None:
-    candle = CandleRecordFactory(timestamp=EPOCH, vwap=Decimal(42000) + Decimal(2) / 3)
+    candle = CandleRecordFactory.build(timestamp=EPOCH, vwap=Decimal(42000) + Decimal(2) / 3)
     assert queued_candle(candle).vwap == Decimal("42000.6666666667")
     with pytest.raises(RejectedRecordError, match="does not fit"):
-        queued_candle(CandleRecordFactory(timestamp=EPOCH, close=Decimal("42000.12345678901")))
+        queued_candle(CandleRecordFactory.build(timestamp=EPOCH, close=Decimal("42000.12345678901")))

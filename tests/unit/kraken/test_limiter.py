@@ -107,7 +107,7 @@ async def test_who_comes_first_goes_first(limiter: RateLimiter, fake: FakeTime) 
 
 
 async def test_each_throttled_request_slows_down_up_to_a_bound(limiter: RateLimiter, fake: FakeTime) -> None:
-    seen = []
+    seen: list[float] = []
     for _ in range(6):
         started = await limiter.acquire("a", 1.0) if not seen else fake.now
         limiter.throttled("a", started)

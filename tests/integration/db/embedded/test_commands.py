@@ -1,28 +1,34 @@
 """``kraken-db db start | stop | status | url``."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
+from click import Command
 from click.testing import CliRunner
 
 from kraken_db.cli.db import start, status, stop, url
 from kraken_db.errors import EmbeddedServerError
 
+Run: TypeAlias = Callable[..., str]
+"""Takes a command and its arguments; returns what it printed."""
+
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.delenv("KRAKEN_DB_DATA_DIR", raising=False)
 
-    def invoke(command, *arguments: object) -> str:  # type: ignore[no-untyped-def]
+    def invoke(command: Command, *arguments: object) -> str:
         words = [str(argument) for argument in arguments]
         return CliRunner().invoke(command, words, catch_exceptions=False).output
 
     return invoke
 
 
-def test_a_round(run, data_dir: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_round(run: Run, data_dir: Path) -> None:
     option = ("--data-dir", data_dir)
     address = run(url, *option)
     assert "state    not running" in run(status, *option)
@@ -41,7 +47,7 @@ def test_a_round(run, data_dir: Path) -> None:  # type: ignore[no-untyped-def]
     assert json.loads(run(status, *option, "--json"))["pid"] is None
 
 
-def test_the_environment_names_the_directory(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_environment_names_the_directory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KRAKEN_DB_DATA_DIR", "/srv/from-settings")
     assert "host=/srv/from-settings/run" in run(url)
     monkeypatch.setenv("DATABASE_URL", "embedded:///srv/from-url")
@@ -51,7 +57,7 @@ def test_the_environment_names_the_directory(run, monkeypatch: pytest.MonkeyPatc
     assert "host=/srv/from-settings/run" in run(url)
 
 
-def test_errors_are_left_to_the_main_command(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_errors_are_left_to_the_main_command(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedServerError):
         run(start, "--data-dir", tmp_path / "file" / "below")

@@ -47,8 +47,8 @@ class World:
         before = max((number for number in self.stored if number < first), default=None)
         after = min((number for number in self.stored if number > last), default=None)
         return Beside(
-            before and (before, self.times[before]),
-            after and (after, self.times[after]),
+            None if before is None else (before, self.times[before]),
+            None if after is None else (after, self.times[after]),
             before is not None and self._goes_on_to_another_moment(before, -1),
             after is not None and self._goes_on_to_another_moment(after, 1),
         )
