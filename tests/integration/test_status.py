@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import StaleRange
 from kraken_db.backends.pending_refresh import PendingRefreshWriter
+from kraken_db.data_types import DataType
 from kraken_db.ranges import TimeRange
-from kraken_db.repositories import CoverageRepository, SyncStatusRepository
-from kraken_db.repositories.coverage import DroppedRangeRepository
+from kraken_db.repositories.ledger import Ledger, Stored
 from kraken_db.status import MOST_RANGES, DataStatus, StoreStatus, problems, read_status
 from kraken_db.store import Store
 from tests.support.archives import import_file, minutes, query, write
@@ -44,14 +44,15 @@ async def opened(url: str) -> AsyncIterator[tuple[Store, AsyncConnection]]:
 
 
 async def plant(
-    connection: AsyncConnection, symbol: str, data_type: str, **covered: Iterable[TimeRange]
+    connection: AsyncConnection, symbol: str, data_type: DataType, **covered: Iterable[TimeRange]
 ) -> None:
     """Coverage by source, and a row of the counters."""
-    for source, ranges in covered.items():
-        await CoverageRepository(connection).add(symbol, data_type, source, ranges)  # type: ignore[arg-type]
-    await SyncStatusRepository(connection).record(
-        symbol, data_type, oldest=day(1, 10), newest=day(5, 20), added=1234
+    ledger = Ledger(connection)
+    await ledger.cover(
+        (symbol, data_type, source, ranges)  # type: ignore[misc]
+        for source, ranges in covered.items()
     )
+    await ledger.count([Stored(symbol, data_type, oldest=day(1, 10), newest=day(5, 20), added=1234)])
 
 
 async def status_of(
@@ -75,11 +76,11 @@ async def test_gaps_and_months_are_those_of_all_sources_together(plain_url: str)
         await plant(
             connection,
             "BTC/USD",
-            "candles_1m",
+            DataType.CANDLES_1M,
             csv=[(day(1, 10), day(3, 1)), (day(4, 2), day(4, 10))],
             rest_ohlc=[(day(2, 20), day(3, 5)), (day(4, 10), day(5, 1)), (day(5, 20), NOW)],
         )
-        await plant(connection, "BTC/USD", "trades", live=[(day(1, 10), day(5, 20))])
+        await plant(connection, "BTC/USD", DataType.TRADES, live=[(day(1, 10), day(5, 20))])
         status = await status_of(store, connection)
     trades, candles = status.data
     assert (trades.data_type, candles.data_type) == ("trades", "candles_1m")
@@ -102,16 +103,18 @@ async def test_a_hole_in_the_trades_is_a_gap_where_their_minutes_are_not_known(p
     trades = list(zip([begin, *ends], [*holes, day(1, 11)], strict=True))
     known = [(hole, hole + minute) for hole in holes[:2]]
     async with opened(plain_url) as (store, connection):
-        await plant(connection, "BTC/USD", "trades", rest_trades=trades)
-        await plant(connection, "BTC/USD", "candles_1m", rest_ohlc=known)
+        await plant(connection, "BTC/USD", DataType.TRADES, rest_trades=trades)
+        await plant(connection, "BTC/USD", DataType.CANDLES_1M, rest_ohlc=known)
         found, _ = (await status_of(store, connection)).data
     assert (found.data_type, found.ranges, found.gaps) == ("trades", 4, 2)
 
 
 async def test_dropped_months_and_months_without_anything(plain_url: str) -> None:
     async with opened(plain_url) as (store, connection):
-        await plant(connection, "BTC/USD", "trades", csv=[(day(1, 10), day(3, 10)), (day(5, 1), day(5, 2))])
-        await DroppedRangeRepository(connection).add("BTC/USD", "trades", [(day(1, 1), day(2, 20))])
+        await plant(
+            connection, "BTC/USD", DataType.TRADES, csv=[(day(1, 10), day(3, 10)), (day(5, 1), day(5, 2))]
+        )
+        await Ledger(connection).drop("BTC/USD", DataType.TRADES, [(day(1, 1), day(2, 20))])
         (trades,) = (await status_of(store, connection)).data
     assert months(trades) == "-#+.#"
 
@@ -119,7 +122,7 @@ async def test_dropped_months_and_months_without_anything(plain_url: str) -> Non
 async def test_only_the_pairs_that_are_asked_for(plain_url: str) -> None:
     async with opened(plain_url) as (store, connection):
         for symbol in ("BTC/USD", "ETH/USD", "SOL/USD"):
-            await plant(connection, symbol, "trades", csv=[(day(1, 10), day(5, 20))])
+            await plant(connection, symbol, DataType.TRADES, csv=[(day(1, 10), day(5, 20))])
         status = await status_of(store, connection, ["ETH/USD", "XRP/USD"])
     assert [item.symbol for item in status.data] == ["ETH/USD"]
     assert status.last_sync is not None
@@ -130,8 +133,8 @@ async def test_ten_thousand_ranges_are_counted_and_not_sent(plain_url: str) -> N
     # One minute in five: 34 days, 17 hours and 20 minutes from 10 January on.
     many = [(day(1, 10) + 5 * n * minute, day(1, 10) + (5 * n + 1) * minute) for n in range(10_000)]
     async with opened(plain_url) as (store, connection):
-        await plant(connection, "BTC/USD", "candles_1m", rest_ohlc=many)
-        await plant(connection, "ETH/USD", "candles_1m", rest_ohlc=many[:MOST_RANGES])
+        await plant(connection, "BTC/USD", DataType.CANDLES_1M, rest_ohlc=many)
+        await plant(connection, "ETH/USD", DataType.CANDLES_1M, rest_ohlc=many[:MOST_RANGES])
         many_status, fewer = (await status_of(store, connection)).data
     assert (many_status.gaps, many_status.covered) == (9999, None)
     assert months(many_status) == "++..."
@@ -141,7 +144,7 @@ async def test_ten_thousand_ranges_are_counted_and_not_sent(plain_url: str) -> N
 async def test_what_a_killed_run_left_is_told_from_what_a_run_is_at(plain_url: str) -> None:
     async with opened(plain_url) as (store, connection):
         for symbol in ("BTC/USD", "ETH/USD", "SOL/USD"):
-            await plant(connection, symbol, "candles_1m", csv=[(day(1, 10), day(5, 20))])
+            await plant(connection, symbol, DataType.CANDLES_1M, csv=[(day(1, 10), day(5, 20))])
             await PendingRefreshWriter(connection).add(StaleRange(symbol, day(2, 1), day(2, 2)))
         # A refresh has been over it: what is left waits for its candles to close.
         await PendingRefreshWriter(connection).add(StaleRange("SOL/USD", day(5, 1), day(5, 2), NOW))

@@ -10,10 +10,10 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from kraken_db import GapFiller, KrakenTradesBackfill
+from kraken_db.data_types import DataType
+from kraken_db.ingest.trades import LIVE, stage_trades
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.ranges import TICK, TimeRange
-from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.repositories.trade_batch import TradeBatch
 from kraken_db.simulator import (
     Faults,
     ManualClock,
@@ -169,15 +169,9 @@ async def store_live(url: str, trades: Sequence[TrueTrade], claimed: TimeRange) 
     ]
     store = await Store.open(url)
     try:
-        async with store.database.begin() as connection:
-            written = await TradeBatch(connection, symbol).write(records)
-            await SyncStatusRepository(connection).record(
-                symbol,
-                "trades",
-                oldest=records[0].timestamp,
-                newest=records[-1].timestamp,
-                added=written.new,
-            )
-            await CoverageRepository(connection).add(symbol, "trades", "live", [claimed])
+        keys = [(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        async with Ingest(store) as ingest, ingest.transaction(keys, claimed[0]) as transaction:
+            await (await stage_trades(transaction, symbol, LIVE, records)).store()
+            transaction.unit(symbol, DataType.TRADES).mark_complete("live", [claimed])
     finally:
         await store.close()

@@ -8,9 +8,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles, whole_minutes
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
+HALF = timedelta(seconds=30)
 
 
 def at(minute: int) -> datetime:
@@ -49,3 +50,8 @@ def test_whole_candles() -> None:
         (at(0), at(5)),
         (at(10), at(20)),
     ]
+
+
+def test_whole_minutes() -> None:
+    cut = [(at(0) + HALF, at(2) + HALF), (at(2) + HALF, at(4) + HALF), (at(7), at(7) + HALF)]
+    assert whole_minutes(cut) == [(at(1), at(4))]

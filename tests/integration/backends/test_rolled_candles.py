@@ -23,12 +23,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import rolled_candles as rolling
 from kraken_db.bulk_csv_importer import BulkCSVImporter
+from kraken_db.data_types import DataType
 from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.maintenance import Maintenance
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candles import CandleRepository
-from kraken_db.repositories.coverage import DroppedRangeRepository
+from kraken_db.repositories.ledger import Ledger
 from kraken_db.store import Store
 from tests.support.archives import write
 from tests.support.rolled import COLUMNS, Key, Row, Views, expected_views, rows
@@ -223,7 +224,7 @@ class History:
     async def quiet(self, symbol: str, span: TimeRange) -> None:
         """A download has shown that nothing but what is stored was ever traded there."""
         async with self.store.database.begin() as connection:
-            await DroppedRangeRepository(connection).remove(symbol, "candles_1m", [span])
+            await Ledger(connection).restore(symbol, DataType.CANDLES_1M, [span])
 
     async def refresh(self) -> None:
         await self.store.refresh_pending()

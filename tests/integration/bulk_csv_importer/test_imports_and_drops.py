@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from kraken_db.backends import StaleRange
 from kraken_db.bulk_csv_importer import BulkCSVImporter
 from kraken_db.store import Store
 from tests.support.archives import as_kraken_rows, at, import_file, query, read_candles, write
@@ -48,7 +50,7 @@ def expected(rows: Truth, interval: int) -> list[tuple[int, int]]:
 
 
 async def import_and_be_killed(url: str, path: Path) -> None:
-    async def killed() -> None:
+    async def killed(also: Sequence[StaleRange] = ()) -> None:
         raise KeyboardInterrupt
 
     async with BulkCSVImporter(url, workers=1) as importer:

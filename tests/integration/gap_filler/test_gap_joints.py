@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from kraken_db.data_types import DataType
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.ranges import TICK
-from kraken_db.repositories.coverage import DroppedRangeRepository
+from kraken_db.repositories.ledger import Ledger
 from kraken_db.store import Store
 from tests.support.archives import import_paths, query, write
 from tests.support.downloading import assert_same, coverage, floor, stored
@@ -112,8 +113,8 @@ async def test_what_was_dropped_is_no_gap(plain_url: str) -> None:
     store = await Store.open(plain_url)
     try:
         async with store.database.begin() as connection:
-            for data_type in ("trades", "candles_1m"):
-                await DroppedRangeRepository(connection).add("BTC/USD", data_type, [(START, clock(200))])
+            for data_type in (DataType.TRADES, DataType.CANDLES_1M):
+                await Ledger(connection).drop("BTC/USD", data_type, [(START, clock(200))])
             await connection.execute(text("INSERT INTO retention_periods VALUES ('candles', '7 days')"))
     finally:
         await store.close()

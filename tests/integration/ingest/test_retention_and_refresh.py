@@ -6,9 +6,11 @@ The trap: a refresh takes a window of time with all symbols in it, and deletes w
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from kraken_db.backends import StaleRange
 from tests.support.archives import (
     as_kraken_rows,
     import_file,
@@ -85,7 +87,7 @@ async def test_what_a_killed_run_did_not_refresh_is_done_by_the_next(db_url: str
     async with BulkCSVImporter(db_url, workers=1) as importer:
         store = importer._connected()
 
-        async def killed() -> None:
+        async def killed(also: Sequence[StaleRange] = ()) -> None:
             raise KeyboardInterrupt
 
         store.refresh_pending = killed  # type: ignore[method-assign]

@@ -57,7 +57,7 @@ async def run(url: str, path: Path, refresh: Callable[[Store], Awaitable[None]] 
     async with BulkCSVImporter(url, workers=1) as importer:
         store = importer._connected()
         if refresh is not None:
-            store.refresh_pending = lambda: refresh(store)  # type: ignore[method-assign,return-value,assignment]
+            store.refresh_pending = lambda also=(): refresh(store)  # type: ignore[method-assign,assignment,return-value]
         return await importer.run(importer.plan([path]))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
-from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
+from kraken_db.data_types import DataType
+from kraken_db.ingest.trades import HANDED_OVER, REST, TradesWritten, stage_trades
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.store import Store
 from kraken_db.types import TradeRecord
 from tests.support.archives import query
@@ -19,11 +22,14 @@ def trade(milliseconds: int, trade_id: int | None, volume: str = "1") -> TradeRe
     return TradeRecord("BTC/USD", stamp, Decimal(100), Decimal(volume), "buy", trade_id, "limit", "")
 
 
-async def write(url: str, *trades: TradeRecord, **options: bool) -> TradesWritten:
+async def write(url: str, *trades: TradeRecord, may_have_ids: bool = False) -> TradesWritten:
     store = await Store.open(url)
+    policy = HANDED_OVER if may_have_ids else REST
+    keys = [("BTC/USD", data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
     try:
-        async with store.database.begin() as connection:
-            return await TradeBatch(connection, "BTC/USD").write(trades, **options)
+        async with Ingest(store) as ingest, ingest.transaction(keys, EPOCH) as transaction:
+            batch = await stage_trades(transaction, "BTC/USD", policy, trades)
+            return replace(await batch.store(), touched=())
     finally:
         await store.close()
 

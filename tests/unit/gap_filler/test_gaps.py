@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kraken_db.gap_filler.gaps import FoundGap, Known, find_gaps, joints, whole_minutes
+from kraken_db.gap_filler.gaps import FoundGap, Known, find_gaps, joints
 from kraken_db.ranges import TimeRange
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -117,7 +117,3 @@ def test_joints_lie_inside() -> None:
     assert joints([csv, live, rest]) == (at(10), at(35), at(40))
     assert joints([csv]) == ()
     assert joints([]) == ()
-
-
-def test_whole_minutes() -> None:
-    assert whole_minutes([span(0.5, 2.5), span(2.5, 4.2), span(7.1, 7.9)]) == [span(1, 4)]

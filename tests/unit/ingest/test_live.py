@@ -8,11 +8,10 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_db.database_writer.chains import StoredTrades, all_proven, follow, proven, runs_of
-from kraken_db.database_writer.records import QueuedTrade
 from kraken_db.id_runs import IdHole
+from kraken_db.ingest.live import QueuedTrade, StoredTrades, follow, proven, runs_of
 from kraken_db.ranges import TICK, TimeRange, intersection, union
-from kraken_db.repositories.live_trades import Beside
+from kraken_db.repositories.trade_neighbours import Beside
 from tests.support.factories import EPOCH
 
 
@@ -39,7 +38,7 @@ class World:
         self.stored |= ids
         runs = runs_of(trade(number, self.times[number]) for number in ids)
         beside = {run.first: self._beside(run.first, run.last) for run in runs}
-        self.claimed = union(self.claimed, all_proven(runs, beside))
+        self.claimed = union(self.claimed, (proven(run, beside[run.first], None) for run in runs))
         self.known, fresh = follow(self.known, runs, beside)
         self.told += fresh
 

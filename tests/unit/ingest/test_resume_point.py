@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kraken_db.ingest.pages import ResumePoint
 from kraken_db.id_runs import IdSequence
+from kraken_db.ingest.pages import ResumePoint
 from kraken_db.kraken.page_walk import to_cursor
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)

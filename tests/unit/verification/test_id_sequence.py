@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kraken_db.repositories.audit import IdRun
+from kraken_db.id_runs import IdRun
 from kraken_db.verification import trades as id_sequence
 from kraken_db.verification.trades import IdSequenceAudit
 
@@ -27,7 +27,13 @@ def runs(rows: Sequence[Row]) -> list[IdRun]:
         else:
             found.append([(number, second)])
     return [
-        IdRun(run[0][0], run[-1][0], len(run), moment(min(s for _, s in run)), moment(max(s for _, s in run)))
+        IdRun(
+            run[0][0],
+            run[-1][0],
+            moment(min(s for _, s in run)),
+            moment(max(s for _, s in run)),
+            len(run) - (run[-1][0] - run[0][0] + 1),
+        )
         for run in found
     ]
 
@@ -117,7 +123,7 @@ def test_more_runs_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(id_sequence, "MOST_RUNS", 20)
     found, seen = IdSequenceAudit(), 0
     for start in range(0, 2_000, 10):
-        found.add([IdRun(n, n, 1, moment(n), moment(n)) for n in range(start + 1, start + 10, 2)])
+        found.add([IdRun(n, n, moment(n), moment(n)) for n in range(start + 1, start + 10, 2)])
         seen += len(found.holes)
         found.holes.clear()
         assert len(found._runs) <= 25
