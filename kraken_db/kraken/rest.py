@@ -15,7 +15,13 @@ from urllib.parse import urlsplit
 import aiohttp
 from msgspec import Raw
 
-from kraken_db.errors import ConfigurationError, ExchangeRequestError, ExchangeThrottledError, PairError
+from kraken_db.errors import (
+    ConfigurationError,
+    ExchangeFormatError,
+    ExchangeRequestError,
+    ExchangeThrottledError,
+    PairError,
+)
 from kraken_db.kraken import messages, transport
 from kraken_db.kraken.limiter import RateLimiter, shared_limiter
 from kraken_db.kraken.messages import AssetPair, OhlcPage, SystemStatus, TradesPage
@@ -34,6 +40,7 @@ _LONG_WAIT = 10.0  # seconds that a user wonders about
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_Page = TypeVar("_Page", TradesPage, OhlcPage)
 
 
 class KrakenRestClient:
@@ -119,7 +126,7 @@ class KrakenRestClient:
         params = {"pair": pair, "count": str(count)}
         if since is not None:
             params["since"] = str(since)
-        return await self._ask("Trades", params, f"Trades of {pair}", decode, lane=pair_lane(pair))
+        return await self._ask_of(pair, "Trades", params, decode)
 
     async def ohlc(self, pair: str, interval: int = 1, since: int | None = None) -> OhlcPage:
         """The newest candles of ``interval`` minutes after ``since``, in seconds: 720 and the running one.
@@ -133,12 +140,8 @@ class KrakenRestClient:
         params = {"pair": pair, "interval": str(interval)}
         if since is not None:
             params["since"] = str(since)
-        return await self._ask(
-            "OHLC",
-            params,
-            f"OHLC of {pair}",
-            lambda result, what: messages.decode_ohlc(result, what, interval),
-            lane=pair_lane(pair),
+        return await self._ask_of(
+            pair, "OHLC", params, lambda result, what: messages.decode_ohlc(result, what, interval)
         )
 
     async def asset_pairs(self) -> dict[str, AssetPair]:
@@ -151,6 +154,20 @@ class KrakenRestClient:
 
     async def system_status(self) -> SystemStatus:
         return await self._ask("SystemStatus", {}, "SystemStatus", messages.decode_system_status)
+
+    async def _ask_of(
+        self, pair: str, method: str, params: Mapping[str, str], decode: Callable[[Raw, str], _Page]
+    ) -> _Page:
+        """An answer about this pair: rows of another one are none of it."""
+        symbol = pair_lane(pair)
+
+        def decode_own(result: Raw, what: str) -> _Page:
+            page = decode(result, what)
+            if page.key != pair and pair_lane(page.key) != symbol:
+                raise ExchangeFormatError(f"{what}: the answer is for {page.key!r:.40}, another pair")
+            return page
+
+        return await self._ask(method, params, f"{method} of {pair}", decode_own, lane=symbol)
 
     async def _ask(
         self,

@@ -218,19 +218,23 @@ class CandleAudit:
         self._backend = backend
         self._symbol = symbol
 
-    async def with_trades(self, inside: Sequence[TimeRange], limit: int) -> Comparison:
+    async def with_trades(
+        self, inside: Sequence[TimeRange], archived: Sequence[TimeRange], limit: int
+    ) -> Comparison:
         """The stored minutes beside the candles of the stored trades, which must be complete there.
 
-        What a minute does not know (vwap, quote volume) is no difference. One without a quote volume was not
-        made of trades: its vwap may be cut to the decimals of the pair's prices, as Kraken's OHLC has it, and
-        its volume may have the float noise of an archive.
+        One without a quote volume was not made of trades: its vwap may be cut to the decimals of the pair's
+        prices, as Kraken's OHLC has it, and its volume may have the float noise of an archive. Only where
+        an archive may have brought it (``archived``) it need not have a vwap.
         """
         start, end = inside[0][0], inside[-1][1]
         minutes = minutes_of_trades(self._symbol, start, end).subquery("minutes")
         columns = [minutes.c.timestamp, *(minutes.c[name] for name in ALL)]
         expected = select(*columns).subquery("expected")
         stored = self._between(BASE_INTERVAL, start, end)
-        return await self._compare(stored, expected, inside, _minute_differs(stored, expected), limit)
+        return await self._compare(
+            stored, expected, inside, _minute_differs(stored, expected, archived), limit
+        )
 
     async def with_source(self, interval: int, inside: Sequence[TimeRange], limit: int) -> Comparison:
         """A higher interval, as readers get it, beside what the interval that it comes from says."""
@@ -351,7 +355,9 @@ def _pairs(
     )
 
 
-def _minute_differs(stored: FromClause, expected: FromClause) -> ColumnElement[bool]:
+def _minute_differs(
+    stored: FromClause, expected: FromClause, archived: Sequence[TimeRange]
+) -> ColumnElement[bool]:
     old, new = stored.c, expected.c
     is_made_of_trades = old.quote_volume.is_not(None)
     decimals = func.greatest(func.min_scale(old.vwap), *(func.min_scale(old[name]) for name in _PRICES))
@@ -361,6 +367,7 @@ def _minute_differs(stored: FromClause, expected: FromClause) -> ColumnElement[b
         func.abs(old.volume - new.volume) >= case((is_made_of_trades, LAST_DIGIT), else_=VOLUME_NOISE),
         and_(is_made_of_trades, old.quote_volume != new.quote_volume),
         and_(old.vwap.is_not(None), old.vwap != new.vwap, old.vwap != vwap),
+        and_(old.vwap.is_(None), new.vwap.is_not(None), ~_lies_in(old.timestamp, archived)),
     )
 
 
@@ -372,11 +379,10 @@ def _difference(row: Any) -> CandleDifference:
     numbers: dict[str, tuple[Number, Number]] = {}
     if row["is_stored"] and row["is_expected"]:
         pairs = {name: (row[f"stored_{name}"], row[f"expected_{name}"]) for name in ALL}
-        numbers = {
-            name: (old, new)
-            for name, (old, new) in pairs.items()
-            if old != new and (name in _SURE or old is not None)
-        }
+        differing = {name: (old, new) for name, (old, new) in pairs.items() if old != new}
+        # What is not known is told where it is all that is wrong.
+        numbers = {name: pair for name, pair in differing.items() if name in _SURE or pair[0] is not None}
+        numbers = numbers or differing
     return CandleDifference(
         row["timestamp"],
         numbers,

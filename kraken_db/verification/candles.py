@@ -82,10 +82,11 @@ class CandlesCheck:
     async def _compare(self, ranges: Sequence[TimeRange], tell: Callable[[Comparison], None]) -> None:
         task = self._progress.task(f"{self._scope.symbol} candles", seconds_of(ranges), unit="seconds")
         slices = Slices(ranges, task)
+        archived = self._scope.minutes.by_source.get("csv", ())
         try:
             for inside in slices:
                 async with self._store.database.read() as connection:
-                    found = await self._audit(connection).with_trades(inside, MOST_FINDINGS)
+                    found = await self._audit(connection).with_trades(inside, archived, MOST_FINDINGS)
                 self._part.compared += found.compared
                 self._part.stored += found.compared - found.missing
                 if found.compared:

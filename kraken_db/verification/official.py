@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 
 from kraken_db.intervals import BASE_INTERVAL, interval_length
@@ -18,9 +18,11 @@ from kraken_db.kraken.messages import KrakenOhlc, KrakenTrade, OhlcPage
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.progress import Progress
 from kraken_db.ranges import TICK, intersection
+from kraken_db.repositories.audit import Number
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.trades import TradeRepository
 from kraken_db.store import Store
+from kraken_db.tolerances import LAST_DIGIT, SAME_TRADE
 from kraken_db.types import Candle, HistoricalTrade
 from kraken_db.verification.certificate import Finding, Part, minute, moment, number, plural
 from kraken_db.verification.scope import Scope, seconds_of
@@ -28,15 +30,13 @@ from kraken_db.verification.scope import Scope, seconds_of
 OHLC = "Kraken's candles"
 _MINUTE = interval_length(BASE_INTERVAL)
 _FIELDS = ("open", "high", "low", "close", "volume", "trade_count")
-_TINY = Decimal("1e-10")
-"""The last digit of the store: a vwap that was rounded up to it is cut like the exact one."""
 
 
 async def check_ohlc(store: Store, scope: Scope, page: OhlcPage) -> Part:
     """Compare the committed minutes of a page with those that are stored and known to be complete.
 
     Kraken fills quiet minutes with rows of no trades: there is no such candle here. It cuts the vwap to the
-    decimals of the pair's prices.
+    decimals of the pair's prices. A candle without one is wrong, unless an archive may have brought it.
     """
     part = Part(OHLC, "minutes")
     served = {row.timestamp: row for row in page.committed}
@@ -56,11 +56,13 @@ async def check_ohlc(store: Store, scope: Scope, page: OhlcPage) -> Part:
             for candle in await candles.between(scope.symbol, BASE_INTERVAL, start, end)
         ]
     stored = {candle.timestamp: candle for candle in found}
+    archived = scope.minutes.by_source.get("csv", ())
     for at in _minutes(claimed[0][0], claimed[-1][1]):
         if any(start <= at and at + _MINUTE <= end for start, end in claimed):
             part.compared += 1
             part.see(at, at)
-            _compare(part, at, stored.get(at), served.get(at))
+            may_lack = any(start <= at < end for start, end in archived)
+            _compare(part, at, stored.get(at), served.get(at), may_lack_vwap=may_lack)
     return part
 
 
@@ -68,7 +70,9 @@ def _minutes(start: datetime, end: datetime) -> Sequence[datetime]:
     return [start + _MINUTE * at for at in range((end - start) // _MINUTE)]
 
 
-def _compare(part: Part, at: datetime, stored: Candle | None, served: KrakenOhlc | None) -> None:
+def _compare(
+    part: Part, at: datetime, stored: Candle | None, served: KrakenOhlc | None, *, may_lack_vwap: bool
+) -> None:
     if served is None:
         return  # beyond what it serves of this pair
     traded = served.trade_count > 0
@@ -79,12 +83,12 @@ def _compare(part: Part, at: datetime, stored: Candle | None, served: KrakenOhlc
     if not traded:
         _add(part, "candle without trades", at, f"has {plural(stored.trade_count, 'trade')}: Kraken has none")
         return
-    numbers = {
+    numbers: dict[str, tuple[Number, Number]] = {
         name: (getattr(stored, name), getattr(served, name))
         for name in _FIELDS
         if getattr(stored, name) != getattr(served, name)
     }
-    if stored.vwap is not None and not _is_cut(stored.vwap, served.vwap):
+    if not may_lack_vwap if stored.vwap is None else not _is_cut(stored.vwap, served.vwap):
         numbers["vwap"] = (stored.vwap, served.vwap)
     if numbers:
         _add(part, "candle differs", at, f"has {_pairs(numbers)}", numbers)
@@ -94,11 +98,11 @@ def _is_cut(stored: Decimal, served: Decimal) -> bool:
     exponent = Decimal(1).scaleb(int(served.as_tuple().exponent))
     return served in (
         stored.quantize(exponent, ROUND_DOWN),
-        (stored - _TINY).quantize(exponent, ROUND_DOWN),
+        (stored - LAST_DIGIT).quantize(exponent, ROUND_DOWN),
     )
 
 
-def _pairs(numbers: Mapping[str, tuple[Decimal | int, Decimal | int]]) -> str:
+def _pairs(numbers: Mapping[str, tuple[Number, Number]]) -> str:
     return ", ".join(f"{name} {number(old)}, at Kraken {number(new)}" for name, (old, new) in numbers.items())
 
 
@@ -107,15 +111,13 @@ def _add(
     kind: str,
     at: datetime,
     text: str,
-    numbers: Mapping[str, tuple[Decimal | int, Decimal | int]] | None = None,
+    numbers: Mapping[str, tuple[Number, Number]] | None = None,
 ) -> None:
     details = {name: {"stored": old, "expected": new} for name, (old, new) in (numbers or {}).items()}
     part.add(Finding(kind, f"candle {minute(at)} {text}", at, at + _MINUTE, {"numbers": details}))
 
 
 OFFICIAL = "Kraken's trades"
-_JITTER = timedelta(seconds=1)
-"""How far apart two stamps of one trade are at most: the live feed and REST differ by about a microsecond."""
 _AT_ONCE = 20_000
 """Stored trades that are read at a time."""
 _Content = tuple[datetime, Decimal, Decimal]
@@ -169,7 +171,7 @@ class OfficialCheck:
                 until = end if is_last or not trades else trades[-1].timestamp
                 self._tell(meeting.meet(trades, [], done))
                 async for stored, known in self._stored(done, until):
-                    self._tell(meeting.meet([], stored, known - _JITTER))
+                    self._tell(meeting.meet([], stored, known - SAME_TRADE))
                 self._task.advance(round((until - done).total_seconds()))
                 done = until
         self._tell(meeting.meet([], [], None))
@@ -330,7 +332,7 @@ def _content(trade: KrakenTrade | HistoricalTrade) -> _Content:
 def _differences(old: HistoricalTrade, trade: KrakenTrade) -> list[tuple[str, str, str]]:
     """What contradicts Kraken's: what the stored one does not know contradicts nothing."""
     found = []
-    if abs(old.timestamp - trade.timestamp) > _JITTER:
+    if abs(old.timestamp - trade.timestamp) > SAME_TRADE:
         found.append(("time", moment(old.timestamp), moment(trade.timestamp)))
     for name in ("price", "volume"):
         one, other = getattr(old, name), getattr(trade, name)
