@@ -9,7 +9,7 @@ intervals from the next revision, with the same names, columns, sources and mean
 - open is the first, close the last by time; nothing is taken from prices of another interval;
 - vwap is the mean of the parts, weighted by volume; it is NULL if a part that has volume lacks it;
 - quote_volume is NULL as soon as one part lacks it, since a sum of the rest would be too small;
-- sums of volumes are numeric without a width: no sum is too large.
+- prices and volumes are as wide as in the tables: functions such as max and sum would lose the width.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ VIEWS = {
     "candles_1d": (1440, "candles_1h", "1 day", "14 days", "1 day", "1 day"),
     "candles_1w": (10080, "candles_1d", "7 days", "35 days", "7 days", "7 days"),
 }
+PRICE, AMOUNT = "numeric(20,10)", "numeric(38,10)"
 # The aggregates have none: they outlive their minutes.
 RETENTION = {"trades": "90 days", "candles": "365 days"}
 NEWEST_FIRST = sa.text("timestamp DESC")
@@ -131,12 +132,13 @@ def _candles(minutes: int, source: str, bucket: str) -> str:
     only_minutes = " WHERE interval_minutes = 1" if source == "candles" else ""
     return (
         f"SELECT symbol, {opens_at} AS timestamp, CAST({minutes} AS smallint) AS interval_minutes,"
-        " first(open, timestamp) AS open, max(high) AS high, min(low) AS low,"
-        " last(close, timestamp) AS close, sum(volume) AS volume,"
-        " CASE WHEN count(quote_volume) = count(*) THEN sum(quote_volume) END AS quote_volume,"
-        " CAST(sum(trade_count) AS integer) AS trade_count,"
+        f" CAST(first(open, timestamp) AS {PRICE}) AS open,"
+        f" CAST(max(high) AS {PRICE}) AS high, CAST(min(low) AS {PRICE}) AS low,"
+        f" CAST(last(close, timestamp) AS {PRICE}) AS close, CAST(sum(volume) AS {AMOUNT}) AS volume,"
+        " CAST(CASE WHEN count(quote_volume) = count(*) THEN sum(quote_volume) END"
+        f" AS {AMOUNT}) AS quote_volume, CAST(sum(trade_count) AS integer) AS trade_count,"
         " CAST(CASE WHEN count(*) FILTER (WHERE volume > 0 AND vwap IS NULL) = 0"
-        " THEN sum(vwap * volume) / NULLIF(sum(volume), 0) END AS numeric(20,10)) AS vwap"
+        f" THEN sum(vwap * volume) / NULLIF(sum(volume), 0) END AS {PRICE}) AS vwap"
         f" FROM {source}{only_minutes} GROUP BY symbol, {opens_at}"
     )
 

@@ -35,6 +35,7 @@ FROM_DAYS = {"candles_1w": 10080}
 WEEK, DAY, HOUR = 10080, 1440, 60
 # A Monday: weeks start there, and every shorter bucket divides a day.
 ORIGIN = "TIMESTAMPTZ '2000-01-03 00:00:00+00'"
+PRICE, AMOUNT = "numeric(20,10)", "numeric(38,10)"
 VALUES = "open, high, low, close, volume, quote_volume, trade_count, vwap"
 COLUMNS = f"symbol, timestamp, interval_minutes, {VALUES}"
 
@@ -297,13 +298,14 @@ def _aggregates(source: str) -> str:
     """The meaning of each column is that of the revision before."""
     s = source
     return (
-        f"(array_agg({s}.open ORDER BY {s}.timestamp))[1] AS open,"
-        f" max({s}.high) AS high, min({s}.low) AS low,"
-        f" (array_agg({s}.close ORDER BY {s}.timestamp))[count(*)] AS close, sum({s}.volume) AS volume,"
-        f" CASE WHEN count({s}.quote_volume) = count(*) THEN sum({s}.quote_volume) END AS quote_volume,"
-        f" CAST(sum({s}.trade_count) AS integer) AS trade_count,"
+        f"CAST((array_agg({s}.open ORDER BY {s}.timestamp))[1] AS {PRICE}) AS open,"
+        f" CAST(max({s}.high) AS {PRICE}) AS high, CAST(min({s}.low) AS {PRICE}) AS low,"
+        f" CAST((array_agg({s}.close ORDER BY {s}.timestamp))[count(*)] AS {PRICE}) AS close,"
+        f" CAST(sum({s}.volume) AS {AMOUNT}) AS volume,"
+        f" CAST(CASE WHEN count({s}.quote_volume) = count(*) THEN sum({s}.quote_volume) END"
+        f" AS {AMOUNT}) AS quote_volume, CAST(sum({s}.trade_count) AS integer) AS trade_count,"
         f" CAST(CASE WHEN count(*) FILTER (WHERE {s}.volume > 0 AND {s}.vwap IS NULL) = 0"
-        f" THEN sum({s}.vwap * {s}.volume) / NULLIF(sum({s}.volume), 0) END AS numeric(20,10)) AS vwap"
+        f" THEN sum({s}.vwap * {s}.volume) / NULLIF(sum({s}.volume), 0) END AS {PRICE}) AS vwap"
     )
 
 

@@ -82,23 +82,27 @@ async def test_every_step_down_keeps_the_rows(db_url: str, tmp_path: Path) -> No
     assert next_id > trades[-1][0]
 
 
-AMOUNTS = ("volume", "quote_volume")
-PRICES = ("price", "open", "high", "low", "close", "vwap")
+WIDTHS = {
+    **dict.fromkeys(("price", "open", "high", "low", "close", "vwap"), "numeric(20,10)"),
+    **dict.fromkeys(("volume", "quote_volume"), "numeric(38,10)"),
+}
 
 
-async def test_prices_and_volumes_have_their_width_in_every_table(db_url: str) -> None:
+async def test_prices_and_volumes_have_their_width_in_every_table_and_view(db_url: str) -> None:
     columns = await query(
         db_url,
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
         " JOIN pg_class c ON c.oid = a.attrelid"
-        " WHERE c.relnamespace = 'public'::regnamespace AND a.atttypid = 'numeric'::regtype"
-        " AND c.relname IN ('trades', 'candles', 'rolled_candles')",
+        " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v')"
+        " AND a.atttypid = 'numeric'::regtype",
     )
-    assert {(name, kind) for _, name, kind in columns} == {
-        *((name, "numeric(38,10)") for name in AMOUNTS),
-        *((name, "numeric(20,10)") for name in PRICES),
+    of_candles = {name for name in WIDTHS if name != "price"}
+    assert {(table, name, WIDTHS[name]) for table, name, _ in columns} == {tuple(row) for row in columns}
+    assert {(table, name) for table, name, _ in columns} == {
+        ("trades", "price"),
+        ("trades", "volume"),
+        *((table, name) for table in (*INTERVAL_VIEWS.values(), "rolled_candles") for name in of_candles),
     }
-    assert len(columns) == 2 + 7 + 7
 
 
 async def test_keys_hold_the_symbol_wherever_there_is_one(db_url: str) -> None:
