@@ -20,6 +20,7 @@ from kraken_db.repositories import CoverageRepository, PendingRefreshRepository,
 from kraken_db.repositories.coverage import DroppedRangeRepository
 from kraken_db.status import MOST_RANGES, DataStatus, StoreStatus, problems, read_status
 from kraken_db.store import Store
+from tests.support import stores
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.shell import run
 
@@ -34,12 +35,8 @@ def day(month: int, number: int) -> datetime:
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[tuple[Store, AsyncConnection]]:
     """What is written to the connection is gone afterwards."""
-    store = await Store.open(url, pool_max_size=1)
-    try:
-        async with store.database.read() as connection:
-            yield store, connection
-    finally:
-        await store.close()
+    async with stores.opened(url, pool_max_size=1) as store, store.database.read() as connection:
+        yield store, connection
 
 
 async def plant(

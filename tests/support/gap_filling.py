@@ -23,7 +23,6 @@ from kraken_db.simulator import (
     TrueCandle,
     TrueTrade,
 )
-from kraken_db.store import Store
 from kraken_db.types import TradeRecord
 from tests.support.downloading import (
     MINUTE,
@@ -36,6 +35,7 @@ from tests.support.downloading import (
     quick_client,
     stored,
 )
+from tests.support.stores import opened
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -167,17 +167,13 @@ async def store_live(url: str, trades: Sequence[TrueTrade], claimed: TimeRange) 
         )
         for trade in trades
     ]
-    store = await Store.open(url)
-    try:
-        async with store.database.begin() as connection:
-            written = await TradeBatch(connection, symbol).write(records)
-            await SyncStatusRepository(connection).record(
-                symbol,
-                "trades",
-                oldest=records[0].timestamp,
-                newest=records[-1].timestamp,
-                added=written.new,
-            )
-            await CoverageRepository(connection).add(symbol, "trades", "live", [claimed])
-    finally:
-        await store.close()
+    async with opened(url) as store, store.database.begin() as connection:
+        written = await TradeBatch(connection, symbol).write(records)
+        await SyncStatusRepository(connection).record(
+            symbol,
+            "trades",
+            oldest=records[0].timestamp,
+            newest=records[-1].timestamp,
+            added=written.new,
+        )
+        await CoverageRepository(connection).add(symbol, "trades", "live", [claimed])

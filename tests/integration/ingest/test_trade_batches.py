@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 
 from kraken_db.repositories.trade_batch import TradeBatch, TradesWritten
-from kraken_db.store import Store
 from kraken_db.types import TradeRecord
 from tests.support.archives import query
 from tests.support.factories import EPOCH
+from tests.support.stores import opened
 
 
 def trade(milliseconds: int, trade_id: int | None, volume: str = "1") -> TradeRecord:
@@ -20,12 +20,8 @@ def trade(milliseconds: int, trade_id: int | None, volume: str = "1") -> TradeRe
 
 
 async def write(url: str, *trades: TradeRecord, **options: bool) -> TradesWritten:
-    store = await Store.open(url)
-    try:
-        async with store.database.begin() as connection:
-            return await TradeBatch(connection, "BTC/USD").write(trades, **options)
-    finally:
-        await store.close()
+    async with opened(url) as store, store.database.begin() as connection:
+        return await TradeBatch(connection, "BTC/USD").write(trades, **options)
 
 
 @pytest.mark.parametrize(("may_have_ids", "stored"), [(True, 2), (False, 3)])
