@@ -21,6 +21,7 @@ from kraken_db.ranges import TimeRange
 from kraken_db.repositories.ledger import Ledger, Stored
 from kraken_db.status import MOST_RANGES, DataStatus, StoreStatus, problems, read_status
 from kraken_db.store import Store
+from tests.support import stores
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.shell import run
 
@@ -35,12 +36,8 @@ def day(month: int, number: int) -> datetime:
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[tuple[Store, AsyncConnection]]:
     """What is written to the connection is gone afterwards."""
-    store = await Store.open(url, pool_max_size=1)
-    try:
-        async with store.database.read() as connection:
-            yield store, connection
-    finally:
-        await store.close()
+    async with stores.opened(url, pool_max_size=1) as store, store.database.read() as connection:
+        yield store, connection
 
 
 async def plant(

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import text
 
 from kraken_db.bulk_csv_importer import BulkCSVImporter, FileReport, ImportReport
-from kraken_db.db.engine import Database
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.types import Candle
+from tests.support.stores import opened_database
 
 START = 1672531200
 """2023-01-01 00:00 UTC."""
@@ -77,22 +77,14 @@ async def read_candles(url: str, symbol: str, interval: int) -> list[Candle]:
 
 async def query(url: str, statement: str, **parameters: Any) -> list[Any]:
     """Rows of a statement, committed."""
-    database = await Database.open(url, pool_max_size=0)
-    try:
-        async with database.begin() as connection:
-            result = await connection.execute(text(statement), parameters)
-            return [tuple(row) for row in result] if result.returns_rows else []
-    finally:
-        await database.close()
+    async with opened_database(url, pool_max_size=0) as database, database.begin() as connection:
+        result = await connection.execute(text(statement), parameters)
+        return [tuple(row) for row in result] if result.returns_rows else []
 
 
 async def run_outside_transaction(url: str, statement: str) -> None:
-    database = await Database.open(url, pool_max_size=0)
-    try:
-        async with database.autocommit() as connection:
-            await connection.execute(text(statement))
-    finally:
-        await database.close()
+    async with opened_database(url, pool_max_size=0) as database, database.autocommit() as connection:
+        await connection.execute(text(statement))
 
 
 async def checksums(url: str) -> dict[str, str]:

@@ -19,8 +19,8 @@ from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.simulator import Faults, Market, SimulatedExchange, TrueCandle, TrueTrade
 from kraken_db.simulator.truth import true_candles
-from kraken_db.store import Store
 from tests.support.archives import query
+from tests.support.stores import opened
 
 MINUTE = timedelta(minutes=1)
 _TEN_DECIMALS = Decimal("1e-10")
@@ -127,12 +127,8 @@ async def stored(url: str, symbol: str) -> Stored:
 
 
 async def coverage(url: str, symbol: str, data_type: str = "trades") -> list[TimeRange]:
-    store = await Store.open(url)
-    try:
-        async with store.database.read() as connection:
-            return list(await CoverageRepository(connection).covered(symbol, data_type))
-    finally:
-        await store.close()
+    async with opened(url) as store, store.database.read() as connection:
+        return list(await CoverageRepository(connection).covered(symbol, data_type))
 
 
 def in_order_of_the_store(trades: Iterable[TrueTrade]) -> list[TrueTrade]:

@@ -23,7 +23,6 @@ from kraken_db.simulator import (
     TrueCandle,
     TrueTrade,
 )
-from kraken_db.store import Store
 from kraken_db.types import TradeRecord
 from tests.support.downloading import (
     MINUTE,
@@ -36,6 +35,7 @@ from tests.support.downloading import (
     quick_client,
     stored,
 )
+from tests.support.stores import opened
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -167,11 +167,11 @@ async def store_live(url: str, trades: Sequence[TrueTrade], claimed: TimeRange) 
         )
         for trade in trades
     ]
-    store = await Store.open(url)
-    try:
-        keys = [(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
-        async with Ingest(store) as ingest, ingest.transaction(keys, claimed[0]) as transaction:
-            await (await stage_trades(transaction, symbol, LIVE, records)).store()
-            transaction.unit(symbol, DataType.TRADES).mark_complete("live", [claimed])
-    finally:
-        await store.close()
+    keys = [(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+    async with (
+        opened(url) as store,
+        Ingest(store) as ingest,
+        ingest.transaction(keys, claimed[0]) as transaction,
+    ):
+        await (await stage_trades(transaction, symbol, LIVE, records)).store()
+        transaction.unit(symbol, DataType.TRADES).mark_complete("live", [claimed])

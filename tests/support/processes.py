@@ -1,4 +1,4 @@
-"""A backfill as a process of its own, against an exchange in the test's event loop."""
+"""Programs as processes of their own, a backfill above all, against an exchange in the test's event loop."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from kraken_db.simulator import SimulatedExchange
 
@@ -23,15 +24,18 @@ class Ended:
 
 
 @asynccontextmanager
-async def backfilling(
-    *arguments: str, environment: Mapping[str, str], program: tuple[str, ...] = BACKFILL
+async def running(
+    *command: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """It is killed if the block is left while it runs."""
+    """A process that knows no store and no exchange but by its arguments.
+
+    It is killed if the block is left while it runs.
+    """
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     process = await asyncio.create_subprocess_exec(
-        *program,
-        *arguments,
-        env=inherited | dict(environment),
+        *command,
+        cwd=cwd,
+        env=inherited | dict(environment or {}),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -41,7 +45,13 @@ async def backfilling(
     finally:
         if process.returncode is None:
             process.kill()
-            await process.communicate()
+        await process.communicate()
+
+
+def backfilling(
+    *arguments: str, environment: Mapping[str, str], program: tuple[str, ...] = BACKFILL
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return running(*program, *arguments, environment=environment)
 
 
 async def ended(process: asyncio.subprocess.Process, seconds: float = 120) -> Ended:
@@ -68,3 +78,16 @@ async def requests_reach(
             return False
         await asyncio.sleep(0.002)
     return True
+
+
+def keeper_pids(data_dir: Path) -> list[int]:
+    """The processes that stop the embedded server of a directory when its last user ends (Linux)."""
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(data_dir) in words and any(word.endswith(b"keeper.py") for word in words):
+            pids.append(int(process.name))
+    return pids

@@ -8,11 +8,11 @@ from typing import Any
 from kraken_db.data_types import TABLES, TableName
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.maintenance import Maintenance, MaintenanceReport, Periods, change_policies
-from kraken_db.store import Store
 from tests.support.archives import (
     query,
     read_candles,
 )
+from tests.support.stores import opened
 
 HOUR, DAY, WEEK = 60, 24 * 60, 7 * 24 * 60
 
@@ -34,11 +34,8 @@ async def keep(url: str, **periods: timedelta | None) -> None:
         table: {"retention": periods[table]} for table in TABLES if table in periods
     }
     assert len(changes) == len(periods)
-    store = await Store.open(url)
-    try:
+    async with opened(url) as store:
         await change_policies(store, changes)
-    finally:
-        await store.close()
 
 
 async def maintain(url: str, now: datetime, *, dry_run: bool = False) -> MaintenanceReport:

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends.timescale_chunks import chunk_ids, own
-from kraken_db.db.engine import Database
 from tests.support.archives import query
+from tests.support.stores import opened_database
 
 
 async def make(connection: AsyncConnection, name: str) -> None:
@@ -19,8 +19,7 @@ async def make(connection: AsyncConnection, name: str) -> None:
 
 async def test_only_what_this_transaction_has_made(plain_url: str) -> None:
     await query(plain_url, "CREATE TABLE of_old () INHERITS (candles)")
-    database = await Database.open(plain_url, pool_max_size=0)
-    try:
+    async with opened_database(plain_url, pool_max_size=0) as database:
         async with database.begin() as connection:
             before = await chunk_ids(connection, "candles")
             assert len(before) == 1
@@ -40,5 +39,3 @@ async def test_only_what_this_transaction_has_made(plain_url: str) -> None:
             ]
         async with database.begin() as connection:
             assert await own(connection, after - before) == []
-    finally:
-        await database.close()

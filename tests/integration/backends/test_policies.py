@@ -17,6 +17,7 @@ from kraken_db.store import Store
 from tests.support.archives import as_kraken_rows, import_file, minutes, query, read_candles, write
 from tests.support.retention import HIGHER, MONDAY, WEEK, keep, maintain, trades
 from tests.support.shell import run
+from tests.support.stores import opened
 
 JOBS = (
     "SELECT proc_name, hypertable_name, COALESCE(config ->> 'drop_after', config ->> 'compress_after'),"
@@ -171,11 +172,8 @@ def test_wrong_usage(plain_url: str, options: tuple[str, ...]) -> None:
 
 
 async def compress_after(url: str, candles: timedelta | None) -> None:
-    store = await Store.open(url)
-    try:
+    async with opened(url) as store:
         await change_policies(store, {"candles": {"compression": candles}})
-    finally:
-        await store.close()
 
 
 async def higher(url: str, symbol: str) -> dict[int, Any]:

@@ -14,10 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends import StaleRange
 from kraken_db.backends import rolled_candles as rolling
 from kraken_db.db import migrations
-from kraken_db.db.engine import Database
-from kraken_db.store import Store
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.rolled import COLUMNS, expected_views, rows
+from tests.support.stores import opened, opened_database
 
 MONDAY = datetime(2023, 1, 2, tzinfo=UTC)
 VIEWS = ("5m", "15m", "30m", "1h", "4h", "12h", "1d", "1w")
@@ -46,11 +45,8 @@ async def assert_right(url: str) -> None:
 
 
 async def refresh(url: str) -> None:
-    store = await Store.open(url)
-    try:
+    async with opened(url) as store:
         await store.refresh_pending()
-    finally:
-        await store.close()
 
 
 async def pending(url: str) -> list[str]:
@@ -105,18 +101,18 @@ async def test_a_minute_at_no_time_is_no_note(plain_url: str) -> None:
 async def test_two_programs_write_side_by_side(plain_url: str, isolation: str) -> None:
     """The same hour, both at once, in any isolation: neither waits for the other or fails."""
     await query(plain_url, one("2023-01-02 00:10"))
-    database = await Database.open(plain_url)
-    try:
-        async with database.engine.connect() as first, database.engine.connect() as second:
-            for connection in (first, second):
-                await connection.execution_options(isolation_level=isolation)
-                await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-            await first.execute(text(one("2023-01-02 00:11", 20)))
-            await second.execute(text(one("2023-01-02 00:12", 30)))
-            await second.commit()
-            await first.commit()
-    finally:
-        await database.close()
+    async with (
+        opened_database(plain_url) as database,
+        database.engine.connect() as first,
+        database.engine.connect() as second,
+    ):
+        for connection in (first, second):
+            await connection.execution_options(isolation_level=isolation)
+            await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+        await first.execute(text(one("2023-01-02 00:11", 20)))
+        await second.execute(text(one("2023-01-02 00:12", 30)))
+        await second.commit()
+        await first.commit()
     await assert_right(plain_url)
     assert await query(plain_url, HOUR_OF) == [(30, 9)]
     await refresh(plain_url)
@@ -131,8 +127,7 @@ async def test_a_role_that_may_only_write_candles(plain_url: str) -> None:
     try:
         await query(plain_url, f"GRANT INSERT, SELECT, DELETE ON candles TO {name}")
         await query(plain_url, f"GRANT SELECT ON candles_1d TO {name}")
-        database = await Database.open(plain_url)
-        try:
+        async with opened_database(plain_url) as database:
             async with database.begin() as connection:
                 await connection.execute(text(f"SET LOCAL ROLE {name}"))
                 await connection.execute(text("SET LOCAL search_path = pg_catalog"))
@@ -145,8 +140,6 @@ async def test_a_role_that_may_only_write_candles(plain_url: str) -> None:
                 await connection.execute(text("SET LOCAL search_path = pg_catalog"))
                 found = await connection.execute(text("SELECT trade_count FROM public.candles_1d"))
                 assert found.scalars().all() == [3]
-        finally:
-            await database.close()
         assert len(await pending(plain_url)) == 1
     finally:
         await query(plain_url, f"DROP OWNED BY {name}")
@@ -179,15 +172,11 @@ async def test_refreshes_and_writers_at_once(plain_url: str) -> None:
 async def test_a_note_that_a_writer_adds_to_is_left_alone(plain_url: str, commits: bool) -> None:
     """The refresh neither waits for the writer nor takes off the note that he may put back."""
     await query(plain_url, one("2023-01-02 00:10"))
-    database = await Database.open(plain_url)
-    try:
-        async with database.engine.connect() as writer:
-            await writer.execute(text(one("2023-01-02 00:11", 20)))
-            await asyncio.wait_for(refresh(plain_url), 20)
-            assert await query(plain_url, HOUR_OF) == [(11, 3)]
-            await (writer.commit() if commits else writer.rollback())
-    finally:
-        await database.close()
+    async with opened_database(plain_url) as database, database.engine.connect() as writer:
+        await writer.execute(text(one("2023-01-02 00:11", 20)))
+        await asyncio.wait_for(refresh(plain_url), 20)
+        assert await query(plain_url, HOUR_OF) == [(11, 3)]
+        await (writer.commit() if commits else writer.rollback())
     expected = [(20, 6)] if commits else [(11, 3)]
     assert await query(plain_url, HOUR_OF) == expected
     assert len(await pending(plain_url)) == 1
@@ -219,12 +208,9 @@ async def test_a_range_without_a_note_is_rolled_up_too(plain_url: str) -> None:
     await query(plain_url, one("2023-01-02 00:10"))
     await refresh(plain_url)
     await query(plain_url, "UPDATE rolled_candles SET high = 99")
-    store = await Store.open(plain_url)
-    try:
+    async with opened(plain_url) as store:
         stale = [StaleRange("BTC/USD", MONDAY, MONDAY.replace(hour=1))]
         await store.backend.refresh(store.database, store.clock(), stale)
-    finally:
-        await store.close()
     assert await pending(plain_url) == []
     await assert_right(plain_url)
 
@@ -240,12 +226,9 @@ async def test_a_note_that_reaches_into_the_next_slice_keeps_the_rest(
         await query(plain_url, one(moment))
     assert len(await pending(plain_url)) == 1
     monkeypatch.setattr(rolling, "_note_slices", uncut)
-    store = await Store.open(plain_url)
-    try:
+    async with opened(plain_url) as store:
         stale = [StaleRange("BTC/USD", MONDAY, MONDAY.replace(hour=1))]
         await store.backend.refresh(store.database, store.clock(), stale)
-    finally:
-        await store.close()
     assert await pending(plain_url) == ['BTC/USD ["2023-03-27 00:00:00+00","2023-03-27 00:01:00+00")']
     await assert_right(plain_url)
 

@@ -13,9 +13,9 @@ from sqlalchemy import Engine, event
 
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.repositories.coverage import CoverageRepository
-from kraken_db.store import Store
 from kraken_db.types import HistoricalTrade
 from tests.support.archives import EVER, START, at, checksums, import_file, minutes, query, write
+from tests.support.stores import opened
 
 # Two equal rows are two trades, and a second may hold many.
 WHOLE_SECONDS = (
@@ -40,12 +40,8 @@ async def trades(url: str) -> list[HistoricalTrade]:
 
 
 async def coverage(url: str) -> list[tuple[datetime, datetime]]:
-    store = await Store.open(url)
-    try:
-        async with store.database.read() as connection:
-            return list(await CoverageRepository(connection).covered("BTC/USD", "trades"))
-    finally:
-        await store.close()
+    async with opened(url) as store, store.database.read() as connection:
+        return list(await CoverageRepository(connection).covered("BTC/USD", "trades"))
 
 
 async def total_records(url: str) -> int:

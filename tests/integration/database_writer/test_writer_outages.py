@@ -15,10 +15,10 @@ from kraken_db import DatabaseWriter, integrate_db_writer
 from kraken_db.db.locks import lock_job
 from kraken_db.db.migrations import upgrade
 from kraken_db.ranges import TICK
-from kraken_db.store import Store
 from tests.support.archives import query
 from tests.support.downloading import coverage
 from tests.support.live_writing import BTC, Gateway, ids, total, trade, write, writing
+from tests.support.stores import opened
 
 RATE = 5_000
 ROOT = Path(__file__).parents[3]
@@ -122,8 +122,8 @@ async def test_another_database_does_not_get_what_was_left(
 
 async def test_a_locked_database_does_not_hold_the_caller_up(plain_url: str, tmp_path: Path) -> None:
     """Somebody imports an archive of the pair, and holds its lock all the while."""
-    store = await Store.open(plain_url)
     async with (
+        opened(plain_url) as store,
         writing(plain_url, tmp_path, trade_buffer_size=10, stop_timeout=0.2) as writer,
         store.database.begin() as connection,
     ):
@@ -135,7 +135,6 @@ async def test_a_locked_database_does_not_hold_the_caller_up(plain_url: str, tmp
         await writer.stop()  # gives up waiting, and leaves it to the journal
     async with writing(plain_url, tmp_path) as writer:
         await writer.flush()
-    await store.close()
     assert await ids(plain_url) == list(range(1, 101))
 
 

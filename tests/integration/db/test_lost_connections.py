@@ -14,20 +14,17 @@ from kraken_db.db.driver import raw_connection
 from kraken_db.db.engine import Database
 from kraken_db.errors import DatabaseUnavailableError
 from tests.support.archives import minutes, query, write
+from tests.support.stores import opened_database
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the options' names are Linux's")
 async def test_a_silent_end_is_noticed_by_the_system(timescale_url: str) -> None:
-    database = await Database.open(timescale_url, pool_max_size=0)
-    try:
-        async with database.read() as connection:
-            await connection.execute(text("SELECT 1"))
-            used = (await raw_connection(connection))._transport.get_extra_info("socket")
-            assert used.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-            options = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT]
-            assert [used.getsockopt(socket.IPPROTO_TCP, one) for one in options] == [60, 10, 6, 300_000]
-    finally:
-        await database.close()
+    async with opened_database(timescale_url, pool_max_size=0) as database, database.read() as connection:
+        await connection.execute(text("SELECT 1"))
+        used = (await raw_connection(connection))._transport.get_extra_info("socket")
+        assert used.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        options = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT]
+        assert [used.getsockopt(socket.IPPROTO_TCP, one) for one in options] == [60, 10, 6, 300_000]
 
 
 async def test_a_connection_that_ends_is_told_as_that(plain_url: str) -> None:

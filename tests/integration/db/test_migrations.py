@@ -20,6 +20,7 @@ from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.store import Store
 from tests.support.archives import as_kraken_rows, import_file, minutes, query, read_candles, write
 from tests.support.lanes import Lane
+from tests.support.stores import opened
 
 ROOT = Path(__file__).parents[3]
 REVISIONS = ["1001", "1002", "1003"]
@@ -284,9 +285,5 @@ async def test_a_changed_table_is_named_as_that(plain_url: str) -> None:
 
 
 async def coverage_of_everything(url: str) -> None:
-    store = await Store.open(url)
-    try:
-        async with store.database.read() as connection:
-            await CoverageRepository(connection).all()
-    finally:
-        await store.close()
+    async with opened(url) as store, store.database.read() as connection:
+        await CoverageRepository(connection).all()

@@ -10,10 +10,10 @@ from kraken_db.data_types import DataType
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.ranges import TICK
 from kraken_db.repositories.ledger import Ledger
-from kraken_db.store import Store
 from tests.support.archives import import_paths, query, write
 from tests.support.downloading import assert_same, coverage, floor, stored
 from tests.support.gap_filling import DAY, HOUR, LATER, START, World, calm, clock, store_live
+from tests.support.stores import opened
 
 
 async def test_a_gap_behind_live_trades(plain_url: str) -> None:
@@ -110,14 +110,10 @@ async def test_what_was_dropped_is_no_gap(plain_url: str) -> None:
     world = World(calm(), now=START + 10 * HOUR + LATER)
     await world.backfill(plain_url, end_timestamp=clock(100))
     await world.backfill(plain_url, since=to_cursor(clock(200)))
-    store = await Store.open(plain_url)
-    try:
-        async with store.database.begin() as connection:
-            for data_type in (DataType.TRADES, DataType.CANDLES_1M):
-                await Ledger(connection).drop("BTC/USD", data_type, [(START, clock(200))])
-            await connection.execute(text("INSERT INTO retention_periods VALUES ('candles', '7 days')"))
-    finally:
-        await store.close()
+    async with opened(plain_url) as store, store.database.begin() as connection:
+        for data_type in (DataType.TRADES, DataType.CANDLES_1M):
+            await Ledger(connection).drop("BTC/USD", data_type, [(START, clock(200))])
+        await connection.execute(text("INSERT INTO retention_periods VALUES ('candles', '7 days')"))
     async with world.filler(plain_url) as filler:
         (symbol,) = await filler.survey()
     assert [found.kind for found in symbol.found if found.gap.start_time < clock(210)] == []

@@ -12,9 +12,9 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, JobRunningError, NotConnectedError, UnknownPairError
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.simulator import Faults, Market, RateLimit, SimulatedExchange
-from kraken_db.store import Store
 from tests.support.downloading import MINUTE, coverage, floor, quick_client, stored
 from tests.support.gap_filling import DAY, HOUR, LATER, START, World, assert_filled, calm
+from tests.support.stores import opened
 
 NOTHING = {"gaps_detected": 0, "gaps_filled": 0, "candles_inserted": 0, "trades_processed": 0, "errors": []}
 
@@ -101,17 +101,17 @@ async def test_pairs_side_by_side_keep_the_limit_of_each(plain_url: str) -> None
 
 async def test_another_run_works_on_the_symbol(plain_url: str) -> None:
     world = World(calm(), calm("ETH/USD"), now=START + 2 * HOUR + LATER)
-    store = await Store.open(plain_url)
-    try:
-        async with JobLock(store.database, "download", "BTC/USD"), world.filler(plain_url) as filler:
-            result = await filler.fill_all_gaps()
-            gap = result_gap(world)
-            with pytest.raises(JobRunningError):
-                await filler.fill_gap_trades(gap)
-            with pytest.raises(JobRunningError):
-                await filler.fill_gap_ohlc(gap)
-    finally:
-        await store.close()
+    async with (
+        opened(plain_url) as store,
+        JobLock(store.database, "download", "BTC/USD"),
+        world.filler(plain_url) as filler,
+    ):
+        result = await filler.fill_all_gaps()
+        gap = result_gap(world)
+        with pytest.raises(JobRunningError):
+            await filler.fill_gap_trades(gap)
+        with pytest.raises(JobRunningError):
+            await filler.fill_gap_ohlc(gap)
     (error,) = result["errors"]
     assert "another download of BTC/USD is running" in error
     assert result["gaps_filled"] == 1

@@ -11,9 +11,9 @@ from kraken_db.errors import JobRunningError, UnknownPairError, ValueDoesNotFitE
 from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.historical_backfill import download as download_module
 from kraken_db.simulator import Market, SimulatedExchange
-from kraken_db.store import Store
 from tests.support.archives import checksums, query
 from tests.support.downloading import assert_is_truth, download, download_one, downloading, stored
+from tests.support.stores import opened
 
 SIZE = 2_000
 
@@ -25,15 +25,11 @@ def market() -> Market:
 
 async def test_a_second_run_of_the_same_pair(plain_url: str, market: Market) -> None:
     other = Market("ETH/USD", seed=41, trades=SIZE)
-    store = await Store.open(plain_url)
-    try:
-        async with JobLock(store.database, "download", "BTC/USD"):
-            refused, free = await download(plain_url, [market, other])
-            async with downloading(plain_url, SimulatedExchange([market])) as service:
-                with pytest.raises(JobRunningError, match="another download of BTC/USD is running"):
-                    await service.backfill_symbol("BTC/USD")
-    finally:
-        await store.close()
+    async with opened(plain_url) as store, JobLock(store.database, "download", "BTC/USD"):
+        refused, free = await download(plain_url, [market, other])
+        async with downloading(plain_url, SimulatedExchange([market])) as service:
+            with pytest.raises(JobRunningError, match="another download of BTC/USD is running"):
+                await service.backfill_symbol("BTC/USD")
     assert isinstance(refused.error, JobRunningError)
     assert (free.outcome, free.new) == ("caught up", SIZE)
     await assert_is_truth(plain_url, other)

@@ -11,10 +11,10 @@ import pytest
 from kraken_db.data_types import DataType
 from kraken_db.ingest.trades import HANDED_OVER, REST, TradesWritten, stage_trades
 from kraken_db.ingest.write_unit import Ingest
-from kraken_db.store import Store
 from kraken_db.types import TradeRecord
 from tests.support.archives import query
 from tests.support.factories import EPOCH
+from tests.support.stores import opened
 
 
 def trade(milliseconds: int, trade_id: int | None, volume: str = "1") -> TradeRecord:
@@ -23,15 +23,15 @@ def trade(milliseconds: int, trade_id: int | None, volume: str = "1") -> TradeRe
 
 
 async def write(url: str, *trades: TradeRecord, may_have_ids: bool = False) -> TradesWritten:
-    store = await Store.open(url)
     policy = HANDED_OVER if may_have_ids else REST
     keys = [("BTC/USD", data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
-    try:
-        async with Ingest(store) as ingest, ingest.transaction(keys, EPOCH) as transaction:
-            batch = await stage_trades(transaction, "BTC/USD", policy, trades)
-            return replace(await batch.store(), touched=())
-    finally:
-        await store.close()
+    async with (
+        opened(url) as store,
+        Ingest(store) as ingest,
+        ingest.transaction(keys, EPOCH) as transaction,
+    ):
+        batch = await stage_trades(transaction, "BTC/USD", policy, trades)
+        return replace(await batch.store(), touched=())
 
 
 @pytest.mark.parametrize(("may_have_ids", "stored"), [(True, 2), (False, 3)])

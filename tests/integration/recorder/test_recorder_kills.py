@@ -9,13 +9,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from random import Random
 
 from kraken_db.simulator import FeedFaults
 from tests.support.downloading import download_one, floor
+from tests.support.processes import running
 from tests.support.recording import (
     MINUTE,
     START,
@@ -31,21 +31,10 @@ KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "4"))
 SEED = os.environ.get("KRAKEN_DB_TEST_SEED", "0")
 
 
-@asynccontextmanager
-async def recording_process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "tests.support.recording_process"),
-        *arguments,
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+def recording_process(*arguments: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return running(
+        sys.executable, "-W", "error", "-m", "tests.support.recording_process", *arguments, cwd=ROOT
     )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def test_kills(plain_url: str, tmp_path: Path) -> None:

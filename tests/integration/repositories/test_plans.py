@@ -18,11 +18,11 @@ from sqlalchemy import text
 
 from kraken_db import HistoricalDataProvider
 from kraken_db.backends import StaleRange
-from kraken_db.db.engine import Database
-from kraken_db.store import Store, StoreService
+from kraken_db.store import StoreService
 from tests.support.archives import query
 from tests.support.lanes import Lane
 from tests.support.plans import nodes, touched, watched
+from tests.support.stores import opened, opened_database
 
 Service = TypeVar("Service", bound=StoreService)
 SYMBOLS = [f"{base}/USD" for base in ("ADA", "BTC", "DOGE", "DOT", "ETH", "LINK", "LTC", "SOL", "TRX", "XRP")]
@@ -63,12 +63,9 @@ async def fill(url: str, days: int, every: int) -> None:
         symbols=SYMBOLS,
     )
     await query(url, "ANALYZE candles")
-    store = await Store.open(url)
-    try:
+    async with opened(url) as store:
         everything = [StaleRange(symbol, START, START + timedelta(days=days)) for symbol in SYMBOLS]
         await store.backend.refresh(store.database, store.clock(), everything)
-    finally:
-        await store.close()
 
 
 def assert_reads_little(plans: list[dict[str, Any]], limit: int) -> None:
@@ -166,19 +163,15 @@ async def test_a_day_of_an_interval_that_is_not_stored(filled_stores: Callable[[
 async def test_a_candle_that_waits_is_read_from_its_minutes(filled_stores: Callable[[str], str]) -> None:
     """One minute was written and not refreshed: its day costs a day of minutes, the other days nothing."""
     url = filled_stores("postgres")
-    database = await Database.open(url)
-    try:
-        async with database.read() as connection:
-            await connection.execute(
-                text("UPDATE candles SET high = 500 WHERE symbol = 'ETH/USD' AND timestamp = :moment"),
-                {"moment": START + timedelta(days=364, hours=5)},
-            )
-            year = "SELECT * FROM candles_1d WHERE symbol = 'ETH/USD'"
-            found = await connection.scalar(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {year}"))
-            highs = await connection.scalars(text(f"SELECT high FROM ({year} ORDER BY timestamp) days"))
-            assert list(highs) == [101] * 364 + [500]
-    finally:
-        await database.close()
+    async with opened_database(url) as database, database.read() as connection:
+        await connection.execute(
+            text("UPDATE candles SET high = 500 WHERE symbol = 'ETH/USD' AND timestamp = :moment"),
+            {"moment": START + timedelta(days=364, hours=5)},
+        )
+        year = "SELECT * FROM candles_1d WHERE symbol = 'ETH/USD'"
+        found = await connection.scalar(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {year}"))
+        highs = await connection.scalars(text(f"SELECT high FROM ({year} ORDER BY timestamp) days"))
+        assert list(highs) == [101] * 364 + [500]
     plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     # Of each day it is looked up whether it waits.
     assert_reads_little([plan], 1440 + 2 * 365 + 10)

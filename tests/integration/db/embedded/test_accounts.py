@@ -16,6 +16,7 @@ from kraken_db.db.embedded import cluster as binaries
 from kraken_db.db.embedded.account import run_as, server_account
 from kraken_db.db.embedded.cluster import find_binaries
 from kraken_db.errors import EmbeddedServerError
+from tests.support.processes import keeper_pids
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes users, so it needs root")
 Users = Callable[..., Any]
@@ -47,15 +48,7 @@ def test_root_lets_another_user_run_it(embedded: EmbeddedServer, data_dir: Path)
 
 def test_the_keeper_gives_up_being_root(embedded: EmbeddedServer, data_dir: Path) -> None:
     embedded.attach()
-    keepers = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.fsencode(data_dir) in words and any(word.endswith(b"keeper.py") for word in words):
-            keepers.append(int(process.name))
-    (keeper,) = keepers
+    (keeper,) = keeper_pids(data_dir)
     assert owner_of_process(keeper) == owner_of_process(embedded.status().pid)
 
 

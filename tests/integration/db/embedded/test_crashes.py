@@ -17,6 +17,7 @@ import pytest
 from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.db.embedded.locks import exclusive
 from kraken_db.errors import EmbeddedServerError, StorageFullError
+from tests.support.processes import keeper_pids
 
 Users = Callable[..., Any]
 Eventually = Callable[..., None]
@@ -28,18 +29,6 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"
 def runs(pid: int) -> bool:
     """Whether a process does anything still (one that only waits to be collected does not)."""
     return Path(f"/proc/{pid}/exe").exists()
-
-
-def keeper_pids(data_dir: Path) -> list[int]:
-    pids = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.fsencode(data_dir) in words and any(word.endswith(b"keeper.py") for word in words):
-            pids.append(int(process.name))
-    return pids
 
 
 def test_kill_of_the_last_user_stops_the_server(
