@@ -20,7 +20,7 @@ from kraken_db.data_types import DataType
 from kraken_db.db.engine import Database
 from kraken_db.db.errors import driver_error, first_line
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
-from kraken_db.errors import KrakenDBError, NotConnectedError
+from kraken_db.errors import DatabaseError, KrakenDBError, NotConnectedError
 from kraken_db.retention import RetentionPause, release
 from kraken_db.retry import until_undisturbed
 from kraken_db.times import Clock, utc_now
@@ -54,6 +54,7 @@ class Store:
             async with database.read() as connection:
                 await check_schema(connection)
                 backend = await detect(connection)
+            await database.set_in_sessions(backend.session_settings)
             await database.open_connections(min(pool_min_size, pool_max_size))
         except BaseException:
             await database.close()
@@ -70,13 +71,21 @@ class Store:
         """
         await until_undisturbed(partial(self.backend.refresh, self.database, self.clock(), also))
 
-    async def refresh_or_tell(self) -> None:
-        """The same at the end of a run: a refresh that fails is told, for what is stored is stored."""
+    async def refresh_or_tell(self) -> KrakenDBError | None:
+        """The same at the end of a run: a refresh that fails is told, for what is stored is stored.
+
+        Returns what went wrong: the run has not done all of its work then.
+        """
         try:
             await self.refresh_pending()
         except (KrakenDBError, DBAPIError) as error:
             reason = first_line(driver_error(error))
             _log.warning("the higher intervals are not up to date: %s; the next run refreshes them", reason)
+            return DatabaseError(
+                f"the higher intervals are not up to date: {reason}",
+                hint="the rows are stored; the next run refreshes them, or kraken-db db maintain",
+            )
+        return None
 
     @asynccontextmanager
     async def refreshing(self, every: float) -> AsyncIterator[None]:
