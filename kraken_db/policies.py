@@ -6,7 +6,7 @@ Standard library only; the databases' own words for it are in ``kraken_db.backen
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from kraken_db.data_types import TableName
@@ -48,12 +48,17 @@ class BackgroundJob:
     next_run: datetime | None
     last_run: datetime | None
     succeeded: bool | None
-    """Of the last run; None before the first one is over."""
+    """Of the last run; None before the first one is over, while one is running, and where it crashed."""
     failures: int
     """Of all runs."""
     paused: bool
     last_error: str | None = None
     """What the last run that failed said, where the database keeps it."""
+    running_since: datetime | None = None
+    crashed_at: datetime | None = None
+    """When the last run began, if it was never ended: the server, or what ran it, went down."""
+    crashes: int = 0
+    """Of the runs since the last one that succeeded; what is running now has not crashed yet."""
 
 
 def job_is_overdue(job: BackgroundJob, now: datetime) -> bool:
@@ -63,19 +68,33 @@ def job_is_overdue(job: BackgroundJob, now: datetime) -> bool:
 
 def job_fails(job: BackgroundJob, now: datetime) -> bool:
     """Whether its work is not being done, although nobody has paused it."""
-    return not job.paused and (job.succeeded is False or job_is_overdue(job, now))
+    crashes = job.crashed_at is not None or job.crashes > 1
+    return not job.paused and (job.succeeded is False or crashes or job_is_overdue(job, now))
 
 
 def job_state(job: BackgroundJob, now: datetime) -> str:
     """In a word or two: jobs may fail for weeks, or not be started at all, and nobody is told."""
     if job.paused:
         return "paused"
+    if job.running_since is not None:
+        before = f", after {_counted(job.crashes, 'crash', 'crashes')}" if job.crashes else ""
+        return f"running since {_moment(job.running_since)}{before}"
+    if job.crashed_at is not None:
+        again = f", {job.crashes:,} times in a row" if job.crashes > 1 else ""
+        return f"crashed in its run of {_moment(job.crashed_at)}{again}"
     if job_is_overdue(job, now):
         return "overdue: the database does not start it"
     if job.succeeded is None:
         return "has not run yet"
-    failures = f"{job.failures:,} failure" + ("" if job.failures == 1 else "s")
-    return "ok" if job.succeeded else f"failing ({failures})"
+    return "ok" if job.succeeded else f"failing ({_counted(job.failures, 'failure', 'failures')})"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"
 
 
 def check_policy(policy: TablePolicy) -> None:

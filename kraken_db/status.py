@@ -247,8 +247,12 @@ def _incomplete(status: StoreStatus, max_lag: timedelta | None) -> Iterator[str]
 def _upkeep(status: StoreStatus) -> Iterator[str]:
     for job in status.jobs:
         if job_fails(job, status.now):
-            told = f": {' '.join(job.last_error.split())}" if job.last_error and not job.succeeded else ""
-            yield f"{job.task} of {job.relation} is {job_state(job, status.now)}{told}"
+            # Of a crash there is no word.
+            told = (
+                f": {' '.join(job.last_error.split())}" if job.last_error and job.succeeded is False else ""
+            )
+            verb = "" if job.crashed_at is not None else "is "
+            yield f"{job.task} of {job.relation} {verb}{job_state(job, status.now)}{told}"
     if status.stalled_refreshes:
         ranges = f"{status.stalled_refreshes:,} range" + ("" if status.stalled_refreshes == 1 else "s")
         yield f"{ranges} of a killed run not in the higher intervals (kraken-db db maintain does it)"

@@ -13,9 +13,9 @@ from typing import Self
 from kraken_db.backends import Backend, StaleRange, detect
 from kraken_db.db.engine import Database
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
-from kraken_db.errors import KrakenDBError, NotConnectedError
+from kraken_db.errors import DatabaseError, KrakenDBError, NotConnectedError
 from kraken_db.retention import release
-from kraken_db.retry import REFRESH
+from kraken_db.retry import CONFLICT
 from kraken_db.times import Clock, utc_now
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class Store:
             async with database.read() as connection:
                 await check_schema(connection)
                 backend = await detect(connection)
+            await database.set_in_sessions(backend.session_settings)
             await database.open_connections(min(pool_min_size, pool_max_size))
         except BaseException:
             await database.close()
@@ -61,16 +62,24 @@ class Store:
 
         What a killed run left behind is done too, and ``also`` what nobody has noted.
         """
-        await REFRESH.run(partial(self.backend.refresh, self.database, self.clock(), also))
+        await CONFLICT.run(partial(self.backend.refresh, self.database, self.clock(), also))
 
-    async def refresh_or_tell(self) -> None:
-        """The same at the end of a run: a refresh that fails is told, for what is stored is stored."""
+    async def refresh_or_tell(self) -> KrakenDBError | None:
+        """The same at the end of a run: a refresh that fails is told, for what is stored is stored.
+
+        Returns what went wrong: the run has not done all of its work then.
+        """
         try:
             await self.refresh_pending()
         except KrakenDBError as error:
             _log.warning(
                 "the higher intervals are not up to date: %s; the next run refreshes them", error.message
             )
+            return DatabaseError(
+                f"the higher intervals are not up to date: {error.message}",
+                hint="the rows are stored; the next run refreshes them, or kraken-db db maintain",
+            )
+        return None
 
     @asynccontextmanager
     async def refreshing(self, every: float) -> AsyncIterator[None]:

@@ -24,8 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from sqlalchemy import Select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends.rollup import AnySelect
 from kraken_db.data_types import TableName
@@ -191,6 +190,8 @@ class Backend(Protocol):
 
     name: str
     """For people: what this database is."""
+    session_settings: Mapping[str, str]
+    """Settings of every session of the application."""
     bulk_settings: Mapping[str, str]
     """Settings of a transaction of bulk writes: they lift limits that large merges into old data run into."""
 
@@ -212,11 +213,10 @@ class Backend(Protocol):
         """
         ...
 
-    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
-        """Select the open time of the newest (or the oldest) candle of a symbol, one row or none.
-
-        As with ``candles_between``, the statement is used for other symbols too.
-        """
+    async def edges(
+        self, connection: AsyncConnection | AsyncSession, symbol: str, interval: int
+    ) -> TimeRange | None:
+        """The open times of the oldest and of the newest candle of a symbol; None if there is none."""
         ...
 
     def writing_minutes(

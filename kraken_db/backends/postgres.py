@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
-    Select,
     bindparam,
     delete,
     func,
@@ -20,7 +20,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.dialects.postgresql import VARCHAR, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends.base import (
     Chunks,
@@ -46,6 +46,7 @@ from kraken_db.backends.rolled_candles import (
 from kraken_db.backends.rollup import AnySelect, Rows, bucket, candle_relation, rollup
 from kraken_db.backends.storage import postgres_storage
 from kraken_db.data_types import TABLES, TableName
+from kraken_db.db.driver import CompiledStatement, fetch
 from kraken_db.db.engine import Database
 from kraken_db.errors import ConfigurationError
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES, INTERVAL_VIEWS, ceil_to_interval
@@ -65,6 +66,7 @@ class PostgresBackend:
     """Any PostgreSQL from version 14."""
 
     name = "PostgreSQL"
+    session_settings: Mapping[str, str] = MappingProxyType({})
     bulk_settings: Mapping[str, str] = MappingProxyType({})
     chunks: Chunks | None = None
     jobs: Jobs | None = None
@@ -80,16 +82,11 @@ class PostgresBackend:
         view = candle_relation(INTERVAL_VIEWS[interval])
         return select(view).where(view.c.symbol == symbol, view.c.timestamp >= first, view.c.timestamp < last)
 
-    def edge(self, symbol: str, interval: int, *, newest: bool) -> Select[datetime | None]:
-        minutes = minutes_between(symbol).with_only_columns(CANDLES.c.timestamp)
-        edge = _edge(minutes, CANDLES.c.timestamp, newest)
-        if interval == BASE_INTERVAL:
-            return select(edge)
-        opens_at = ROLLED_CANDLES.c.timestamp
-        rolled = rolled_between(symbol, _from_minutes(interval)).with_only_columns(opens_at)
-        # Both leave out what is not there.
-        outermost = func.greatest if newest else func.least
-        return select(bucket(outermost(edge, _edge(rolled, opens_at, newest)), interval))
+    async def edges(
+        self, connection: AsyncConnection | AsyncSession, symbol: str, interval: int
+    ) -> TimeRange | None:
+        ((oldest, newest),) = await fetch(connection, _edges(interval).replacing({_SYMBOL: symbol}))
+        return None if oldest is None or newest is None else (oldest, newest)
 
     @asynccontextmanager
     async def writing_minutes(
@@ -174,7 +171,29 @@ def _from_minutes_or_kept(symbol: str, interval: int, first: datetime, last: dat
     return candles.prefix_with(text("DISTINCT ON (timestamp)"))
 
 
-def _edge(rows: Rows, moment: ColumnElement[datetime], newest: bool) -> ColumnElement[datetime | None]:
+# In the place of the symbol, in statements that are made once.
+_SYMBOL = "symbol"
+
+
+@lru_cache(maxsize=64)
+def _edges(interval: int) -> CompiledStatement:
+    """One row: the open times of the oldest and of the newest candle, NULL without any."""
+    return CompiledStatement.of(select(_edge(interval, newest=False), _edge(interval, newest=True)))
+
+
+def _edge(interval: int, *, newest: bool) -> ColumnElement[datetime | None]:
+    minutes = minutes_between(_SYMBOL).with_only_columns(CANDLES.c.timestamp)
+    edge = _outermost(minutes, CANDLES.c.timestamp, newest)
+    if interval == BASE_INTERVAL:
+        return edge
+    opens_at = ROLLED_CANDLES.c.timestamp
+    rolled = rolled_between(_SYMBOL, _from_minutes(interval)).with_only_columns(opens_at)
+    # Both leave out what is not there.
+    outer = func.greatest if newest else func.least
+    return bucket(outer(edge, _outermost(rolled, opens_at, newest)), interval)
+
+
+def _outermost(rows: Rows, moment: ColumnElement[datetime], newest: bool) -> ColumnElement[datetime | None]:
     return rows.order_by(moment.desc() if newest else moment).limit(1).scalar_subquery()
 
 

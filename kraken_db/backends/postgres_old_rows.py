@@ -42,7 +42,7 @@ _DROP = """
     )
     SELECT count(*) FROM gone
 """
-_IS_FREE = """NOT EXISTS (SELECT FROM pending_refresh p
+_IS_FREE = """NOT EXISTS (SELECT 1 FROM pending_refresh p
                           WHERE p.symbol = :symbol AND p.stale && tstzrange(:start, :end))"""
 _STATEMENTS: dict[TableName, str] = {
     "trades": _DROP.format(table="trades", only="true", is_free="true", length="1 microsecond"),

@@ -29,7 +29,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import TSTZRANGE, Insert, insert
+from sqlalchemy.dialects.postgresql import TSTZRANGE, VARCHAR, Insert, insert
 from sqlalchemy.dialects.postgresql.ranges import Range
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -46,8 +46,8 @@ from kraken_db.intervals import (
     floor_to_interval,
     interval_length,
 )
-from kraken_db.models import CANDLES, DROPPED_RANGES, PENDING_REFRESH, ROLLED_CANDLES
-from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.models import CANDLES, DROPPED_RANGES, PENDING_REFRESH, ROLLED_CANDLES, Timestamp
+from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
 
 FINEST_STORED = 60
 """The shortest interval whose candles every refresh stores; the shorter ones are not worth the time."""
@@ -142,9 +142,8 @@ async def roll_pending(database: Database, stale: Sequence[StaleRange]) -> None:
     for item in stale:
         spans.setdefault(item.symbol, []).append((item.start, item.end))
     async with database.begin() as connection:
-        for symbol in sorted(spans):
-            await _note_slices(connection, symbol, spans[symbol])
-    waiting = ((symbol, piece) for symbol in sorted(spans) for piece in _slices(spans[symbol]))
+        slices = {symbol: await _note_slices(connection, symbol, spans[symbol]) for symbol in sorted(spans)}
+    waiting = ((symbol, piece) for symbol in slices for piece in slices[symbol])
 
     async def work() -> None:
         for symbol, piece in waiting:
@@ -180,16 +179,63 @@ def _slices(spans: Iterable[TimeRange]) -> Iterator[TimeRange]:
             at += SLICE
 
 
-async def _note_slices(connection: AsyncConnection, symbol: str, spans: Sequence[TimeRange]) -> None:
-    """Cut the notes at the borders of slices, so that each has its own, and add those that are lacking."""
+async def _note_slices(
+    connection: AsyncConnection, symbol: str, spans: Sequence[TimeRange]
+) -> list[TimeRange]:
+    """Cut the notes at the borders of slices, so that each has its own, and add those that are lacking.
+
+    Returns the slices to roll: those that any candle is stored in. One minute of a wrong year makes all the
+    years up to it stale.
+    """
     c = PENDING_REFRESH.c
     there = await connection.execute(
         select(func.lower(c.stale), func.upper(c.stale)).where(c.symbol == symbol)
     )
     lacking = difference(spans, [(start, end) for start, end in there])
-    claimed = await _claim(connection, symbol, min(start for start, _ in spans), max(end for _, end in spans))
-    long = [note for note in claimed if _slice_start(note[1]) + SLICE < note[2]]
-    await _replace(connection, symbol, long, [*lacking, *((start, end) for _, start, end in long)])
+    start, end = min(start for start, _ in spans), max(end for _, end in spans)
+    claimed = await _claim(connection, symbol, start, end)
+    # Only now: all that the claimed notes speak of can be seen.
+    wanted = union(spans, ((first, last) for _, first, last in claimed))
+    stored = await _stored_slices(connection, symbol, wanted[0][0], wanted[-1][1])
+    parts = {note: intersection([note[1:]], stored) for note in claimed}
+    cut = [note for note in claimed if parts[note] != [note[1:]] or _slice_start(note[1]) + SLICE < note[2]]
+    fresh = [*intersection(lacking, stored), *(part for note in cut for part in parts[note])]
+    await _replace(connection, symbol, cut, fresh)
+    return [piece for piece in _slices(spans) if piece in stored]
+
+
+_FIRST_OF = """(SELECT t.timestamp FROM {table} t WHERE t.symbol = :symbol AND t.interval_minutes = {interval}
+                 AND t.timestamp >= f.behind AND t.timestamp < :end ORDER BY t.timestamp LIMIT 1)"""
+_FIRSTS = [
+    _FIRST_OF.format(table="candles", interval=BASE_INTERVAL),
+    *(_FIRST_OF.format(table="rolled_candles", interval=interval) for interval in INTERVAL_SOURCES),
+]
+# From slice to slice by the index, whatever time lies between them.
+_STORED_SLICES = """
+    WITH RECURSIVE found(start, behind) AS (
+        SELECT CAST(NULL AS timestamptz), CAST(:start AS timestamptz)
+        UNION ALL
+        SELECT next.start, next.start + INTERVAL '{days} days'
+        FROM found f
+        CROSS JOIN LATERAL (
+            SELECT date_bin(INTERVAL '{days} days', least({firsts}), to_timestamp({origin})) AS start
+        ) next
+        WHERE next.start IS NOT NULL
+    )
+    SELECT start FROM found WHERE start IS NOT NULL ORDER BY start
+"""
+_FIND_STORED_SLICES = text(
+    _STORED_SLICES.format(days=SLICE.days, firsts=", ".join(_FIRSTS), origin=GRID_ORIGIN_EPOCH)
+).bindparams(bindparam("symbol", type_=VARCHAR), bindparam("end", type_=Timestamp))
+
+
+async def _stored_slices(
+    connection: AsyncConnection, symbol: str, start: datetime, end: datetime
+) -> list[TimeRange]:
+    """The slices from that of ``start`` to that of ``end`` in which any candle is stored."""
+    last = list(_slices([(end - TICK, end)]))[-1][1]
+    wanted = {"symbol": symbol, "start": _slice_start(start), "end": last}
+    return [(first, first + SLICE) for first in await connection.scalars(_FIND_STORED_SLICES, wanted)]
 
 
 async def _claim(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> list[_Note]:

@@ -27,7 +27,8 @@ _POSTGRES = text("""
     GROUP BY 1 ORDER BY min(CASE c.relname WHEN 'trades' THEN 1 WHEN 'candles' THEN 2 ELSE 3 END)
 """)
 # Not by hypertable_size: ten calls of it take more than all the rest of a status. Chunks are children of
-# their table; what has been compressed is kept beside them, and TimescaleDB notes how large it became.
+# their table; what has been compressed is kept beside them. TimescaleDB notes how large it became, and does
+# not note that rows were written to it, or unpacked, later: so the files themselves are asked.
 _TIMESCALE = text("""
     WITH tables AS (
         SELECT relation AS name, CAST(relation AS regclass) AS behind, true AS may_be_packed
@@ -45,18 +46,31 @@ _TIMESCALE = text("""
         GROUP BY hypertable_name
     )
     SELECT t.name,
-           CAST(sum(pg_total_relation_size(t.behind) + c.size + COALESCE(p.after, 0)) AS bigint),
-           CAST(sum(c.parts) AS bigint), CAST(COALESCE(sum(p.parts), 0) AS bigint),
-           CAST(COALESCE(sum(p.before), 0) AS bigint), CAST(COALESCE(sum(p.after), 0) AS bigint),
-           min(o.kept_from)
+           CAST(sum(pg_total_relation_size(t.behind) + c.size + c.packed_size) AS bigint),
+           CAST(sum(c.chunks) AS bigint), CAST(sum(c.packed - c.partly) AS bigint),
+           CAST(sum(c.partly) AS bigint), CAST(COALESCE(sum(p.before), 0) AS bigint),
+           CAST(sum(c.packed_size + c.unpacked_size) AS bigint), min(o.kept_from)
     FROM tables t
     CROSS JOIN LATERAL (
-        SELECT count(*) AS parts, COALESCE(sum(pg_total_relation_size(inhrelid)), 0) AS size
-        FROM pg_inherits WHERE inhparent = t.behind
+        SELECT count(*) AS chunks,
+               count(*) FILTER (WHERE k.status & 1 <> 0) AS packed,
+               count(*) FILTER (WHERE k.status & 1 <> 0 AND k.status & 10 <> 0) AS partly,
+               COALESCE(sum(pg_total_relation_size(n.oid)), 0) AS size,
+               COALESCE(sum(pg_total_relation_size(b.oid)), 0) AS packed_size,
+               -- The empty indexes of a chunk that is compressed as a whole are no rows.
+               COALESCE(sum(pg_total_relation_size(n.oid))
+                        FILTER (WHERE k.status & 1 <> 0 AND pg_relation_size(n.oid) > 0), 0) AS unpacked_size
+        FROM pg_inherits i
+        JOIN pg_class n ON n.oid = i.inhrelid
+        JOIN pg_namespace m ON m.oid = n.relnamespace
+        LEFT JOIN _timescaledb_catalog.chunk k ON k.schema_name = m.nspname AND k.table_name = n.relname
+        LEFT JOIN _timescaledb_catalog.chunk d ON d.id = k.compressed_chunk_id
+        LEFT JOIN pg_namespace s ON s.nspname = d.schema_name
+        LEFT JOIN pg_class b ON b.relname = d.table_name AND b.relnamespace = s.oid
+        WHERE i.inhparent = t.behind
     ) c
     LEFT JOIN LATERAL (
-        SELECT number_compressed_chunks AS parts, before_compression_total_bytes AS before,
-               after_compression_total_bytes AS after
+        SELECT before_compression_total_bytes AS before
         FROM hypertable_compression_stats(t.behind) WHERE t.may_be_packed
     ) p ON true
     LEFT JOIN oldest o ON o.name = t.name
@@ -79,8 +93,8 @@ async def postgres_storage(connection: AsyncConnection) -> Sequence[TableStorage
 
 async def timescale_storage(connection: AsyncConnection) -> Sequence[TableStorage]:
     found: list[TableStorage] = []
-    for name, size, chunks, packed, before, after, kept_from in await connection.execute(_TIMESCALE):
+    for name, size, chunks, packed, partly, before, after, kept_from in await connection.execute(_TIMESCALE):
         if name in TABLES and kept_from is None:
             kept_from = _NEVER  # a table without any chunk holds nothing
-        found.append(TableStorage(name, size, chunks, packed, 0, before, after, kept_from))
+        found.append(TableStorage(name, size, chunks, packed, partly, before, after, kept_from))
     return found

@@ -45,11 +45,21 @@ _RANGES_BETWEEN = """
     WHERE hypertable_schema = current_schema() AND hypertable_name = :table
       AND range_end > :start AND range_start < :end
 """
-_OLD_CHUNKS = text("""
+_RANGES_BEHIND = """
     SELECT range_start, range_end FROM timescaledb_information.chunks
-    WHERE hypertable_schema = current_schema() AND hypertable_name = :table
-      AND range_end <= :before AND (NOT :unpacked OR NOT is_compressed)
-    ORDER BY range_start
+    WHERE (hypertable_schema, hypertable_name)
+          IN (SELECT * FROM unnest(CAST(:schemas AS text[]), CAST(:names AS text[])))
+      AND range_end > :start AND range_start < :end
+"""
+# Bit 8 of the status: written after it was compressed; bit 2, in older versions: not in order any more. The
+# view of chunks does not tell.
+_OLD_CHUNKS = text("""
+    SELECT c.range_start, c.range_end
+    FROM timescaledb_information.chunks c
+    JOIN _timescaledb_catalog.chunk k ON k.schema_name = c.chunk_schema AND k.table_name = c.chunk_name
+    WHERE c.hypertable_schema = current_schema() AND c.hypertable_name = :table
+      AND c.range_end <= :before AND (NOT :unpacked OR NOT c.is_compressed OR k.status & 10 <> 0)
+    ORDER BY c.range_start
 """)
 _DROP = text(
     "SELECT count(*) FROM drop_chunks(CAST(CAST(:table AS text) AS regclass),"
@@ -60,6 +70,14 @@ _COMPRESS = text("""
     FROM timescaledb_information.chunks
     WHERE hypertable_schema = current_schema() AND hypertable_name = :table
       AND range_start = :start AND range_end = :end
+""")
+# Where packing a chunk again is another function than packing it.
+_UNPACK_PARTLY_COMPRESSED = text("""
+    SELECT decompress_chunk(CAST(format('%I.%I', c.chunk_schema, c.chunk_name) AS regclass), true)
+    FROM timescaledb_information.chunks c
+    JOIN _timescaledb_catalog.chunk k ON k.schema_name = c.chunk_schema AND k.table_name = c.chunk_name
+    WHERE c.hypertable_schema = current_schema() AND c.hypertable_name = :table
+      AND c.range_start = :start AND c.range_end = :end AND k.status & 10 <> 0
 """)
 _HYPERTABLES = {"trades": TRADES, "candles": CANDLES}
 
@@ -131,7 +149,10 @@ class TimescaleCompression:
         return await old_chunks(connection, table, before, unpacked=True)
 
     async def compress(self, connection: AsyncConnection, rows: OldRows) -> None:
-        await connection.execute(_COMPRESS, {"table": rows.table, "start": rows.start, "end": rows.end})
+        chunk = {"table": rows.table, "start": rows.start, "end": rows.end}
+        await connection.execute(_COMPRESS, chunk)
+        if (await connection.execute(_UNPACK_PARTLY_COMPRESSED, chunk)).all():
+            await connection.execute(_COMPRESS, chunk)
 
 
 async def old_chunks(
@@ -166,4 +187,18 @@ async def ranges_between(
 ) -> list[TimeRange]:
     """The times for which there are chunks, as far as they overlap ``[start, end)``."""
     found = await connection.execute(text(_RANGES_BETWEEN), {"table": table, "start": start, "end": end})
+    return union([(first, last) for first, last in found])
+
+
+async def ranges_behind(
+    connection: AsyncConnection, tables: Collection[Table], start: datetime, end: datetime
+) -> list[TimeRange]:
+    """The same of the tables behind aggregates, of all of them together."""
+    wanted = {
+        "schemas": [table.schema for table in tables],
+        "names": [table.name for table in tables],
+        "start": start,
+        "end": end,
+    }
+    found = await connection.execute(text(_RANGES_BEHIND), wanted)
     return union([(first, last) for first, last in found])

@@ -39,6 +39,9 @@ _RUNNING = """
 _Task: TypeAlias = Literal["retention", "compression"]
 _PERIOD_KEYS: dict[_Task, str] = {"retention": "drop_after", "compression": "compress_after"}
 
+# A run that has begun and has no end is running, or has crashed; a server that has much to do shows only
+# after a while that it is running. A crash leaves a row without an end among the errors, and so does what is
+# running; that a crash was noticed shows by a row without a process.
 # A refresh job names the table behind its aggregate; people know the aggregate.
 _JOBS = text("""
     SELECT COALESCE(a.view_name, j.hypertable_name) AS relation,
@@ -48,15 +51,34 @@ _JOBS = text("""
                          j.config ->> 'start_offset') AS interval) AS after,
            j.schedule_interval AS every,
            NULLIF(j.next_start, '-infinity') AS next_run,
-           NULLIF(s.last_run_started_at, '-infinity') AS last_run,
+           began AS last_run,
            s.last_run_status = 'Success' AS succeeded,
            COALESCE(s.total_failures, 0) AS failures,
            NOT j.scheduled AS paused,
            (SELECT e.err_message FROM timescaledb_information.job_errors e
-            WHERE e.job_id = j.job_id
-            ORDER BY COALESCE(e.finish_time, e.start_time) DESC LIMIT 1) AS last_error
+            WHERE e.job_id = j.job_id AND e.finish_time IS NOT NULL
+            ORDER BY e.finish_time DESC LIMIT 1) AS last_error,
+           CASE WHEN is_running THEN began END AS running_since,
+           CASE WHEN is_open AND NOT is_running THEN began END AS crashed_at,
+           greatest((SELECT count(*) FROM timescaledb_information.job_errors e
+                     WHERE e.job_id = j.job_id AND e.finish_time IS NULL
+                       AND e.start_time > s.last_successful_finish
+                       AND (NOT is_running OR e.start_time < began)),
+                    CASE WHEN is_open AND NOT is_running THEN 1 ELSE 0 END) AS crashes
     FROM timescaledb_information.jobs j
     LEFT JOIN timescaledb_information.job_stats s ON s.job_id = j.job_id
+    CROSS JOIN LATERAL (
+        SELECT NULLIF(s.last_run_started_at, '-infinity') AS began,
+               COALESCE(s.total_runs, 0) > 0 AND s.last_run_status IS NULL AS is_open
+    ) run
+    CROSS JOIN LATERAL (
+        SELECT is_open AND (
+            s.job_status = 'Running'
+            OR began > now() - INTERVAL '1 minute'
+               AND NOT EXISTS (SELECT 1 FROM timescaledb_information.job_errors e
+                               WHERE e.job_id = j.job_id AND e.start_time >= began AND e.pid IS NULL)
+        ) AS is_running
+    ) now_running
     LEFT JOIN timescaledb_information.continuous_aggregates a
       ON a.materialization_hypertable_name = '_materialized_hypertable_' || (j.config ->> 'mat_hypertable_id')
     WHERE (j.proc_name IN ('policy_retention', 'policy_compression')

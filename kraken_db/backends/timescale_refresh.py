@@ -11,8 +11,9 @@ that is being filled say that there is nothing, and a planner that believes them
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -20,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     MetaData,
     Table,
+    TextClause,
     bindparam,
     delete,
     func,
@@ -35,8 +37,9 @@ from sqlalchemy.types import Numeric
 
 from kraken_db.backends.base import StaleRange
 from kraken_db.backends.rollup import AnySelect, rollup
-from kraken_db.backends.timescale_chunks import ranges_between
+from kraken_db.backends.timescale_chunks import ranges_behind, ranges_between
 from kraken_db.data_types import DataType
+from kraken_db.db.driver import driver_errors
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import lock_job
 from kraken_db.db.multiranges import from_multirange, to_multirange
@@ -49,6 +52,7 @@ from kraken_db.intervals import (
 )
 from kraken_db.models import CANDLES, DROPPED_RANGES, Amount, Timestamp
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.retry import REFRESH
 
 SLICE = timedelta(weeks=12)
 _LONGEST = max(INTERVAL_SOURCES)
@@ -80,7 +84,7 @@ class Refresh:
 
     async def run(self, stale: Sequence[StaleRange]) -> list[StaleRange]:
         """Returns what has not closed yet."""
-        stale = coalesced(stale)
+        stale = await self._with_candles(coalesced(stale))
         for start, end in slices(stale):
             touched = [item for item in stale if item.start < end and start < item.end]
             dropped = await self._dropped(start, end)
@@ -91,6 +95,25 @@ class Refresh:
                 else:
                     await self._call(interval, union(*wanted.values()))
         return unclosed(stale, self._now)
+
+    async def _with_candles(self, stale: Sequence[StaleRange]) -> list[StaleRange]:
+        """Those parts of the ranges, in whole weeks, that something is or was stored in.
+
+        One trade of a wrong year makes all the years up to it stale.
+        """
+        if not stale:
+            return []
+        start, end = min(item.start for item in stale), max(item.end for item in stale)
+        async with self._database.read() as connection:
+            minutes = await ranges_between(connection, "candles", start, end)
+            # Their chunks are longer: what outlived its minutes.
+            higher = await ranges_behind(connection, list(self._stored.values()), start, end)
+        weeks = whole_candles([*minutes, *higher], _LONGEST)
+        return [
+            replace(item, start=first, end=last)
+            for item in stale
+            for first, last in intersection([(item.start, item.end)], weeks)
+        ]
 
     async def _dropped(self, start: datetime, end: datetime) -> Dropped:
         c = DROPPED_RANGES.c
@@ -124,13 +147,17 @@ class Refresh:
             return
         async with self._database.autocommit() as connection:
             for start, end in windows:
-                await connection.execute(
-                    text(
-                        f"CALL refresh_continuous_aggregate('{INTERVAL_VIEWS[interval]}',"
-                        f" CAST(:start AS timestamptz), CAST(:end AS timestamptz){self._options})"
-                    ),
-                    {"start": start, "end": end},
+                call = text(
+                    f"CALL refresh_continuous_aggregate('{INTERVAL_VIEWS[interval]}',"
+                    f" CAST(:start AS timestamptz), CAST(:end AS timestamptz){self._options})"
                 )
+                await REFRESH.run(partial(_call, connection, call, {"start": start, "end": end}))
+
+
+async def _call(connection: AsyncConnection, call: TextClause, window: Mapping[str, datetime]) -> None:
+    # Our own refreshes wait for each other; but the database's jobs know nothing of that.
+    with driver_errors(connection):
+        await connection.execute(call, window)
 
 
 def coalesced(stale: Sequence[StaleRange]) -> list[StaleRange]:
@@ -236,9 +263,16 @@ async def store_directly(
         is_partial = lifetime.op("&&")(_multirange("dropped", dropped))
         is_known = _FRESH.c.timestamp.in_(select(_KNOWN.c.timestamp))
         await connection.execute(delete(_FRESH).where(is_partial, is_known))
-    await connection.execute(
-        delete(stored).where(*inside, stored.c.timestamp.in_(select(_FRESH.c.timestamp)))
+    # A candle that is stored as it should be is not written again; an aggregate may be compressed.
+    same = func.row(*(stored.c[c.name] for c in _FRESH.c)).is_not_distinct_from(func.row(*_FRESH.c))
+    await connection.execute(delete(_FRESH).where(*inside, stored.c.timestamp == _FRESH.c.timestamp, same))
+    replaced = (
+        select(_FRESH.c.timestamp).join(stored, stored.c.timestamp == _FRESH.c.timestamp).where(*inside)
     )
+    if await connection.scalar(replaced.limit(1)) is not None:
+        await connection.execute(
+            delete(stored).where(*inside, stored.c.timestamp.in_(select(_FRESH.c.timestamp)))
+        )
     await connection.execute(insert(stored).from_select([column.name for column in _FRESH.c], select(_FRESH)))
 
 

@@ -20,6 +20,7 @@ from kraken_db.cli.options import (
     symbols_option,
 )
 from kraken_db.cli.output import Column, count_text, moment_text, note, plural, print_json, print_table
+from kraken_db.errors import KrakenDBError
 from kraken_db.pairs import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ def _tell(report: BackfillReport) -> None:
         note(f"Failed: {report.symbol}: {reason}")
 
 
+def _error(error: KrakenDBError | None) -> dict[str, Any] | None:
+    return None if error is None else {"reason": error.message, "hint": error.hint}
+
+
 def _document(report: BackfillReport) -> dict[str, Any]:
     return {
         "symbol": report.symbol,
@@ -94,7 +99,8 @@ def _document(report: BackfillReport) -> dict[str, Any]:
         "missing_ids": [asdict(hole) for hole in report.holes],
         "conflicts": report.conflicts,
         "conflict_examples": report.conflict_examples,
-        "error": report.error and {"reason": report.error.message, "hint": report.error.hint},
+        "error": _error(report.error),
+        "refresh_error": _error(report.refresh_error),
     }
 
 

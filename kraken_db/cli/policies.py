@@ -15,7 +15,7 @@ from kraken_db.cli.base import LazyGroup
 from kraken_db.cli.options import PeriodType, db_url_option, json_option
 from kraken_db.cli.output import Column, moment_text, print_json, print_table
 from kraken_db.data_types import TableName
-from kraken_db.policies import BackgroundJob, TablePolicy, job_state
+from kraken_db.policies import BackgroundJob, TablePolicy, job_fails, job_state
 from kraken_db.times import period_text
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _policy_document(policy: TablePolicy) -> dict[str, Any]:
 def _job_document(job: BackgroundJob, now: datetime) -> dict[str, Any]:
     document = asdict(job)
     periods = {f"{name}_seconds": document.pop(name) for name in ("after", "every")}
-    return {**document, **periods, "state": job_state(job, now)}
+    return {**document, **periods, "state": job_state(job, now), "fails": job_fails(job, now)}
 
 
 def _change_document(change: PolicyChange) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _print(document: Mapping[str, Any]) -> None:
     told = ", ".join(f"{count} {state}" for state, count in states.items())
     click.echo(f"The higher intervals are kept for good; their refreshes: {told or 'none'}")
     for job in refreshes:
-        if job["succeeded"] is False:
+        if job["fails"]:
             click.echo(
                 f"  {job['relation']}: {job['state']}, last run {moment_text(job['last_run'])},"
                 f" next {moment_text(job['next_run'])}"

@@ -178,6 +178,7 @@ def _table(table: TableStorage) -> dict[str, Any]:
         "size": table.size,
         "chunks": table.chunks,
         "compressed_chunks": table.compressed_chunks,
+        "partly_compressed_chunks": table.partly_compressed_chunks,
         "size_before_compression": table.size_before,
         "size_after_compression": table.size_after,
         "compression_ratio": None if ratio is None else round(ratio, 2),
@@ -258,12 +259,17 @@ def _size_lines(status: StoreStatus) -> Iterator[str]:
     yield f"Size      {size_text(status.database_size)}: {sizes}"
     packed = ", ".join(
         f"{table.table} {table.compression_ratio:.1f} : 1"
-        f" ({table.compressed_chunks:,} of {plural(table.chunks, 'chunk')})"
+        f" ({table.compressed_chunks:,} of {plural(table.chunks, 'chunk')}{_partly(table)})"
         for table in status.tables
         if table.compression_ratio is not None
     )
     if packed:
         yield f"Packed    {packed}"
+
+
+def _partly(table: TableStorage) -> str:
+    """Of the chunks that were written after they had been compressed."""
+    return f", {table.partly_compressed_chunks:,} partly" if table.partly_compressed_chunks else ""
 
 
 def _job_lines(status: StoreStatus) -> Iterator[str]:
@@ -275,7 +281,7 @@ def _job_lines(status: StoreStatus) -> Iterator[str]:
         return
     yield f"Jobs      {len(failing)} of {len(status.jobs)} failing (kraken-db db maintain does their work)"
     for job in failing:
-        told = f": {' '.join(job.last_error.split())}" if job.last_error and not job.succeeded else ""
+        told = f": {' '.join(job.last_error.split())}" if job.last_error and job.succeeded is False else ""
         yield f"{_INDENT}{job.task} of {job.relation}: {job_state(job, status.now)}{told}"
 
 

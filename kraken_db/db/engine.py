@@ -10,7 +10,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -181,6 +181,21 @@ class Database:
                 raise
 
         await retry.STARTING.run(connect)
+
+    async def set_in_sessions(self, settings: Mapping[str, str]) -> None:
+        """Have these settings in every session from now on."""
+        if not settings:
+            return
+
+        def apply(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            for name, value in settings.items():
+                cursor.execute("SELECT set_config($1, $2, false)", (name, value))
+            cursor.close()
+            connection.commit()
+
+        event.listen(self.engine.sync_engine, "connect", apply)
+        await self.engine.dispose()
 
     async def open_connections(self, count: int) -> None:
         """Open so many connections of the pool now, so that nobody waits for them later."""

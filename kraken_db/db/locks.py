@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.db.engine import Database
 from kraken_db.errors import DatabaseUnavailableError, JobRunningError
 
+_log = logging.getLogger(__name__)
 _PREFIX = "kraken-db"
+_POLL_SECONDS = 0.5
+_PATIENT_SECONDS = 5.0
+"""How long is waited before it is told."""
 
 
 async def lock_job(connection: AsyncConnection, *jobs: str, of: str) -> None:
@@ -67,6 +73,23 @@ async def lock_job_of_each(connection: AsyncConnection, job: str, symbols: Itera
 async def hold_shared(connection: AsyncConnection, key: str) -> None:
     """Hold ``key`` together with any number of others, until the connection is closed."""
     await connection.execute(text("SELECT pg_advisory_lock_shared(hashtextextended(:key, 0))"), {"key": key})
+
+
+@asynccontextmanager
+async def held_alone(database: Database, key: str, *, waiting: str) -> AsyncIterator[None]:
+    """Hold ``key`` of the connection's schema alone, on a connection of its own.
+
+    Waits for as long as another session has it; what is waited for is logged once, as ``waiting``.
+    """
+    statement = text("SELECT pg_try_advisory_lock(hashtextextended(:key || current_schema(), 0))")
+    async with database.dedicated() as connection:
+        waited = 0.0
+        while not await connection.scalar(statement, {"key": f"kraken-db:{key}:"}):
+            await asyncio.sleep(_POLL_SECONDS)
+            waited += _POLL_SECONDS
+            if waited == _PATIENT_SECONDS:
+                _log.info("%s", waiting)
+        yield
 
 
 async def try_exclusive(connection: AsyncConnection, key: str) -> bool:

@@ -206,8 +206,12 @@ class GapFiller(StoreService):
                 for report in reports:
                     if report.gaps.found:
                         group.create_task(self._run(report, ingest, turn, min_gap_minutes))
-            await store.refresh_or_tell()
+            refresh_error = await store.refresh_or_tell()
         self._stop.clear()
+        if refresh_error is not None:
+            for report in reports:
+                if report.filled:
+                    report.errors.append(f"{report.symbol}: {refresh_error}")
         async with store.database.read() as connection:
             detector = GapDetector(connection, store.backend, store.clock())
             for report in reports:

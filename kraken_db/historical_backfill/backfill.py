@@ -173,8 +173,8 @@ class KrakenTradesBackfill(StoreService):
             build_candles=build_candles,
             auto_stop_realtime=auto_stop_realtime,
         )
-        if report.error is not None:
-            raise report.error
+        if error := report.error or report.refresh_error:
+            raise error
         return report.new
 
     async def backfill(
@@ -200,9 +200,12 @@ class KrakenTradesBackfill(StoreService):
         async with Ingest(store) as ingest:
             async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._run(name, wanted, ingest)) for name in names]
-            await store.refresh_or_tell()
+            refresh_error = await store.refresh_or_tell()
         self._stop.clear()
-        return [task.result() for task in tasks]
+        reports = [task.result() for task in tasks]
+        for report in reports:
+            report.refresh_error = refresh_error
+        return reports
 
     async def get_resume_point(self, symbol: str) -> int:
         """Where the last download of a symbol ended, in ns as Kraken gave it; 0 if there was none."""

@@ -220,8 +220,11 @@ class BackfillReport:
     """Trades that are stored under the same id with another content; they were left as they are."""
     conflict_examples: list[str] = field(default_factory=list)
     error: KrakenDBError | None = None
+    refresh_error: KrakenDBError | None = None
+    """Why the higher intervals do not show all of it yet, the same for all pairs of a run."""
 
     @property
     def is_flawed(self) -> bool:
         """Whether something is left for a person to look at."""
-        return self.error is not None or bool(self.holes or self.conflicts)
+        has_failed = self.error is not None or self.refresh_error is not None
+        return has_failed or bool(self.holes or self.conflicts)

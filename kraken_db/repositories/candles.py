@@ -69,11 +69,6 @@ def select_checksum(
     return _checksum(backend, interval).replacing(_values(symbol, interval, start, end))
 
 
-def select_bounds(backend: Backend, symbol: str, interval: int) -> CompiledStatement:
-    """One row: the open times of the oldest and of the newest candle, NULL without any."""
-    return _bounds(backend, interval).replacing({_SYMBOL: symbol})
-
-
 def _values(symbol: str, interval: int, start: datetime, end: datetime) -> dict[object, Any]:
     # To begin between two candles is to begin with the next one, for every kind of database.
     first, last = ceil_to_interval(start, interval), ceil_to_interval(end, interval)
@@ -101,12 +96,6 @@ def _candles(backend: Backend, interval: int, newest_first: bool, layout: Layout
 def _checksum(backend: Backend, interval: int) -> CompiledStatement:
     c = _source(backend, interval).c
     return _compiled(checksum(c.timestamp, _columns(c, "file")))
-
-
-@lru_cache(maxsize=64)
-def _bounds(backend: Backend, interval: int) -> CompiledStatement:
-    oldest, newest = (backend.edge(_SYMBOL, interval, newest=side) for side in (False, True))
-    return _compiled(select(oldest.scalar_subquery(), newest.scalar_subquery()))
 
 
 def _source(backend: Backend, interval: int) -> FromClause:
@@ -256,9 +245,7 @@ class CandleRepository:
 
     async def bounds(self, symbol: str, interval: int = BASE_INTERVAL) -> tuple[datetime, datetime] | None:
         """The open times of the oldest and the newest candle; None if there is none."""
-        rows = await fetch(self._connection, select_bounds(self._backend, symbol, interval))
-        ((oldest, newest),) = rows
-        return None if oldest is None or newest is None else (oldest, newest)
+        return await self._backend.edges(self._connection, symbol, interval)
 
     async def extent(
         self, symbol: str, interval: int, *, fill: bool = False

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends import StaleRange
 from kraken_db.backends import rolled_candles as rolling
 from kraken_db.db import migrations
+from kraken_db.ranges import TimeRange
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.rolled import COLUMNS, expected_views, rows
 from tests.support.stores import opened, opened_database
@@ -220,7 +221,8 @@ async def test_a_note_that_reaches_into_the_next_slice_keeps_the_rest(
 ) -> None:
     """As one that a writer makes after the notes were cut; a slice begins on 2023-03-27."""
 
-    async def uncut(*_: Any) -> None: ...
+    async def uncut(_connection: object, _symbol: str, spans: list[TimeRange]) -> list[TimeRange]:
+        return list(rolling._slices(spans))
 
     for moment in ("2023-03-26 23:59", "2023-03-27 00:00"):
         await query(plain_url, one(moment))
