@@ -24,7 +24,7 @@ from random import Random
 
 from kraken_db.db.embedded import EmbeddedServer
 
-FIRST_MINUTE = 946_684_800  # 2000: ten million minutes later is still the past
+FIRST_MINUTE = 1_377_993_600  # September 2013: six million minutes later is still the past
 KEY = "PRIMARY KEY (timestamp, symbol, interval_minutes)"
 
 

@@ -161,7 +161,7 @@ async def test_plain_postgresql_compresses_nothing(plain_url: str) -> None:
     assert await query(plain_url, "SELECT * FROM retention_periods") == []
 
 
-@pytest.mark.parametrize("options", [(), ("--trades-retention", "3m"), ("--trades-retention", "0")])
+@pytest.mark.parametrize("options", [(), ("--trades-retention", "3x"), ("--trades-retention", "0")])
 def test_wrong_usage(plain_url: str, options: tuple[str, ...]) -> None:
     done = run(plain_url, "policies", "set", *options)
     assert done.exit_code == 2
