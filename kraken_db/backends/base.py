@@ -18,7 +18,7 @@ Then run the tests of ``tests/integration`` on it: a lane is an URL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -113,12 +113,17 @@ class MinutesWritten:
         self.stale = None if oldest is None or end is None else (oldest, end)
 
 
+@dataclass(frozen=True, slots=True)
+class ChunksMade:
+    """Chunks that were made since some moment, by the running transaction or by others."""
+
+    ours: Mapping[TableName, Sequence[TimeRange]]
+    """The times of those that the running transaction has made. Nothing was stored there when it made them:
+    what had been was dropped."""
+
+
 class Chunks(Protocol):
     """A table consists of chunks of time, of all symbols, which are made and dropped one by one."""
-
-    async def ids(self, connection: AsyncConnection, table: str) -> frozenset[int]:
-        """All chunks of a table."""
-        ...
 
     async def existing(
         self, connection: AsyncConnection, table: str, start: datetime, end: datetime
@@ -126,13 +131,10 @@ class Chunks(Protocol):
         """What of ``[start, end)`` there are chunks for: elsewhere, no row is stored."""
         ...
 
-    async def created(
-        self, connection: AsyncConnection, table: str, before: frozenset[int]
-    ) -> Sequence[TimeRange]:
-        """The times of the chunks that the running transaction has made since ``before``, one by one.
-
-        Nothing was stored there when it made them: what had been was dropped.
-        """
+    async def made(
+        self, connection: AsyncConnection, tables: Collection[TableName], since: str
+    ) -> ChunksMade | None:
+        """The chunks of some tables that a snapshot does not see (``since``); None if there are none."""
         ...
 
     async def aggregated(

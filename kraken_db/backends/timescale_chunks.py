@@ -10,31 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Row, Table, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends.base import OldRows
+from kraken_db.backends.base import ChunksMade, OldRows
 from kraken_db.data_types import TableName
 from kraken_db.intervals import FINEST_AGGREGATE, floor_to_interval, interval_length
 from kraken_db.models import CANDLES, TRADES
 from kraken_db.ranges import TimeRange, intersection, union
 
-_CHUNKS = "SELECT array_agg(inhrelid) FROM pg_inherits WHERE inhparent = CAST(:table AS regclass)"
-# A chunk that was not there may also be that of another transaction, committed by now. A row that we see
-# and whose transaction has not ended is our own. Ids of transactions are 32 bits of a longer number; those
-# of new rows are near our own.
-_OURS = """
-    SELECT n.nspname, c.relname
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
-         LATERAL (SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)) own(id),
-         LATERAL (SELECT mod(CAST(CAST(c.xmin AS text) AS bigint) - mod(own.id, 4294967296) + 4294967296,
-                             4294967296)) after(distance)
-    WHERE c.oid = ANY(CAST(:tables AS oid[]))
-      AND pg_xact_status(CAST(CAST(
-              CASE WHEN distance < 2147483648 THEN own.id + distance
-                   ELSE own.id + distance - 4294967296 END AS text) AS xid8)) = 'in progress'
-"""
+# Those that an older snapshot does not see: our own, and what others have committed since. Ids of
+# transactions are 32 bits of a longer number; those of new rows are near our own. A row that we see and
+# whose transaction has not ended is our own.
+_NEW = text("""
+    WITH own AS MATERIALIZED (SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS id),
+    children AS (
+        SELECT i.inhrelid, i.inhparent, own.id AS own,
+               own.id + mod(CAST(CAST(i.xmin AS text) AS bigint) - mod(own.id, 4294967296)
+                            + 6442450944, 4294967296) - 2147483648 AS made_by
+        FROM pg_inherits i, own
+        WHERE i.inhparent = ANY(CAST(CAST(:tables AS text[]) AS regclass[]))
+    )
+    SELECT p.relname AS parent, n.nspname, c.relname,
+           CASE WHEN made_by BETWEEN own AND own + 1000000
+                THEN pg_xact_status(CAST(CAST(made_by AS text) AS xid8)) = 'in progress'
+                ELSE false END AS is_ours
+    FROM children
+    JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_class p ON p.oid = inhparent
+    WHERE made_by > 0 AND NOT pg_visible_in_snapshot(
+        CAST(CAST(made_by AS text) AS xid8), CAST(CAST(:since AS text) AS pg_snapshot))
+""")
 _RANGES_OF = """
     SELECT range_start, range_end FROM timescaledb_information.chunks
     WHERE (chunk_schema, chunk_name)
@@ -88,24 +96,25 @@ class TimescaleChunks:
     def __init__(self, finest: Table) -> None:
         self._finest = finest
 
-    async def ids(self, connection: AsyncConnection, table: str) -> frozenset[int]:
-        return await chunk_ids(connection, table)
-
     async def existing(
         self, connection: AsyncConnection, table: str, start: datetime, end: datetime
     ) -> Sequence[TimeRange]:
         return intersection(await ranges_between(connection, table, start, end), [(start, end)])
 
-    async def created(
-        self, connection: AsyncConnection, table: str, before: frozenset[int]
-    ) -> Sequence[TimeRange]:
-        candidates = await chunk_ids(connection, table) - before
-        if not candidates:
-            return ()
-        ours = await own(connection, candidates)
-        names = {"schemas": [schema for schema, _ in ours], "names": [name for _, name in ours]}
-        found = await connection.execute(text(_RANGES_OF), names)
-        return sorted((start, end) for start, end in found)
+    async def made(
+        self, connection: AsyncConnection, tables: Collection[TableName], since: str
+    ) -> ChunksMade | None:
+        rows = await new_chunks(connection, tables, since)
+        if not rows:
+            return None
+        ours: dict[TableName, Sequence[TimeRange]] = {}
+        for table in sorted(tables):
+            own = [row for row in rows if row.is_ours and row.parent == table]
+            if own:
+                names = {"schemas": [row.nspname for row in own], "names": [row.relname for row in own]}
+                found = await connection.execute(text(_RANGES_OF), names)
+                ours[table] = sorted((start, end) for start, end in found)
+        return ChunksMade(ours)
 
     async def aggregated(
         self, connection: AsyncConnection, ranges: Sequence[TimeRange]
@@ -172,14 +181,11 @@ async def drop_chunk(connection: AsyncConnection, rows: OldRows) -> int:
     return count
 
 
-async def chunk_ids(connection: AsyncConnection, table: str) -> frozenset[int]:
-    """The object ids of all chunks."""
-    return frozenset(await connection.scalar(text(_CHUNKS), {"table": table}) or ())
-
-
-async def own(connection: AsyncConnection, candidates: Collection[int]) -> list[tuple[str, str]]:
-    """Schema and name of those of the tables that the running transaction has made."""
-    return [(s, n) for s, n in await connection.execute(text(_OURS), {"tables": list(candidates)})]
+async def new_chunks(
+    connection: AsyncConnection, tables: Collection[TableName], since: str
+) -> Sequence[Row[Any]]:
+    """``parent``, ``nspname``, ``relname`` and ``is_ours`` of the chunks that a snapshot does not see."""
+    return (await connection.execute(_NEW, {"tables": sorted(tables), "since": since})).all()
 
 
 async def ranges_between(

@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from sqlalchemy import text
 
-from kraken_db.backends import kept_for
 from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
 from kraken_db.bulk_csv_importer.files import FileImport, keys_of
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
@@ -29,7 +28,7 @@ from kraken_db.errors import (
     ImportFileError,
     KrakenDBError,
 )
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
@@ -157,6 +156,9 @@ class BulkCSVImporter(StoreService):
                     for _ in range(min(self._workers, len(chains))):
                         workers.create_task(work(ingest))
                 if report.stopped is None:
+                    await self._tell_of_retention(
+                        store, [done for done in report.files if done.error is None]
+                    )
                     progress.update(note="refreshing the higher intervals")
                     await self._refresh(store, report)
         finally:
@@ -180,7 +182,6 @@ class BulkCSVImporter(StoreService):
             ):
                 try:
                     await FileImport(transaction, reader, report, replace).run()
-                    await self._tell_of_retention(transaction, report)
                 except CopyRowError as error:
                     raise reader.error(error.reason, error.line) from error
 
@@ -203,13 +204,16 @@ class BulkCSVImporter(StoreService):
                 hint="the rows are stored; the next import refreshes them",
             )
 
-    async def _tell_of_retention(self, transaction: WriteTransaction, report: FileReport) -> None:
-        table = report.file.data_type.table
-        kept = await kept_for(transaction.backend, transaction.connection, table)
-        if kept is not None and report.oldest is not None and report.oldest < transaction.now - kept:
-            report.notes.append(
-                f"{table} older than {period_text(kept)} will be dropped by the retention policy"
-            )
+    async def _tell_of_retention(self, store: Store, files: Sequence[FileReport]) -> None:
+        async with store.database.read() as connection:
+            policies = await store.backend.policies(connection)
+        kept = {policy.table: policy.retention for policy in policies if policy.retention is not None}
+        for report in files:
+            table = report.file.data_type.table
+            if report.oldest is not None and table in kept and report.oldest < store.clock() - kept[table]:
+                report.notes.append(
+                    f"{table} older than {period_text(kept[table])} will be dropped by the retention policy"
+                )
 
 
 async def _answers(store: Store) -> bool:

@@ -35,18 +35,19 @@ async def lock_job(connection: AsyncConnection, *jobs: str, of: str) -> None:
 
 async def lock_for_writing(
     connection: AsyncConnection, names: Sequence[str], settings: Mapping[str, str]
-) -> None:
-    """Wait for these locks, until the transaction ends, and make these settings for as long; in one
-    statement.
+) -> str:
+    """Wait for these locks, until the transaction ends, and make these settings for as long.
 
-    In one order everywhere: two writers never wait for each other.
+    In one statement, and in one order everywhere: two writers never wait for each other. Returns a snapshot
+    of before, as ``pg_current_snapshot`` gives it.
     """
     # With the offset the rows are sorted before the first lock is waited for.
-    await connection.execute(
+    rows = await connection.execute(
         text(
             "WITH made AS MATERIALIZED (SELECT set_config(name, value, true)"
             " FROM unnest(CAST(:settings AS text[]), CAST(:values AS text[])) AS s(name, value))"
-            " SELECT (SELECT count(*) FROM made), pg_advisory_xact_lock(hashtextextended(name, 0))"
+            " SELECT CAST(pg_current_snapshot() AS text), (SELECT count(*) FROM made),"
+            " pg_advisory_xact_lock(hashtextextended(name, 0))"
             " FROM (SELECT name FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS t(name, at)"
             " ORDER BY at OFFSET 0) names"
         ),
@@ -56,6 +57,7 @@ async def lock_for_writing(
             "names": [f"{_PREFIX}:{name}" for name in sorted(names)],
         },
     )
+    return str(rows.scalars().first())
 
 
 async def lock_job_of_each(connection: AsyncConnection, job: str, symbols: Iterable[str]) -> None:

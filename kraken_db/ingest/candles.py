@@ -12,11 +12,14 @@ from datetime import datetime
 
 from kraken_db.data_types import DataType
 from kraken_db.errors import DuplicateRowError, ExchangeFormatError
-from kraken_db.ingest.rules import RowRefusedError, candle_rules, closed_seconds, earliest_seconds
+from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, candle_rules
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
 from kraken_db.repositories.candle_merge import (
+    MINUTES,
+    MINUTES_INSIDE,
+    STAGED,
     CandleMerge,
     CandlesWritten,
     MergeRule,
@@ -24,7 +27,6 @@ from kraken_db.repositories.candle_merge import (
     Rows,
     StagedCandleFacts,
     StagedCandles,
-    minutes_of_trades,
     prefer_more_trades,
     take_new,
 )
@@ -78,8 +80,7 @@ async def store_staged(
     rule: MergeRule = prefer_more_trades,
 ) -> CandlesWritten:
     """Write the staged candles of a series, all of which lie in ``span``, and count them."""
-    fresh = transaction.candles.fresh(symbol, interval)
-    return await _store(transaction, symbol, interval, span, fresh, rule, rows=rows)
+    return await _store(transaction, symbol, interval, span, STAGED, rule, rows=rows)
 
 
 async def build_minutes(
@@ -93,9 +94,8 @@ async def build_minutes(
 
     ``known``: where each source has shown them to be complete.
     """
-    fresh = minutes_of_trades(symbol, start, end)
     written = await _store(
-        transaction, symbol, BASE_INTERVAL, (start, end), fresh, prefer_more_trades, rows=0
+        transaction, symbol, BASE_INTERVAL, (start, end), MINUTES, prefer_more_trades, rows=0
     )
     unit = transaction.unit(symbol, DataType.CANDLES_1M)
     for source, ranges in (known or {"rest_trades": []}).items():
@@ -137,10 +137,9 @@ async def take_minutes_of_trades(
     uncounted = difference(minutes, await unit.covered())
     before = await table.count(uncounted)
     await unit.begin(start, end)
-    fresh = minutes_of_trades(symbol, start, end, minutes)
     async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
         merge = CandleMerge(transaction.connection, symbol, BASE_INTERVAL, start, end)
-        written = await merge.merge(fresh, take_new)
+        written = await merge.merge(MINUTES_INSIDE, take_new, inside=minutes)
         unfounded = await table.without_trades(minutes)
         deleted = await table.delete(unfounded)
         changed = [moment for moment in (written.oldest, written.newest, *unfounded) if moment is not None]
@@ -166,8 +165,7 @@ async def take_ohlc(
     gone = await table.stored(quiet)
     if candles:
         await stage_records(transaction, symbol, BASE_INTERVAL, candles)
-        fresh = transaction.candles.fresh(symbol, BASE_INTERVAL)
-        await _store(transaction, symbol, BASE_INTERVAL, (start, end), fresh, take_new, rows=len(candles))
+        await _store(transaction, symbol, BASE_INTERVAL, (start, end), STAGED, take_new, rows=len(candles))
     if gone:
         await unit.begin(start, end)
         async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
@@ -188,9 +186,7 @@ async def _store(
 ) -> CandlesWritten:
     unit = transaction.unit(symbol, DataType.candles(interval))
     await unit.begin(*span)
-    merge = CandleMerge(
-        transaction.connection, symbol, interval, span[0], span[1] - interval_length(interval)
-    )
+    merge = CandleMerge(transaction.connection, symbol, interval, *span)
     # A small batch is merged as fast as it is inserted.
     are_new = rows > _LARGE and await merge.is_empty()
     if interval == BASE_INTERVAL:
@@ -228,5 +224,5 @@ async def _write(
 async def _inspect(
     staged: StagedCandles, interval: int, now: datetime, *, rounds: bool
 ) -> StagedCandleFacts | Problem:
-    values = {"earliest": earliest_seconds(), "closed": closed_seconds(now, interval)}
+    values = {"earliest": EARLIEST_SECONDS, "closed": int(now.timestamp()) - interval * 60}
     return await staged.inspect(candle_rules(interval, rounds=rounds), values)

@@ -236,11 +236,8 @@ async def _write_rows(transaction: WriteTransaction, batches: Sequence[_SymbolBa
     plain = [batch for batch in batches if not batch.anonymous]
     new: dict[str, int] = {}
     if plain:
-        are_stored = await transaction.trades.any_stored([batch.window for batch in plain])
-        free = [batch for batch, is_stored in zip(plain, are_stored, strict=True) if not is_stored]
-        if free:
-            await transaction.trades.copy_records({batch.symbol: batch.identified for batch in free})
-            new = await transaction.trades.insert_each([batch.symbol for batch in free])
+        await transaction.trades.copy_records({batch.symbol: batch.identified for batch in plain})
+        new = await transaction.trades.insert_each([batch.window for batch in plain])
     for batch in batches:
         batch.written = TradesWritten(new=new.get(batch.symbol, 0))
         if batch.anonymous or batch.written.new < len(batch.identified):
@@ -304,8 +301,9 @@ class _SymbolBatch:
         if trades[0].trade_id is None:
             # Only a stored trade with an id can be one of these.
             window = replace(window, first_id=1, below=NO_ID)
-            if not any(await staged.any_stored([window])):
-                return TradesWritten(new=await staged.insert(self.symbol))
+            new = await staged.insert(window)
+            if new:
+                return TradesWritten(new=new)
         return await merge_staged(self._transaction, window, policy)
 
     async def finish(self, flushed: TradesFlushed, status: SyncStatus | None) -> None:

@@ -31,6 +31,7 @@ from kraken_db.types import CandleRecord, TradeRecord
 
 FIRST_MOMENT = datetime(2013, 9, 1, tzinfo=UTC)
 """Nothing was traded at Kraken before."""
+EARLIEST_SECONDS = int(FIRST_MOMENT.timestamp())
 LARGEST_ID = 2**62
 """Far above any id of Kraken's, and far enough below the largest bigint to count on."""
 MOST_TRADES_A_MINUTE = 200_000
@@ -81,7 +82,8 @@ known_symbol: Callable[[str], str] = lru_cache(maxsize=4096)(parse_symbol)
 """``parse_symbol`` of what comes again and again."""
 
 
-def trade_rules(*, in_order: bool, rounds: bool) -> list[Rule]:
+@lru_cache
+def trade_rules(*, in_order: bool, rounds: bool) -> tuple[Rule, ...]:
     """What a row of ``staged_trades`` must not be; parameters: ``earliest``, ``latest`` (unix seconds).
 
     ``in_order``: the rows are a file's, whose times never go back. ``rounds``: numbers are rounded to the
@@ -112,10 +114,11 @@ def trade_rules(*, in_order: bool, rounds: bool) -> list[Rule]:
     ]
     if in_order:
         rules.append(Rule("time < previous", "time {time} is earlier than that of the line before"))
-    return rules
+    return tuple(rules)
 
 
-def candle_rules(interval: int, *, rounds: bool) -> list[Rule]:
+@lru_cache
+def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
     """What a row of ``staged_candles`` must not be; parameters: ``earliest``, ``closed`` (unix seconds).
 
     ``closed``: the latest time at which a candle may open that has closed by now.
@@ -124,7 +127,7 @@ def candle_rules(interval: int, *, rounds: bool) -> list[Rule]:
     prices = ("open", "high", "low", "close")
     rounded = [f"round({name}, {AMOUNT_SCALE})" for name in prices]
     at = "timestamp {timestamp}"
-    return [
+    return (
         Rule(" OR ".join(f"{name} = CAST('NaN' AS numeric)" for name in (*prices, "volume")), _NO_NUMBER),
         Rule(f"timestamp >= {_MILLISECONDS}", f"{at} looks like milliseconds, expected seconds"),
         Rule("timestamp <= 0", f"{at} is not a Unix time in seconds"),
@@ -143,23 +146,7 @@ def candle_rules(interval: int, *, rounds: bool) -> list[Rule]:
         Rule("trades < 0", "the number of trades is negative: {trades}"),
         Rule(f"trades > {MOST_TRADES_A_MINUTE * interval}", _COUNT),
         Rule("trades > 0 AND (mean < low OR mean > high)", _VWAP),
-    ]
-
-
-def earliest_seconds() -> int:
-    """The parameter ``earliest`` of the rules."""
-    return int(FIRST_MOMENT.timestamp())
-
-
-def latest_moment(now: datetime) -> datetime:
-    """The latest time that a trade may have: now, and a little for clocks that differ."""
-    return now + CLOCK_SKEW
-
-
-def closed_seconds(now: datetime, interval: int) -> int:
-    """The parameter ``closed`` of the rules: unix seconds at which the newest closed candle opens, or
-    later."""
-    return int(now.timestamp()) - interval * 60
+    )
 
 
 def check_trade(record: TradeRecord, now: datetime) -> TradeRecord:
@@ -191,7 +178,7 @@ def check_trade(record: TradeRecord, now: datetime) -> TradeRecord:
         raise RejectedRecordError(_PRICE.format(price=price))
     if volume <= _ZERO:
         raise RejectedRecordError(_VOLUME.format(volume=volume))
-    moment = _moment(record.timestamp, latest_moment(now))
+    moment = _moment(record.timestamp, now + CLOCK_SKEW)
     return TradeRecord(
         _symbol(record.symbol), moment, price, volume, side, trade_id or None, order_type, misc
     )
@@ -207,7 +194,7 @@ def check_candle(record: CandleRecord, now: datetime) -> CandleRecord:
         raise RejectedRecordError(f"interval_minutes is {interval!r:.40}: it is a whole number")
     if type(count) is not int or not 0 <= count <= MOST_TRADES_A_MINUTE * interval:
         raise RejectedRecordError(_COUNT.format(trades=f"{count!r:.40}"))
-    moment = _moment(record.timestamp, latest_moment(now))
+    moment = _moment(record.timestamp, now + CLOCK_SKEW)
     try:
         if moment != floor_to_interval(moment, interval):
             raise RejectedRecordError(

@@ -14,7 +14,7 @@ from datetime import datetime
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConflictingTradesError, ExchangeFormatError
 from kraken_db.ingest.candles import rebuild_minutes
-from kraken_db.ingest.rules import RowRefusedError, earliest_seconds, latest_moment, trade_rules
+from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, trade_rules
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.ranges import TICK, TimeRange
@@ -115,8 +115,7 @@ class TradeBatch:
             0 if self.policy.may_have_ids and self.facts.identified < self.facts.rows else self.facts.first_id
         )
         window = Window(self.symbol, self.facts.first - SAME_TRADE, self.facts.last + SAME_TRADE, first_id)
-        (any_stored,) = await staged.any_stored([window])
-        count = 0 if any_stored else await staged.insert(self.symbol)
+        count = await staged.insert(window)
         if count == self.facts.rows:
             return TradesWritten(new=count)
         written = await merge_staged(self.transaction, window, self.policy, force=force)
@@ -233,7 +232,7 @@ async def rebuild_touched(
 async def _inspect(
     transaction: WriteTransaction, policy: TradePolicy, *, in_order: bool
 ) -> StagedFacts | Problem:
-    values = {"earliest": earliest_seconds(), "latest": latest_moment(transaction.now).timestamp()}
+    values = {"earliest": EARLIEST_SECONDS, "latest": transaction.latest.timestamp()}
     rules = trade_rules(in_order=in_order, rounds=policy.rounds)
     return await transaction.trades.inspect(rules, values)
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
@@ -38,9 +39,8 @@ from kraken_db.repositories.coverage import (
     CoverageRepository,
     DroppedRangeRepository,
     Source,
-    UnprovenRangeRepository,
 )
-from kraken_db.repositories.ledger import Ledger, Stored
+from kraken_db.repositories.ledger import Doubts, Ledger, Stored
 from kraken_db.repositories.trade_merge import StagedTrades
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
@@ -142,27 +142,28 @@ class WriteTransaction:
         self.store = store
         self.backend: Backend = store.backend
         self.now = store.clock()
+        self.latest = self.now + CLOCK_SKEW
+        """No trade is later than that, and nothing is known to be complete."""
         self.ledger = Ledger(connection)
-        self.trades = StagedTrades(connection)
-        self.candles = StagedCandles(connection)
         self._keys = keys
         self._units: dict[Key, WriteUnit] = {}
-        self._chunks: dict[TableName, frozenset[int]] = {}
-        self._dropped = DroppedRangeRepository(connection)
-        self._unproven = UnprovenRangeRepository(connection)
+        self._begun = ""
+        """The snapshot of before."""
+
+    @cached_property
+    def trades(self) -> StagedTrades:
+        return StagedTrades(self.connection)
+
+    @cached_property
+    def candles(self) -> StagedCandles:
+        return StagedCandles(self.connection)
 
     async def begin(self) -> None:
         """Wait for the locks, and look at what was dropped. Nothing but staging comes before it."""
         names = [f"{data_type}:{symbol}" for symbol, data_type in self._keys]
-        await lock_for_writing(self.connection, names, self.backend.bulk_settings)
-        symbols, types = zip(*self._keys, strict=True)
-        dropped = await self._dropped.of_each(symbols, types)
-        unproven = await self._unproven.of_each(symbols, types)
-        for key in self._keys:
-            self._units[key] = WriteUnit(self, key, dropped.get(key, ()), unproven.get(key, ()))
-        if self.backend.chunks is not None:
-            for table in sorted({data_type.table for data_type in types}):
-                self._chunks[table] = await self.backend.chunks.ids(self.connection, table)
+        self._begun = await lock_for_writing(self.connection, names, self.backend.bulk_settings)
+        doubts = await self.ledger.doubts(self._keys)
+        self._units = {key: WriteUnit(self, key, doubts.get(key, Doubts())) for key in self._keys}
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -182,7 +183,7 @@ class WriteTransaction:
     async def end(self) -> None:
         """Do what all units owe."""
         used = [unit for unit in self._units.values() if unit.is_used]
-        await self._note_created_chunks(used)
+        await self._note_new_chunks(used)
         for unit in used:
             await unit.count_returned()
         await self.ledger.count(stored for unit in used if (stored := unit.stored()) is not None)
@@ -193,19 +194,20 @@ class WriteTransaction:
         for unit in used:
             await unit.settle_ranges()
 
-    async def _note_created_chunks(self, used: Sequence[WriteUnit]) -> None:
+    async def _note_new_chunks(self, used: Sequence[WriteUnit]) -> None:
         """What had been stored in the chunks that this transaction has made: it was dropped."""
-        if self.backend.chunks is None:
+        if self.backend.chunks is None or not used:
             return
-        for table in sorted({unit.key[1].table for unit in used}):
-            created = await self.backend.chunks.created(self.connection, table, self._chunks[table])
-            if created:
-                await self._note_dropped(table, created)
-        if used:
-            # Another write may have made, and committed, the chunks that this one has waited for.
-            gone = await self._dropped.of_each(*zip(*(unit.key for unit in used), strict=True))
-            for unit in used:
-                unit.gone = gone.get(unit.key, ())
+        tables = {unit.key[1].table for unit in used}
+        new = await self.backend.chunks.made(self.connection, tables, self._begun)
+        if new is None:
+            return
+        for table, ranges in new.ours.items():
+            await self._note_dropped(table, ranges)
+        # Another write may have made, and committed, the chunks that this one has waited for.
+        doubts = await self.ledger.doubts([unit.key for unit in used])
+        for unit in used:
+            unit.doubts = doubts.get(unit.key, unit.doubts)
 
     async def _note_dropped(self, table: TableName, created: Sequence[TimeRange]) -> None:
         assert self.backend.chunks is not None
@@ -217,7 +219,8 @@ class WriteTransaction:
         known: dict[str, list[TimeRange]] = {}
         for symbol, span in await self.backend.chunks.aggregated(self.connection, created):
             known.setdefault(symbol, []).append(span)
-        stored = await self._dropped.ever_stored(DataType.CANDLES_1M, created)
+        dropped = DroppedRangeRepository(self.connection)
+        stored = await dropped.ever_stored(DataType.CANDLES_1M, created)
         for symbol, ranges in sorted(known.items()):
             ours = stored.get(symbol, [])
             # Of the finest candle, perhaps only a minute was ever there, and not its other four.
@@ -233,9 +236,8 @@ class WriteUnit:
 
     transaction: WriteTransaction
     key: Key
-    gone: Sequence[TimeRange]
-    """What was stored once and is dropped."""
-    unproven: Sequence[TimeRange]
+    doubts: Doubts
+    """What is dropped or unproven of it."""
     is_used: bool = field(default=False, init=False)
     _spans: list[TimeRange] = field(default_factory=list, init=False)
     _counted: int = field(default=0, init=False)
@@ -275,7 +277,7 @@ class WriteUnit:
         end of this one.
         """
         self.is_used = True
-        latest = self.transaction.now + CLOCK_SKEW
+        latest = self.transaction.latest
         self._claims.setdefault(source, []).extend((start, min(end, latest)) for start, end in ranges)
         self._is_continued = is_continued
 
@@ -304,11 +306,11 @@ class WriteUnit:
         """Nothing of what is complete is missing any more; what else was written is unproven."""
         ledger = self.transaction.ledger
         complete = union(*self._claims.values())
-        if intersection(self.gone, complete):
+        if intersection(self.doubts.dropped, complete):
             await ledger.restore(*self.key, complete)
-        if intersection(self.unproven, complete):
+        if intersection(self.doubts.unproven, complete):
             await ledger.prove(*self.key, complete)
-        written = difference(self._spans, union(complete, self.unproven))
+        written = difference(self._spans, union(complete, self.doubts.unproven))
         if self._is_continued or not written:
             return
         rest = difference(written, await self.covered())
@@ -318,12 +320,12 @@ class WriteUnit:
             await ledger.doubt(*self.key, rest)
 
     async def _rows_that_were_dropped(self, spans: Sequence[TimeRange]) -> int:
-        dropped = intersection(self.gone, spans)
+        dropped = intersection(self.doubts.dropped, spans)
         if not dropped:
             return 0
         # Half of a candle of 5m may have been stored, and its other half be new.
         known = await CoverageRepository(self.transaction.connection).covered(*self.key)
-        counted = intersection(dropped, union(known, self.unproven))
+        counted = intersection(dropped, union(known, self.doubts.unproven))
         if not counted:
             return 0
         found = select(func.count()).where(*self._rows_in(counted))

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -27,6 +28,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TextClause,
     and_,
     bindparam,
     case,
@@ -41,6 +43,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,8 +51,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends.rollup import bucket, in_order
 from kraken_db.db.copy import copy_csv_in
 from kraken_db.db.multiranges import to_multirange
-from kraken_db.intervals import BASE_INTERVAL
-from kraken_db.models import AMOUNT_SCALE, CANDLES, TRADES, Amount, Price
+from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.models import AMOUNT_SCALE, CANDLES, TRADES, Amount, Price, Timestamp
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.staging import Problem, Rule, broken, first_problem
 from kraken_db.tolerances import VOLUME_NOISE
@@ -164,108 +167,117 @@ class StagedCandles:
         await self._begin()
         await copy_csv_in(self._connection, _STAGED.name, _RECORD_COLUMNS, _lines(candles))
 
-    async def inspect(self, rules: Sequence[Rule], values: Mapping[str, Any]) -> StagedCandleFacts | Problem:
+    async def inspect(
+        self, rules: tuple[Rule, ...], values: Mapping[str, Any]
+    ) -> StagedCandleFacts | Problem:
         """Look at all staged rows once: none may break a rule. At least one row must be staged."""
-        facts = text(_FACTS.format(broken=broken(rules)))
-        found = (await self._connection.execute(facts, values)).one()
+        found = (await self._connection.execute(_facts(rules), values)).one()
         if found.broken:
             return await first_problem(self._connection, _NUMBERED, rules, values, found.broken)
         first, last = (_EPOCH + timedelta(seconds=int(seconds)) for seconds in (found.first, found.last))
         return StagedCandleFacts(found.rows, found.quiet, first, last)
-
-    def fresh(self, symbol: str, interval: int) -> Rows:
-        """The staged candles of one series that have trades, as rows of ``candles``."""
-        c = _STAGED.c
-        numbers = [func.round(c[name], AMOUNT_SCALE).label(name) for name in _NUMBERS]
-        return select(
-            literal(symbol).label("symbol"),
-            func.to_timestamp(c.timestamp).label("timestamp"),
-            literal_column(str(int(interval)), SmallInteger).label("interval_minutes"),
-            *numbers,
-            null().cast(Amount).label("quote_volume"),
-            cast(c.trades, Integer).label("trade_count"),
-            cast(func.nullif(c.vwap, ""), Price).label("vwap"),
-        ).where(
-            c.trades > 0,
-            or_(c.symbol.is_(None), c.symbol == symbol),
-            or_(c.interval_minutes.is_(None), c.interval_minutes == int(interval)),
-        )
 
     async def _begin(self) -> None:
         await self._connection.execute(text("DELETE FROM staged_candles" if self._is_used else _TABLE))
         self._is_used = True
 
 
+# Statements are made once: most batches are small, and making one of them takes longer than running it.
+_SYMBOL = bindparam("symbol", type_=Text)
+_INTERVAL = bindparam("interval", type_=SmallInteger)
+_START, _END = bindparam("start", type_=Timestamp), bindparam("end", type_=Timestamp)
+_STORED = (
+    CANDLES.c.symbol == _SYMBOL,
+    CANDLES.c.interval_minutes == _INTERVAL,
+    CANDLES.c.timestamp >= _START,
+    CANDLES.c.timestamp < _END,
+)
+
+
+@lru_cache
+def _facts(rules: tuple[Rule, ...]) -> TextClause:
+    return text(_FACTS.format(broken=broken(rules)))
+
+
+@lru_cache
+def _merge(fresh: Rows, rule: MergeRule) -> Select[Any]:
+    rows = fresh.cte("fresh")
+    stored = select(CANDLES).where(*_STORED).subquery("stored")
+    beside = rows.outerjoin(stored, rows.c.timestamp == stored.c.timestamp)
+    _, prefers = rule(stored.c, rows.c)
+    wanted = select(*(rows.c[name] for name in _ORDER)).select_from(beside)
+    written = _upsert(wanted.where(or_(stored.c.timestamp.is_(None), prefers)), rule)
+    differs = and_(stored.c.timestamp.is_not(None), ~prefers, _contradicts(stored.c, rows.c))
+    contradicting = select(
+        func.count().label("differing"), func.min(rows.c.timestamp).label("first")
+    ).select_from(beside).where(differs).subquery("contradicting")  # fmt: skip
+    time, is_new = written.c.timestamp, written.c.is_new
+    counts = select(
+        func.count().filter(is_new).label("new"),
+        func.count().filter(~is_new).label("changed"),
+        func.min(time).label("oldest"),
+        func.max(time).label("newest"),
+    ).select_from(written).subquery("counts")  # fmt: skip
+    return select(counts, contradicting).select_from(counts.join(contradicting, true()))
+
+
 class CandleMerge:
     """Writes candles of one symbol and interval inside the caller's transaction; never commits.
 
-    One writer of a series at a time: hold the lock of the write unit. ``oldest`` and ``newest``: the open
-    times between which all of it lies, both inclusive.
+    One writer of a series at a time: hold the lock of the write unit. All candles open in ``[start, end)``.
     """
 
     def __init__(
-        self, connection: AsyncConnection, symbol: str, interval: int, oldest: datetime, newest: datetime
+        self, connection: AsyncConnection, symbol: str, interval: int, start: datetime, end: datetime
     ) -> None:
-        self.bounds = (oldest, newest)
+        self.bounds = (start, end - interval_length(interval))
+        """Between which all of them open, both inclusive."""
         self._connection = connection
-        c = CANDLES.c
-        self._inside = (
-            c.symbol == symbol,
-            c.interval_minutes == interval,
-            c.timestamp >= oldest,
-            c.timestamp <= newest,
-        )
+        self._values = {"symbol": symbol, "interval": interval, "start": start, "end": end}
 
     async def is_empty(self) -> bool:
         """Whether nothing is stored in the range."""
-        return not await self._connection.scalar(select(exists(select(literal(1)).where(*self._inside))))
+        found = select(exists(select(literal(1)).where(*_STORED)))
+        return not await self._connection.scalar(found, self._values)
 
     async def insert(self, fresh: Rows) -> int:
         """Write rows where nothing is stored: PostgreSQL need not look for conflicts. How many there are.
 
         Raises DuplicateRowError where another program has written in between.
         """
-        return (await self._connection.execute(insert(CANDLES).from_select(_ORDER, fresh))).rowcount
+        statement = insert(CANDLES).from_select(_ORDER, fresh)
+        return (await self._connection.execute(statement, self._values)).rowcount
 
-    async def merge(self, fresh: Rows, rule: MergeRule, *, is_large: bool = False) -> CandlesWritten:
+    async def merge(
+        self,
+        fresh: Rows,
+        rule: MergeRule,
+        *,
+        inside: Sequence[TimeRange] | None = None,
+        is_large: bool = False,
+    ) -> CandlesWritten:
         """Write the rows that are new, or that the rule prefers to the stored ones.
 
-        ``is_large``: right after a bulk load the statistics say that next to nothing is stored, and a planner
-        that believes them joins row by row. A hash join is about linear, whatever there is.
+        ``inside``: of ``MINUTES_INSIDE``, the minutes that are meant. ``is_large``: right after a bulk load
+        the statistics say that next to nothing is stored, and a planner that believes them joins row by row.
+        A hash join is about linear, whatever there is.
         """
-        rows = fresh.cte("fresh")
-        stored = select(CANDLES).where(*self._inside).subquery("stored")
-        beside = rows.outerjoin(stored, rows.c.timestamp == stored.c.timestamp)
-        _, prefers = rule(stored.c, rows.c)
-        wanted = select(*(rows.c[name] for name in _ORDER)).select_from(beside)
-        written = _upsert(wanted.where(or_(stored.c.timestamp.is_(None), prefers)), rule)
-        differs = and_(stored.c.timestamp.is_not(None), ~prefers, _contradicts(stored.c, rows.c))
-        contradicting = select(
-            func.count().label("differing"), func.min(rows.c.timestamp).label("first")
-        ).select_from(beside).where(differs).subquery("contradicting")  # fmt: skip
-        time, is_new = written.c.timestamp, written.c.is_new
-        counts = select(
-            func.count().filter(is_new).label("new"),
-            func.count().filter(~is_new).label("changed"),
-            func.min(time).label("oldest"),
-            func.max(time).label("newest"),
-        ).select_from(written).subquery("counts")  # fmt: skip
-        statement = select(counts, contradicting).select_from(counts.join(contradicting, true()))
+        values = self._values if inside is None else self._values | {"inside": to_multirange(inside)}
         if is_large:
             await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
-        row = (await self._connection.execute(statement)).one()
+        row = (await self._connection.execute(_merge(fresh, rule), values)).one()
         if is_large:
             await self._connection.execute(text("SET LOCAL enable_nestloop TO DEFAULT"))
-        difference = await self._difference(fresh, row.first) if row.differing else None
+        difference = await self._difference(fresh, values, row.first) if row.differing else None
         return CandlesWritten(row.new, row.changed, row.oldest, row.newest, row.differing, difference)
 
-    async def _difference(self, fresh: Rows, timestamp: datetime) -> Difference:
+    async def _difference(self, fresh: Rows, values: Mapping[str, Any], timestamp: datetime) -> Difference:
         """What is different in the candle of this time, which is stored."""
         rows = fresh.subquery("fresh")
         columns = [side[name] for name in _NUMBERS for side in (CANDLES.c, rows.c)]
         both = rows.join(CANDLES, rows.c.timestamp == CANDLES.c.timestamp)
-        statement = select(*columns).select_from(both).where(*self._inside, CANDLES.c.timestamp == timestamp)
-        row = (await self._connection.execute(statement)).one()
+        statement = select(*columns).select_from(both).where(*_STORED, CANDLES.c.timestamp == timestamp)
+        row = (await self._connection.execute(statement, values)).one()
         pairs = zip(_NUMBERS, zip(row[::2], row[1::2], strict=True), strict=True)
         return Difference(timestamp, {name: pair for name, pair in pairs if pair[0] != pair[1]})
 
@@ -335,11 +347,11 @@ class Minutes:
 
 
 def minutes_of_trades(
-    symbol: str, start: datetime, end: datetime, inside: Sequence[TimeRange] | None = None
+    symbol: str | ColumnElement[str], start: Any, end: Any, inside: ColumnElement[Any] | None = None
 ) -> Rows:
-    """The candle of every minute with trades in ``[start, end)``, or in ranges inside of it.
+    """The candle of every minute with trades in ``[start, end)``, or in a set of ranges inside of it.
 
-    Columns as ``candles`` has them.
+    Columns as ``candles`` has them. All parameters may be bound parameters.
     """
     c = TRADES.c
     opens_at = bucket(c.timestamp, BASE_INTERVAL)
@@ -347,7 +359,7 @@ def minutes_of_trades(
     # By time and id, never by time alone: trades of one moment have an order.
     prices = in_order(c.price, c.timestamp, c.id)
     rows: Rows = select(
-        literal(symbol).label("symbol"),
+        type_coerce(symbol, Text).label("symbol"),
         opens_at.label("timestamp"),
         literal_column(str(BASE_INTERVAL), SmallInteger).label("interval_minutes"),
         prices[1].label("open"),
@@ -361,8 +373,34 @@ def minutes_of_trades(
     )
     rows = rows.where(c.symbol == symbol, c.timestamp >= start, c.timestamp < end)
     if inside is not None:
-        rows = rows.where(_lies_in(c.timestamp, inside))
+        rows = rows.where(c.timestamp.op("<@")(inside))
     return rows.group_by(opens_at)
+
+
+def _staged() -> Rows:
+    c = _STAGED.c
+    numbers = [func.round(c[name], AMOUNT_SCALE).label(name) for name in _NUMBERS]
+    return select(
+        _SYMBOL.label("symbol"),
+        func.to_timestamp(c.timestamp).label("timestamp"),
+        _INTERVAL.label("interval_minutes"),
+        *numbers,
+        null().cast(Amount).label("quote_volume"),
+        cast(c.trades, Integer).label("trade_count"),
+        cast(func.nullif(c.vwap, ""), Price).label("vwap"),
+    ).where(
+        c.trades > 0,
+        or_(c.symbol.is_(None), c.symbol == _SYMBOL),
+        or_(c.interval_minutes.is_(None), c.interval_minutes == _INTERVAL),
+    )
+
+
+STAGED = _staged()
+"""The staged candles of the merge's series that have trades."""
+MINUTES = minutes_of_trades(_SYMBOL, _START, _END)
+"""The minutes of the merge's range, from the stored trades."""
+MINUTES_INSIDE = minutes_of_trades(_SYMBOL, _START, _END, bindparam("inside", type_=TSTZMULTIRANGE))
+"""Some of them."""
 
 
 def take_new(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:

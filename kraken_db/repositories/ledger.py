@@ -7,7 +7,7 @@ beside it read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR, inser
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
-from kraken_db.db.multiranges import to_multirange
+from kraken_db.db.multiranges import from_multirange, to_multirange
 from kraken_db.models import COVERAGE, DROPPED_RANGES, SYNC_STATUS, UNPROVEN_RANGES
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import STORED_RANGES, Source
@@ -25,6 +25,13 @@ _ADD_STORED = text(f"""
     INSERT INTO dropped_ranges (symbol, data_type, dropped) {STORED_RANGES}
     ON CONFLICT (symbol, data_type) DO UPDATE SET dropped = dropped_ranges.dropped + excluded.dropped
 """).bindparams(bindparam("gone", type_=TSTZMULTIRANGE), bindparam("types", type_=ARRAY(VARCHAR)))
+
+_DOUBTS = text("""
+    SELECT symbol, data_type, d.dropped, u.unproven
+    FROM (SELECT * FROM dropped_ranges WHERE symbol = ANY(:symbols) AND data_type = ANY(:types)) d
+    FULL JOIN (SELECT * FROM unproven_ranges WHERE symbol = ANY(:symbols) AND data_type = ANY(:types)) u
+    USING (symbol, data_type)
+""").bindparams(bindparam("symbols", type_=ARRAY(VARCHAR)), bindparam("types", type_=ARRAY(VARCHAR)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,32 @@ class Stored:
     cursor: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What is not there of a symbol and data type: ranges in order of time, apart from each other."""
+
+    dropped: tuple[TimeRange, ...] = ()
+    """What was stored once and is gone."""
+    unproven: tuple[TimeRange, ...] = ()
+    """Of what there are rows that no source has shown to be complete."""
+
+
 class Ledger:
     """Writes on the caller's connection; never commits."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+
+    async def doubts(self, keys: Collection[tuple[str, DataType]]) -> dict[tuple[str, DataType], Doubts]:
+        """What is dropped and unproven of some symbols and data types; a key without any is left out."""
+        symbols, types = zip(*keys, strict=True)
+        rows = await self._connection.execute(_DOUBTS, {"symbols": list(symbols), "types": list(types)})
+        return {
+            (row.symbol, DataType(row.data_type)): Doubts(
+                from_multirange(row.dropped), from_multirange(row.unproven)
+            )
+            for row in rows
+        }
 
     async def count(self, stored: Iterable[Stored]) -> None:
         """Widen the ranges of ``data_sync_status``, add to its counts, and set the time of the sync."""

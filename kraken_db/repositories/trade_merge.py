@@ -22,9 +22,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 
-from sqlalchemy import BigInteger, Interval, bindparam, text
+from sqlalchemy import BigInteger, Interval, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -82,24 +83,20 @@ _CONTRADICTING_IDS = """
     FROM (SELECT trade_id, row_number() OVER () AS line FROM staged_trades) s
     WHERE trade_id > 0 GROUP BY trade_id HAVING count(*) > 1 ORDER BY 2 LIMIT 1
 """
-_ANY_STORED = """
-    EXISTS (SELECT 1 FROM trades WHERE symbol = :symbol{n} AND timestamp >= :start{n} AND timestamp <= :end{n}
-            AND (id >= :first{n} OR id < :below{n}))
+# A look-up for each symbol, not a join: right after a start the statistics say nothing.
+_IS_FREE = """
+    (s.symbol IS NULL OR s.symbol = :symbol{n}) AND NOT EXISTS (
+        SELECT 1 FROM trades
+        WHERE symbol = :symbol{n} AND timestamp >= :start{n} AND timestamp <= :end{n}
+          AND (id >= :first{n} OR id < :below{n}))
 """
-_INSERT = """
+_INSERT = f"""
     INSERT INTO trades (id, symbol, timestamp, price, volume, side, order_type, misc)
-    SELECT COALESCE(id, nextval('trades_id_seq')), {symbol}, timestamp, price, volume, side, order_type, misc
-    FROM (SELECT s.symbol, {content} FROM staged_trades s{only}) fresh
+    SELECT COALESCE(id, nextval('trades_id_seq')), COALESCE(symbol, :symbol0),
+           timestamp, price, volume, side, order_type, misc
+    FROM (SELECT s.symbol, {_CONTENT} FROM staged_trades s WHERE {{are_free}}) fresh
     ON CONFLICT DO NOTHING
 """
-_INSERT_ONE = _INSERT.format(symbol=":symbol", content=_CONTENT, only="")
-_INSERT_MANY = (
-    "WITH done AS ({insert} RETURNING symbol) SELECT symbol, count(*) FROM done GROUP BY symbol".format(
-        insert=_INSERT.format(
-            symbol="symbol", content=_CONTENT, only=" WHERE s.symbol = ANY(CAST(:symbols AS text[]))"
-        )
-    )
-)
 _ROWS = f"""
     CREATE TEMPORARY TABLE staged_rows ON COMMIT DROP AS
     SELECT *, date_bin('1 second', timestamp, 'epoch') AS second
@@ -471,6 +468,27 @@ class Window:
     otherwise."""
 
 
+@lru_cache
+def _facts(rules: tuple[Rule, ...]) -> TextClause:
+    return text(_FACTS.format(broken=broken(rules)))
+
+
+@lru_cache
+def _insert(windows: int) -> str:
+    return _INSERT.format(are_free=" OR ".join(f"({_IS_FREE.format(n=n)})" for n in range(windows)))
+
+
+def _values(windows: Sequence[Window]) -> dict[str, Any]:
+    return {
+        f"{name}{n}": value
+        for n, one in enumerate(windows)
+        for name, value in (
+            ("symbol", one.symbol), ("start", one.start), ("end", one.end),
+            ("first", one.first_id), ("below", one.below),
+        )
+    }  # fmt: skip
+
+
 class StagedTrades:
     """The trades of one transaction on their way into the table; never commits.
 
@@ -494,13 +512,12 @@ class StagedTrades:
         await self._begin()
         return await copy_csv_in(self._connection, "staged_trades", columns, source)
 
-    async def inspect(self, rules: Sequence[Rule], values: Mapping[str, Any]) -> StagedFacts | Problem:
+    async def inspect(self, rules: tuple[Rule, ...], values: Mapping[str, Any]) -> StagedFacts | Problem:
         """Look at all staged rows once: none may break a rule. ``values`` are what the rules compare with.
 
         A trade that is there twice, the same both times, is one from here on.
         """
-        facts = text(_FACTS.format(broken=broken(rules)))
-        found = (await self._connection.execute(facts, values)).one()
+        found = (await self._connection.execute(_facts(rules), values)).one()
         if found.broken:
             return await first_problem(self._connection, _NUMBERED, rules, values, found.broken)
         rows, identified = found.rows, found.identified
@@ -514,27 +531,16 @@ class StagedTrades:
                 )
         return StagedFacts(rows, identified, _stamp(found.first), _stamp(found.last), found.first_id or 0)
 
-    async def any_stored(self, windows: Sequence[Window]) -> list[bool]:
-        """For each window whether there are stored trades that matter."""
-        # A look-up for each, not a join: right after a start the statistics say nothing.
-        looks = ", ".join(_ANY_STORED.format(n=n) for n in range(len(windows)))
-        values = {
-            f"{name}{n}": value
-            for n, one in enumerate(windows)
-            for name, value in (
-                ("symbol", one.symbol), ("start", one.start), ("end", one.end),
-                ("first", one.first_id), ("below", one.below),
-            )
-        }  # fmt: skip
-        return list((await self._connection.execute(text(f"SELECT {looks}"), values)).one())
+    async def insert(self, window: Window) -> int:
+        """Write all that is staged, of one symbol, unless there are stored trades that matter; how many."""
+        return (await self._connection.execute(text(_insert(1)), _values([window]))).rowcount
 
-    async def insert(self, symbol: str) -> int:
-        """Write all that is staged, of one symbol, where nothing is stored that could be the same."""
-        return (await self._connection.execute(text(_INSERT_ONE), {"symbol": symbol})).rowcount
-
-    async def insert_each(self, symbols: Sequence[str]) -> dict[str, int]:
-        """The same of some of the symbols that are staged; how many rows, by symbol."""
-        rows = await self._connection.execute(text(_INSERT_MANY), {"symbols": list(symbols)})
+    async def insert_each(self, windows: Sequence[Window]) -> dict[str, int]:
+        """The same of several symbols; how many rows, by symbol: all of it or nothing."""
+        counted = f"WITH done AS ({_insert(len(windows))} RETURNING symbol)"
+        rows = await self._connection.execute(
+            text(f"{counted} SELECT symbol, count(*) FROM done GROUP BY symbol"), _values(windows)
+        )
         return {name: count for name, count in rows}  # noqa: C416
 
     async def id_runs(self) -> list[IdRun]:

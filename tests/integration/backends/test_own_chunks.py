@@ -1,4 +1,4 @@
-"""Which tables the running transaction itself has made: what makes a chunk's time known as dropped.
+"""Which tables are new, and which of them the running transaction has made: their time is known as dropped.
 
 On plain PostgreSQL, for it takes two sessions; chunks are children of their table as these are.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends.timescale_chunks import chunk_ids, own
+from kraken_db.backends.timescale_chunks import new_chunks
+from kraken_db.db.locks import lock_for_writing
 from tests.support.archives import query
 from tests.support.stores import opened_database
 
@@ -17,12 +18,16 @@ async def make(connection: AsyncConnection, name: str) -> None:
     await connection.execute(text(f"CREATE TABLE {name} () INHERITS (candles)"))
 
 
+async def found(connection: AsyncConnection, since: str) -> dict[str, bool]:
+    return {row.relname: row.is_ours for row in await new_chunks(connection, ["candles", "trades"], since)}
+
+
 async def test_only_what_this_transaction_has_made(plain_url: str) -> None:
     await query(plain_url, "CREATE TABLE of_old () INHERITS (candles)")
     async with opened_database(plain_url, pool_max_size=0) as database:
         async with database.begin() as connection:
-            before = await chunk_ids(connection, "candles")
-            assert len(before) == 1
+            since = await lock_for_writing(connection, ["candles_1m:BTC/USD"], {})
+            assert await found(connection, since) == {}
             # As with chunks, who makes one keeps all others from it until the transaction ends.
             await query(plain_url, "CREATE TABLE of_another () INHERITS (candles)")
             await make(connection, "ours")
@@ -31,11 +36,8 @@ async def test_only_what_this_transaction_has_made(plain_url: str) -> None:
             async with connection.begin_nested() as savepoint:
                 await make(connection, "undone")
                 await savepoint.rollback()
-            after = await chunk_ids(connection, "candles")
-            assert len(after) == 4
-            assert sorted(name for _, name in await own(connection, after - before)) == [
-                "ours",
-                "ours_of_a_savepoint",
-            ]
+            expected = {"of_another": False, "ours": True, "ours_of_a_savepoint": True}
+            assert await found(connection, since) == expected
         async with database.begin() as connection:
-            assert await own(connection, after - before) == []
+            assert await found(connection, since) == dict.fromkeys(expected, False)
+            assert await found(connection, await lock_for_writing(connection, ["trades:BTC/USD"], {})) == {}
