@@ -21,9 +21,9 @@ from kraken_db.intervals import FINEST_AGGREGATE, floor_to_interval, interval_le
 from kraken_db.models import CANDLES, TRADES
 from kraken_db.ranges import TimeRange, intersection, union
 
-# Those that an older snapshot does not see: our own, and what others have committed since. Ids of
-# transactions are 32 bits of a longer number; those of new rows are near our own. A row that we see and
-# whose transaction has not ended is our own.
+# Our own, and what others have committed since an older snapshot. Ids of transactions are 32 bits of a
+# longer number; those of new rows are near our own. A row that we see and whose transaction has not ended
+# is our own; to its own snapshots, a transaction seems to have ended.
 _NEW = text("""
     WITH own AS MATERIALIZED (SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS id),
     children AS (
@@ -32,16 +32,19 @@ _NEW = text("""
                             + 6442450944, 4294967296) - 2147483648 AS made_by
         FROM pg_inherits i, own
         WHERE i.inhparent = ANY(CAST(CAST(:tables AS text[]) AS regclass[]))
+    ),
+    known AS (
+        SELECT inhrelid, inhparent, CAST(CAST(made_by AS text) AS xid8) AS made_by,
+               CASE WHEN made_by BETWEEN own AND own + 1000000
+                    THEN pg_xact_status(CAST(CAST(made_by AS text) AS xid8)) = 'in progress'
+                    ELSE false END AS is_ours
+        FROM children WHERE made_by > 0
     )
-    SELECT p.relname AS parent, n.nspname, c.relname,
-           CASE WHEN made_by BETWEEN own AND own + 1000000
-                THEN pg_xact_status(CAST(CAST(made_by AS text) AS xid8)) = 'in progress'
-                ELSE false END AS is_ours
-    FROM children
+    SELECT p.relname AS parent, n.nspname, c.relname, is_ours
+    FROM known
     JOIN pg_class c ON c.oid = inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_class p ON p.oid = inhparent
-    WHERE made_by > 0 AND NOT pg_visible_in_snapshot(
-        CAST(CAST(made_by AS text) AS xid8), CAST(CAST(:since AS text) AS pg_snapshot))
+    WHERE is_ours OR NOT pg_visible_in_snapshot(made_by, CAST(CAST(:since AS text) AS pg_snapshot))
 """)
 _RANGES_OF = """
     SELECT range_start, range_end FROM timescaledb_information.chunks

@@ -23,6 +23,7 @@ from kraken_db.ingest.rules import candle_end
 from kraken_db.ingest.trades import (
     LIVE,
     LIVE_OFFICIAL,
+    LIVE_WITHOUT_IDS,
     TradePolicy,
     TradesWritten,
     merge_staged,
@@ -279,7 +280,7 @@ class _SymbolBatch:
         parts: list[tuple[TradePolicy, Sequence[QueuedTrade]]] = [
             (LIVE, [trade for trade in self.identified if not trade.is_official]),
             (LIVE_OFFICIAL, [trade for trade in self.identified if trade.is_official]),
-            (LIVE, self.anonymous),
+            (LIVE_WITHOUT_IDS, self.anonymous),
         ]
         total = self.written
         for policy, trades in parts:

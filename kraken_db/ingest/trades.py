@@ -60,8 +60,9 @@ ARCHIVE = TradePolicy("csv", may_have_ids=True, refuses_conflicts=True, rounds=T
 REST = TradePolicy("rest_trades")
 HANDED_OVER = TradePolicy("rest_trades", may_have_ids=True)
 """Rows of Kraken's that somebody else has got from it."""
-LIVE = TradePolicy("live", is_official=False, appends_anonymous=True)
-LIVE_OFFICIAL = TradePolicy("live", appends_anonymous=True)
+LIVE = TradePolicy("live", is_official=False)
+LIVE_WITHOUT_IDS = TradePolicy("live", is_official=False, appends_anonymous=True)
+LIVE_OFFICIAL = TradePolicy("live")
 """What a live writer was given as REST's record."""
 
 

@@ -60,15 +60,31 @@ async def test_the_epoch_is_not_a_time_of_a_candle(plain_url: str, tmp_path: Pat
     assert "line 1: timestamp 0 is not a Unix time in seconds" in str(done.error)
 
 
-async def test_a_candle_of_the_first_minute_of_unix_time(plain_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("XBTUSD_1.csv", "60,1,1,1,1,1,1\n120,1,1,1,1,1,1\n"),
+        ("XBTUSD.csv", "26975.7,0.01,1696118400\n"),  # columns in another order than these three have
+        ("XBTUSD.csv", "1377993599,100,1\n"),
+    ],
+)
+async def test_what_is_older_than_kraken(plain_url: str, tmp_path: Path, name: str, content: str) -> None:
+    """A time that is no time of a trade: most likely it is another column."""
+    done = await import_file(plain_url, write(tmp_path, name, content))
+    assert "is before September 2013, when Kraken's history begins" in str(done.error)
+    for table in ("trades", "candles", "data_sync_status", "data_coverage"):
+        assert await query(plain_url, f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+async def test_the_first_candle_that_there_can_be(plain_url: str, tmp_path: Path) -> None:
     """Its week opened before: no range is clipped so far that it is lost."""
-    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", "60,1,1,1,1,1,1\n"))
+    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", "1377993600,1,1,1,1,1,1\n"))
     done = await asyncio.to_thread(
         run, plain_url, "candles", "BTC/USD", "-i", "1w", "--start", "0001-01-01", "--format", "csv"
     )
     assert done.exit_code == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
-    assert datetime(1969, 12, 29, tzinfo=UTC).strftime("%Y-%m-%d") in done.stdout
+    assert "2013-08-26" in done.stdout
 
 
 def test_candles_of_ranges_wider_than_all_time(plain_url: str, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ async def test_the_next_archive_begins_in_the_middle_of_a_dropped_week(
     gone = [(at(THURSDAY + WEEK * 60), at(until))]
     assert await dropped(url, "candles_1m") == {"BTC/USD": gone, "ETH/USD": gone}
     for interval in (5, 15, 30, 60, 240, 720, 1440):
-        old = {row[0]: row[6] for row in before["BTC/USD"][interval]}
+        old = {row[0]: row[6] for row in as_kraken_rows(before["BTC/USD"][interval])}
         now = {row[0]: row[6] for row in as_kraken_rows(await read_candles(url, "BTC/USD", interval))}
         assert {opens: now[opens] for opens in old if opens + interval * 60 <= until} == {
             opens: count for opens, count in old.items() if opens + interval * 60 <= until

@@ -17,6 +17,7 @@ from kraken_db.bulk_csv_importer import BulkCSVImporter
 from kraken_db.cli.status import _read
 from kraken_db.errors import DatabaseError, PermissionDeniedError
 from kraken_db.policies import BackgroundJob
+from kraken_db.ingest.write_unit import Ingest
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 from tests.support.archives import (
@@ -80,7 +81,8 @@ async def test_paused_from_the_first_old_row_to_the_end_of_the_refresh(
     assert seen == [{"candles": False, "trades": True}] * 2
     assert await scheduled(url) == ON
     await run(url, write(tmp_path, "XBTUSD.csv", f"100.5,1,{MONDAY}.5,b,l,,1\n"), look)
-    assert seen[2:] == [{"candles": True, "trades": False}] * 2
+    # The minutes that a trade enters or leaves are built anew with it.
+    assert seen[2:] == [{"candles": False, "trades": False}] * 2
     assert await scheduled(url) == ON
     assert await query(url, "SELECT * FROM paused_jobs") == []
 
@@ -192,11 +194,11 @@ async def opened(url: str, jobs: Scheduler) -> Any:
 async def test_the_last_of_several_writers_lets_it_run_again(plain_url: str) -> None:
     jobs, old = Scheduler(), NOW - timedelta(days=400)
     async with opened(plain_url, jobs) as one, opened(plain_url, jobs) as other:
-        async with one.retention_paused() as first:
-            await first.before_writing("candles", old)
-            async with other.retention_paused() as second:
-                await second.before_writing("candles", old)
-                await second.before_writing("trades", old)
+        async with Ingest(one) as first:
+            await first.prepare(["candles"], old)
+            async with Ingest(other) as second:
+                await second.prepare(["candles"], old)
+                await second.prepare(["trades"], old)
                 assert jobs.on == {1: False, 2: False}
             assert jobs.on == {1: False, 2: False}
             assert not await other.release_retention()
@@ -225,10 +227,10 @@ async def test_it_waits_for_a_job_that_is_at_work(plain_url: str) -> None:
 
 async def test_the_period_and_a_part_decide_what_is_old(plain_url: str) -> None:
     jobs = Scheduler()
-    async with opened(plain_url, jobs) as store, store.retention_paused() as pause:
-        await pause.before_writing("candles", NOW - timedelta(days=358))
+    async with opened(plain_url, jobs) as store, Ingest(store) as ingest:
+        await ingest.prepare(["candles"], NOW - timedelta(days=358))
         assert jobs.on == {1: True, 2: True}
-        await pause.before_writing("candles", NOW - timedelta(days=358, seconds=1))
+        await ingest.prepare(["candles"], NOW - timedelta(days=358, seconds=1))
         assert jobs.on == {1: False, 2: True}
 
 
@@ -237,7 +239,7 @@ async def test_a_role_without_the_right_is_warned(plain_url: str, caplog: pytest
     jobs.refused = True
     async with opened(plain_url, jobs) as store:
         with caplog.at_level(logging.WARNING):
-            async with store.retention_paused() as pause:
-                await pause.before_writing("candles", NOW - timedelta(days=400))
+            async with Ingest(store) as ingest:
+                await ingest.prepare(["candles"], NOW - timedelta(days=400))
     assert "retention of candles cannot be paused" in caplog.text
     assert await query(plain_url, "SELECT * FROM paused_jobs") == []

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from kraken_db.errors import (
     ConfigurationError,
@@ -41,10 +42,35 @@ from tests.support.fake_kraken import (
 
 PAGE = '{"error":[],"result":{"XXBTZUSD":[["1.50","2.0",1700000000.1234567,"b","l","",7]],"last":"17"}}'
 GOOD = text(PAGE)
+
+
+async def of_the_pair(request: web.Request) -> web.StreamResponse:
+    """A page of the pair that is asked for."""
+    key = {"XBTUSD": "XXBTZUSD"}.get(request.query["pair"], request.query["pair"])
+    return await text(PAGE.replace("XXBTZUSD", key))(request)
+
+
 TIME = ok({"unixtime": 1762820224, "rfc1123": "Tue, 11 Nov 25 00:17:04 +0000"})
 
 
 # --- what is asked and what comes back ---
+
+
+@pytest.mark.parametrize("asked", ["XBTUSD", "XXBTZUSD"])
+async def test_an_answer_has_the_key_of_the_pair(
+    kraken: FakeKraken, client: KrakenRestClient, asked: str
+) -> None:
+    kraken.script(GOOD)
+    assert (await client.trades(asked)).key == "XXBTZUSD"
+
+
+@pytest.mark.parametrize("key", ["XETHZUSD", "SOLUSD", "nonsense"])
+async def test_an_answer_for_another_pair_is_refused(
+    kraken: FakeKraken, client: KrakenRestClient, key: str
+) -> None:
+    kraken.script(text(PAGE.replace("XXBTZUSD", key)))
+    with pytest.raises(ExchangeFormatError, match=f"Trades of XBTUSD: the answer is for '{key}'"):
+        await client.trades("XBTUSD")
 
 
 async def test_trades(kraken: FakeKraken, client: KrakenRestClient) -> None:
@@ -265,7 +291,7 @@ async def test_a_fault_that_is_not_tried_again(
 
 
 async def test_clients_share_the_pace_of_a_pair_and_pairs_run_side_by_side(kraken: FakeKraken) -> None:
-    kraken.script(GOOD)
+    kraken.script(of_the_pair)
     limiter = RateLimiter()
     began = time.monotonic()
     async with (
