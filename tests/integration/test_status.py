@@ -323,7 +323,8 @@ async def test_jobs_that_run_and_jobs_that_crashed(
         await connection.execute(
             text(
                 "INSERT INTO _timescaledb_internal.bgw_job_stat VALUES (:job,"
-                " now() - CAST(:began AS interval), '-infinity', '-infinity', '-infinity', false, 4, '0', '0', 0, 0, 4, 0, 4, 0)"
+                " now() - CAST(:began AS interval), '-infinity', '-infinity', '-infinity', false,"
+                " 4, '0', '0', 0, 0, 4, 0, 4, 0)"
             ),
             {"job": job_id, "began": parse_interval(began)},
         )
