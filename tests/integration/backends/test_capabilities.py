@@ -176,11 +176,12 @@ async def test_chunks_that_were_written_after_they_were_packed(timescale_url: st
 
 async def test_a_mark_where_nothing_is_stored_unpacks_nothing(timescale_url: str, tmp_path: Path) -> None:
     url = timescale_url
-    await import_file(url, write(tmp_path, "XBTUSD_1.csv", minutes(1000, start=MONDAY)))
+    rows = minutes(100, start=MONDAY) + minutes(100, start=MONDAY + 4 * 3600)
+    await import_file(url, write(tmp_path, "XBTUSD_1.csv", rows))
     await pack(url)
+    quiet = (datetime(2023, 1, 2, 2, tzinfo=UTC), datetime(2023, 1, 2, 3, tzinfo=UTC))
     async with opened(url) as store, store.database.begin() as connection:
-        day = (datetime(2023, 1, 2, 20, tzinfo=UTC), datetime(2023, 1, 3, tzinfo=UTC))
-        await store.backend.mark_stale(connection, "BTC/USD", [day])
+        await store.backend.mark_stale(connection, "BTC/USD", [quiet])
         await store.backend.mark_stale(connection, "ETH/USD", [(START, END)])
     assert await packed(url) == (1, 1, 0)
 
