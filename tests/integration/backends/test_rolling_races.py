@@ -245,7 +245,7 @@ async def test_a_note_that_reaches_into_the_next_slice_keeps_the_rest(
     store = await Store.open(plain_url)
     try:
         stale = [StaleRange("BTC/USD", MONDAY, MONDAY.replace(hour=1))]
-        await store.backend.refresh(store.database, store.clock(), stale)
+        await rolling.roll_pending(store.database, stale)
     finally:
         await store.close()
     assert await pending(plain_url) == ['BTC/USD ["2023-03-27 00:00:00+00","2023-03-27 00:01:00+00")']
