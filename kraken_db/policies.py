@@ -68,7 +68,8 @@ def job_is_overdue(job: BackgroundJob, now: datetime) -> bool:
 
 def job_fails(job: BackgroundJob, now: datetime) -> bool:
     """Whether its work is not being done, although nobody has paused it."""
-    crashes = job.crashed_at is not None or job.crashes > 1
+    is_in_a_loop = job.running_since is not None and job.crashes > 1
+    crashes = job.crashed_at is not None or is_in_a_loop
     return not job.paused and (job.succeeded is False or crashes or job_is_overdue(job, now))
 
 

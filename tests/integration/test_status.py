@@ -297,8 +297,76 @@ async def test_failing_jobs_are_told_with_their_reason(timescale_url: str) -> No
     assert "retention of trades is failing (2 failures): out of shared memory" in problems(found)
 
 
+@pytest.mark.parametrize(
+    ("crashed", "began", "noticed", "told"),
+    [
+        (0, "5 seconds", False, "running"),
+        (2, "5 seconds", False, "running, 2 crashes"),
+        (1, "5 seconds", True, "crashed, 1"),
+        (3, "1 hour", True, "crashed, 3"),
+        # A server that went down with it, and has not looked at it since.
+        (0, "1 hour", False, "crashed, 1"),
+    ],
+)
+async def test_jobs_that_run_and_jobs_that_crashed(
+    timescale_url: str, crashed: int, began: str, noticed: bool, told: str
+) -> None:
+    """As the scheduler notes a start: no end, no next run. A crash is a row without end and process."""
+    async with opened(timescale_url) as (store, connection):
+        (job_id,) = await connection.scalars(
+            text(
+                "SELECT job_id FROM timescaledb_information.jobs"
+                " WHERE proc_name = 'policy_retention' AND hypertable_name = 'trades'"
+            )
+        )
+        await forget_runs(connection, job_id)
+        await connection.execute(
+            text(
+                "INSERT INTO _timescaledb_internal.bgw_job_stat VALUES (:job,"
+                " now() - CAST(:began AS interval), '-infinity', '-infinity', '-infinity', false,"
+                " 4, '0', '0', 0, 0, 4, 0, 4, 0)"
+            ),
+            {"job": job_id, "began": parse_interval(began)},
+        )
+        for number in range(crashed):
+            # The last of those that were noticed is the run that has no end.
+            age = f"{0 if noticed and number == 0 else number + 1} days"
+            await connection.execute(
+                text(
+                    "INSERT INTO _timescaledb_internal.bgw_job_stat_history (job_id, pid, execution_start)"
+                    " VALUES (:job, NULL, now() - CAST(:began AS interval) - CAST(:age AS interval))"
+                ),
+                {"job": job_id, "began": parse_interval(began), "age": parse_interval(age)},
+            )
+        found = await status_of(store, connection)
+    (job,) = [one for one in found.jobs if (one.task, one.relation) == ("retention", "trades")]
+    if told.startswith("running"):
+        assert job.running_since is not None
+        assert job.crashed_at is None
+        assert job.crashes == crashed
+    else:
+        assert (job.running_since, job.crashes) == (None, int(told.removeprefix("crashed, ")))
+        assert job.crashed_at == job.last_run
+    named = [problem for problem in problems(found) if problem.startswith("retention of trades")]
+    assert len(named) == (0 if told == "running" else 1)
+
+
+def parse_interval(words: str) -> timedelta:
+    number, unit = words.split()
+    return timedelta(**{unit if unit.endswith("s") else f"{unit}s": int(number)})
+
+
+async def forget_runs(connection: AsyncConnection, job_id: int) -> None:
+    """What a scheduler that runs has noted, or would note before the transaction ends."""
+    for table in ("bgw_job_stat", "bgw_job_stat_history"):
+        await connection.execute(
+            text(f"DELETE FROM _timescaledb_internal.{table} WHERE job_id = :job"), {"job": job_id}
+        )
+
+
 async def fail_job(connection: AsyncConnection, job_id: int) -> None:
     """As the scheduler, which the WASM server has not, would note a run that failed."""
+    await forget_runs(connection, job_id)
     await connection.execute(
         text(
             "INSERT INTO _timescaledb_internal.bgw_job_stat VALUES (:job, now() - INTERVAL '1 min', now(),"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -107,3 +109,30 @@ def test_how_a_job_is_doing(
     job = BackgroundJob("trades", "retention", 90 * DAY, DAY, next_run, NOW - DAY, succeeded, 3, paused)
     assert job_state(job, NOW) == state
     assert job_fails(job, NOW) is state.startswith(("failing", "overdue"))
+
+
+BEGAN = NOW - timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "fails"),
+    [
+        ({"running_since": BEGAN}, "running since 2026-01-09 23:55 UTC", False),
+        ({"running_since": BEGAN, "crashes": 1}, "running since 2026-01-09 23:55 UTC, after 1 crash", False),
+        # Started again and again, and never through.
+        ({"running_since": BEGAN, "crashes": 4}, "running since 2026-01-09 23:55 UTC, after 4 crashes", True),
+        ({"crashed_at": BEGAN, "crashes": 1}, "crashed in its run of 2026-01-09 23:55 UTC", True),
+        (
+            {"crashed_at": BEGAN, "crashes": 3},
+            "crashed in its run of 2026-01-09 23:55 UTC, 3 times in a row",
+            True,
+        ),
+        ({"crashed_at": BEGAN, "crashes": 3, "paused": True}, "paused", False),
+        ({"crashes": 2, "succeeded": True}, "ok", False),
+    ],
+)
+def test_jobs_that_run_and_jobs_that_crashed(changes: dict[str, Any], state: str, fails: bool) -> None:
+    job = BackgroundJob("trades", "retention", 90 * DAY, DAY, None, BEGAN, None, 0, False)
+    job = replace(job, **changes)
+    assert job_state(job, NOW) == state
+    assert job_fails(job, NOW) is fails

@@ -58,6 +58,7 @@ def job(**changes: Any) -> StoreStatus:
         data(data_type="candles_1h", gaps=None, lag=9999 * HOUR),  # of a file: its coverage is not kept
         job(),
         job(succeeded=None),
+        job(succeeded=None, running_since=NOW - 99 * HOUR),  # an endless one is for a person to judge
         job(succeeded=False, paused=True),
         replace(STATUS, pending_refreshes=2, pending_from=NOW),  # a run is at it
         replace(STATUS, retention_paused=True),
@@ -78,6 +79,10 @@ def test_all_is_well(status: StoreStatus) -> None:
         (
             job(succeeded=False, last_error="out of\nshared memory"),
             "retention of trades is failing (3 failures): out of shared memory",
+        ),
+        (
+            job(succeeded=None, crashed_at=NOW - HOUR, crashes=2, last_error="an old one"),
+            f"retention of trades crashed in its run of {NOW - HOUR:%Y-%m-%d %H:%M} UTC, 2 times in a row",
         ),
         (
             job(next_run=NOW - 2 * HOUR, last_error="an old one"),

@@ -230,7 +230,7 @@ async def test_a_note_that_reaches_into_the_next_slice_keeps_the_rest(
     monkeypatch.setattr(rolling, "_note_slices", uncut)
     async with opened(plain_url) as store:
         stale = [StaleRange("BTC/USD", MONDAY, MONDAY.replace(hour=1))]
-        await store.backend.refresh(store.database, store.clock(), stale)
+        await rolling.roll_pending(store.database, stale)
     assert await pending(plain_url) == ['BTC/USD ["2023-03-27 00:00:00+00","2023-03-27 00:01:00+00")']
     await assert_right(plain_url)
 

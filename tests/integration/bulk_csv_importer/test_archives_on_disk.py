@@ -7,7 +7,6 @@ import os
 import time
 import warnings
 import zipfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest

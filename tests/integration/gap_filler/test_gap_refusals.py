@@ -9,9 +9,16 @@ import pytest
 
 from kraken_db import DataGap, GapFiller, run_gap_filler
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, JobRunningError, NotConnectedError, UnknownPairError
+from kraken_db.errors import (
+    ConfigurationError,
+    DatabaseError,
+    JobRunningError,
+    NotConnectedError,
+    UnknownPairError,
+)
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.simulator import Faults, Market, RateLimit, SimulatedExchange
+from kraken_db.store import Store
 from tests.support.downloading import MINUTE, coverage, floor, quick_client, stored
 from tests.support.gap_filling import DAY, HOUR, LATER, START, World, assert_filled, calm
 from tests.support.stores import opened
@@ -205,3 +212,19 @@ async def test_a_stop_stores_what_has_come(plain_url: str) -> None:
     result = await world.fill(plain_url)
     assert (result["gaps_filled"], result["errors"]) == (result["gaps_detected"], [])
     await assert_filled(plain_url, market, floor(world.now()))
+
+
+async def test_a_refresh_that_is_given_up_is_told(plain_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gap is filled all the same; the run has not done all of its work."""
+
+    async def refuse(_: Store) -> None:
+        raise DatabaseError("no refresh today")
+
+    world = World(calm(), now=START + 2 * HOUR + LATER)
+    await world.backfill(plain_url)
+    world.advance(HOUR)
+    monkeypatch.setattr(Store, "refresh_pending", refuse)
+    result = await world.fill(plain_url)
+    assert (result["gaps_detected"], result["gaps_filled"]) == (1, 1)
+    (error,) = result["errors"]
+    assert error.startswith("BTC/USD: the higher intervals are not up to date: no refresh today")

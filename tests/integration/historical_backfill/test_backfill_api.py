@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from kraken_db import KrakenTradesBackfill
-from kraken_db.errors import NotConnectedError, ExchangeFormatError
+from kraken_db.errors import ExchangeFormatError, NotConnectedError
 from kraken_db.kraken import page_walk as paging
 from kraken_db.simulator import Faults, ManualClock, Market, Scenario, SimulatedExchange
 from tests.support.archives import query

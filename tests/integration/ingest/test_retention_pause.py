@@ -16,8 +16,8 @@ from kraken_db.backends import PostgresBackend, RetentionJob
 from kraken_db.bulk_csv_importer import BulkCSVImporter
 from kraken_db.cli.status import _read
 from kraken_db.errors import DatabaseError, PermissionDeniedError
-from kraken_db.policies import BackgroundJob
 from kraken_db.ingest.write_unit import Ingest
+from kraken_db.policies import BackgroundJob
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 from tests.support.archives import (
