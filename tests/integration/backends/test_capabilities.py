@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import kraken_db
+from kraken_db import HistoricalDataProvider
 from kraken_db.backends import Backend, PostgresBackend, TimescaleBackend
 from kraken_db.backends.pending_refresh import PendingRefresh
 from kraken_db.db.locks import lock_for_writing
