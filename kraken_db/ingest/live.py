@@ -291,6 +291,7 @@ class _SymbolBatch:
                 total,
                 new=total.new + done.new,
                 changed=total.changed + done.changed,
+                removed=total.removed + done.removed,
                 conflicts=(*total.conflicts, *done.conflicts),
                 touched=tuple(sorted({*total.touched, *done.touched})),
             )
