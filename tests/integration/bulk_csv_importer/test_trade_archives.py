@@ -343,8 +343,8 @@ async def test_stale_statistics_do_not_make_it_quadratic(plain_url: str, tmp_pat
     assert time.monotonic() - began < 30
 
 
-async def test_rows_without_ids_are_not_sorted_by_them(plain_url: str, tmp_path: Path) -> None:
-    """To look for ids that are there twice; a file of three columns has none."""
+async def test_ids_in_their_order_are_not_sorted(plain_url: str, tmp_path: Path) -> None:
+    """To look for ids that are there twice: only where an id is not above all of those before it."""
     sent: list[str] = []
 
     def listen(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -352,7 +352,7 @@ async def test_rows_without_ids_are_not_sorted_by_them(plain_url: str, tmp_path:
 
     event.listen(Engine, "before_cursor_execute", listen)
     try:
-        for content, counts in ((WHOLE_SECONDS, False), (with_ids(1, 2), True)):
+        for content, counts in ((WHOLE_SECONDS, 0), (with_ids(1, 2), 0), (with_ids(2, 1), 1)):
             sent.clear()
             done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", content))
             assert done.error is None
