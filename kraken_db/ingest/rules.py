@@ -46,6 +46,8 @@ _AMOUNT_BOUND = Decimal(10) ** (AMOUNT_PRECISION - AMOUNT_SCALE)
 _SCALE = Decimal(1).scaleb(-AMOUNT_SCALE)
 _EXACT = Context(prec=2 * AMOUNT_PRECISION, rounding=ROUND_HALF_UP)
 _ZERO = Decimal(0)
+_LEAST = _SCALE / 2
+"""What is smaller is rounded to zero."""
 
 # The words of each rule, once.
 _NO_NUMBER = "NaN is not a number"
@@ -98,8 +100,8 @@ def trade_rules(*, in_order: bool, rounds: bool) -> tuple[Rule, ...]:
         Rule("time <= 0", "time {time} is not a Unix time in seconds"),
         Rule("time < :earliest", _TOO_OLD),
         Rule("time > :latest", _FUTURE),
-        Rule(f"round(price, {AMOUNT_SCALE}) <= 0", _PRICE),
-        Rule(f"round(volume, {AMOUNT_SCALE}) <= 0", _VOLUME),
+        Rule(f"price < {_LEAST:f}", _PRICE),
+        Rule(f"volume < {_LEAST:f}", _VOLUME),
         *_fit("price", _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds),
         *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
         # Empty is unknown: so an export writes trades that came from a file of three fields.
@@ -125,10 +127,9 @@ def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
     """
     length = interval * 60
     prices = ("open", "high", "low", "close")
-    rounded = [f"round({name}, {AMOUNT_SCALE})" for name in prices]
     at = "timestamp {timestamp}"
     return (
-        Rule(" OR ".join(f"{name} = CAST('NaN' AS numeric)" for name in (*prices, "volume")), _NO_NUMBER),
+        Rule(f"CAST('NaN' AS numeric) IN ({', '.join((*prices, 'volume'))})", _NO_NUMBER),
         Rule(f"timestamp >= {_MILLISECONDS}", f"{at} looks like milliseconds, expected seconds"),
         Rule("timestamp <= 0", f"{at} is not a Unix time in seconds"),
         Rule("timestamp < :earliest", f"{at} is before September 2013, when Kraken's history begins"),
@@ -137,7 +138,7 @@ def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
             f"{at} does not lie on the grid of {interval_name(interval)}",
         ),
         Rule("timestamp > :closed", f"{at} lies in the future, or its candle has not closed yet"),
-        Rule(f"least({', '.join(rounded)}) <= 0", _CANDLE_PRICE),
+        Rule(f"least({', '.join(prices)}) < {_LEAST:f}", _CANDLE_PRICE),
         *(rule for name in prices for rule in _fit(name, _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds)),
         Rule("high < greatest(open, low, close)", _HIGH),
         Rule("low > least(open, close)", _LOW),

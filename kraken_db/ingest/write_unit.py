@@ -21,15 +21,14 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, bindparam, func, select
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db import retry
 from kraken_db.backends import Backend
 from kraken_db.data_types import DataType, TableName
 from kraken_db.db.locks import lock_for_writing
-from kraken_db.db.multiranges import to_multirange
+from kraken_db.db.multiranges import lies_in
 from kraken_db.intervals import FINEST_AGGREGATE, interval_length
 from kraken_db.models import Base
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
@@ -350,10 +349,5 @@ class WriteUnit:
     def _rows_in(self, ranges: Sequence[TimeRange]) -> list[ColumnElement[bool]]:
         symbol, data_type = self.key
         c = Base.metadata.tables[data_type.table].c
-        inside = [
-            c.symbol == symbol,
-            c.timestamp >= ranges[0][0],
-            c.timestamp < ranges[-1][1],
-            c.timestamp.op("<@")(bindparam("inside", to_multirange(ranges), TSTZMULTIRANGE)),
-        ]
+        inside = [c.symbol == symbol, lies_in(c.timestamp, ranges)]
         return inside if data_type.interval is None else [*inside, c.interval_minutes == data_type.interval]
