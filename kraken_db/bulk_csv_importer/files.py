@@ -11,7 +11,7 @@ from kraken_db.data_types import DataType
 from kraken_db.ingest import candles, trades
 from kraken_db.ingest.rules import RowRefusedError
 from kraken_db.ingest.trades import ARCHIVE, TradesWritten
-from kraken_db.ingest.write_unit import WriteTransaction
+from kraken_db.ingest.write_unit import WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candle_merge import prefer_more_trades, take_new
@@ -113,6 +113,6 @@ class FileImport:
 
 
 def keys_of(report: FileReport) -> list[tuple[str, DataType]]:
-    """What the transaction of a file has to lock: with trades, their candles may change."""
-    changes = {report.file.data_type} | ({DataType.CANDLES_1M} if report.file.interval is None else set())
-    return [(report.file.symbol, data_type) for data_type in sorted(changes)]
+    """What the transaction of a file has to lock."""
+    file = report.file
+    return keys_with_trades(file.symbol) if file.interval is None else [(file.symbol, file.data_type)]

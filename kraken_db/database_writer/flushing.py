@@ -24,10 +24,9 @@ from kraken_db.ingest.live import (
     claim_filled,
     store_candles,
     store_trades,
-    trade_keys,
 )
 from kraken_db.ingest.missing import build_range
-from kraken_db.ingest.write_unit import RECENT, Ingest, WriteTransaction, write_transaction
+from kraken_db.ingest.write_unit import RECENT, Ingest, WriteTransaction, keys_with_trades, write_transaction
 from kraken_db.log_throttle import LogThrottle
 from kraken_db.repositories.flush_positions import FlushPositionRepository
 from kraken_db.store import Store
@@ -65,7 +64,9 @@ class Flusher:
     async def trades(self, journal: Journal, batch: Batch[QueuedTrade]) -> int | None:
         """Store trades; how many rows are new or better, or None if all of it was stored before."""
         oldest = min(trade.timestamp for trade in batch.records)
-        async with self._transaction(trade_keys(batch.records), oldest) as transaction:
+        async with self._transaction(
+            keys_with_trades(*{trade.symbol for trade in batch.records}), oldest
+        ) as transaction:
             missing = await self._missing(transaction.connection, journal, batch)
             if not missing.records:
                 return None

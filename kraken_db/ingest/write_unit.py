@@ -52,6 +52,11 @@ RECENT = timedelta(hours=1)
 """No retention drops rows of the last hour before they are in the higher intervals."""
 
 
+def keys_with_trades(*symbols: str) -> list[Key]:
+    """What a write of trades locks: the minutes that they lie in may change with them."""
+    return [(symbol, data_type) for symbol in symbols for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+
+
 class Ingest:
     """A run that brings rows into a store; an asynchronous context manager.
 

@@ -12,7 +12,7 @@ from functools import partial
 from kraken_db.data_types import DataType
 from kraken_db.ingest.candles import take_minutes_of_trades, take_ohlc
 from kraken_db.ingest.missing import build_range
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.progress import Progress
@@ -120,7 +120,7 @@ class Repair:
             build = partial(
                 take_minutes_of_trades, symbol=self._symbol, minutes=[(start, end)], source="rest_trades"
             )
-            keys = [(self._symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+            keys = keys_with_trades(self._symbol)
             written = await self._ingest.write(keys, start, build)
             self._done.append(f"{plural(written, 'candle')} built from the stored trades")
 
