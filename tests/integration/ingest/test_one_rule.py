@@ -60,7 +60,7 @@ WRONG_CANDLES: list[tuple[str, Any, str]] = [
     ("volume", Decimal(-1), "the volume is negative: -1"),
     ("volume", Decimal("NaN"), "volume NaN does not fit NUMERIC(38,10)"),
     ("vwap", Decimal(5000), "the vwap is not between low and high: 5000"),
-    ("timestamp", EPOCH + timedelta(seconds=30), "does not lie on the grid of 1m"),
+    ("timestamp", EPOCH + timedelta(seconds=150), "does not lie on the grid of 1m"),
     ("timestamp", IN_2100, "lies in the future"),
     ("timestamp", IN_2012, "is before September 2013, when Kraken's history begins"),
     ("trade_count", -1, "the number of trades is negative: -1"),
@@ -152,15 +152,17 @@ async def test_trades(plain_url: str, tmp_path: Path) -> None:
 
 async def test_candles(plain_url: str, tmp_path: Path) -> None:
     for field, value, words in WRONG_CANDLES:
-        batch = [candle(1), candle(2, **{field: value}), candle(3)]
+        wrong = candle(2, **{field: value})
+        batch = sorted([candle(1), wrong, candle(3)], key=lambda one: one.timestamp)
+        line = 1 + batch.index(wrong)
         if field != "vwap":  # files have none
             done = await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", candle_rows(batch)))
             # The reader of files knows what no number is by its look.
             said = "'NaN' where a number belongs" if "NaN" in words else words
-            assert "line 2: " in str(done.error) and said in str(done.error), done.error
+            assert f"line {line}: " in str(done.error) and said in str(done.error), done.error
         with pytest.raises(ExchangeFormatError) as refused:
             await candles_by_rest(plain_url, batch)
-        assert f"{BTC}: candle 2 of 3: " in str(refused.value)
+        assert f"{BTC}: candle {line} of 3: " in str(refused.value)
         assert words in str(refused.value), refused.value
         assert await rows_of(plain_url) == NOTHING, (field, value)
     async with writing(plain_url, tmp_path) as writer:
