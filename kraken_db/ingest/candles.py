@@ -105,20 +105,27 @@ async def build_minutes(
 
 async def rebuild_minutes(
     transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange], source: Source
-) -> int:
-    """Make the candles of some minutes what their trades say; returns how many were not.
+) -> None:
+    """Make the candles of some minutes what their trades say, which have just changed.
 
-    Of these minutes, only those are looked at whose trades are all known, and that have a candle or should
-    have one. The transaction has the locks of trades and minutes.
+    Where all trades are known, the candles that there are and those that there should be. Elsewhere only
+    candles that were made of trades and that nobody calls complete: one of another source may know trades
+    that are not stored. The transaction has the locks of trades and minutes.
     """
-    trades = await transaction.unit(symbol, DataType.TRADES).covered()
-    known = intersection(minutes, whole_minutes(trades))
-    stored = await Minutes(transaction.connection, symbol).stored(known)
-    wanted = union(
-        intersection(known, await transaction.unit(symbol, DataType.CANDLES_1M).covered()),
-        ((moment, moment + _MINUTE) for moment in stored),
-    )
-    return await take_minutes_of_trades(transaction, symbol, wanted, source)
+    table = Minutes(transaction.connection, symbol)
+    unit = transaction.unit(symbol, DataType.CANDLES_1M)
+    known = intersection(minutes, whole_minutes(await transaction.unit(symbol, DataType.TRADES).covered()))
+    covered = await unit.covered()
+    complete = union(intersection(known, covered), _minutes_at(await table.stored(known)))
+    others = difference(minutes, union(known, covered))
+    wanted = union(complete, _minutes_at(await table.stored(others, made_of_trades=True)))
+    if not wanted:
+        return
+    written, deleted = await _take_trades(transaction, symbol, wanted)
+    changed = _changed(written, deleted)
+    if changed is not None:
+        unit.wrote(*changed, written.new - len(deleted))
+    unit.mark_complete(source, complete)
 
 
 async def take_minutes_of_trades(
@@ -130,25 +137,17 @@ async def take_minutes_of_trades(
     """
     if not minutes:
         return 0
-    start, end = minutes[0][0], minutes[-1][1]
     table = Minutes(transaction.connection, symbol)
     unit = transaction.unit(symbol, DataType.CANDLES_1M)
     # What was covered has been counted when it was stored.
     uncounted = difference(minutes, await unit.covered())
     before = await table.count(uncounted)
-    await unit.begin(start, end)
-    async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
-        merge = CandleMerge(transaction.connection, symbol, BASE_INTERVAL, start, end)
-        written = await merge.merge(MINUTES_INSIDE, take_new, inside=minutes)
-        unfounded = await table.without_trades(minutes)
-        deleted = await table.delete(unfounded)
-        changed = [moment for moment in (written.oldest, written.newest, *unfounded) if moment is not None]
-        note.wrote(min(changed, default=None), max(changed) + _MINUTE if changed else None)
+    written, deleted = await _take_trades(transaction, symbol, minutes)
     added = await table.count(uncounted) - before
     if written.oldest is not None and written.newest is not None:
         unit.wrote(written.oldest, written.newest, added)
     unit.mark_complete(source, minutes)
-    return written.new + written.changed + deleted
+    return written.new + written.changed + len(deleted)
 
 
 async def take_ohlc(
@@ -161,7 +160,7 @@ async def take_ohlc(
     start, end = minutes[0][0], minutes[-1][1]
     table = Minutes(transaction.connection, symbol)
     unit = transaction.unit(symbol, DataType.CANDLES_1M)
-    quiet = difference(minutes, ((one.timestamp, one.timestamp + _MINUTE) for one in candles))
+    quiet = difference(minutes, _minutes_at([one.timestamp for one in candles]))
     gone = await table.stored(quiet)
     if candles:
         await stage_records(transaction, symbol, BASE_INTERVAL, candles)
@@ -172,6 +171,33 @@ async def take_ohlc(
             await table.delete(gone)
             note.wrote(gone[0], gone[-1] + _MINUTE)
     unit.mark_complete("rest_ohlc", minutes)
+
+
+async def _take_trades(
+    transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange]
+) -> tuple[CandlesWritten, list[datetime]]:
+    """What was written of these minutes, and the open times of those that have no trade any more."""
+    start, end = minutes[0][0], minutes[-1][1]
+    table = Minutes(transaction.connection, symbol)
+    await transaction.unit(symbol, DataType.CANDLES_1M).begin(start, end)
+    async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
+        merge = CandleMerge(transaction.connection, symbol, BASE_INTERVAL, start, end)
+        written = await merge.merge(MINUTES_INSIDE, take_new, inside=minutes)
+        unfounded = await table.without_trades(minutes)
+        await table.delete(unfounded)
+        oldest, newest = _changed(written, unfounded) or (None, None)
+        note.wrote(oldest, newest and newest + _MINUTE)
+    return written, unfounded
+
+
+def _changed(written: CandlesWritten, deleted: Sequence[datetime]) -> TimeRange | None:
+    """The open times of the first and the last minute that changed."""
+    changed = [moment for moment in (written.oldest, written.newest, *deleted) if moment is not None]
+    return (min(changed), max(changed)) if changed else None
+
+
+def _minutes_at(opens: Sequence[datetime]) -> list[TimeRange]:
+    return [(moment, moment + _MINUTE) for moment in opens]
 
 
 async def _store(

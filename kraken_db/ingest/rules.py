@@ -50,7 +50,6 @@ _LEAST = _SCALE / 2
 """What is smaller is rounded to zero."""
 
 # The words of each rule, once.
-_NO_NUMBER = "NaN is not a number"
 _PRICE = "the price is not above zero: {price}"
 _VOLUME = "the volume is not above zero: {volume}"
 _UNFIT_PRICE = f"{{name}} {{value}} does not fit NUMERIC({PRICE_PRECISION},{AMOUNT_SCALE})"
@@ -67,6 +66,7 @@ _HIGH = "the high is below another price: {open} {high} {low} {close}"
 _LOW = "the low is above another price: {open} {high} {low} {close}"
 _CANDLE_VOLUME = "the volume is negative: {volume}"
 _VWAP = "the vwap is not between low and high: {mean}"
+_COUNT_SIGN = "the number of trades is negative: {trades}"
 _COUNT = "the number of trades cannot be: {trades}"
 
 
@@ -92,10 +92,7 @@ def trade_rules(*, in_order: bool, rounds: bool) -> tuple[Rule, ...]:
     last digit that is stored, for files may have float noise; else one with more digits is refused.
     """
     rules = [
-        Rule(
-            "CAST('NaN' AS numeric) IN (price, volume, time)",
-            _NO_NUMBER,
-        ),
+        Rule("time = CAST('NaN' AS numeric)", "time {time} is not a number"),
         Rule(f"time >= {_MILLISECONDS}", "time {time} looks like milliseconds, expected seconds"),
         Rule("time <= 0", "time {time} is not a Unix time in seconds"),
         Rule("time < :earliest", _TOO_OLD),
@@ -129,7 +126,6 @@ def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
     prices = ("open", "high", "low", "close")
     at = "timestamp {timestamp}"
     return (
-        Rule(f"CAST('NaN' AS numeric) IN ({', '.join((*prices, 'volume'))})", _NO_NUMBER),
         Rule(f"timestamp >= {_MILLISECONDS}", f"{at} looks like milliseconds, expected seconds"),
         Rule("timestamp <= 0", f"{at} is not a Unix time in seconds"),
         Rule("timestamp < :earliest", f"{at} is before September 2013, when Kraken's history begins"),
@@ -144,7 +140,7 @@ def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
         Rule("low > least(open, close)", _LOW),
         Rule("volume < 0", _CANDLE_VOLUME),
         *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
-        Rule("trades < 0", "the number of trades is negative: {trades}"),
+        Rule("trades < 0", _COUNT_SIGN),
         Rule(f"trades > {MOST_TRADES_A_MINUTE * interval}", _COUNT),
         Rule("trades > 0 AND (mean < low OR mean > high)", _VWAP),
     )
@@ -194,7 +190,8 @@ def check_candle(record: CandleRecord, now: datetime) -> CandleRecord:
     if type(interval) is not int:
         raise RejectedRecordError(f"interval_minutes is {interval!r:.40}: it is a whole number")
     if type(count) is not int or not 0 <= count <= MOST_TRADES_A_MINUTE * interval:
-        raise RejectedRecordError(_COUNT.format(trades=f"{count!r:.40}"))
+        is_negative = type(count) is int and count < 0
+        raise RejectedRecordError((_COUNT_SIGN if is_negative else _COUNT).format(trades=f"{count!r:.40}"))
     moment = _moment(record.timestamp, now + CLOCK_SKEW)
     try:
         if moment != floor_to_interval(moment, interval):
@@ -232,7 +229,7 @@ def candle_end(candle: CandleRecord) -> datetime:
 
 
 def _fit(name: str, bound: Decimal, words: str, *, rounds: bool) -> list[Rule]:
-    """What the column holds: rounded to its last digit, or only as it is."""
+    """What the column holds: rounded to its last digit, or only as it is. NaN is larger than any bound."""
     unfit = f"{name} >= {bound:f}"
     if not rounds:
         unfit += f" OR scale({name}) > {AMOUNT_SCALE} AND {name} <> round({name}, {AMOUNT_SCALE})"

@@ -295,15 +295,15 @@ class Minutes:
             return 0
         return await self._connection.scalar(select(func.count()).where(*self._within(ranges))) or 0
 
-    async def stored(self, ranges: Sequence[TimeRange]) -> list[datetime]:
-        """The open times of those that are stored in some ranges, in order."""
+    async def stored(self, ranges: Sequence[TimeRange], *, made_of_trades: bool = False) -> list[datetime]:
+        """The open times of those that are stored in some ranges, in order; or of those made of trades."""
         if not ranges:
             return []
         c = CANDLES.c
-        found = await self._connection.scalars(
-            select(c.timestamp).where(*self._within(ranges)).order_by(c.timestamp)
-        )
-        return list(found)
+        found = select(c.timestamp).where(*self._within(ranges)).order_by(c.timestamp)
+        if made_of_trades:
+            found = found.where(c.quote_volume.is_not(None))
+        return list(await self._connection.scalars(found))
 
     async def without_trades(self, ranges: Sequence[TimeRange]) -> list[datetime]:
         """The open times of those in which there is no stored trade."""

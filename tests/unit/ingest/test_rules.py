@@ -116,7 +116,7 @@ def test_finer_times_are_cut_off() -> None:
         ("low", Decimal(99999), "the high is below another price: "),
         ("open", Decimal(0), "a price is not above zero: 0 "),
         ("volume", Decimal(-1), "volume is negative"),
-        ("trade_count", -1, "the number of trades cannot be: -1"),
+        ("trade_count", -1, "the number of trades is negative: -1"),
         ("trade_count", 10**9, "the number of trades cannot be: 1000000000"),
         ("trade_count", None, "the number of trades cannot be: None"),
         ("vwap", Decimal("1e10"), "vwap 10000000000.* does not fit"),
