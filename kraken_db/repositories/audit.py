@@ -372,7 +372,7 @@ def _minute_differs(
 
 
 def _lies_in(moment: ColumnElement[Any], inside: Sequence[TimeRange]) -> ColumnElement[bool]:
-    return moment.op("<@")(bindparam("inside", to_multirange(inside), TSTZMULTIRANGE, unique=True))
+    return moment.bool_op("<@")(bindparam("inside", to_multirange(inside), TSTZMULTIRANGE, unique=True))
 
 
 def _difference(row: Any) -> CandleDifference:

@@ -40,6 +40,7 @@ from tests.support.chunk_plans import (
     MINUTE,
     NOW,
     START,
+    WEEK,
     WEEKS_BEFORE,
     XRP,
     ChunkPlans,
@@ -158,9 +159,7 @@ async def test_status(many_chunks: str, plans: ChunkPlans) -> None:
 async def test_verification_of_a_range(many_chunks: str, plans: ChunkPlans) -> None:
     async with StoreVerifier(many_chunks, clock=clock) as service:
         for symbol in (BTC, ETH):
-            await service.verify(
-                [symbol], since=stamp(DAYS - 20), until=stamp(DAYS - 18), ask_exchange=False
-            )
+            await service.verify([symbol], since=stamp(DAYS - 20), until=stamp(DAYS - 18), ask_exchange=False)
 
 
 @pytest.mark.parametrize(("what", "intervals"), [("trades", [1]), ("candles", [1, 60])])
@@ -195,13 +194,15 @@ async def test_a_download_of_what_is_new(many_chunks: str, plans: ChunkPlans, sy
 
 
 async def test_a_download_in_the_middle(many_chunks: str, plans: ChunkPlans) -> None:
-    """One trade has got another stamp: it is deleted and written again."""
+    """One trade has got another stamp: it is deleted and written again, in a chunk that is compressed."""
     since, end = to_cursor(stamp(MIDDLE - 3)), stamp(MIDDLE + 3)
     done = await backfill(many_chunks, market(moved=MIDDLE), since=since, end_timestamp=end)
     assert (done.new, done.changed) == (0, 1)
+    deletes = [one for one in plans.seen if one.statement.lstrip().startswith("DELETE FROM trades ")]
+    assert [one.chunks for one in deletes] == [2 * PACKED]
 
 
-@pytest.mark.parametrize("symbol", [BTC, ETH, "SOL/USD"])
+@pytest.mark.parametrize("symbol", [BTC, ETH])
 async def test_rows_that_are_handed_over(many_chunks: str, plans: ChunkPlans, symbol: str) -> None:
     async with downloading(many_chunks, market()) as service:
         moment = stamp(DAYS) + timedelta(minutes=30)
@@ -229,10 +230,13 @@ class NothingWaits:
 @pytest.mark.parametrize("symbol", [BTC, ETH])
 async def test_a_recorder_that_rejoins(many_chunks: str, plans: ChunkPlans, symbol: str) -> None:
     exchange = SimulatedExchange([market(symbol)], clock=ManualClock(NOW))
-    async with opened(many_chunks, clock=clock) as store, exchange.serve() as base_url:
-        async with quick_client(base_url) as client:
-            catch_up = CatchUp(store, client, Exchange(client, DOWNLOAD, clock), NothingWaits())
-            await catch_up.run(SymbolFeed(symbol))
+    async with (
+        opened(many_chunks, clock=clock) as store,
+        exchange.serve() as base_url,
+        quick_client(base_url) as client,
+    ):
+        catch_up = CatchUp(store, client, Exchange(client, DOWNLOAD, clock), NothingWaits())
+        await catch_up.run(SymbolFeed(symbol))
 
 
 # --- files ---
@@ -311,6 +315,24 @@ async def test_the_refresh(many_chunks: str, plans: ChunkPlans) -> None:
         await store.refresh_pending()
 
 
+# --- what has to look at all time ---
+
+
+async def test_a_symbol_that_only_other_programs_may_have_written(many_chunks: str) -> None:
+    """Nothing is noted of it, so it may lie anywhere: all chunks are looked at, until something is stored."""
+    symbol, moment = "SOL/USD", stamp(DAYS) + timedelta(minutes=30)
+    async with downloading(many_chunks, market()) as service:
+        for number, most in ((5_000, DAYS), (5_001, MOST)):
+            with chunk_plans() as plans:
+                row = ["100.0", "1.0", moment.timestamp() + number, "b", "l", "", number]
+                await service.store_trades(symbol, [row])
+            assert not plans.beyond(most)
+    with chunk_plans() as plans:
+        async with HistoricalDataProvider(many_chunks) as provider:
+            assert await provider.get_latest_candles("EUR/USD", 1, 1) == []
+    assert len(plans.beyond(MOST)) == 1
+
+
 async def test_an_open_end_is_seen(many_chunks: str) -> None:
     """What is looked for here is found."""
     with chunk_plans() as plans:
@@ -318,5 +340,6 @@ async def test_an_open_end_is_seen(many_chunks: str) -> None:
             trades = TradeRepository(connection)
             await trades.any_between(BTC, START, NOW)
             await trades.checksum(BTC, START, stamp(100))
-            await CandleRepository(connection, store.backend).between(BTC, 1, START - WEEKS_BEFORE * 7 * DAY, NOW)
-    assert [one.chunks for one in plans.seen if one.chunks] == [DAYS, 100, WEEKS_BEFORE + 143]
+            candles = CandleRepository(connection, store.backend)
+            await candles.between(BTC, 1, START - WEEKS_BEFORE * WEEK, NOW)
+    assert [one.chunks for one in plans.seen if one.chunks] == [DAYS, 100, WEEKS_BEFORE + 144]

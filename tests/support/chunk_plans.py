@@ -126,15 +126,15 @@ def stamp(number: int) -> datetime:
 
 async def fill_many_chunks(url: str) -> None:
     """A trade a day and its minute; minutes of the weeks before; two pairs that have only the first or the
-    last month of that. All is known to be complete, refreshed, and no policy drops it.
+    last month of that. All is known to be complete, refreshed, and no policy drops it; in the middle, trades are compressed.
     """
     for table in ("trades", "candles"):
         await query(url, f"SELECT remove_retention_policy('{table}', if_exists => true)")
     for first in range(1, DAYS + 1, _IN_ONE_GO):
         await query(
             url,
-            "INSERT INTO trades SELECT n - s.skipped, s.symbol, CAST(:start AS timestamptz) + (n - 1) * INTERVAL '1 day'"
-            "   + INTERVAL '12:00:00.000004', 100, 1, 'buy', 'limit', ''"
+            "INSERT INTO trades SELECT n - s.skipped, s.symbol, CAST(:start AS timestamptz)"
+            "   + (n - 1) * INTERVAL '1 day' + INTERVAL '12:00:00.000004', 100, 1, 'buy', 'limit', ''"
             " FROM generate_series(CAST(:first AS int), CAST(:last AS int)) n"
             f" JOIN (VALUES ('{BTC}', 0, {DAYS}), ('{LTC}', 0, 30), ('{ETH}', {DAYS - 30}, {DAYS}))"
             "   AS s(symbol, skipped, until) ON n > skipped AND n <= until",
@@ -163,6 +163,13 @@ async def fill_many_chunks(url: str) -> None:
     async with opened(url) as store:
         everything = [StaleRange(symbol, START - WEEKS_BEFORE * WEEK, NOW) for symbol in (BTC, ETH, LTC)]
         await store.backend.refresh(store.database, NOW, everything)
+    await query(
+        url,
+        "SELECT compress_chunk(c) FROM show_chunks('trades', CAST(:before AS timestamptz),"
+        " CAST(:after AS timestamptz)) c",
+        before=stamp(DAYS // 2 + 10),
+        after=stamp(DAYS // 2 - 10),
+    )
     await query(url, "ANALYZE trades")
     await query(url, "ANALYZE candles")
 
@@ -177,7 +184,8 @@ async def _say_what_is_known(url: str) -> None:
             await query(
                 url,
                 "INSERT INTO data_sync_status (symbol, data_type, oldest_timestamp, newest_timestamp,"
-                " last_kraken_since, total_records) VALUES (:symbol, :type, :oldest, :newest, :cursor, :rows)",
+                " last_kraken_since, total_records)"
+                " VALUES (:symbol, :type, :oldest, :newest, :cursor, :rows)",
                 symbol=symbol,
                 type=data_type,
                 oldest=start,
