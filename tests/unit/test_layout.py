@@ -83,7 +83,7 @@ def found(path: str, *folders: Path) -> Path | None:
 
 
 def lost(text: str) -> Iterator[str]:
-    """The paths that lead nowhere. In a line that begins with a folder of the package, they may begin there."""
+    """The paths that lead nowhere. Below a folder that a line begins with, they may be shortened."""
     for line in text.splitlines():
         named = paths(line)
         for path in named:
