@@ -82,7 +82,7 @@ class FileImport:
         await self.transaction.begin()
         report.oldest, report.newest = batch.facts.first, batch.facts.last
         written = await batch.store(force=self.replace)
-        self._tell(written)
+        self._report_trades(written)
         ranges = await trades.complete_ranges(batch, written)
         if not reader.ends_with_newline and ranges:
             ranges = [*ranges[:-1], self._whole(ranges[-1], "moment", report.newest)]
@@ -97,7 +97,7 @@ class FileImport:
         assert self.report.newest is not None
         return span[0], min(span[1], self.report.newest)
 
-    def _tell(self, written: TradesWritten) -> None:
+    def _report_trades(self, written: TradesWritten) -> None:
         report = self.report
         report.new, report.changed, report.rejected = written.new, written.changed, written.disputed
         report.unchanged = report.read - written.new - written.changed - written.disputed

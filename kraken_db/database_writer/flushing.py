@@ -46,7 +46,7 @@ class Flusher:
         self._on_hole = on_hole
         self._states: dict[str, SymbolState] = {}
         self._candles_until: dict[Series, datetime] = {}
-        self._told = LogThrottle(_log)
+        self._throttle = LogThrottle(_log)
 
     async def begin(self, journal: Journal, ended: Iterable[UUID]) -> None:
         """A stream begins: its position has a row from now on. ``ended`` are others that left nothing."""
@@ -75,9 +75,9 @@ class Flusher:
         self._states.update(flushed.states)
         self.conflicts += len(flushed.conflicts)
         for conflict in flushed.conflicts:
-            self._told.say(logging.ERROR, "a trade contradicts the stored one, which stays", conflict)
+            self._throttle.say(logging.ERROR, "a trade contradicts the stored one, which stays", conflict)
         for symbol, holes in flushed.holes.items():
-            self._tell_of(symbol, holes)
+            self._report_holes(symbol, holes)
         return flushed.written
 
     async def candles(self, journal: Journal, batch: Batch[CandleRecord]) -> int | None:
@@ -149,14 +149,14 @@ class Flusher:
         ):
             yield transaction
 
-    def _tell_of(self, symbol: str, holes: Sequence[IdHole]) -> None:
+    def _report_holes(self, symbol: str, holes: Sequence[IdHole]) -> None:
         for hole in holes:
-            self._told.say(logging.WARNING, f"{symbol}: trades are missing", str(hole))
+            self._throttle.say(logging.WARNING, f"{symbol}: trades are missing", str(hole))
             if self._on_hole is None:
                 continue
             try:
                 self._on_hole(symbol, hole)
             except Exception as error:
-                self._told.say(
+                self._throttle.say(
                     logging.ERROR, "on_hole failed", f"{type(error).__name__}: {first_line(error)}"
                 )

@@ -82,7 +82,7 @@ class Repair:
                 task.advance(len(group))
         finally:
             task.done()
-            self._done += replacement.told()
+            self._done += replacement.summary()
 
     async def _take_ohlc(self, scope: Scope) -> None:
         """Kraken's own candles of minutes whose trades are not stored."""

@@ -37,7 +37,7 @@ class MinuteReplacement:
         self._deleted = self._new = self._changed = self._candles = 0
         self._unserved: list[str] = []
 
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """What was done, in words."""
         counts = (
             (self._new, "trade", "taken from Kraken"),
