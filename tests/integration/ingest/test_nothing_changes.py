@@ -135,7 +135,8 @@ async def compress(url: str) -> None:
 
 
 async def where_rows_lie(url: str) -> list[Any]:
-    """Where each row lies, and who wrote it and locked it last; of compressed chunks whether they still are."""
+    """Where each row lies, and who wrote it and locked it last; of compressed chunks whether they still
+    are."""
     async with opened(url) as store, store.database.read() as connection:
         if store.backend.chunks is not None:
             return [
