@@ -15,7 +15,7 @@ from kraken_db.errors import DuplicateRowError, ExchangeFormatError
 from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, candle_rules
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, interval_length
-from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles, whole_minutes
 from kraken_db.repositories.candle_merge import (
     MINUTES,
     MINUTES_INSIDE,
@@ -110,11 +110,13 @@ async def rebuild_minutes(
 
     Where all trades are known, the candles that there are and those that there should be. Elsewhere only
     candles that were made of trades and that nobody calls complete: one of another source may know trades
-    that are not stored. The transaction has the locks of trades and minutes.
+    that are not stored. Nor does a candle change whose trades were dropped. The transaction has the locks of
+    trades and minutes.
     """
     table = Minutes(transaction.connection, symbol)
-    unit = transaction.unit(symbol, DataType.CANDLES_1M)
-    known = intersection(minutes, whole_minutes(await transaction.unit(symbol, DataType.TRADES).covered()))
+    unit, trades = (transaction.unit(symbol, kind) for kind in (DataType.CANDLES_1M, DataType.TRADES))
+    minutes = difference(minutes, whole_candles(trades.doubts.dropped, BASE_INTERVAL))
+    known = intersection(minutes, whole_minutes(await trades.covered()))
     covered = await unit.covered()
     complete = union(intersection(known, covered), _minutes_at(await table.stored(known)))
     others = difference(minutes, union(known, covered))
