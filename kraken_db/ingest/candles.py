@@ -1,7 +1,8 @@
 """One batch of candles, from wherever it comes: rows of files, of OHLC, of a feed, or the stored trades.
 
-All columns, one merge: of two versions the one with more trades wins; with equal counts only what is
-missing is filled in. What is written of minutes is stale in the higher intervals until their next refresh.
+All columns, one merge: of two versions the one with more trades wins; with equal counts what is missing is
+filled in, and exact numbers take the place of rounded ones. What is written of minutes is stale in the higher
+intervals until their next refresh.
 """
 
 from __future__ import annotations
@@ -123,14 +124,14 @@ async def rebuild_minutes(
     wanted = union(complete, _minutes_at(await table.stored(others, made_of_trades=True)))
     if not wanted:
         return
-    written, deleted = await _take_trades(transaction, symbol, wanted)
+    written, deleted = await _overwrite(transaction, symbol, wanted)
     changed = _changed(written, deleted)
     if changed is not None:
         unit.wrote(*changed, written.new - len(deleted))
     unit.mark_complete(source, complete)
 
 
-async def take_minutes_of_trades(
+async def overwrite_from_trades(
     transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange], source: Source
 ) -> int:
     """Make the candles of these minutes what the stored trades say, whatever is stored; how many were not.
@@ -144,7 +145,7 @@ async def take_minutes_of_trades(
     # What was covered has been counted when it was stored.
     uncounted = difference(minutes, await unit.covered())
     before = await table.count(uncounted)
-    written, deleted = await _take_trades(transaction, symbol, minutes)
+    written, deleted = await _overwrite(transaction, symbol, minutes)
     added = await table.count(uncounted) - before
     if written.oldest is not None and written.newest is not None:
         unit.wrote(written.oldest, written.newest, added)
@@ -152,7 +153,7 @@ async def take_minutes_of_trades(
     return written.new + written.changed + len(deleted)
 
 
-async def take_ohlc(
+async def overwrite_from_ohlc(
     transaction: WriteTransaction, symbol: str, candles: Sequence[CandleRecord], minutes: Sequence[TimeRange]
 ) -> None:
     """Make minutes what Kraken's own candles of them are, all columns, whatever is stored.
@@ -175,7 +176,7 @@ async def take_ohlc(
     unit.mark_complete("rest_ohlc", minutes)
 
 
-async def _take_trades(
+async def _overwrite(
     transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange]
 ) -> tuple[CandlesWritten, list[datetime]]:
     """What was written of these minutes, and the open times of those that have no trade any more."""

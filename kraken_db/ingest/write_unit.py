@@ -113,7 +113,10 @@ class Ingest:
 
 @asynccontextmanager
 async def write_transaction(store: Store, keys: Iterable[Key]) -> AsyncIterator[WriteTransaction]:
-    """A transaction for rows that no retention reaches: those of the last hour. The block calls ``begin``."""
+    """A transaction that nobody has prepared retention for, which is right for rows of the last hour.
+
+    The block calls ``begin``.
+    """
     async with store.database.begin() as connection:
         transaction = WriteTransaction(connection, store, sorted(keys))
         yield transaction
@@ -250,7 +253,7 @@ class WriteUnit:
     _added: int = field(default=0, init=False)
     _cursor: int | None = field(default=None, init=False)
     _claims: dict[Source, list[TimeRange]] = field(default_factory=dict, init=False)
-    _is_continued: bool = field(default=False, init=False)
+    _is_continued: bool = field(default=True, init=False)
 
     async def begin(self, start: datetime, end: datetime) -> None:
         """Call this before rows of times in ``[start, end)`` are written."""
@@ -266,7 +269,8 @@ class WriteUnit:
         self.is_used = True
         self._edges += (oldest, newest)
         self._added += added
-        self._cursor = cursor
+        if cursor is not None:
+            self._cursor = cursor
 
     def looked(self) -> None:
         """There was nothing to write: the time of the last sync is now, all the same."""
@@ -283,7 +287,7 @@ class WriteUnit:
         self.is_used = True
         latest = self.transaction.latest
         self._claims.setdefault(source, []).extend((start, min(end, latest)) for start, end in ranges)
-        self._is_continued = is_continued
+        self._is_continued = self._is_continued and is_continued
 
     async def covered(self) -> list[TimeRange]:
         """What is known to be complete, with what this unit has shown so far."""
@@ -315,7 +319,7 @@ class WriteUnit:
         if intersection(self.doubts.unproven, complete):
             await ledger.prove(*self.key, complete)
         written = difference(self._spans, union(complete, self.doubts.unproven))
-        if self._is_continued or not written:
+        if (self._claims and self._is_continued) or not written:
             return
         rest = difference(written, await self.covered())
         # Where ids have a hole, nothing was stored.

@@ -1,6 +1,6 @@
 """What is wrong is put right: from Kraken's record, from the trades, from the minutes, in that order.
 
-Nothing is deleted before its replacement is at hand, and what Kraken does not serve stays.
+Nothing is deleted before its replacement is at hand; where Kraken serves nothing, everything stays.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 
 from kraken_db.data_types import DataType
-from kraken_db.ingest.candles import take_minutes_of_trades, take_ohlc
+from kraken_db.ingest.candles import overwrite_from_ohlc, overwrite_from_trades
 from kraken_db.ingest.missing import build_range
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL
@@ -95,7 +95,7 @@ class Repair:
         if not rows:
             return
         take = partial(
-            take_ohlc,
+            overwrite_from_ohlc,
             symbol=self._symbol,
             candles=[row.to_record(self._symbol, BASE_INTERVAL) for row in rows if row.trade_count],
             minutes=whole_candles(((row.timestamp, row.timestamp + TICK) for row in rows), BASE_INTERVAL),
@@ -118,7 +118,7 @@ class Repair:
         known = difference(scope.comparable, whole_candles(holes, BASE_INTERVAL))
         for start, end in intersection(short, known):
             build = partial(
-                take_minutes_of_trades, symbol=self._symbol, minutes=[(start, end)], source="rest_trades"
+                overwrite_from_trades, symbol=self._symbol, minutes=[(start, end)], source="rest_trades"
             )
             keys = keys_with_trades(self._symbol)
             written = await self._ingest.write(keys, start, build)
