@@ -31,8 +31,9 @@ from kraken_db.ingest.trades import (
 )
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.ranges import TICK, TimeRange
+from kraken_db.repositories.staged_trades import StorableTrade
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
-from kraken_db.repositories.trade_merge import NO_ID, StorableTrade, Window
+from kraken_db.repositories.trade_merge import NO_ID, Window
 from kraken_db.repositories.trade_neighbours import Beside, beside, count_ids
 from kraken_db.tolerances import SAME_TRADE, STAMPS_APART
 from kraken_db.types import CandleRecord

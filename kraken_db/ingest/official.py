@@ -12,7 +12,8 @@ from kraken_db.ingest.trades import MOST_CONFLICTS, REST, finish_merge, rebuild_
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.ranges import TimeRange, difference
 from kraken_db.repositories.audit import TradeAudit
-from kraken_db.repositories.trade_merge import StagedTrades, StorableTrade, Window
+from kraken_db.repositories.staged_trades import StagedTrades, StorableTrade
+from kraken_db.repositories.trade_merge import Window
 from kraken_db.store import Store
 from kraken_db.tolerances import SAME_TRADE, STAMP_JITTER
 

@@ -18,17 +18,12 @@ from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, trade_rule
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.ranges import TICK, TimeRange
+from kraken_db.repositories.anonymous_merge import Anonymous
 from kraken_db.repositories.coverage import Source
+from kraken_db.repositories.staged_trades import StagedFacts, StorableTrade
 from kraken_db.repositories.staging import Problem
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.repositories.trade_merge import (
-    Anonymous,
-    Contradiction,
-    StagedFacts,
-    StorableTrade,
-    TradeMerge,
-    Window,
-)
+from kraken_db.repositories.trade_merge import Contradiction, TradeMerge, Window
 from kraken_db.repositories.trade_neighbours import beside
 from kraken_db.tolerances import SAME_TRADE, STAMP_JITTER
 
@@ -171,17 +166,17 @@ async def finish_merge(merge: TradeMerge, policy: TradePolicy) -> TradesWritten:
     """What the staged trades do to the stored ones, once it is known which of them count."""
     outdated = await merge.find_outdated()
     if policy.appends_anonymous:
-        await merge.forget_known()
+        await merge.anonymous.forget_known()
         anonymous = Anonymous()
     else:
-        anonymous = await merge.decide_anonymous()
+        anonymous = await merge.anonymous.decide()
     touched = await merge.touched_minutes()
     await merge.delete_obsolete()
     new = await merge.insert_with_ids() - outdated
     if policy.appends_anonymous:
-        new += await merge.append_anonymous()
+        new += await merge.anonymous.append()
     else:
-        await merge.insert_anonymous()
+        await merge.anonymous.insert()
         new += anonymous.added
     return TradesWritten(
         new=new,

@@ -40,7 +40,7 @@ from kraken_db.repositories.coverage import (
     Source,
 )
 from kraken_db.repositories.ledger import Doubts, Ledger, Stored
-from kraken_db.repositories.trade_merge import StagedTrades
+from kraken_db.repositories.staged_trades import StagedTrades
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
 from kraken_db.tolerances import CLOCK_SKEW
