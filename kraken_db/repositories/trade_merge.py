@@ -41,7 +41,7 @@ NO_ID = -(2**63)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RECORD_COLUMNS = ["symbol", "time", "price", "volume", "side", "order_type", "misc", "trade_id"]
 # Kept for the connection: made for each batch it would be a third of a page's time. Numbers have no width
-# here: what does not fit the table is told by its name.
+# here: what does not fit the table is reported by its name.
 _TABLE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS staged_trades (
         symbol text, time numeric, price numeric, volume numeric, side text, order_type text, misc text,
@@ -198,14 +198,14 @@ _ANONYMOUS = """
                   <= LEAST(count(*) FILTER (WHERE stored) OVER w, count(*) FILTER (WHERE NOT stored) OVER w)
                   AS known
         FROM exact WINDOW w AS (PARTITION BY second, price, volume, same)
-    ), told AS (
+    ), counted AS (
         SELECT *, COALESCE(second <@ (SELECT range_agg(seconds) FROM staged_inside), false) AS inside,
                bool_or(stored AND NOT known) OVER (PARTITION BY second) AS more_stored
         FROM loose
     )
     SELECT line, timestamp, second, price, volume, side, order_type, misc, inside, known,
            inside AND more_stored AND NOT known AS disputed
-    FROM told WHERE NOT stored
+    FROM counted WHERE NOT stored
 """
 _DISPUTED = """
     CREATE TEMPORARY TABLE staged_disputed ON COMMIT DROP AS
