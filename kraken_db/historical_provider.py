@@ -347,7 +347,7 @@ class HistoricalDataProvider(StoreService):
 
         ``backend`` and ``numbers`` as in ``get_candles_frame``.
         """
-        frame_builder(backend, numbers, TRADE_COLUMNS)  # an unknown kind is told before anything is read
+        frame_builder(backend, numbers, TRADE_COLUMNS)  # an unknown kind is refused before anything is read
         check_range(BASE_INTERVAL, start, end)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)

@@ -74,7 +74,7 @@ def job_fails(job: BackgroundJob, now: datetime) -> bool:
 
 
 def job_state(job: BackgroundJob, now: datetime) -> str:
-    """In a word or two: jobs may fail for weeks, or not be started at all, and nobody is told."""
+    """In a word or two: jobs may fail for weeks, or not be started at all, and nothing says so."""
     if job.paused:
         return "paused"
     if job.running_since is not None:

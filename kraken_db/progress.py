@@ -1,4 +1,4 @@
-"""How a long job tells whoever started it how far it is.
+"""How a long job reports how far it is.
 
 Services call this protocol and know nothing of terminals; the command line implements it with bars or plain
 lines. Several tasks may run side by side (files, pairs), each with its own total::

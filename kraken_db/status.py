@@ -248,11 +248,11 @@ def _upkeep(status: StoreStatus) -> Iterator[str]:
     for job in status.jobs:
         if job_fails(job, status.now):
             # Of a crash there is no word.
-            told = (
+            reason = (
                 f": {' '.join(job.last_error.split())}" if job.last_error and job.succeeded is False else ""
             )
             verb = "" if job.crashed_at is not None else "is "
-            yield f"{job.task} of {job.relation} {verb}{job_state(job, status.now)}{told}"
+            yield f"{job.task} of {job.relation} {verb}{job_state(job, status.now)}{reason}"
     if status.stalled_refreshes:
         ranges = f"{status.stalled_refreshes:,} range" + ("" if status.stalled_refreshes == 1 else "s")
         yield f"{ranges} of a killed run not in the higher intervals (kraken-db db maintain does it)"

@@ -23,7 +23,7 @@ CLOCK_SKEW = timedelta(seconds=5)
 sent."""
 
 CLOCK_IS_WRONG = timedelta(minutes=1)
-"""From here on a user is told that this machine's clock is not Kraken's."""
+"""From here on a warning says that this machine's clock is not Kraken's."""
 
 VOLUME_NOISE = Decimal("1e-8")
 """Kraken's volumes have eight decimals: two that differ by less are the same (float noise of archives)."""

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 class WebSocketDBIntegration:
     """Takes what a client receives and hands it to a writer. None of its methods ever raises.
 
-    What cannot be used is counted in ``error_count`` and told in the log; the trading code never hears of it.
+    What cannot be used is counted in ``error_count`` and logged; the trading code never hears of it.
     """
 
     def __init__(self, db_writer: DatabaseWriter) -> None:

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 async def detect(connection: AsyncConnection) -> Backend:
-    """The class for this store, told by what its schema was made of, not by what the server could do."""
+    """The class for this store, by what its schema was made of, not by what the server could do."""
     version: str | None = await connection.scalar(
         text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
     )

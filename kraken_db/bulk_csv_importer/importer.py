@@ -114,7 +114,7 @@ class BulkCSVImporter(StoreService):
     async def import_directory(self, directory: Path, only_1m: bool = True) -> dict[str, dict[int, int]]:
         """Import everything in a folder; returns ``{symbol: {interval: candles written}}``.
 
-        A file that is not accepted does not stop the others; ImportFailedError tells of it at the end,
+        A file that is not accepted does not stop the others; ImportFailedError reports it at the end,
         with the whole report.
         """
         report = await self.run(self.plan([Path(directory)], only_1m=only_1m))

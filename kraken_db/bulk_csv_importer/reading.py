@@ -86,7 +86,7 @@ def _moment(seconds: bytes) -> datetime:
         # To know on which day it is, a float will do.
         return datetime.fromtimestamp(float(seconds), UTC)
     except (ValueError, OverflowError, OSError):
-        return EARLIEST  # What is wrong with it is told by the database, with the line.
+        return EARLIEST  # The database says what is wrong with it, with the line.
 
 
 class ArchiveReader:

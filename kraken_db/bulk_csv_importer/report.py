@@ -134,7 +134,7 @@ class ImportReport:
 
 
 class ImportFailedError(KrakenDBError):
-    """A file of a run was not imported, or the refresh after it failed. ``report`` tells of everything."""
+    """A file of a run was not imported, or the refresh after it failed. ``report`` has all of it."""
 
     def __init__(self, report: ImportReport) -> None:
         first, *others = report.errors

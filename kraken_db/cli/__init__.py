@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code.
 
     0 done; 1 an error that is explained in one line; 2 wrong usage; 70 a bug in here; 130 interrupted;
-    143 told to end.
+    143 ended by SIGTERM.
     """
     hide_password(arguments)
     guard_streams()

@@ -111,7 +111,7 @@ async def select_candles(
         return _newest(provider, query)
     stored = await provider.get_data_range(query.symbol)
     if stored["oldest"] is None:
-        return _newest(provider, query)  # finds nothing, and that is told
+        return _newest(provider, query)  # finds nothing, and a note says so
     # Outside of what is stored there is nothing to look for.
     start = floor_to_interval(stored["oldest"], query.interval)
     end = stored["newest"] + timedelta(minutes=1)

@@ -268,8 +268,8 @@ def fill_gaps(
 ) -> None:
     """Fill the gaps: the newest twelve hours by candles, everything else by trades.
 
-    It may be stopped or killed at any moment, and repeated. What Kraken cannot fill stays a gap, is told, and
-    makes the exit code 1. Ctrl-C stores what has been received; a second one ends it at once.
+    It may be stopped or killed at any moment, and repeated. What Kraken cannot fill stays a gap, is
+    reported, and makes the exit code 1. Ctrl-C stores what has been received; a second one ends it at once.
 
     Asks Kraken over the network, or whatever KRAKEN_BASE_URL names.
     """

@@ -19,7 +19,7 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]
-    """A value that one of the package's own functions reads; its error is told as wrong usage."""
+    """A value that one of the package's own functions reads; its error is shown as wrong usage."""
 
     def parse(self, text: str) -> Any:
         raise NotImplementedError

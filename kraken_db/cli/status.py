@@ -97,7 +97,7 @@ def strip_lines(rows: Sequence[tuple[str, Sequence[Month]]], width: int, style: 
             if cells.strip():
                 lines.append(label.ljust(indent) + cells)
     shown = {month.state for _, months in rows for month in months} | {"full", "part", "none"}
-    meanings = [f"{style.paint(state)} {told}" for state, told in _MEANINGS.items() if state in shown]
+    meanings = [f"{style.paint(state)} {meaning}" for state, meaning in _MEANINGS.items() if state in shown]
     return [*lines, "", "   ".join(meanings)]
 
 
@@ -281,8 +281,8 @@ def _job_lines(status: StoreStatus) -> Iterator[str]:
         return
     yield f"Jobs      {len(failing)} of {len(status.jobs)} failing (kraken-db db maintain does their work)"
     for job in failing:
-        told = f": {' '.join(job.last_error.split())}" if job.last_error and job.succeeded is False else ""
-        yield f"{_INDENT}{job.task} of {job.relation}: {job_state(job, status.now)}{told}"
+        reason = f": {' '.join(job.last_error.split())}" if job.last_error and job.succeeded is False else ""
+        yield f"{_INDENT}{job.task} of {job.relation}: {job_state(job, status.now)}{reason}"
 
 
 def _row(item: DataStatus) -> tuple[str, ...]:
@@ -351,8 +351,8 @@ def status(
         print_status(database, found)
     if check and wrong:
         more = len(wrong) - _SHOWN_PROBLEMS
-        told = "; ".join(wrong[:_SHOWN_PROBLEMS]) + (f"; and {more:,} more" if more > 0 else "")
-        raise KrakenDBError(f"check failed: {told}")
+        summary = "; ".join(wrong[:_SHOWN_PROBLEMS]) + (f"; and {more:,} more" if more > 0 else "")
+        raise KrakenDBError(f"check failed: {summary}")
     if check and not as_json:
         lag = "any lag allowed" if max_lag[0] is None else f"lag at most {period_text(max_lag[0])}"
         click.echo(f"\nCheck passed: no gaps, {lag}, no failing jobs, nothing left undone")

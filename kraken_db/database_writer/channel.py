@@ -220,7 +220,7 @@ class Intake(Generic[R]):
             self._wake.set()
 
     def reject(self, reason: str) -> None:
-        """Count and tell a record that cannot be stored."""
+        """Count and log a record that cannot be stored."""
         self.counts.rejected += 1
         self.rejections.append(reason)
         self._throttle.say(logging.WARNING, f"a record of {self._channel.name} is rejected", reason)

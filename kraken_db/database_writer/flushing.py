@@ -138,7 +138,7 @@ class Flusher:
     async def _transaction(
         self, keys: Iterable[tuple[str, DataType]], oldest: datetime
     ) -> AsyncIterator[WriteTransaction]:
-        """One that waits for its locks when it is told to."""
+        """One that waits for its locks when ``begin`` is called."""
         if oldest >= self._store.clock() - RECENT:
             async with write_transaction(self._store, keys) as transaction:
                 yield transaction

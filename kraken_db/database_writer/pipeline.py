@@ -143,7 +143,7 @@ class Pipeline:
         await self.store.close()
 
     async def _refresh(self, seconds: float | None = None) -> None:
-        """What is stored is stored: a refresh that fails is told, and done by the next one."""
+        """What is stored is stored: a refresh that fails is logged, and done by the next one."""
         try:
             async with asyncio.timeout(seconds):
                 await self.store.refresh_pending()

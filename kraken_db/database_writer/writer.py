@@ -82,10 +82,10 @@ class DatabaseWriter:
 
     ``journal``: with ``"always"`` every record is in the journal before memory has it. ``journal_dir``: where
     the journals are, by default in the user's state directory; nobody else may read them.
-    ``journal_max_bytes``: what they may take; beyond it records are dropped, which is counted and told in the
-    log. ``journal_sync``: seconds until the journal has reached the disk; 0 waits for it at each record, None
-    leaves it to the system. ``on_hole``: called with a symbol and the ids that are missing next to trades
-    that have just been stored. ``stop_timeout``: the seconds that ``stop`` waits for the database.
+    ``journal_max_bytes``: what they may take; beyond it records are dropped, which is counted and
+    logged. ``journal_sync``: seconds until the journal has reached the disk; 0 waits for it at each record,
+    None leaves it to the system. ``on_hole``: called with a symbol and the ids that are missing next to
+    trades that have just been stored. ``stop_timeout``: the seconds that ``stop`` waits for the database.
 
     Use it as an asynchronous context manager, or call ``start()`` and ``stop()``; everything else raises
     NotConnectedError (a RuntimeError) before and after that. Call it from one event loop only.
@@ -179,7 +179,7 @@ class DatabaseWriter:
     async def write_candle(self, candle: CandleRecord) -> None:
         """Take a candle, also one that still grows: of two versions the one with more trades is kept.
 
-        Never waits for the database. One that cannot be stored is counted and told in the log; one without a
+        Never waits for the database. One that cannot be stored is counted and logged; one without a
         trade is none, and left out.
         """
         self.put_candle(candle)

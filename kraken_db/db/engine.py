@@ -168,15 +168,15 @@ class Database:
 
         Raises the errors of ``kraken_db.errors`` about addresses, rights and servers that are away.
         """
-        began, is_told = time.monotonic(), False
+        began, has_warned = time.monotonic(), False
 
         async def connect() -> None:
-            nonlocal is_told
+            nonlocal has_warned
             try:
                 await self.open_connections(1)
             except ServerStartingError as error:
-                if not is_told and time.monotonic() - began >= _SLOW_START:
-                    is_told = True
+                if not has_warned and time.monotonic() - began >= _SLOW_START:
+                    has_warned = True
                     _notices.info("%s; waiting for it", error.message)
                 raise
 

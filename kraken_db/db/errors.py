@@ -1,4 +1,4 @@
-"""What the driver raises, told in this package's words: no other error of it leaves ``kraken_db.db``."""
+"""What the driver raises, as this package's errors: no other one leaves ``kraken_db.db``."""
 
 from __future__ import annotations
 

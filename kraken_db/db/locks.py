@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _PREFIX = "kraken-db"
 _POLL_SECONDS = 0.5
 _PATIENT_SECONDS = 5.0
-"""How long is waited before it is told."""
+"""How long is waited before a line says so."""
 
 
 async def lock_job(connection: AsyncConnection, *jobs: str, of: str) -> None:

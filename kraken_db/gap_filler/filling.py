@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SymbolFiller:
-    """Works on one symbol whose download lock it is given; ``report`` tells how far it came."""
+    """Works on one symbol whose download lock it is given; ``report`` says how far it came."""
 
     store: Store
     candles: CandleFiller

@@ -26,7 +26,7 @@ from kraken_db.retry import Retry
 
 @dataclass(slots=True)
 class Remaining:
-    """Follows one download and tells its task how far it is."""
+    """Follows one download and keeps its task up to date."""
 
     task: Task
     first_id: int | None = None
@@ -92,7 +92,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Download:
-    """Runs until everything is there, or until ``stop`` is set; ``report`` tells how far it came."""
+    """Runs until everything is there, or until ``stop`` is set; ``report`` says how far it came."""
 
     pager: TradePager
     pages: PageStore
@@ -158,7 +158,7 @@ class Download:
 
     async def _reconnect(self) -> None:
         """The database may have been started anew, and its lock be gone."""
-        with contextlib.suppress(DatabaseUnavailableError):  # the attempt itself tells it
+        with contextlib.suppress(DatabaseUnavailableError):  # the attempt itself reports it
             await self.pages.store.database.revive()
             await self.lock.hold()
 

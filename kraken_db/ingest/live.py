@@ -346,8 +346,8 @@ class _SymbolBatch:
     ) -> None:
         """What is to be believed once it is committed."""
         flushed.written += self.written.new + self.written.changed
-        told = (*self._contradictions, *self.written.conflicts)
-        flushed.conflicts += [f"{self.symbol}: {one}" for one in told]
+        conflicts = (*self._contradictions, *self.written.conflicts)
+        flushed.conflicts += [f"{self.symbol}: {one}" for one in conflicts]
         state = replace(self._state)
         if self._runs:
             state.stored, flushed.holes[self.symbol] = follow(state.stored, self._runs, neighbours)

@@ -39,8 +39,8 @@ class TradePolicy:
     ``is_official``: the stamp of a stored trade gives way to theirs. ``may_have_ids``: one without an id
     may be a trade that is stored with its id. ``appends_anonymous``: two trades without ids that are equal
     in all fields are two trades. ``refuses_conflicts``: a trade that is stored with another content refuses
-    the batch, which is one file; else it is left as it is and told, up to ``MOST_CONFLICTS`` of an official
-    record. ``rounds``: numbers are rounded to the last digit that is stored.
+    the batch, which is one file; else it is left as it is and reported, up to ``MOST_CONFLICTS`` of an
+    official record. ``rounds``: numbers are rounded to the last digit that is stored.
     """
 
     source: Source

@@ -1,5 +1,7 @@
 """Kraken, as seen from here: what it is asked, how fast, and what its answers mean.
 
-``rest.KrakenRestClient`` asks; ``messages`` and ``records`` are what it returns; ``limiter`` and ``retry``
-hold its pace and try again; ``failures`` tells what a refusal means; ``directory`` knows all pairs.
+``rest.KrakenRestClient`` asks, over ``transport`` and at the pace of ``limiter``; ``messages`` says what an
+answer or a refusal means. ``page_walk`` goes through a pair's trades so that none is skipped, with
+``prefetch``. ``websocket`` is the feed. ``directory`` knows all pairs; ``exchange`` is all that a download
+needs.
 """

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class PageFetcher:
     """Fetches pages of a pair, again where that may help: from the first answer on, so that a wrong address
-    is told at once.
+    is an error at once.
     """
 
     client: KrakenRestClient

@@ -303,7 +303,7 @@ def decode_result(body: bytes, what: str, now: float) -> Raw:
 
 
 def refusal(body: bytes, what: str, now: float) -> ExchangeError | None:
-    """The error that stands in the body of a failed request; None if the body does not tell."""
+    """The error that stands in the body of a failed request; None if there is none."""
     try:
         return application_error(_ENVELOPE.decode(body).error, what, now)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

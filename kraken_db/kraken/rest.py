@@ -193,7 +193,7 @@ class KrakenRestClient:
 
     def _slow_down(self, key: tuple[str, str], started: float, error: ExchangeThrottledError) -> None:
         wait = error.retry_after
-        if wait is not None and wait > MAX_WAIT:  # told as an error, not slept through by whoever asks next
+        if wait is not None and wait > MAX_WAIT:  # raised as an error, not slept through by whoever asks next
             wait = None
         elif wait is not None and wait >= _LONG_WAIT:
             _log.warning("%s; waiting %.0f s as it asks", error.message, wait)

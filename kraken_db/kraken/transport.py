@@ -82,7 +82,7 @@ def _one(text: str, what: str, now: float) -> ExchangeError:
 def status_error(
     status: int, retry_after: str | None, what: str, now: float, variable: str = "KRAKEN_BASE_URL"
 ) -> ExchangeError | None:
-    """The error that an HTTP status means by itself; None for 2xx. Bodies of such answers are not told.
+    """The error that an HTTP status means by itself; None for 2xx. Bodies of such answers are not shown.
 
     ``variable``: where the address comes from.
     """

@@ -229,7 +229,7 @@ _log = logging.getLogger(__name__)
 
 
 class KrakenWebSocketClient:
-    """Receives what it was told to subscribe to, through every disconnect, as events.
+    """Receives what it has subscribed to, through every disconnect, as events.
 
     ``url``: by default what the settings say. It connects when ``events`` is read, and again whenever the
     connection ends, is silent or brings nothing, no more often than ``limits`` say; then it subscribes anew.
@@ -379,7 +379,7 @@ class KrakenWebSocketClient:
     async def _say(self, frame: str) -> None:
         if self._connection is not None:
             self._spoke_at = self._clock()
-            with suppress(TransientError):  # whoever receives is told
+            with suppress(TransientError):  # whoever receives learns of it
                 await self._connection.send(frame)
 
     def _take(self, frame: bytes) -> Iterable[Event]:

@@ -1,4 +1,4 @@
-"""Frames of Kraken's WebSocket v2, checked against their shapes, and the events that a client tells of.
+"""Frames of Kraken's WebSocket v2, checked against their shapes, and the events of a client.
 
 https://docs.kraken.com/api/docs/websocket-v2/trade and its neighbours. Prices and volumes are JSON numbers,
 decoded into Decimals from their text. Times are UTC, to the microsecond; WebSocket stamps a trade about 1
@@ -92,7 +92,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class StatusChanged:
-    """``'online'``, ``'maintenance'``, ``'cancel_only'`` or ``'post_only'``: told after each connection."""
+    """``'online'``, ``'maintenance'``, ``'cancel_only'`` or ``'post_only'``: sent after each connection."""
 
     system: str
 

@@ -245,8 +245,8 @@ class Recorder(StoreService):
         self._feed.subscribe_trades(*self._symbol_feeds)
         for symbol_feed in self._symbol_feeds.values():
             rejoin.begin(symbol_feed)
-        closing = self._closer.run(rejoin.catch_up.store, self._now, lambda: self._is_connected)
-        tasks = [asyncio.create_task(work) for work in (self._read_feed(rejoin), closing, _keep(lock))]
+        candles = self._closer.run(rejoin.catch_up.store, self._now, lambda: self._is_connected)
+        tasks = [asyncio.create_task(work) for work in (self._read_feed(rejoin), candles, _keep(lock))]
         stopping = asyncio.create_task(self._stop_the_feed())
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -319,7 +319,7 @@ class Recorder(StoreService):
             raise errors[0]
 
     def _now(self) -> datetime:
-        """Kraken's time, as its answers on the feed have told it; never before a trade that has come."""
+        """Kraken's time, as its answers on the feed have shown it; never before a trade that has come."""
         now = self._clock() + (self._feed.clock_offset or timedelta())
         stamps = [
             symbol_feed.last_time

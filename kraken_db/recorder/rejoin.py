@@ -160,7 +160,7 @@ _LONGEST_PAUSE = 60.0
 
 @dataclass(slots=True)
 class Rejoin:
-    """``write`` takes the trades that follow on; ``refuse`` is told of a pair that cannot be recorded."""
+    """``write`` takes the trades that follow on; ``refuse`` gets a pair that cannot be recorded."""
 
     catch_up: CatchUp
     closer: CandleCloser
@@ -210,7 +210,7 @@ class Rejoin:
                 _log.warning("%s: %s; trying again in %.0f s", symbol_feed.symbol, error, pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-            with suppress(KrakenDBError):  # the next attempt tells it
+            with suppress(KrakenDBError):  # the next attempt reports it
                 await self.catch_up.store.database.revive()
 
     async def _once(self, symbol_feed: SymbolFeed, is_first: bool) -> None:

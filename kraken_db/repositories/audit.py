@@ -369,7 +369,7 @@ def _difference(row: Any) -> CandleDifference:
     if row["is_stored"] and row["is_expected"]:
         pairs = {name: (row[f"stored_{name}"], row[f"expected_{name}"]) for name in ALL}
         differing = {name: (old, new) for name, (old, new) in pairs.items() if old != new}
-        # What is not known is told where it is all that is wrong.
+        # What is not known is reported where it is all that is wrong.
         numbers = {name: pair for name, pair in differing.items() if name in _SURE or pair[0] is not None}
         numbers = numbers or differing
     return CandleDifference(

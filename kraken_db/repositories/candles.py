@@ -187,7 +187,7 @@ class CandleRepository:
     ) -> AsyncGenerator[bytes]:
         """The candles that open in ``[start, end)`` as CSV in blocks of whole rows, oldest first.
 
-        Layouts as in ``candle_statements.select_candles``. Nothing else may use the
+        Layouts as in ``select_candles``. Nothing else may use the
         connection until the last block has been taken.
         """
         statement = select_candles(

@@ -286,7 +286,7 @@ class ArchiveCheck:
         self._task = progress.task(Path(file.name).name, file.size, unit="bytes")
 
     async def run(self) -> Part:
-        """A file that cannot be read is told as a problem of the file, not as one of the store."""
+        """A file that cannot be read is reported as a problem of the file, not as one of the store."""
         try:
             await self._compare()
         except DatabaseError:

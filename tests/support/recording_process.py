@@ -19,12 +19,12 @@ async def main(url: str, base_url: str, journal: str, began: str, *symbols: str)
     clock = FastClock(START + MINUTE, SPEED, int(began))
     async with recorder_of(url, base_url, clock, symbols, Path(journal)) as recorder:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, recorder.request_stop)
-        telling = asyncio.create_task(_tell(recorder))
+        reporting = asyncio.create_task(_report(recorder))
         await recorder.run()
-        telling.cancel()
+        reporting.cancel()
 
 
-async def _tell(recorder: Recorder) -> None:
+async def _report(recorder: Recorder) -> None:
     """A line when it is live: from then on the test counts."""
     while not is_live(recorder.status()):  # noqa: ASYNC110
         await asyncio.sleep(0.01)

@@ -30,12 +30,12 @@ class TapeTrade:
     def row(self) -> list[Any]:
         return ["100.0", f"{self.volume}.0", self.stamp / SECOND, "b", "l", "", self.number]
 
-    def told(self) -> tuple[int, int, int]:
+    def content(self) -> tuple[int, int, int]:
         """Microsecond, id and volume, as the answer has them."""
         return int(repr(self.stamp / SECOND).replace(".", "").ljust(16, "0")[:16]), self.number, self.volume
 
 
-def told(steps: Iterable[Step]) -> list[tuple[int, int, int]]:
+def content(steps: Iterable[Step]) -> list[tuple[int, int, int]]:
     """The trades that were handed out, in their order."""
     return [
         (

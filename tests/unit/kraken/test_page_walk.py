@@ -14,7 +14,16 @@ from kraken_db.kraken import page_walk as paging
 from kraken_db.kraken import prefetch
 from kraken_db.kraken.messages import TradesPage
 from kraken_db.kraken.page_walk import BACK, QUIET, STRAY, TradePager, to_cursor
-from tests.support.scripted_server import BEGIN, LATER, SECOND, ScriptedServer, TapeTrade, page_of, told, walk
+from tests.support.scripted_server import (
+    BEGIN,
+    LATER,
+    SECOND,
+    ScriptedServer,
+    TapeTrade,
+    content,
+    page_of,
+    walk,
+)
 
 
 def seconds(*ids: int) -> list[TapeTrade]:
@@ -27,7 +36,7 @@ def at(second: float) -> datetime:
 
 
 def ids(steps: list[paging.Step]) -> list[int]:
-    return [one[1] for one in told(steps)]
+    return [one[1] for one in content(steps)]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kraken_db.kraken import page_walk as paging
 from kraken_db.kraken import prefetch
-from tests.support.scripted_server import BEGIN, SECOND, Oddity, ScriptedServer, TapeTrade, told, walk
+from tests.support.scripted_server import BEGIN, SECOND, Oddity, ScriptedServer, TapeTrade, content, walk
 
 _CLOSE = (0, 0, 300)
 """Nanoseconds between trades of a group: mostly the same stamp, always about the same microsecond."""
@@ -53,7 +53,7 @@ def _walk(
     steps = asyncio.run(walk(server))
     assert steps[-1].caught_up
     assert not [hole for step in steps for hole in step.holes]
-    return told(steps)
+    return content(steps)
 
 
 _SETTINGS = settings(
@@ -70,7 +70,7 @@ def test_trades_with_ids(
     data: st.DataObject, size: int, exclusive: bool, oddities: list[Oddity], seed: int
 ) -> None:
     tape = data.draw(tapes(size))
-    assert _walk(tape, size, exclusive, oddities, seed) == [trade.told() for trade in tape]
+    assert _walk(tape, size, exclusive, oddities, seed) == [trade.content() for trade in tape]
 
 
 @_SETTINGS
@@ -80,7 +80,7 @@ def test_ids_that_were_used_up_by_trades_without_one(
 ) -> None:
     tape = data.draw(tapes(size, "counted"))
     found = _walk(tape, size, exclusive, oddities, seed)
-    assert sorted(found) == sorted(trade.told() for trade in tape)
+    assert sorted(found) == sorted(trade.content() for trade in tape)
     assert [one[1] for one in found if one[1]] == [trade.number for trade in tape if trade.number]
 
 
@@ -91,5 +91,5 @@ def test_trades_without_an_id_between_ids_without_a_hole(
 ) -> None:
     tape = data.draw(tapes(size, "uncounted"))
     found = _walk(tape, size, exclusive, oddities, seed)
-    assert sorted(found) == sorted(trade.told() for trade in tape)
+    assert sorted(found) == sorted(trade.content() for trade in tape)
     assert [one[1] for one in found if one[1]] == [trade.number for trade in tape if trade.number]
