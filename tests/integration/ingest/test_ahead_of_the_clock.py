@@ -48,7 +48,9 @@ async def bring(
             await writer.flush()
             return " ".join(writer.get_stats()["rejections"])
     if source == "file":
-        rows = "".join(f"{t.price},{t.volume},{t.timestamp.timestamp():.6f},b,l,,{t.trade_id}\n" for t in batch)
+        rows = "".join(
+            f"{t.price},{t.volume},{t.timestamp.timestamp():.6f},b,l,,{t.trade_id}\n" for t in batch
+        )
         async with BulkCSVImporter(url, workers=1, clock=clock) as importer:
             report = await importer.run(importer.plan([write(folder, "XBTUSD.csv", rows)]))
         return str(report.files[0].error or "")

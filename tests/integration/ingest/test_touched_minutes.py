@@ -1,4 +1,4 @@
-"""Kraken's REST stamps a trade at hh:mm:00.000000 that its feed has stamped 1 us earlier: in the minute before.
+"""REST stamps a trade at hh:mm:00.000000 that the feed has stamped 1 us earlier: in the minute before.
 
 Whichever comes first, the candles of both minutes are what the official stamps say. They are worked out here
 in plain Python, from the texts of the trades.
@@ -68,7 +68,7 @@ async def record_live(url: str, folder: Path) -> Stored:
         await put(writer, OFFICIAL)
         await writer.build_candles(BTC, EPOCH - MINUTE, EPOCH + 9 * MINUTE)
     found = await stored(url, BTC)
-    assert [(c.timestamp, c.open, c.close) for c in found.candles[:3]] == [
+    assert [(c.timestamp, int(c.open), int(c.close)) for c in found.candles[:3]] == [
         (EPOCH - MINUTE, 102, 102),
         (EPOCH, 103, 105),
         (EPOCH + MINUTE, 104, 101),
@@ -116,8 +116,8 @@ async def test_recorded_and_then_downloaded(db_url: str, tmp_path: Path) -> None
     assert report.error is None and report.refresh_error is None
     found = await assert_official(db_url)
     first = found.candles[0]
-    assert (first.timestamp, first.open, first.close) == (EPOCH, 102, 101)  # the feed's was 103 to 105
-    assert (found.candles[1].open, found.candles[1].close) == (105, 106)
+    assert (first.timestamp, int(first.open), int(first.close)) == (EPOCH, 102, 101)  # the feed's: 103, 105
+    assert (int(found.candles[1].open), int(found.candles[1].close)) == (105, 106)
     assert found.coverage["trades"] == [(EPOCH, EPOCH + 9 * MINUTE)]
     assert found.coverage["candles_1m"] == [(EPOCH, EPOCH + 9 * MINUTE)]
     await assert_higher_intervals(db_url)
@@ -183,9 +183,7 @@ async def test_official_trades_before_those_of_the_feed(plain_url: str, tmp_path
 
 
 @pytest.mark.parametrize("minute", range(1, 9))
-async def test_a_download_that_begins_within_a_recording(
-    plain_url: str, tmp_path: Path, minute: int
-) -> None:
+async def test_a_download_that_begins_within_a_recording(plain_url: str, tmp_path: Path, minute: int) -> None:
     """It begins at the start of a minute: with a trade that was recorded in the minute before."""
     await record_live(plain_url, tmp_path)
     since = int((EPOCH + minute * MINUTE).timestamp()) * 10**9 - 5_000_000
@@ -219,9 +217,9 @@ async def test_a_repair_moves_a_trade_out_of_the_minute_before(plain_url: str, t
 
 
 def test_the_tape_is_what_it_says() -> None:
-    """By hand: 00:00 has 102, 103 and 101, of 0.01, 0.02 and 0.03; its value is 6.11, its mean 6.11 / 0.06."""
+    """By hand: 00:00 has 0.01 at 102, 0.02 at 103 and 0.03 at 101. Its mean is 6.11 / 0.06."""
     first = candles_of(OFFICIAL)[0]
-    assert (first.open, first.high, first.low, first.close) == (102, 103, 101, 101)
+    assert list(map(int, (first.open, first.high, first.low, first.close))) == [102, 103, 101, 101]
     assert (first.volume, first.quote_volume) == (Decimal("0.06"), Decimal("6.11"))
     assert first.vwap == Decimal("101.8333333333")
     assert floor(OFFICIAL[0].timestamp) == EPOCH and timedelta(0) == OFFICIAL[0].timestamp - EPOCH
