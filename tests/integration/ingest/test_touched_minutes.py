@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -223,3 +224,41 @@ def test_the_tape_is_what_it_says() -> None:
     assert (first.volume, first.quote_volume) == (Decimal("0.06"), Decimal("6.11"))
     assert first.vwap == Decimal("101.8333333333")
     assert floor(OFFICIAL[0].timestamp) == EPOCH and timedelta(0) == OFFICIAL[0].timestamp - EPOCH
+
+
+STEPS = ["live", "official", "archive", "download", "build"]
+ALLOWED = {"gap", "missing ids"}
+"""What there is while trades are missing."""
+
+
+async def take_step(url: str, folder: Path, step: str, random: Random) -> None:
+    first, last = sorted(random.sample(range(len(OFFICIAL) + 1), 2))
+    some = OFFICIAL[first:last]
+    if step == "download":
+        since = int(floor(some[0].timestamp).timestamp()) * 10**9 - random.choice((1_000, 5_000_000))
+        await download(url, market(), since=random.choice((0, since)), build_candles=random.random() < 0.8)
+    elif step == "archive":
+        done = await import_file(url, write(folder, "XBTUSD.csv", archive(some)))
+        assert done.error is None, done.error
+    else:
+        async with writing(url, folder) as writer:
+            if step == "build":
+                await writer.build_candles(BTC, EPOCH - MINUTE, EPOCH + 9 * MINUTE)
+            else:
+                await put(writer, some, official=step == "official")
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_any_order(plain_url: str, tmp_path: Path, seed: int) -> None:
+    """Parts of the market, from any source after any other: no candle ever contradicts the trades."""
+    random = Random(seed)
+    for number in range(8):
+        step = random.choice(STEPS if number else STEPS[:4])
+        await take_step(plain_url, tmp_path, step, random)
+        checked = await verify(plain_url)
+        told = [finding for part in checked.parts for finding in part.findings]
+        assert {finding.kind for finding in told} <= ALLOWED, (number, step, told)
+    await download(plain_url, market())
+    found = await assert_official(plain_url)
+    assert found.coverage["candles_1m"] == [(EPOCH, EPOCH + 9 * MINUTE)]
+    await assert_higher_intervals(plain_url)
