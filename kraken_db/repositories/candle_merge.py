@@ -305,6 +305,20 @@ class Minutes:
             found = found.where(c.quote_volume.is_not(None))
         return list(await self._connection.scalars(found))
 
+    async def outgrown(self, start: datetime, end: datetime) -> list[datetime]:
+        """The open times of those in ``[start, end)`` that were made of fewer trades than are stored."""
+        c, t = CANDLES.c, TRADES.c
+        trades = (
+            select(func.count())
+            .where(t.symbol == self._symbol, t.timestamp >= start, t.timestamp < end)
+            .where(t.timestamp >= c.timestamp, t.timestamp < c.timestamp + interval_length(BASE_INTERVAL))
+            .scalar_subquery()
+        )
+        found = select(c.timestamp).where(
+            *self._within([(start, end)]), c.quote_volume.is_not(None), c.trade_count < trades
+        )
+        return list(await self._connection.scalars(found))
+
     async def without_trades(self, ranges: Sequence[TimeRange]) -> list[datetime]:
         """The open times of those in which there is no stored trade."""
         if not ranges:
