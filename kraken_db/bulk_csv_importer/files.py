@@ -87,7 +87,8 @@ class FileImport:
         if not reader.ends_with_newline and ranges:
             ranges = [*ranges[:-1], self._whole(ranges[-1], "moment", report.newest)]
         self.transaction.unit(symbol, DataType.TRADES).mark_complete("csv", ranges)
-        await trades.rebuild_touched(self.transaction, symbol, written, "csv")
+        span = (batch.facts.first, batch.facts.last)
+        await trades.rebuild_touched(self.transaction, symbol, written, "csv", entered=span)
 
     def _whole(self, span: TimeRange, unit: str, last: object) -> TimeRange:
         """It may have been cut; with fewer trades than there were, a later import puts it right."""

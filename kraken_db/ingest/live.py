@@ -313,7 +313,10 @@ class _SymbolBatch:
             self._unit.looked()
         is_continued = not self.anonymous and len(self._runs) == 1 and _joins(self._runs[0], neighbours)
         self._unit.mark_complete(LIVE.source, claims, is_continued=is_continued)
-        await rebuild_touched(self._transaction, self.symbol, self.written, LIVE.source)
+        # What follows upon the newest trade has no candle yet.
+        is_next = not self.anonymous and all(map(self._goes_on, self._runs))
+        span = None if is_next else (self._oldest, self._newest)
+        await rebuild_touched(self._transaction, self.symbol, self.written, LIVE.source, entered=span)
         self._note(flushed, neighbours, claims)
 
     async def _beside(self, run: IdRun, status: SyncStatus | None) -> Beside:

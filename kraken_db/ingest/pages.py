@@ -157,7 +157,8 @@ class PageStore:
                 known = {_SOURCE: difference([(first, until)], self._flawed)}
                 built = await build_minutes(transaction, self.symbol, first, until, known)
                 stored = PagesWritten(trades, built.new, built.changed)
-            await rebuild_touched(transaction, self.symbol, trades, _SOURCE)
+            span = None if self.build_candles or not pages.trades else _span(pages.trades)
+            await rebuild_touched(transaction, self.symbol, trades, _SOURCE, entered=span)
         self._known_until = pages.known_until or self._known_until
         if first and until:
             self._candles_until = max(first, until)
@@ -209,7 +210,7 @@ async def store_rows(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -
         written = await batch.store()
         ranges = without_holes(sequence.last_time or first.timestamp, last.timestamp, holes)
         transaction.unit(symbol, DataType.TRADES).mark_complete(_SOURCE, ranges)
-        await rebuild_touched(transaction, symbol, written, _SOURCE)
+        await rebuild_touched(transaction, symbol, written, _SOURCE, entered=_span(trades))
         return written
 
     async with Ingest(store) as ingest:
@@ -218,6 +219,12 @@ async def store_rows(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -
     for conflict in written.conflicts:
         _log.error("%s: %s; left as it is stored", symbol, conflict)
     return written
+
+
+def _span(trades: Sequence[KrakenTrade]) -> TimeRange:
+    """The first and the last stamp."""
+    stamps = [trade.timestamp for trade in trades]
+    return min(stamps), max(stamps)
 
 
 def without_holes(start: datetime, end: datetime, holes: Iterable[IdHole]) -> list[TimeRange]:

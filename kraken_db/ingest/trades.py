@@ -16,9 +16,10 @@ from kraken_db.errors import ConflictingTradesError, ExchangeFormatError
 from kraken_db.ingest.candles import rebuild_minutes
 from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, trade_rules
 from kraken_db.ingest.write_unit import WriteTransaction
-from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.anonymous_merge import Anonymous
+from kraken_db.repositories.candle_merge import Minutes
 from kraken_db.repositories.coverage import Source
 from kraken_db.repositories.staged_trades import StagedFacts, StorableTrade
 from kraken_db.repositories.staging import Problem
@@ -212,17 +213,25 @@ async def complete_ranges(batch: TradeBatch, written: TradesWritten) -> list[Tim
 
 
 async def rebuild_touched(
-    transaction: WriteTransaction, symbol: str, written: TradesWritten, source: Source
+    transaction: WriteTransaction,
+    symbol: str,
+    written: TradesWritten,
+    source: Source,
+    *,
+    entered: TimeRange | None = None,
 ) -> None:
-    """Build the candles of the minutes anew that a stored trade has left, or that its new version has
-    entered.
+    """Build the candles of the minutes anew that a stored trade has left, or that one has entered.
 
-    Only where all trades are known: a candle of another source knows trades there that are not stored.
+    ``entered``: the first and the last stamp of new trades for whose minutes there may be candles already.
+    Not where a candle of another source knows trades that are not stored.
     """
-    if not written.touched:
-        return
-    minutes = [(minute, minute + _MINUTE) for minute in written.touched]
-    await rebuild_minutes(transaction, symbol, minutes, source)
+    touched = set(written.touched)
+    if written.new and entered is not None:
+        start, end = (floor_to_interval(moment, BASE_INTERVAL) for moment in entered)
+        touched.update(await Minutes(transaction.connection, symbol).outgrown(start, end + _MINUTE))
+    if touched:
+        minutes = [(minute, minute + _MINUTE) for minute in sorted(touched)]
+        await rebuild_minutes(transaction, symbol, minutes, source)
 
 
 async def _inspect(

@@ -305,6 +305,28 @@ class Minutes:
             found = found.where(c.quote_volume.is_not(None))
         return list(await self._connection.scalars(found))
 
+    async def outgrown(self, start: datetime, end: datetime) -> list[datetime]:
+        """The open times of those in ``[start, end)`` that were made of fewer trades than are stored."""
+        c, t = CANDLES.c, TRADES.c
+        made = (*self._within([(start, end)]), c.quote_volume.is_not(None))
+        edges = select(func.min(c.timestamp), func.max(c.timestamp)).where(*made)
+        first, last = (await self._connection.execute(edges)).one()
+        if first is None:
+            return []
+        minute = bucket(t.timestamp, BASE_INTERVAL)
+        counted = (
+            select(minute.label("minute"), func.count().label("trades"))
+            .where(
+                t.symbol == self._symbol,
+                t.timestamp >= first,
+                t.timestamp < last + interval_length(BASE_INTERVAL),
+            )
+            .group_by(minute)
+            .subquery("counted")
+        )
+        found = select(c.timestamp).join(counted, counted.c.minute == c.timestamp)
+        return list(await self._connection.scalars(found.where(*made, c.trade_count < counted.c.trades)))
+
     async def without_trades(self, ranges: Sequence[TimeRange]) -> list[datetime]:
         """The open times of those in which there is no stored trade."""
         if not ranges:

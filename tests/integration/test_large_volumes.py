@@ -13,7 +13,9 @@ import pytest
 from kraken_db.exporting import Exporter
 from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.historical_provider import HistoricalDataProvider
+from kraken_db.types import TradeRecord
 from tests.support.archives import EVER, import_file, query, write
+from tests.support.live_writing import writing
 
 PEPE = "PEPE/USD"
 # Kraken's own minute, 20:01; the archives have no vwap and no quote volume.
@@ -92,6 +94,24 @@ async def test_they_are_stored_and_rolled_up_exactly(filled: str) -> None:
     # With the decimals of the tables.
     ((text,),) = await query(filled, "SELECT CAST(volume AS text) FROM candles_1w")
     assert text == "35428120292.7400900001"
+
+
+async def test_a_writer_stores_them(db_url: str, tmp_path: Path) -> None:
+    """One that starts anew, too: what was left in the journal does not stop it."""
+    names = {"b": "buy", "s": "sell"}
+    for _ in range(2):
+        async with writing(db_url, tmp_path, journal="always") as writer:
+            for price, volume, time, side, _kind, _misc, number in TRADES:
+                moment = datetime.fromtimestamp(time, UTC)
+                await writer.write_trade(
+                    TradeRecord(PEPE, moment, Decimal(price), Decimal(volume), names[side], number, "limit")
+                )
+            await writer.flush()
+            await writer.build_candles(PEPE, TWENTY_ONE, TWENTY_ONE.replace(minute=2))
+            assert (writer.get_stats()["rejected_count"], writer.get_stats()["conflict_count"]) == (0, 0)
+    candles, trades = await stored(db_url)
+    assert trades == VOLUMES
+    assert (candles[1], candles[60]) == (EXPECTED[1][1:], [EXPECTED[60][1]])
 
 
 @pytest.mark.parametrize("backend", ["polars", "pandas", "arrow"])
