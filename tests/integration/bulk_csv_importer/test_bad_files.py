@@ -139,7 +139,7 @@ TRADES: dict[str, tuple[str, int | None, str]] = {
     "milliseconds": ("1672531200123,100.5,1\n", 1, "milliseconds"),
     "NaN price with a side": ("NaN,1,1672531200.1,b,l,,5\n", 1, "NaN"),
     "unknown side": ("100.5,1,1672531200.1,x,l,,5\n", 1, "side is neither"),
-    "unknown type": ("100.5,1,1672531200.1,b,z,,5\n", 1, "order type is neither"),
+    "unknown type": ("100.5,1,1672531200.1,b,z,,5\n", 1, "order type is no word"),
     "id twice": (
         "100.5,1,1672531200.1,b,l,,5\n100.5,1,1672531200.2,b,l,,5\n",
         1,
