@@ -44,7 +44,7 @@ class TableReport:
     kept_minutes: int = 0
     """Minutes whose trades stay: they have no candle, and not all of their trades are known."""
     waiting_pieces: int = 0
-    """OldRowss that stay for now: something was written there meanwhile."""
+    """Chunks, or days, that stay for now: something was written there meanwhile."""
 
 
 @dataclass(slots=True)

@@ -137,8 +137,7 @@ class PendingRefreshRow(Base):
 class UnprovenRangeRow(Base):
     """Ranges of which rows were stored that no source has shown to be complete.
 
-    Coverage and these together are all that was ever stored: the last moment of a file that may have been
-    cut, or files whose completeness is not kept.
+    The last moment of a file that may have been cut, for example, or trades without ids of a feed.
     """
 
     __tablename__ = "unproven_ranges"
@@ -149,7 +148,7 @@ class UnprovenRangeRow(Base):
 
 
 class DroppedRangeRow(Base):
-    """Ranges whose rows were stored once and are gone, while other rows are there in their place.
+    """Ranges whose rows were stored once and are gone.
 
     They are no gap. What is imported into them again is not counted again, and a candle of a higher
     interval that reaches into them is not computed anew from the minutes that happen to be left. Time

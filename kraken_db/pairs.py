@@ -52,14 +52,16 @@ DEFAULT_SYMBOLS: list[str] = ["XRP/USDT", "BTC/USDT", "XRP/BTC"]
 """What is watched and filled when nothing is asked for."""
 
 
-def _words(text: str) -> frozenset[str]:
+def _currencies(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 QUOTES: frozenset[str] = (
-    _words("AED AUD BRL CAD CHF EUR GBP JPY USD")
-    | _words("AUSD DAI EURC EUROP FIDD PYUSD RLUSD USD1 USDC USDD USDQ USDR USDT")  # pegged to a currency
-    | _words("BTC DOT ETH POL SOL")
+    _currencies("AED AUD BRL CAD CHF EUR GBP JPY USD")
+    | _currencies(
+        "AUSD DAI EURC EUROP FIDD PYUSD RLUSD USD1 USDC USDD USDQ USDR USDT"
+    )  # pegged to a currency
+    | _currencies("BTC DOT ETH POL SOL")
 )
 """Every currency that Kraken quotes markets in, by our names (its listings of 2024 to September 2026)."""
 
@@ -71,7 +73,7 @@ _RENAMED = {theirs: ours for ours, theirs in _TO_KRAKEN.items()}
 
 # Kraken's codes from its first years: X before a coin, Z before a currency. They appear in result keys only.
 # No asset listed since has one, so XTZ and ZRX keep their letters. Some coins here are long gone.
-_LEGACY_CODES = _words(
+_LEGACY_CODES = _currencies(
     "XDAO XETC XETH XICN XLTC XMLN XNMC XREP XXBT XXDG XXLM XXMR XXRP XXVN XZEC "
     "ZAUD ZCAD ZEUR ZGBP ZJPY ZKRW ZUSD"
 )
@@ -82,9 +84,9 @@ _QUOTE_SPELLINGS = QUOTES | {_TO_KRAKEN.get(quote, quote) for quote in QUOTES}
 
 # Markets of Kraken whose names could be read in two ways. Kraken's names are unique: while XBTPYUSD is
 # BTC/PYUSD, no XBTPY/USD can exist.
-_LISTED = _words("BTC/AUSD MON/AUSD BTC/PYUSD ETH/PYUSD XRP/RLUSD") | {
+_LISTED = _currencies("BTC/AUSD MON/AUSD BTC/PYUSD ETH/PYUSD XRP/RLUSD") | {
     f"{base}/USD"  # not a base in AUSD or RLUSD
-    for base in _words(
+    for base in _currencies(
         "ACA ADA ALPHA ALTHEA ARPA AURA AVA BERA BOBA ENA EVAA FIDA GAIA GALA GIGA KAVA KTA KULA LAVA LINEA "
         "LUNA MANA MANTRA MEGA MELANIA MERL MINA MIRA MOCA ORCA PDA PHA RHEA SAGA SAHARA SCA SIGMA TEA TIA "
         "TRIA UMA YALA ZAMA ZETA ZORA"

@@ -25,7 +25,7 @@ _TABLES = ("trades", "candles")
 
 
 class RetentionPause:
-    """Of one run: pauses the job of a table before its first old row. See ``Store.retention_paused``."""
+    """Of one run: pauses the job of a table before its first old row. ``Ingest`` has one."""
 
     def __init__(
         self,

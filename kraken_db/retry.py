@@ -139,7 +139,7 @@ class _Counts:
         return is_counted and (self._failed >= self._policy.attempts or self._throttled > MAX_THROTTLED)
 
     def name_in(self, error: ExchangeError) -> None:
-        """``are_enough`` is not asked about an error that does not pass: it is one attempt more."""
+        """An error that does not pass is an attempt too; ``are_enough`` has not counted it."""
         made = self.made + (0 if may_pass(error) else 1)
         if made > 1:
             error.attempts = made

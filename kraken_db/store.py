@@ -64,8 +64,8 @@ class Store:
         """
         await CONFLICT.run(partial(self.backend.refresh, self.database, self.clock(), also))
 
-    async def refresh_or_tell(self) -> KrakenDBError | None:
-        """The same at the end of a run: a refresh that fails is told, for what is stored is stored.
+    async def refresh_or_warn(self) -> KrakenDBError | None:
+        """The same at the end of a run: a refresh that fails is logged, for what is stored is stored.
 
         Returns what went wrong: the run has not done all of its work then.
         """
@@ -94,7 +94,7 @@ class Store:
     async def _refresh_again_and_again(self, every: float) -> None:
         while True:
             await asyncio.sleep(every)
-            await self.refresh_or_tell()
+            await self.refresh_or_warn()
 
     async def release_retention(self) -> bool:
         """Let retention run again where nothing speaks against it; returns whether it does."""

@@ -254,7 +254,7 @@ class TradeRecord:
 
 @dataclass(slots=True)
 class CandleRecord:
-    """A candle on its way into the store; one that is still running must not be written."""
+    """A candle on its way into the store. One that still grows is replaced when it comes with more trades."""
 
     symbol: str
     timestamp: datetime

@@ -34,7 +34,7 @@ class WebSocketDBIntegration:
         self.db_writer = db_writer
         self.error_count = 0
         self._current: dict[tuple[str, int], CandleRecord] = {}
-        self._told = LogThrottle(_log)
+        self._throttle = LogThrottle(_log)
 
     async def on_trade(self, symbol: str, trade_data: Message) -> None:
         """Write a trade, or a list of them: ``price``, ``qty`` (or ``volume``), ``timestamp``, ``side``.
@@ -104,7 +104,7 @@ class WebSocketDBIntegration:
         except Exception as error:
             self.error_count += 1
             reason = f"{what!r:.300}: {type(error).__name__}: {first_line(error)}"
-            self._told.say(logging.ERROR, "what the client received is not written", reason)
+            self._throttle.say(logging.ERROR, "what the client received is not written", reason)
 
 
 def integrate_db_writer(ws_client: Any, db_writer: DatabaseWriter) -> WebSocketDBIntegration:

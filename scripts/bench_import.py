@@ -20,7 +20,7 @@ COMMAND = str(Path(sys.executable).with_name("kraken-db"))
 def main() -> None:
     quick = {"rows": 50_000, "memory_rows": 0, "repeats": 1}
     # memory_rows: of the file for the memory test; 0 leaves it out.
-    parser = bench.options(__doc__, quick=quick, rows=1_000_000, memory_rows=10_000_000, repeats=3)
+    parser = bench.options(__doc__, quick=quick, rows=1_000_000, memory_rows=6_000_000, repeats=3)
     options, _ = parser.parse_known_args()
     with bench.server() as (server, folder):
         figures = measure(server.url(), folder, options.rows, options.repeats)

@@ -42,7 +42,7 @@ from kraken_db.data_types import DataType
 from kraken_db.db.driver import driver_errors
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import lock_job
-from kraken_db.db.multiranges import from_multirange, to_multirange
+from kraken_db.db.multiranges import from_multirange, lies_in, to_multirange
 from kraken_db.intervals import (
     BASE_INTERVAL,
     INTERVAL_SOURCES,
@@ -248,9 +248,7 @@ async def store_directly(
         .where(
             CANDLES.c.symbol == symbol,
             CANDLES.c.interval_minutes == BASE_INTERVAL,
-            CANDLES.c.timestamp >= start,
-            CANDLES.c.timestamp < end,
-            CANDLES.c.timestamp.op("<@")(_multirange("wanted", candles)),
+            lies_in(CANDLES.c.timestamp, candles),
         )
         .subquery("minutes")
     )

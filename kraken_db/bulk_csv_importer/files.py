@@ -11,7 +11,7 @@ from kraken_db.data_types import DataType
 from kraken_db.ingest import candles, trades
 from kraken_db.ingest.rules import RowRefusedError
 from kraken_db.ingest.trades import ARCHIVE, TradesWritten
-from kraken_db.ingest.write_unit import WriteTransaction
+from kraken_db.ingest.write_unit import WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candle_merge import prefer_more_trades, take_new
@@ -82,7 +82,7 @@ class FileImport:
         await self.transaction.begin()
         report.oldest, report.newest = batch.facts.first, batch.facts.last
         written = await batch.store(force=self.replace)
-        self._tell(written)
+        self._report_trades(written)
         ranges = await trades.complete_ranges(batch, written)
         if not reader.ends_with_newline and ranges:
             ranges = [*ranges[:-1], self._whole(ranges[-1], "moment", report.newest)]
@@ -98,7 +98,7 @@ class FileImport:
         assert self.report.newest is not None
         return span[0], min(span[1], self.report.newest)
 
-    def _tell(self, written: TradesWritten) -> None:
+    def _report_trades(self, written: TradesWritten) -> None:
         report = self.report
         report.new, report.changed, report.rejected = written.new, written.changed, written.disputed
         report.unchanged = report.read - written.new - written.changed - written.disputed
@@ -114,6 +114,6 @@ class FileImport:
 
 
 def keys_of(report: FileReport) -> list[tuple[str, DataType]]:
-    """What the transaction of a file has to lock: with trades, their candles may change."""
-    changes = {report.file.data_type} | ({DataType.CANDLES_1M} if report.file.interval is None else set())
-    return [(report.file.symbol, data_type) for data_type in sorted(changes)]
+    """What the transaction of a file has to lock."""
+    file = report.file
+    return keys_with_trades(file.symbol) if file.interval is None else [(file.symbol, file.data_type)]

@@ -156,7 +156,7 @@ class BulkCSVImporter(StoreService):
                     for _ in range(min(self._workers, len(chains))):
                         workers.create_task(work(ingest))
                 if report.stopped is None:
-                    await self._tell_of_retention(
+                    await self._warn_of_retention(
                         store, [done for done in report.files if done.error is None]
                     )
                     progress.update(note="refreshing the higher intervals")
@@ -195,7 +195,7 @@ class BulkCSVImporter(StoreService):
         return report
 
     async def _refresh(self, store: Store, report: ImportReport) -> None:
-        """What is stored is stored: a refresh that fails is told, and done by the next run."""
+        """What is stored is stored: a refresh that fails is reported, and done by the next run."""
         try:
             await store.refresh_pending()
         except KrakenDBError as error:
@@ -204,7 +204,7 @@ class BulkCSVImporter(StoreService):
                 hint="the rows are stored; the next import refreshes them",
             )
 
-    async def _tell_of_retention(self, store: Store, files: Sequence[FileReport]) -> None:
+    async def _warn_of_retention(self, store: Store, files: Sequence[FileReport]) -> None:
         async with store.database.read() as connection:
             policies = await store.backend.policies(connection)
         kept = {policy.table: policy.retention for policy in policies if policy.retention is not None}
@@ -231,20 +231,20 @@ class _FileProgress:
     def __init__(self, whole: Task, file: ArchiveFile) -> None:
         self._whole = whole
         self._file = file
-        self._told = 0
+        self._advanced = 0
 
     def restart(self) -> None:
         """The file is read from its beginning again."""
-        self._whole.advance(-self._told)
-        self._told = 0
+        self._whole.advance(-self._advanced)
+        self._advanced = 0
 
     def advance(self, size: int) -> None:
         part = size // _READING_SHARE
-        self._told += part
+        self._advanced += part
         self._whole.advance(part)
 
     def all_read(self) -> None:
         self._whole.update(note=f"writing {self._file.symbol} {self._file.kind}")
 
     def finish(self) -> None:
-        self._whole.advance(self._file.size - self._told)
+        self._whole.advance(self._file.size - self._advanced)

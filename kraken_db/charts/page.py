@@ -56,7 +56,7 @@ def page(series: Series) -> str:
             high=[float(candle.high) for candle in traded],
             low=[float(candle.low) for candle in traded],
             close=[float(candle.close) for candle in traded],
-            hovertext=[_told(candle, series.price_decimals) for candle in traded],
+            hovertext=[_hover_text(candle, series.price_decimals) for candle in traded],
             hoverinfo="x+text",
             increasing={"line": {"color": COLOURS["up"], "width": 1}},
             decreasing={"line": {"color": COLOURS["down"], "width": 1}},
@@ -150,7 +150,7 @@ def _time(candle: Candle) -> str:
     return candle.timestamp.strftime(_TIME)
 
 
-def _told(candle: Candle, decimals: int) -> str:
+def _hover_text(candle: Candle, decimals: int) -> str:
     """What is shown of a candle, exact: what it is drawn by are floats."""
     prices = (("open", candle.open), ("high", candle.high), ("low", candle.low), ("close", candle.close))
     lines = [f"{name} {price:,.{decimals}f}" for name, price in prices]

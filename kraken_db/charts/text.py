@@ -222,9 +222,9 @@ def _heading(series: Series, per_column: int, width: int, paint: Paint) -> list[
 
 
 def _meanings(slots: Sequence[Slot], glyphs: Glyphs) -> list[str]:
-    told = []
+    meanings = []
     if any(slot.kind == "quiet" for slot in slots):
-        told.append(f"{glyphs.quiet} nothing traded")
+        meanings.append(f"{glyphs.quiet} nothing traded")
     if any(slot.has_unknown for slot in slots):
-        told.append(f"{glyphs.unknown} not known")
-    return ["   ".join(told)] if told else []
+        meanings.append(f"{glyphs.unknown} not known")
+    return ["   ".join(meanings)] if meanings else []

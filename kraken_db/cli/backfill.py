@@ -36,7 +36,7 @@ def show_reports(reports: Sequence[BackfillReport], *, as_json: bool) -> None:
     else:
         _print(reports)
     for report in reports:
-        _tell(report)
+        _print_notes(report)
 
 
 def _print(reports: Sequence[BackfillReport]) -> None:
@@ -65,7 +65,7 @@ def _row(report: BackfillReport, counters: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def _tell(report: BackfillReport) -> None:
+def _print_notes(report: BackfillReport) -> None:
     if report.removed:
         count = plural(report.removed, "trade")
         note(f"Note: {report.symbol}: {count} without an id gave way to those with one")

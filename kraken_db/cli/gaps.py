@@ -51,7 +51,7 @@ def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool) -> None:
             Column("why"),
         ]
         print_table(columns, [_gap_row(found) for symbol in symbols for found in symbol.found])
-    _tell_of_symbols(symbols)
+    _print_notes(symbols)
     if not any(symbol.found for symbol in symbols):
         note(f"No gaps in {plural(len(symbols), 'pair')}.")
 
@@ -72,7 +72,7 @@ def show_filled(reports: Sequence[FillReport], *, as_json: bool) -> None:
             Column("known to (UTC)"),
         ]
         print_table(columns, [_fill_row(report) for report in reports])
-    _tell_of_symbols([report.gaps for report in reports])
+    _print_notes([report.gaps for report in reports])
     for report in reports:
         for error in report.errors:
             note(f"Failed: {error}")
@@ -80,7 +80,7 @@ def show_filled(reports: Sequence[FillReport], *, as_json: bool) -> None:
             note(f"{report.symbol}: stopped; the same command goes on from there")
 
 
-def _tell_of_symbols(symbols: Sequence[SymbolGaps]) -> None:
+def _print_notes(symbols: Sequence[SymbolGaps]) -> None:
     for message in dict.fromkeys(_messages(symbols)):
         note(f"Note: {message}")
 

@@ -168,8 +168,8 @@ def _print(document: Mapping[str, Any]) -> None:
     print_table(_JOB_COLUMNS, [_row(table["table"], task, jobs) for table in tables for task in _TASKS])
     refreshes = [job for job in jobs if job["task"] == "refresh"]
     states = Counter(job["state"] for job in refreshes)
-    told = ", ".join(f"{count} {state}" for state, count in states.items())
-    click.echo(f"The higher intervals are kept for good; their refreshes: {told or 'none'}")
+    summary = ", ".join(f"{count} {state}" for state, count in states.items())
+    click.echo(f"The higher intervals are kept for good; their refreshes: {summary or 'none'}")
     for job in refreshes:
         if job["fails"]:
             click.echo(

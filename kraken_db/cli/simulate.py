@@ -210,6 +210,6 @@ def _feed_text(counts: FeedCounts) -> str:
         "burst": counts.bursts,
         "refusal": counts.refusals,
     }
-    told = [plural(number, what) for what, number in faults.items() if number]
+    happened = [plural(number, what) for what, number in faults.items() if number]
     done = f"{plural(counts.connections, 'connection')} and {plural(counts.frames, 'frame')} with trades"
-    return f"; on the WebSocket {done}" + (f", {', '.join(told)}" if told else "")
+    return f"; on the WebSocket {done}" + (f", {', '.join(happened)}" if happened else "")

@@ -195,7 +195,7 @@ class Intake(Generic[R]):
         self._is_unprotected = False
         self._since: float | None = None
         self._wake = asyncio.Event()
-        self._told = LogThrottle(_log)
+        self._throttle = LogThrottle(_log)
 
     def put(self, record: R) -> None:
         """Take a record. Never waits for the database, never raises."""
@@ -211,7 +211,7 @@ class Intake(Generic[R]):
         self._number += 1
         if channel.is_write_ahead and not self.journal.append(self._number, channel.encode(record)):
             self._is_unprotected = True
-            self._told.say(logging.ERROR, self._journal_trouble(), "kept in memory alone")
+            self._throttle.say(logging.ERROR, self._journal_trouble(), "kept in memory alone")
         buffer.add(self._number, record)
         if self._since is None:
             self._since = time.monotonic()
@@ -223,14 +223,14 @@ class Intake(Generic[R]):
         """Count and tell a record that cannot be stored."""
         self.counts.rejected += 1
         self.rejections.append(reason)
-        self._told.say(logging.WARNING, f"a record of {self._channel.name} is rejected", reason)
+        self._throttle.say(logging.WARNING, f"a record of {self._channel.name} is rejected", reason)
 
     def _overflow(self, record: R) -> None:
         if not self._unread:
             self.journal.begin_reading()
         if not self.journal.append(self._number + 1, self._channel.encode(record)):
             self.counts.dropped += 1
-            self._told.say(logging.ERROR, self._journal_trouble(), f"dropped for good: {record!r:.200}")
+            self._throttle.say(logging.ERROR, self._journal_trouble(), f"dropped for good: {record!r:.200}")
             return
         self._number += 1
         self._unread += 1
@@ -321,7 +321,7 @@ class ChannelRunner(Intake[R]):
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(NotConnectedError("the writer was stopped before all was stored"))
-        self._told.finish()
+        self._throttle.finish()
         left = self.in_memory + self._unread
         self._give_up_memory()
         for journal in self._backlog:
@@ -372,7 +372,7 @@ class ChannelRunner(Intake[R]):
             except _GivenUpError:
                 return
             except Exception as error:  # a journal that cannot be read
-                self._told.say(logging.ERROR, f"{self._channel.name}: trying again", first_line(error))
+                self._throttle.say(logging.ERROR, f"{self._channel.name}: trying again", first_line(error))
                 await asyncio.sleep(_FIRST_PAUSE)
 
     async def _wait_for_work(self) -> bool:
@@ -385,7 +385,7 @@ class ChannelRunner(Intake[R]):
                 return True
             if self._stopping.is_set():
                 return False
-            self._tell_those_who_wait()
+            self._wake_waiting()
             remaining = None
             if self._since is not None:
                 remaining = self._since + channel.flush_interval - time.monotonic()
@@ -450,7 +450,7 @@ class ChannelRunner(Intake[R]):
                     await self._store_what_can_be(journal, batch, first_line(error))
                     return
                 failures += 1
-                self._told.say(
+                self._throttle.say(
                     logging.WARNING if may_pass(error) else logging.ERROR,
                     f"{self._channel.name}: the database does not take them; trying again",
                     first_line(error),
@@ -486,9 +486,9 @@ class ChannelRunner(Intake[R]):
         self._in_flight = None
         self._stored = batch.last
         self.journal.forget(batch.last)
-        self._tell_those_who_wait()
+        self._wake_waiting()
 
-    def _tell_those_who_wait(self) -> None:
+    def _wake_waiting(self) -> None:
         is_empty = self.is_empty
         ready = [item for item in self._waiting if item[0] <= self._stored or is_empty]
         self._waiting = [item for item in self._waiting if item not in ready]

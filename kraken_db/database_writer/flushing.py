@@ -24,10 +24,9 @@ from kraken_db.ingest.live import (
     claim_filled,
     store_candles,
     store_trades,
-    trade_keys,
 )
 from kraken_db.ingest.missing import build_range
-from kraken_db.ingest.write_unit import RECENT, Ingest, WriteTransaction, write_transaction
+from kraken_db.ingest.write_unit import RECENT, Ingest, WriteTransaction, keys_with_trades, write_transaction
 from kraken_db.log_throttle import LogThrottle
 from kraken_db.repositories.flush_positions import FlushPositionRepository
 from kraken_db.store import Store
@@ -47,7 +46,7 @@ class Flusher:
         self._on_hole = on_hole
         self._states: dict[str, SymbolState] = {}
         self._candles_until: dict[Series, datetime] = {}
-        self._told = LogThrottle(_log)
+        self._throttle = LogThrottle(_log)
 
     async def begin(self, journal: Journal, ended: Iterable[UUID]) -> None:
         """A stream begins: its position has a row from now on. ``ended`` are others that left nothing."""
@@ -65,7 +64,9 @@ class Flusher:
     async def trades(self, journal: Journal, batch: Batch[QueuedTrade]) -> int | None:
         """Store trades; how many rows are new or better, or None if all of it was stored before."""
         oldest = min(trade.timestamp for trade in batch.records)
-        async with self._transaction(trade_keys(batch.records), oldest) as transaction:
+        async with self._transaction(
+            keys_with_trades(*{trade.symbol for trade in batch.records}), oldest
+        ) as transaction:
             missing = await self._missing(transaction.connection, journal, batch)
             if not missing.records:
                 return None
@@ -74,9 +75,9 @@ class Flusher:
         self._states.update(flushed.states)
         self.conflicts += len(flushed.conflicts)
         for conflict in flushed.conflicts:
-            self._told.say(logging.ERROR, "a trade contradicts the stored one, which stays", conflict)
+            self._throttle.say(logging.ERROR, "a trade contradicts the stored one, which stays", conflict)
         for symbol, holes in flushed.holes.items():
-            self._tell_of(symbol, holes)
+            self._report_holes(symbol, holes)
         return flushed.written
 
     async def candles(self, journal: Journal, batch: Batch[CandleRecord]) -> int | None:
@@ -148,14 +149,14 @@ class Flusher:
         ):
             yield transaction
 
-    def _tell_of(self, symbol: str, holes: Sequence[IdHole]) -> None:
+    def _report_holes(self, symbol: str, holes: Sequence[IdHole]) -> None:
         for hole in holes:
-            self._told.say(logging.WARNING, f"{symbol}: trades are missing", str(hole))
+            self._throttle.say(logging.WARNING, f"{symbol}: trades are missing", str(hole))
             if self._on_hole is None:
                 continue
             try:
                 self._on_hole(symbol, hole)
             except Exception as error:
-                self._told.say(
+                self._throttle.say(
                     logging.ERROR, "on_hole failed", f"{type(error).__name__}: {first_line(error)}"
                 )

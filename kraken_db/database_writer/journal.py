@@ -268,11 +268,11 @@ class Reader:
         is_end = self._offset + len(data) >= self.segment.size
         found = scan(data, is_end=is_end, most=most)
         if found.damaged:
-            self._tell(found)
+            self._log_damage(found)
         self._offset += found.used
         return found.records
 
-    def _tell(self, found: Scan) -> None:
+    def _log_damage(self, found: Scan) -> None:
         is_tail = self._offset + found.used >= self.segment.size
         if is_tail and self._is_final and found.damaged == found.used - found.whole:
             _log.warning(

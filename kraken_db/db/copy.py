@@ -139,10 +139,10 @@ async def _unless_lost(
     """Wait for a COPY, or for the end of its connection: asyncpg itself would wait for ever."""
     lost = asyncio.Event()
 
-    def tell(_: object) -> None:
+    def note_loss(_: object) -> None:
         lost.set()
 
-    driver.add_termination_listener(tell)
+    driver.add_termination_listener(note_loss)
     copy, end = asyncio.ensure_future(copying(lost)), asyncio.ensure_future(lost.wait())
     try:
         await asyncio.wait({copy, end}, return_when=asyncio.FIRST_COMPLETED)
@@ -151,21 +151,21 @@ async def _unless_lost(
             raise asyncpg.ConnectionDoesNotExistError("it ended in the middle of a COPY")
         return copy.result()
     finally:
-        driver.remove_termination_listener(tell)
+        driver.remove_termination_listener(note_loss)
         for task in (copy, end):
             task.cancel()
         await asyncio.gather(copy, end, return_exceptions=True)
 
 
 def _reason(error: asyncpg.PostgresError, column: str | None, value: str | None) -> str:
-    told = first_line(error)
+    line = first_line(error)
     if column is None or value is None:
-        return told
+        return line
     if value == "":
         return f"the field of {column} is empty"
     if isinstance(error, asyncpg.InvalidTextRepresentationError):
         return f"{column} {_short(value)!r} is not a number of the right kind"
-    return f"{column} {_short(value)}: {told}"
+    return f"{column} {_short(value)}: {line}"
 
 
 def _short(value: str) -> str:

@@ -255,7 +255,7 @@ class Exporter(StoreService):
             return None
         if not _contains((part.start, part.end), (entry.start, entry.end)):
             raise ConfigurationError(
-                f"{run.folder / part.path} holds {_told(entry.start, entry.end)}: less was asked for now",
+                f"{run.folder / part.path} holds {_range(entry.start, entry.end)}: less was asked for now",
                 hint="take another folder for --out, or leave out --since and --until",
             )
         return entry
@@ -312,7 +312,7 @@ def _report(run: _Run, series: Series, part: Part, entry: Entry, outcome: Outcom
     return FileReport(path, series.symbol, series.interval, outcome, entry.rows, entry.kept_rows, size)
 
 
-def _told(start: datetime | None, end: datetime | None) -> str:
+def _range(start: datetime | None, end: datetime | None) -> str:
     begin = "all that there was" if start is None else f"from {start:%Y-%m-%d %H:%M}"
     return begin if end is None else f"{begin} until {end:%Y-%m-%d %H:%M} UTC"
 

@@ -206,7 +206,7 @@ class GapFiller(StoreService):
                 for report in reports:
                     if report.gaps.found:
                         group.create_task(self._run(report, ingest, turn, min_gap_minutes))
-            refresh_error = await store.refresh_or_tell()
+            refresh_error = await store.refresh_or_warn()
         self._stop.clear()
         if refresh_error is not None:
             for report in reports:

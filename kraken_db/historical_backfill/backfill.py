@@ -196,11 +196,11 @@ class KrakenTradesBackfill(StoreService):
         store = self._connected()
         wanted = _Wanted(since, end_timestamp, resume, build_candles, auto_stop_realtime)
         names = await unless_set(self._stop, self._exchange.expand(symbols)) or []
-        await self._tell_of_retention(store, 0 if resume else since)
+        await self._warn_of_retention(store, 0 if resume else since)
         async with Ingest(store) as ingest:
             async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._run(name, wanted, ingest)) for name in names]
-            refresh_error = await store.refresh_or_tell()
+            refresh_error = await store.refresh_or_warn()
         self._stop.clear()
         reports = [task.result() for task in tasks]
         for report in reports:
@@ -213,7 +213,7 @@ class KrakenTradesBackfill(StoreService):
             status = await SyncStatusRepository(connection).get(parse_symbol(symbol), "trades")
         return (status.last_kraken_since if status else None) or 0
 
-    async def _tell_of_retention(self, store: Store, since: int) -> None:
+    async def _warn_of_retention(self, store: Store, since: int) -> None:
         """Say so before history is downloaded that will be dropped."""
         async with store.database.read() as connection:
             for table in ("trades", "candles"):

@@ -1,6 +1,6 @@
 """One pair's download: the next page is fetched while the last one is stored.
 
-How much is left is told by the trades that are still to come. The early years of a pair are quiet, so the
+How much is left is counted in trades that are still to come. The early years of a pair are quiet, so the
 share of its time says little about how long the rest takes. Ids count trades, and so requests.
 """
 
@@ -45,7 +45,7 @@ class Remaining:
             self.goal = await _goal(client, pair, end)
         except KrakenDBError:
             return
-        self._tell_total()
+        self._update_total()
 
     def advance(self, trades: list[KrakenTrade]) -> None:
         if not trades:
@@ -54,11 +54,11 @@ class Remaining:
             self.began = trades[0].timestamp
             self._has_begun.set()
             self.first_id = next((trade.trade_id for trade in trades if trade.trade_id), None)
-            self._tell_total()
+            self._update_total()
         self.task.update(note=self._place(trades[-1].timestamp))
         self.task.advance(len(trades))
 
-    def _tell_total(self) -> None:
+    def _update_total(self) -> None:
         goal = self.goal.trade_id if self.goal else None
         if goal is not None and self.first_id is not None and goal >= self.first_id:
             self.task.update(total=goal - self.first_id + 1)
@@ -154,7 +154,7 @@ class Download:
             is_worth_it=lambda: not self.stop.is_set(),
             between=self._reconnect,
         )
-        self._tell(steps, pages, stored)
+        self._add_to_report(steps, pages, stored)
 
     async def _reconnect(self) -> None:
         """The database may have been started anew, and its lock be gone."""
@@ -162,7 +162,7 @@ class Download:
             await self.pages.store.database.revive()
             await self.lock.hold()
 
-    def _tell(self, steps: list[Step], pages: Pages, stored: PagesWritten) -> None:
+    def _add_to_report(self, steps: list[Step], pages: Pages, stored: PagesWritten) -> None:
         report = self.report
         report.pages += len(steps)
         report.received += len(pages.trades)

@@ -9,8 +9,10 @@
     official.py    minutes that become what Kraken's own record says
     missing.py     candles of trades that are stored already
 
-A new source hands its rows to ``store_trades`` or ``store_candles`` inside of ``Ingest.write``: it cannot
-forget the lock, the retention, a counter, the coverage or a stale range.
+Inside of ``Ingest.write`` (or ``Ingest.transaction``) a source stages its rows (``trades.stage_trades``,
+``candles.stage_records``, or rows of files as they come), stores them, and says what it has shown to be
+complete (``WriteUnit.mark_complete``). The locks, the wait of retention, the counters, the ranges and what is
+stale are the transaction's: no source can forget them.
 """
 
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, WriteUnit

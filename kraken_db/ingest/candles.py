@@ -1,7 +1,8 @@
 """One batch of candles, from wherever it comes: rows of files, of OHLC, of a feed, or the stored trades.
 
-All columns, one merge: of two versions the one with more trades wins; with equal counts only what is
-missing is filled in. What is written of minutes is stale in the higher intervals until their next refresh.
+All columns, one merge: of two versions the one with more trades wins; with equal counts what is missing is
+filled in, and exact numbers take the place of rounded ones. What is written of minutes is stale in the higher
+intervals until their next refresh.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from kraken_db.errors import DuplicateRowError, ExchangeFormatError
 from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, candle_rules
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, interval_length
-from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
+from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles, whole_minutes
 from kraken_db.repositories.candle_merge import (
     MINUTES,
     MINUTES_INSIDE,
@@ -110,25 +111,27 @@ async def rebuild_minutes(
 
     Where all trades are known, the candles that there are and those that there should be. Elsewhere only
     candles that were made of trades and that nobody calls complete: one of another source may know trades
-    that are not stored. The transaction has the locks of trades and minutes.
+    that are not stored. Nor does a candle change whose trades were dropped. The transaction has the locks of
+    trades and minutes.
     """
     table = Minutes(transaction.connection, symbol)
-    unit = transaction.unit(symbol, DataType.CANDLES_1M)
-    known = intersection(minutes, whole_minutes(await transaction.unit(symbol, DataType.TRADES).covered()))
+    unit, trades = (transaction.unit(symbol, kind) for kind in (DataType.CANDLES_1M, DataType.TRADES))
+    minutes = difference(minutes, whole_candles(trades.doubts.dropped, BASE_INTERVAL))
+    known = intersection(minutes, whole_minutes(await trades.covered()))
     covered = await unit.covered()
     complete = union(intersection(known, covered), _minutes_at(await table.stored(known)))
     others = difference(minutes, union(known, covered))
     wanted = union(complete, _minutes_at(await table.stored(others, made_of_trades=True)))
     if not wanted:
         return
-    written, deleted = await _take_trades(transaction, symbol, wanted)
+    written, deleted = await _overwrite(transaction, symbol, wanted)
     changed = _changed(written, deleted)
     if changed is not None:
         unit.wrote(*changed, written.new - len(deleted))
     unit.mark_complete(source, complete)
 
 
-async def take_minutes_of_trades(
+async def overwrite_from_trades(
     transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange], source: Source
 ) -> int:
     """Make the candles of these minutes what the stored trades say, whatever is stored; how many were not.
@@ -142,7 +145,7 @@ async def take_minutes_of_trades(
     # What was covered has been counted when it was stored.
     uncounted = difference(minutes, await unit.covered())
     before = await table.count(uncounted)
-    written, deleted = await _take_trades(transaction, symbol, minutes)
+    written, deleted = await _overwrite(transaction, symbol, minutes)
     added = await table.count(uncounted) - before
     if written.oldest is not None and written.newest is not None:
         unit.wrote(written.oldest, written.newest, added)
@@ -150,7 +153,7 @@ async def take_minutes_of_trades(
     return written.new + written.changed + len(deleted)
 
 
-async def take_ohlc(
+async def overwrite_from_ohlc(
     transaction: WriteTransaction, symbol: str, candles: Sequence[CandleRecord], minutes: Sequence[TimeRange]
 ) -> None:
     """Make minutes what Kraken's own candles of them are, all columns, whatever is stored.
@@ -173,7 +176,7 @@ async def take_ohlc(
     unit.mark_complete("rest_ohlc", minutes)
 
 
-async def _take_trades(
+async def _overwrite(
     transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange]
 ) -> tuple[CandlesWritten, list[datetime]]:
     """What was written of these minutes, and the open times of those that have no trade any more."""

@@ -98,12 +98,6 @@ class CandlesFlushed:
     until: dict[Series, datetime] = field(default_factory=dict)
 
 
-def trade_keys(trades: Iterable[QueuedTrade]) -> set[tuple[str, DataType]]:
-    """What a transaction has to lock for these trades: their candles may change with them."""
-    symbols = {trade.symbol for trade in trades}
-    return {(symbol, kind) for symbol in symbols for kind in (DataType.TRADES, DataType.CANDLES_1M)}
-
-
 async def store_trades(
     transaction: WriteTransaction, trades: Sequence[QueuedTrade], states: Mapping[str, SymbolState]
 ) -> TradesFlushed:

@@ -8,7 +8,7 @@ from functools import partial
 
 from kraken_db.data_types import DataType
 from kraken_db.ingest.candles import build_minutes
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
 from kraken_db.repositories.candle_merge import CandlesWritten
@@ -35,7 +35,7 @@ async def build_range(ingest: Ingest, symbol: str, start: datetime, end: datetim
         return []
     first = max(ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(status.oldest, BASE_INTERVAL))
     stop = min(end, ingest.store.clock(), status.newest + _MINUTE)
-    keys = [(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+    keys = keys_with_trades(symbol)
     return [
         await ingest.write(keys, day[0], partial(_build, symbol, day))
         for day in _days(first, floor_to_interval(stop, BASE_INTERVAL))

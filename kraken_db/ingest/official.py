@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConflictingTradesError
-from kraken_db.ingest.candles import take_minutes_of_trades
+from kraken_db.ingest.candles import overwrite_from_trades
 from kraken_db.ingest.trades import MOST_CONFLICTS, REST, finish_merge, rebuild_touched, stage_trades
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.ranges import TimeRange, difference
@@ -95,7 +95,7 @@ async def replace_minutes(
         unit.wrote(inside[0].timestamp, inside[-1].timestamp, added)
     unit.mark_complete(REST.source, difference(minutes, missing))
     wanted = difference(candles, missing)
-    rebuilt = await take_minutes_of_trades(transaction, symbol, wanted, REST.source)
+    rebuilt = await overwrite_from_trades(transaction, symbol, wanted, REST.source)
     # A trade may have come from the minute next to these.
     await rebuild_touched(transaction, symbol, written, REST.source)
     return Replaced(deleted + written.removed, written.new, written.changed, rebuilt)

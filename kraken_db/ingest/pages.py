@@ -17,7 +17,7 @@ from kraken_db.data_types import DataType
 from kraken_db.id_runs import IdHole, IdSequence
 from kraken_db.ingest.candles import build_minutes
 from kraken_db.ingest.trades import HANDED_OVER, REST, TradesWritten, rebuild_touched, stage_trades
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import Step, cursor_time, to_cursor
@@ -148,7 +148,7 @@ class PageStore:
         first = self._candles_until or self._first_minute(begins)
         until = pages.known_until and floor_to_interval(pages.known_until, BASE_INTERVAL)
         self._flawed += whole_candles(((hole.after, hole.before) for hole in pages.holes), BASE_INTERVAL)
-        keys = [(self.symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        keys = keys_with_trades(self.symbol)
         oldest = min([first or self.store.clock(), *(trade.timestamp for trade in pages.trades[:1])])
         async with self.ingest.transaction(keys, oldest) as transaction:
             trades = await self._save_trades(transaction, pages, begins)
@@ -214,7 +214,7 @@ async def store_rows(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -
         return written
 
     async with Ingest(store) as ingest:
-        keys = [(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        keys = keys_with_trades(symbol)
         written = await ingest.write(keys, first.timestamp, work)
     for conflict in written.conflicts:
         _log.error("%s: %s; left as it is stored", symbol, conflict)

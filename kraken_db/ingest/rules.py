@@ -2,7 +2,7 @@
 
 Rows that come in bulk (archives, pages of REST, repairs) are staged and checked there, in SQL:
 ``trade_rules`` and ``candle_rules``. What a live writer is given comes one by one, and is checked as it
-comes: ``check_trade`` and ``check_candle``. Each rule stands here once, with both of its forms.
+comes: ``check_trade`` and ``check_candle``. Both forms of a rule have the same words.
 
 Kraken's first trade is of September 2013. Prices have up to ten digits before the point and ten after it,
 amounts up to 28 before it: nothing that Kraken sends is larger.
@@ -10,6 +10,7 @@ amounts up to 28 before it: nothing that Kraken sends is larger.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException
@@ -39,13 +40,16 @@ MOST_TRADES_A_MINUTE = 200_000
 
 _SIDES = ("buy", "sell", "")
 _SIDE_LETTERS = ("b", "s")
-_ORDER_TYPE_LENGTH, _MISC_LENGTH = 10, 50
+_ORDER_TYPE_WORD = "[a-z-]{3,10}"
+_MISC_LENGTH = 50
 _MILLISECONDS = 100_000_000_000  # seconds of the year 5138; a present time in milliseconds is above it
 _PRICE_BOUND = Decimal(10) ** (PRICE_PRECISION - AMOUNT_SCALE)
 _AMOUNT_BOUND = Decimal(10) ** (AMOUNT_PRECISION - AMOUNT_SCALE)
 _SCALE = Decimal(1).scaleb(-AMOUNT_SCALE)
 _EXACT = Context(prec=2 * AMOUNT_PRECISION, rounding=ROUND_HALF_UP)
 _ZERO = Decimal(0)
+_LEAST = _SCALE / 2
+"""What is smaller is rounded to zero."""
 
 # The words of each rule, once.
 _PRICE = "the price is not above zero: {price}"
@@ -55,8 +59,9 @@ _UNFIT_AMOUNT = f"{{name}} {{value}} does not fit NUMERIC({AMOUNT_PRECISION},{AM
 _TOO_OLD = "time {time} is before September 2013, when Kraken's history begins"
 _FUTURE = "time {time} lies in the future"
 _SIDE = "the side is neither buy (b) nor sell (s): {side}"
-_ORDER_TYPE = "the order type is neither market (m) nor limit (l): {order_type}"
+_ORDER_TYPE = "the order type is no word such as market or limit: {order_type}"
 _MISC = f"the flags are longer than {_MISC_LENGTH} characters"
+_UNPRINTABLE = "the flags are not printable"
 _ID_SIZE = "no trade id is as large as {trade_id}"
 _ID_SIGN = "the trade id is negative: {trade_id}"
 _CANDLE_PRICE = "a price is not above zero: {open} {high} {low} {close}"
@@ -95,17 +100,18 @@ def trade_rules(*, in_order: bool, rounds: bool) -> tuple[Rule, ...]:
         Rule("time <= 0", "time {time} is not a Unix time in seconds"),
         Rule("time < :earliest", _TOO_OLD),
         Rule("time > :latest", _FUTURE),
-        Rule(f"round(price, {AMOUNT_SCALE}) <= 0", _PRICE),
-        Rule(f"round(volume, {AMOUNT_SCALE}) <= 0", _VOLUME),
+        Rule(f"price < {_LEAST:f}", _PRICE),
+        Rule(f"volume < {_LEAST:f}", _VOLUME),
         *_fit("price", _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds),
         *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
         # Empty is unknown: so an export writes trades that came from a file of three fields.
         Rule(f"side NOT IN ({_listed(*_SIDES, *_SIDE_LETTERS)})", _SIDE),
         Rule(
-            f"order_type NOT IN ('', 'm', 'l') AND order_type !~ '^[a-z-]{{3,{_ORDER_TYPE_LENGTH}}}$'",
+            f"order_type NOT IN ('', 'm', 'l') AND order_type !~ '^{_ORDER_TYPE_WORD}$'",
             _ORDER_TYPE,
         ),
         Rule(f"length(misc) > {_MISC_LENGTH}", _MISC),
+        Rule("misc ~ '[[:cntrl:]]'", _UNPRINTABLE),
         Rule(f"trade_id > {LARGEST_ID}", _ID_SIZE),
         Rule("trade_id < 0", _ID_SIGN),
     ]
@@ -122,7 +128,6 @@ def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
     """
     length = interval * 60
     prices = ("open", "high", "low", "close")
-    rounded = [f"round({name}, {AMOUNT_SCALE})" for name in prices]
     at = "timestamp {timestamp}"
     return (
         Rule(f"timestamp >= {_MILLISECONDS}", f"{at} looks like milliseconds, expected seconds"),
@@ -133,7 +138,7 @@ def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
             f"{at} does not lie on the grid of {interval_name(interval)}",
         ),
         Rule("timestamp > :closed", f"{at} lies in the future, or its candle has not closed yet"),
-        Rule(f"least({', '.join(rounded)}) <= 0", _CANDLE_PRICE),
+        Rule(f"least({', '.join(prices)}) < {_LEAST:f}", _CANDLE_PRICE),
         *(rule for name in prices for rule in _fit(name, _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds)),
         Rule("high < greatest(open, low, close)", _HIGH),
         Rule("low > least(open, close)", _LOW),
@@ -158,14 +163,10 @@ def check_trade(record: TradeRecord, now: datetime) -> TradeRecord:
             raise RejectedRecordError(f"the trade id is {trade_id!r:.40}: it is a whole number, or None")
         if not 0 <= trade_id <= LARGEST_ID:
             raise RejectedRecordError((_ID_SIGN if trade_id < 0 else _ID_SIZE).format(trade_id=trade_id))
-    if order_type is not None and not (
-        isinstance(order_type, str)
-        and len(order_type) <= _ORDER_TYPE_LENGTH
-        and (order_type.replace("-", "").isalnum() or not order_type)
-    ):
+    if order_type and not (isinstance(order_type, str) and re.fullmatch(_ORDER_TYPE_WORD, order_type)):
         raise RejectedRecordError(_ORDER_TYPE.format(order_type=f"{order_type!r:.40}"))
     if misc and not (isinstance(misc, str) and misc.isprintable()):
-        raise RejectedRecordError(f"the flags are not printable: {misc!r:.80}")
+        raise RejectedRecordError(_UNPRINTABLE)
     if misc and len(misc) > _MISC_LENGTH:
         raise RejectedRecordError(_MISC)
     price = _fitting(_decimal(record.price, "price"), "price", _PRICE_BOUND, _UNFIT_PRICE)

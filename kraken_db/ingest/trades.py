@@ -165,7 +165,7 @@ async def merge_staged(
         await merge.adopt_stored()
     conflicts = [] if force else await _contradictions(merge, window.symbol, policy)
     written = await finish_merge(merge, policy)
-    return replace(written, conflicts=tuple(_told(one) for one in conflicts))
+    return replace(written, conflicts=tuple(_contradiction_text(one) for one in conflicts))
 
 
 async def finish_merge(merge: TradeMerge, policy: TradePolicy) -> TradesWritten:
@@ -258,11 +258,11 @@ async def _contradictions(merge: TradeMerge, symbol: str, policy: TradePolicy) -
     found = await merge.set_contradictions_aside()
     if policy.is_official and len(found) > MOST_CONFLICTS:
         raise ConflictingTradesError(
-            f"{symbol}: {len(found)} trades contradict the stored ones; {_told(found[0])}",
+            f"{symbol}: {len(found)} trades contradict the stored ones; {_contradiction_text(found[0])}",
             hint="this database was filled from another exchange or simulator: use a database for each",
         )
     return found
 
 
-def _told(one: Contradiction) -> str:
+def _contradiction_text(one: Contradiction) -> str:
     return f"trade {one.trade_id} is stored as {one.stored}, but came as {one.staged}"

@@ -21,15 +21,14 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, bindparam, func, select
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db import retry
 from kraken_db.backends import Backend
 from kraken_db.data_types import DataType, TableName
 from kraken_db.db.locks import lock_for_writing
-from kraken_db.db.multiranges import to_multirange
+from kraken_db.db.multiranges import lies_in
 from kraken_db.intervals import FINEST_AGGREGATE, interval_length
 from kraken_db.models import Base
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
@@ -51,6 +50,11 @@ _T = TypeVar("_T")
 _SECOND = timedelta(seconds=1)
 RECENT = timedelta(hours=1)
 """No retention drops rows of the last hour before they are in the higher intervals."""
+
+
+def keys_with_trades(*symbols: str) -> list[Key]:
+    """What a write of trades locks: the minutes that they lie in may change with them."""
+    return [(symbol, data_type) for symbol in symbols for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
 
 
 class Ingest:
@@ -109,7 +113,10 @@ class Ingest:
 
 @asynccontextmanager
 async def write_transaction(store: Store, keys: Iterable[Key]) -> AsyncIterator[WriteTransaction]:
-    """A transaction for rows that no retention reaches: those of the last hour. The block calls ``begin``."""
+    """A transaction that nobody has prepared retention for, which is right for rows of the last hour.
+
+    The block calls ``begin``.
+    """
     async with store.database.begin() as connection:
         transaction = WriteTransaction(connection, store, sorted(keys))
         yield transaction
@@ -246,7 +253,7 @@ class WriteUnit:
     _added: int = field(default=0, init=False)
     _cursor: int | None = field(default=None, init=False)
     _claims: dict[Source, list[TimeRange]] = field(default_factory=dict, init=False)
-    _is_continued: bool = field(default=False, init=False)
+    _is_continued: bool = field(default=True, init=False)
 
     async def begin(self, start: datetime, end: datetime) -> None:
         """Call this before rows of times in ``[start, end)`` are written."""
@@ -262,7 +269,8 @@ class WriteUnit:
         self.is_used = True
         self._edges += (oldest, newest)
         self._added += added
-        self._cursor = cursor
+        if cursor is not None:
+            self._cursor = cursor
 
     def looked(self) -> None:
         """There was nothing to write: the time of the last sync is now, all the same."""
@@ -279,7 +287,7 @@ class WriteUnit:
         self.is_used = True
         latest = self.transaction.latest
         self._claims.setdefault(source, []).extend((start, min(end, latest)) for start, end in ranges)
-        self._is_continued = is_continued
+        self._is_continued = self._is_continued and is_continued
 
     async def covered(self) -> list[TimeRange]:
         """What is known to be complete, with what this unit has shown so far."""
@@ -311,7 +319,7 @@ class WriteUnit:
         if intersection(self.doubts.unproven, complete):
             await ledger.prove(*self.key, complete)
         written = difference(self._spans, union(complete, self.doubts.unproven))
-        if self._is_continued or not written:
+        if (self._claims and self._is_continued) or not written:
             return
         rest = difference(written, await self.covered())
         # Where ids have a hole, nothing was stored.
@@ -350,10 +358,5 @@ class WriteUnit:
     def _rows_in(self, ranges: Sequence[TimeRange]) -> list[ColumnElement[bool]]:
         symbol, data_type = self.key
         c = Base.metadata.tables[data_type.table].c
-        inside = [
-            c.symbol == symbol,
-            c.timestamp >= ranges[0][0],
-            c.timestamp < ranges[-1][1],
-            c.timestamp.op("<@")(bindparam("inside", to_multirange(ranges), TSTZMULTIRANGE)),
-        ]
+        inside = [c.symbol == symbol, lies_in(c.timestamp, ranges)]
         return inside if data_type.interval is None else [*inside, c.interval_minutes == data_type.interval]

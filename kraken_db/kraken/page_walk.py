@@ -23,7 +23,7 @@ from kraken_db.errors import ExchangeFormatError
 from kraken_db.id_runs import IdHole, IdSequence
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.messages import KrakenTrade, TradesPage
-from kraken_db.kraken.prefetch import Ask, Prefetch
+from kraken_db.kraken.prefetch import FetchPage, Prefetch
 from kraken_db.kraken.rest import MAX_COUNT
 from kraken_db.ranges import TICK
 from kraken_db.tolerances import SETTLED
@@ -138,7 +138,7 @@ class TradePager:
 
     def __init__(
         self,
-        ask: Ask,
+        ask: FetchPage,
         now: Callable[[], datetime],
         since: int = 0,
         *,

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from kraken_db.kraken.messages import TradesPage
 
-Ask: TypeAlias = Callable[[int], Awaitable[TradesPage]]
+FetchPage: TypeAlias = Callable[[int], Awaitable[TradesPage]]
 
 START = 0.002
 """Seconds in which a question gets on its way, before a page is decoded and the event loop is busy."""
@@ -26,7 +26,7 @@ class _Request:
 class Prefetch:
     """Asks ``ask`` for pages by their ``since``; ``now`` is the exchange's time. ``close`` it in the end."""
 
-    def __init__(self, ask: Ask, now: Callable[[], datetime]) -> None:
+    def __init__(self, ask: FetchPage, now: Callable[[], datetime]) -> None:
         self._ask = ask
         self._now = now
         self._ahead: _Request | None = None

@@ -159,15 +159,15 @@ class KrakenRestClient:
         self, pair: str, method: str, params: Mapping[str, str], decode: Callable[[Raw, str], _Page]
     ) -> _Page:
         """An answer about this pair: rows of another one are none of it."""
-        symbol = pair_lane(pair)
+        symbol = limit_name(pair)
 
         def decode_own(result: Raw, what: str) -> _Page:
             page = decode(result, what)
-            if page.key != pair and pair_lane(page.key) != symbol:
+            if page.key != pair and limit_name(page.key) != symbol:
                 raise ExchangeFormatError(f"{what}: the answer is for {page.key!r:.40}, another pair")
             return page
 
-        return await self._ask(method, params, f"{method} of {pair}", decode_own, lane=symbol)
+        return await self._ask(method, params, f"{method} of {pair}", decode_own, limit=symbol)
 
     async def _ask(
         self,
@@ -175,9 +175,9 @@ class KrakenRestClient:
         params: Mapping[str, str],
         what: str,
         decode: Callable[[Raw, str], _T],
-        lane: str = "",
+        limit: str = "",
     ) -> _T:
-        key = (self.base_url, lane)
+        key = (self.base_url, limit)
 
         async def attempt() -> _T:
             started = await self._limiter.acquire(key, self.rate_limit_delay)
@@ -219,7 +219,7 @@ class KrakenRestClient:
         return messages.decode_result(answer.body, what, now)
 
 
-def pair_lane(pair: str) -> str:
+def limit_name(pair: str) -> str:
     """The name that the limit of a pair is kept under: one, however the pair is written."""
     try:
         return from_rest_pair(pair)

@@ -90,8 +90,8 @@ class WebSocketConnection:
                 )
         except aiohttp.WSServerHandshakeError as error:
             retry_after = error.headers.get("Retry-After") if error.headers else None
-            told = status_error(error.status, retry_after, _WHAT, time.time(), _VARIABLE)
-            raise told or ExchangeRequestError(
+            refused = status_error(error.status, retry_after, _WHAT, time.time(), _VARIABLE)
+            raise refused or ExchangeRequestError(
                 f"{_WHAT}: there is none at the address", hint=f"check {_VARIABLE}"
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # time-outs too
@@ -317,7 +317,7 @@ class KrakenWebSocketClient:
                     ended = error
                 if ended is None or self._stopping.is_set():
                     break
-                pause = self._pace.wait(_asked_pause(ended))
+                pause = self._pace.wait(_pause_after(ended))
                 yield Disconnected(ended.message, pause)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
@@ -416,7 +416,7 @@ class KrakenWebSocketClient:
         return self._book.answered(answer, now)
 
 
-def _asked_pause(ended: ExchangeError) -> float:
+def _pause_after(ended: ExchangeError) -> float:
     match ended:
         case ExchangeThrottledError():
             return ended.retry_after or THROTTLED_PAUSE

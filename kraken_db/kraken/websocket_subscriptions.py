@@ -101,7 +101,7 @@ class SubscriptionBook:
             wanted.again_at = None if wanted.again_at is None else 0.0
 
     def due(self, now: float) -> tuple[list[str], list[Event]]:
-        """The frames to send now, and what there is to tell about it."""
+        """The frames to send now, and what there is to say about it."""
         events: list[Event] = []
         frames: list[str] = []
         for wanted in self._wanted.values():
@@ -113,16 +113,16 @@ class SubscriptionBook:
                 frames += self._frames("unsubscribe", [wanted])
                 wanted.quiet_limit = min(2 * wanted.quiet_limit, self.watch.quiet_at_most)
                 wanted.is_active, wanted.again_at = False, now
-        asking = [
+        due = [
             wanted
             for wanted in self._wanted.values()
             if not (wanted.is_active or wanted.is_leaving)
             and wanted.again_at is not None
             and wanted.again_at <= now
         ]
-        for wanted in asking:
+        for wanted in due:
             wanted.asked_at, wanted.again_at = now, now + self.watch.answer_within
-        return frames + list(self._frames("subscribe", asking)), events
+        return frames + list(self._frames("subscribe", due)), events
 
     def heard(self, topic: Topic, now: float, *, newest_id: int, is_snapshot: bool) -> None:
         """Something came for a topic; ``newest_id`` 0 where there are none."""
@@ -161,11 +161,11 @@ class SubscriptionBook:
     def _refused(self, answer: Answer, error: ExchangeError, now: float) -> list[Event]:
         is_final = isinstance(error, UnknownPairError)
         again = None if is_final else self.watch.refused_again_after
-        told: list[Event] = []
+        events: list[Event] = []
         for wanted in self._meant(answer):
             wanted.is_active, wanted.again_at = False, None if again is None else now + again
-            told.append(Refused(wanted.topic, error, again))
-        return told or [Refused(None, error, None)]
+            events.append(Refused(wanted.topic, error, again))
+        return events or [Refused(None, error, None)]
 
     def _meant(self, answer: Answer) -> list[_Wanted]:
         """The subscriptions that a refusal is about: Kraken names a symbol, or only answers a request."""

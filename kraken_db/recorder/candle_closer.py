@@ -17,7 +17,7 @@ from typing import Protocol
 from kraken_db.data_types import DataType
 from kraken_db.errors import KrakenDBError
 from kraken_db.ingest.candles import build_minutes
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.ranges import TICK, TimeRange, intersection
 from kraken_db.recorder.symbol_feed import SymbolFeed
@@ -53,7 +53,7 @@ class OpenMinutes:
         """
         if self.since is None:
             return False
-        keys = [(self.symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        keys = keys_with_trades(self.symbol)
         async with Ingest(store) as ingest, ingest.transaction(keys, self.since) as transaction:
             changed, proven = await self._build(transaction, until)
         self._built_until, self._built_id = until, last_id

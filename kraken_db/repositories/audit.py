@@ -27,12 +27,11 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends import Backend
 from kraken_db.backends.rollup import rollup
-from kraken_db.db.multiranges import to_multirange
+from kraken_db.db.multiranges import lies_in
 from kraken_db.id_runs import IdRun
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES
 from kraken_db.models import TRADES, Timestamp
@@ -72,13 +71,13 @@ _BACKWARDS = text("""
     WHERE before = id - 1 AND timestamp < earlier - INTERVAL '1 second' ORDER BY id LIMIT :limit
 """)
 _ANONYMOUS = text("""
-    SELECT hole.number, (
-        SELECT count(*) FROM trades
-        WHERE symbol = :symbol AND id < 0 AND timestamp >= :start AND timestamp <= :end
-          AND timestamp >= hole.after AND timestamp <= hole.before)
+    SELECT hole.number, count(t.id)
     FROM unnest(CAST(:afters AS timestamptz[]), CAST(:befores AS timestamptz[])) WITH ORDINALITY
          AS hole(after, before, number)
-    ORDER BY hole.number
+    LEFT JOIN trades t
+        ON t.symbol = :symbol AND t.id < 0 AND t.timestamp >= :start AND t.timestamp <= :end
+        AND t.timestamp >= hole.after AND t.timestamp <= hole.before
+    GROUP BY hole.number ORDER BY hole.number
 """).bindparams(bindparam("afters", type_=ARRAY(Timestamp)), bindparam("befores", type_=ARRAY(Timestamp)))
 _EDGES = {
     ending: text(
@@ -122,13 +121,7 @@ class TradeAudit:
         if not ranges:
             return 0
         c = TRADES.c
-        inside = bindparam("inside", to_multirange(ranges), TSTZMULTIRANGE)
-        found = select(func.count()).where(
-            c.symbol == self._symbol,
-            c.timestamp >= ranges[0][0],
-            c.timestamp < ranges[-1][1],
-            c.timestamp.op("<@")(inside),
-        )
+        found = select(func.count()).where(c.symbol == self._symbol, lies_in(c.timestamp, ranges))
         return await self._connection.scalar(found) or 0
 
     async def runs(self, start: datetime, end: datetime) -> SliceOfTrades:
@@ -281,7 +274,7 @@ class CandleAudit:
     async def count(self, inside: Sequence[TimeRange]) -> int:
         """How many minutes are stored in these ranges."""
         stored = self._between(BASE_INTERVAL, inside[0][0], inside[-1][1])
-        found = select(func.count()).select_from(stored).where(_lies_in(stored.c.timestamp, inside))
+        found = select(func.count()).select_from(stored).where(lies_in(stored.c.timestamp, inside))
         return await self._connection.scalar(found) or 0
 
     async def any_between(self, interval: int, start: datetime, end: datetime) -> bool:
@@ -350,7 +343,7 @@ def _pairs(
             *(side.c[name].label(f"{which}_{name}") for which, side in sides for name in ALL),
         )
         .select_from(stored.outerjoin(expected, stored.c.timestamp == expected.c.timestamp, full=True))
-        .where(_lies_in(moment, inside))
+        .where(lies_in(moment, inside))
         .cte("pairs")
     )
 
@@ -367,13 +360,8 @@ def _minute_differs(
         func.abs(old.volume - new.volume) >= case((is_made_of_trades, LAST_DIGIT), else_=VOLUME_NOISE),
         and_(is_made_of_trades, old.quote_volume != new.quote_volume),
         and_(old.vwap.is_not(None), old.vwap != new.vwap, old.vwap != vwap),
-        and_(old.vwap.is_(None), new.vwap.is_not(None), ~_lies_in(old.timestamp, archived)),
+        and_(old.vwap.is_(None), new.vwap.is_not(None), ~lies_in(old.timestamp, archived)),
     )
-
-
-def _lies_in(moment: ColumnElement[Any], inside: Sequence[TimeRange]) -> ColumnElement[bool]:
-    contained = moment.op("<@", is_comparison=True)
-    return contained(bindparam("inside", to_multirange(inside), TSTZMULTIRANGE, unique=True))
 
 
 def _difference(row: Any) -> CandleDifference:

@@ -50,7 +50,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends.rollup import bucket, in_order
 from kraken_db.db.copy import copy_csv_in
-from kraken_db.db.multiranges import to_multirange
+from kraken_db.db.multiranges import lies_in, to_multirange
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.models import AMOUNT_SCALE, CANDLES, TRADES, Amount, Price, Timestamp
 from kraken_db.ranges import TimeRange
@@ -354,9 +354,7 @@ class Minutes:
         return [
             c.symbol == self._symbol,
             c.interval_minutes == BASE_INTERVAL,
-            c.timestamp >= ranges[0][0],
-            c.timestamp < ranges[-1][1],
-            _lies_in(c.timestamp, ranges),
+            lies_in(c.timestamp, ranges),
         ]
 
 
@@ -387,13 +385,13 @@ def minutes_of_trades(
     )
     rows = rows.where(c.symbol == symbol, c.timestamp >= start, c.timestamp < end)
     if inside is not None:
-        rows = rows.where(c.timestamp.op("<@")(inside))
+        rows = rows.where(c.timestamp.bool_op("<@")(inside))
     return rows.group_by(opens_at)
 
 
 def _staged() -> Rows:
     c = _STAGED.c
-    numbers = [func.round(c[name], AMOUNT_SCALE).label(name) for name in _NUMBERS]
+    numbers = [cast(c[name], CANDLES.c[name].type).label(name) for name in _NUMBERS]
     return select(
         _SYMBOL.label("symbol"),
         func.to_timestamp(c.timestamp).label("timestamp"),
@@ -460,10 +458,6 @@ def _upsert(fresh: Rows, rule: MergeRule) -> CTE:
 def _contradicts(old: Any, new: Any) -> ColumnElement[bool]:
     """As many trades, but other numbers; what only one side knows (vwap, quote volume) is no difference."""
     return and_(old.trade_count == new.trade_count, or_(*(old[name] != new[name] for name in _NUMBERS)))
-
-
-def _lies_in(moment: ColumnElement[Any], ranges: Sequence[TimeRange]) -> ColumnElement[bool]:
-    return moment.op("<@")(bindparam("inside", to_multirange(ranges), TSTZMULTIRANGE, unique=True))
 
 
 async def _lines(candles: Iterable[CandleRecord]) -> AsyncIterator[bytes]:

@@ -19,9 +19,9 @@ _WITHOUT_CANDLE = text("""
         SELECT DISTINCT date_bin('1 minute', timestamp, 'epoch') AS minute FROM trades
         WHERE symbol = :symbol AND timestamp >= :start AND timestamp < :end
     ) traded
-    WHERE NOT EXISTS (SELECT FROM candles c WHERE c.symbol = :symbol AND c.interval_minutes = 1
+    WHERE NOT EXISTS (SELECT 1 FROM candles c WHERE c.symbol = :symbol AND c.interval_minutes = 1
                       AND c.timestamp = minute AND c.timestamp >= :start AND c.timestamp < :end)
-      AND NOT EXISTS (SELECT FROM dropped_ranges d WHERE d.symbol = :symbol
+      AND NOT EXISTS (SELECT 1 FROM dropped_ranges d WHERE d.symbol = :symbol
                       AND d.data_type = 'candles_1m' AND d.dropped @> minute)
     ORDER BY minute
 """)

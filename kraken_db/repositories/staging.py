@@ -1,4 +1,4 @@
-"""What the staging tables of candles and of trades share: rules that a row must keep, told in one way."""
+"""What the staging tables of candles and of trades share: what no row may be, said in one way."""
 
 from __future__ import annotations
 

@@ -567,7 +567,7 @@ class StagedTrades:
 
 
 class TradeMerge:
-    """The steps of a merge of the staged rows of one symbol: call them in the order in which they stand here.
+    """The steps of a merge of the staged rows of one symbol, in about the order in which they are taken.
 
     ``may_have_ids``: whether a row without an id may be of a trade that is stored with one, as in archives
     and recordings. Where Kraken's REST gives a trade no id, it is none of those that have. ``jitter``: stamps

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.backends.reaches import GROWTH
 from kraken_db.id_runs import IdHole, IdRun
 from kraken_db.models import TRADES
 from kraken_db.tolerances import STAMP_JITTER
@@ -118,7 +119,7 @@ _COUNT = text("""
     SELECT count(*) FROM trades
     WHERE symbol = :symbol AND id >= :first AND id <= :last AND timestamp >= :start AND timestamp <= :end
 """)
-_REACHES = (timedelta(days=1), timedelta(days=30))
+_NEAREST = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,8 @@ async def beside(
     Far away it is looked for only where nothing is near.
     """
     oldest, newest = min(oldest, run.oldest), max(newest, run.newest)
-    found = Beside()
-    for reach in (*_REACHES, newest - oldest):
+    reach = _NEAREST
+    while True:
         low, high = max(oldest, run.oldest - reach), min(newest, run.newest + reach)
         row = (
             await connection.execute(
@@ -166,8 +167,8 @@ async def beside(
             bool(row[5]),
         )
         if (found.before or low <= oldest) and (found.after or high >= newest):
-            break
-    return found
+            return found
+        reach *= GROWTH
 
 
 async def count_ids(

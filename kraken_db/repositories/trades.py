@@ -1,24 +1,24 @@
 """Trades as the application reads them.
 
 Every look-up over time is bounded on both sides: where the answer may be far away, it is looked for in
-reaches that grow, so that TimescaleDB plans over few chunks.
+reaches that grow (``backends.reaches``), so that TimescaleDB plans over few chunks.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.backends.reaches import known_span, reaches
 from kraken_db.data_types import DataType
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
 from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
 from kraken_db.models import TRADES
 from kraken_db.ranges import TICK, TimeRange
-from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.text_layouts import (
     Checksum,
     checksum,
@@ -30,20 +30,7 @@ from kraken_db.types import HistoricalTrade
 
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 """No trade is older or newer."""
-_REACH, _GROWTH = timedelta(days=2), 8
-
-
-def reaches(start: datetime, end: datetime) -> Iterator[TimeRange]:
-    """From ``start`` to ``end``, forwards or backwards, in ranges that touch, each longer than the last."""
-    reach = _REACH
-    while start < end:
-        stop = min(start + reach, end) if reach < end - start else end
-        yield start, stop
-        start, reach = stop, reach * _GROWTH
-    while start > end:
-        stop = max(start - reach, end) if reach < start - end else end
-        yield stop, start
-        start, reach = stop, reach * _GROWTH
+_REACH = timedelta(days=2)
 
 
 class TradeRepository:
@@ -62,7 +49,7 @@ class TradeRepository:
         if first is None:
             return []
         found: list[HistoricalTrade] = []
-        for low, high in reaches(first, end):
+        for low, high in reaches(first, end, _REACH):
             found += await self._between(symbol, low, high, limit - len(found))
             if len(found) >= limit:
                 break
@@ -126,7 +113,7 @@ class TradeRepository:
         newest = await self._edge(symbol, FIRST, min(moment, LAST) + TICK, newest=True)
         if newest is None:
             return None
-        for low, high in reaches(newest + TICK, FIRST):
+        for low, high in reaches(newest + TICK, FIRST, _REACH):
             if (found := await self.newest_between(symbol, low, high - TICK)) is not None:
                 return found
         return None
@@ -152,16 +139,9 @@ class TradeRepository:
         return bool(await self._connection.scalar(select(found)))
 
     async def _edge(self, symbol: str, start: datetime, end: datetime, *, newest: bool) -> datetime | None:
-        """The stamp of the newest (or the oldest) trade of ``[start, end)``.
-
-        Looked for from where ``data_sync_status`` has it: what is beyond that, another program has written.
-        """
-        status = await SyncStatusRepository(self._connection).get(symbol, DataType.TRADES)
-        noted = status and (status.newest if newest else status.oldest)
-        known = min(max(noted or start, start), end)
-        beyond, stop = ((known, end), start) if newest else ((start, known), end)
+        """The stamp of the newest (or the oldest) trade of ``[start, end)``."""
         moment = TRADES.c.timestamp
-        for low, high in (beyond, *reaches(known, stop)):
+        for low, high in await self._where_to_look(symbol, start, end, newest=newest):
             edge = select(moment).where(*_between(symbol, low, high)).limit(1)
             found: datetime | None = await self._connection.scalar(
                 edge.order_by(moment.desc() if newest else moment)
@@ -169,6 +149,22 @@ class TradeRepository:
             if found is not None:
                 return found
         return None
+
+    async def _where_to_look(
+        self, symbol: str, start: datetime, end: datetime, *, newest: bool
+    ) -> list[TimeRange]:
+        """The ranges of ``[start, end)`` in which the newest (or the oldest) trade is to be looked for."""
+        known = await known_span(self._connection, symbol, DataType.TRADES)
+        if known is None:
+            return [(start, end)]
+        noted, outside, stop = (
+            (known.newest, known.newer(_REACH, LAST), start)
+            if newest
+            else (known.oldest, known.older(_REACH, FIRST), end)
+        )
+        inside = reaches(min(max(noted, start), end), stop, _REACH)
+        clipped = [(max(low, start), min(high, end)) for low, high in (*outside, *inside)]
+        return [one for one in clipped if one[0] < one[1]]
 
 
 def _between(symbol: str, start: datetime, end: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -65,8 +65,8 @@ class CandlesCheck:
         part, minutes = self._part, self._scope.minutes
         part.sources = {name: ranges for name, ranges in minutes.by_source.items() if ranges}
         comparable = self._scope.comparable
-        await self._compare(intersection(comparable, minutes.complete), self._tell)
-        await self._compare(difference(comparable, minutes.complete), self._tell_unclaimed)
+        await self._compare(intersection(comparable, minutes.complete), self._add_findings)
+        await self._compare(difference(comparable, minutes.complete), self._add_unclaimed)
         await self._count_others(comparable)
         if not part.compared:
             part.not_checked = (
@@ -79,7 +79,7 @@ class CandlesCheck:
             part.add(Finding("gap", f"nothing is known of {span(start, end)}", start, end))
         return part
 
-    async def _compare(self, ranges: Sequence[TimeRange], tell: Callable[[Comparison], None]) -> None:
+    async def _compare(self, ranges: Sequence[TimeRange], add: Callable[[Comparison], None]) -> None:
         task = self._progress.task(f"{self._scope.symbol} candles", seconds_of(ranges), unit="seconds")
         slices = Slices(ranges, task)
         archived = self._scope.minutes.by_source.get("csv", ())
@@ -91,20 +91,20 @@ class CandlesCheck:
                 self._part.stored += found.compared - found.missing
                 if found.compared:
                     self._part.see(inside[0][0], inside[-1][1] - _MINUTE)
-                tell(found)
+                add(found)
                 slices.had(found.compared)
         finally:
             task.done()
 
-    def _tell(self, found: Comparison) -> None:
-        tell_candles(self._part, BASE_INTERVAL, found, "the trades")
+    def _add_findings(self, found: Comparison) -> None:
+        add_findings(self._part, BASE_INTERVAL, found, "the trades")
 
-    def _tell_unclaimed(self, found: Comparison) -> None:
+    def _add_unclaimed(self, found: Comparison) -> None:
         """Nobody has said that there are candles: only those that are there are looked at."""
         self._unbuilt += found.missing
         there = [item for item in found.examples if item.stored_trades is not None]
         wrong = replace(found, differing=found.differing - found.missing, missing=0, examples=there)
-        tell_candles(self._part, BASE_INTERVAL, wrong, "the trades")
+        add_findings(self._part, BASE_INTERVAL, wrong, "the trades")
 
     async def _count_others(self, comparable: Sequence[TimeRange]) -> None:
         """The minutes whose trades are not known: what is stored is all there is."""
@@ -144,7 +144,7 @@ class CandlesCheck:
         return CandleAudit(connection, self._store.backend, self._scope.symbol)
 
 
-def tell_candles(part: Part, interval: int, found: Comparison, whose: str) -> None:
+def add_findings(part: Part, interval: int, found: Comparison, whose: str) -> None:
     """Add what a comparison found to a part; ``whose``: of what the expected values are."""
     for item in found.examples:
         part.add(_finding(interval, item, whose))
@@ -221,7 +221,7 @@ class AggregatesCheck:
                 part.compared += found.compared
                 if found.compared:
                     part.see(inside[0][0], inside[-1][1] - interval_length(interval))
-                tell_candles(part, interval, found, whose)
+                add_findings(part, interval, found, whose)
                 slices.had(found.compared * interval)
         finally:
             task.done()
@@ -323,7 +323,7 @@ class ArchiveCheck:
             )
         self._part.compared = found.compared
         self._part.see(inside[0][0], inside[-1][1] - length)
-        self._tell(found)
+        self._add_findings(found)
 
     def _known(self, shown: TimeRange) -> list[TimeRange]:
         """The whole candles of the file's time of which all minutes are known.
@@ -340,14 +340,14 @@ class ArchiveCheck:
             for start, end in inside
         )
 
-    def _tell(self, found: Comparison) -> None:
+    def _add_findings(self, found: Comparison) -> None:
         """A coarse file of Kraken's can lack rows although there were trades: the file's fault, not ours."""
         if found.unexpected and self._interval != BASE_INTERVAL:
             lacking = plural(found.unexpected, f"{interval_name(self._interval)} candle")
             self._part.notes.append(
                 f"the file lacks {lacking} in which there were trades: a known fault of Kraken's coarse files"
             )
-        tell_candles(self._part, self._interval, found, "the file")
+        add_findings(self._part, self._interval, found, "the file")
 
 
 @dataclass(frozen=True, slots=True)

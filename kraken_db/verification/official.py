@@ -169,12 +169,12 @@ class OfficialCheck:
                 is_last = step.reached_end or step.caught_up
                 # What is stored of the last moment may be on the next page, with others of that moment.
                 until = end if is_last or not trades else trades[-1].timestamp
-                self._tell(meeting.meet(trades, [], done))
+                self._add_findings(meeting.meet(trades, [], done))
                 async for stored, known in self._stored(done, until):
-                    self._tell(meeting.meet([], stored, known - SAME_TRADE))
+                    self._add_findings(meeting.meet([], stored, known - SAME_TRADE))
                 self._task.advance(round((until - done).total_seconds()))
                 done = until
-        self._tell(meeting.meet([], [], None))
+        self._add_findings(meeting.meet([], [], None))
 
     async def _stored(
         self, start: datetime, end: datetime
@@ -196,7 +196,7 @@ class OfficialCheck:
             yield found, last
             start = last
 
-    def _tell(self, met: _Met) -> None:
+    def _add_findings(self, met: _Met) -> None:
         self._unnamed += met.unnamed
         self._stamps += met.stamps
         for trade in met.missing:

@@ -1,6 +1,6 @@
 """What is wrong is put right: from Kraken's record, from the trades, from the minutes, in that order.
 
-Nothing is deleted before its replacement is at hand, and what Kraken does not serve stays.
+Nothing is deleted before its replacement is at hand; where Kraken serves nothing, everything stays.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from datetime import timedelta
 from functools import partial
 
 from kraken_db.data_types import DataType
-from kraken_db.ingest.candles import take_minutes_of_trades, take_ohlc
+from kraken_db.ingest.candles import overwrite_from_ohlc, overwrite_from_trades
 from kraken_db.ingest.missing import build_range
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.progress import Progress
@@ -82,7 +82,7 @@ class Repair:
                 task.advance(len(group))
         finally:
             task.done()
-            self._done += replacement.told()
+            self._done += replacement.summary()
 
     async def _take_ohlc(self, scope: Scope) -> None:
         """Kraken's own candles of minutes whose trades are not stored."""
@@ -95,7 +95,7 @@ class Repair:
         if not rows:
             return
         take = partial(
-            take_ohlc,
+            overwrite_from_ohlc,
             symbol=self._symbol,
             candles=[row.to_record(self._symbol, BASE_INTERVAL) for row in rows if row.trade_count],
             minutes=whole_candles(((row.timestamp, row.timestamp + TICK) for row in rows), BASE_INTERVAL),
@@ -118,9 +118,9 @@ class Repair:
         known = difference(scope.comparable, whole_candles(holes, BASE_INTERVAL))
         for start, end in intersection(short, known):
             build = partial(
-                take_minutes_of_trades, symbol=self._symbol, minutes=[(start, end)], source="rest_trades"
+                overwrite_from_trades, symbol=self._symbol, minutes=[(start, end)], source="rest_trades"
             )
-            keys = [(self._symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+            keys = keys_with_trades(self._symbol)
             written = await self._ingest.write(keys, start, build)
             self._done.append(f"{plural(written, 'candle')} built from the stored trades")
 

@@ -7,10 +7,9 @@ from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 
-from kraken_db.data_types import DataType
 from kraken_db.id_runs import IdHole, IdSequence
 from kraken_db.ingest.official import another_market, is_same_market, replace_minutes
-from kraken_db.ingest.write_unit import Ingest
+from kraken_db.ingest.write_unit import Ingest, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
@@ -38,7 +37,7 @@ class MinuteReplacement:
         self._deleted = self._new = self._changed = self._candles = 0
         self._unserved: list[str] = []
 
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """What was done, in words."""
         counts = (
             (self._new, "trade", "taken from Kraken"),
@@ -124,7 +123,7 @@ class MinuteReplacement:
             # Where there are candles, and in the gaps between them.
             candles=intersection(minutes, whole_minutes(known)),
         )
-        keys = [(self._symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        keys = keys_with_trades(self._symbol)
         done = await self._ingest.write(keys, minutes[0][0], replace)
         self._deleted += done.deleted
         self._new += done.new

@@ -132,22 +132,22 @@ async def _dropped(
 
 
 ROWS = 200_000
-"""Rows of a piece that are about right."""
+"""Rows of a slice that are about right."""
 _DAY = 1440
 _SHORTEST, _LONGEST = timedelta(days=1), timedelta(days=56)
 
 
 @dataclass(slots=True)
 class Slices:
-    """Cuts ranges into pieces of whole days: longer ones where there is little. Say what each one ``had``.
+    """Cuts ranges into slices of whole days: longer ones where there is little. Say what each one ``had``.
 
-    A piece is given as those of the ranges that lie in it; ``task`` is told how much time is done.
+    A slice is given as those of the ranges that lie in it; ``task`` advances by the time that is done.
     """
 
     ranges: Sequence[TimeRange]
     task: Task
     grid: int = _DAY
-    """Pieces begin on the grid of this interval, in minutes."""
+    """Slices begin on the grid of this interval, in minutes."""
     _length: timedelta = field(default=_SHORTEST, init=False)
 
     def __post_init__(self) -> None:
@@ -166,7 +166,7 @@ class Slices:
             done = until if inside else self._next(until)
 
     def had(self, rows: int) -> None:
-        """How many rows the last piece had: the next one is made longer or shorter."""
+        """How many rows the last slice had: the next one is made longer or shorter."""
         shortest = max(_SHORTEST, interval_length(self.grid))
         if rows < ROWS // 4:
             self._length = max(shortest, min(self._length * 2, _LONGEST))

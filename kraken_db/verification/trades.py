@@ -176,7 +176,7 @@ class TradesCheck:
                     audit = TradeAudit(connection, self._scope.symbol)
                     found = await audit.runs(start, end)
                     if any(run.backwards for run in found.runs):
-                        await self._tell_backwards(audit, start, end, sum(r.backwards for r in found.runs))
+                        await self._add_backwards(audit, start, end, sum(r.backwards for r in found.runs))
                     self._ids.add(found.runs)
                     self._count(found.runs, found.anonymous)
                     await self._judge(connection)
@@ -200,9 +200,9 @@ class TradesCheck:
         for at in range(0, len(holes), _AT_ONCE):
             await self._judge_holes(audit, holes[at : at + _AT_ONCE])
         for run in strays:
-            self._tell_stray(run)
+            self._add_stray(run)
         for item in doubled:
-            await self._tell_doubled(audit, item)
+            await self._add_doubled(audit, item)
         for done in (holes, strays, doubled):
             done.clear()
 
@@ -217,9 +217,9 @@ class TradesCheck:
             if intersection(where, self._scope.trades.dropped):
                 self._part.dropped_ids += size
                 continue
-            self._tell_missing(hole, size, is_known=bool(intersection(where, self._scope.trades.gaps)))
+            self._add_hole(hole, size, is_known=bool(intersection(where, self._scope.trades.gaps)))
 
-    def _tell_missing(self, hole: IdHole, size: int, *, is_known: bool) -> None:
+    def _add_hole(self, hole: IdHole, size: int, *, is_known: bool) -> None:
         part, (start, end) = self._part, _span(hole)
         part.missing_ids += size
         if len(part.missing_ranges) < MOST_FINDINGS:
@@ -231,14 +231,14 @@ class TradesCheck:
         details = {"first": hole.first, "last": hole.last, "after": hole.after, "before": hole.before}
         part.add(Finding("missing ids", text, start, end, {**details, "in_a_gap": is_known}), size)
 
-    def _tell_stray(self, run: IdRun) -> None:
+    def _add_stray(self, run: IdRun) -> None:
         size = run.size
         ids = f"id {run.first}" if size == 1 else f"ids {run.first} to {run.last}"
         text = f"{ids} at {moment(run.oldest)} does not fit the ids around it"
         details = {"first": run.first, "last": run.last}
         self._part.add(Finding("id out of sequence", text, run.oldest, run.newest + TICK, details), size)
 
-    async def _tell_doubled(self, audit: TradeAudit, item: Doubled) -> None:
+    async def _add_doubled(self, audit: TradeAudit, item: Doubled) -> None:
         end = item.newest + TICK
         for number, first, last in await audit.stored_twice(item.oldest, end, item.ids, MOST_FINDINGS):
             text = f"id {number} is stored twice, at {moment(first)} and at {moment(last)}"
@@ -246,7 +246,7 @@ class TradesCheck:
                 Finding("id stored twice", text, first, last + TICK, {"id": number}, (first, last))
             )
 
-    async def _tell_backwards(self, audit: TradeAudit, start: datetime, end: datetime, count: int) -> None:
+    async def _add_backwards(self, audit: TradeAudit, start: datetime, end: datetime, count: int) -> None:
         found = await audit.backwards(start, end, MOST_FINDINGS)
         for number, at, earlier in found:
             text = f"id {number} at {moment(at)} is older than the id before it, at {moment(earlier)}"
@@ -281,9 +281,11 @@ class TradesCheck:
             end = (status.newest or at) + TICK
             part.add(Finding("count differs", text, at, end, {"counted": total, "stored": stored}))
         if not self._scope.trades.dropped:
-            self._tell_edges((status.oldest, status.newest), extent)
+            self._compare_edges((status.oldest, status.newest), extent)
 
-    def _tell_edges(self, known: tuple[datetime | None, datetime | None], extent: TimeRange | None) -> None:
+    def _compare_edges(
+        self, known: tuple[datetime | None, datetime | None], extent: TimeRange | None
+    ) -> None:
         for which, should, found in zip(("oldest", "newest"), known, extent or (None, None), strict=True):
             if should is not None and (found is None or abs(should - found) > _STAMPS_DIFFER):
                 there = "none is stored" if found is None else f"the stored one is of {moment(found)}"

@@ -64,6 +64,7 @@ async def test_two_pairs_and_all_of_what_the_json_says(plain_url: str, program: 
         "conflicts": 0,
         "conflict_examples": [],
         "error": None,
+        "refresh_error": None,
     }
     await assert_is_truth(plain_url, market)
 

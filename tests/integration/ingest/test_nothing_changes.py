@@ -135,7 +135,8 @@ async def compress(url: str) -> None:
 
 
 async def where_rows_lie(url: str) -> list[Any]:
-    """Where each row lies, who wrote it and who locked it last; of chunks how many are compressed."""
+    """Where each row lies, and who wrote it and locked it last; of compressed chunks whether they still
+    are."""
     async with opened(url) as store, store.database.read() as connection:
         if store.backend.chunks is not None:
             return [

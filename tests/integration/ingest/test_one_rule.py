@@ -47,7 +47,7 @@ WRONG_TRADES: list[tuple[str, Any, str]] = [
     ("trade_id", 2**62 + 1, "no trade id is as large as 4611686018427387905"),
     ("trade_id", -7, "the trade id is negative: -7"),
     ("side", "x", "the side is neither buy (b) nor sell (s): "),
-    ("order_type", "much-too-long", "the order type is neither market (m) nor limit (l): "),
+    ("order_type", "much-too-long", "the order type is no word such as market or limit: "),
     ("misc", "x" * 51, "the flags are longer than 50 characters"),
 ]
 WRONG_CANDLES: list[tuple[str, Any, str]] = [

@@ -1,7 +1,8 @@
-"""REST stamps a trade at hh:mm:00.000000 that the feed has stamped 1 us earlier: in the minute before.
+"""Kraken's REST stamps a trade at hh:mm:00.000000 that its feed has stamped 1 us earlier: in the minute
+before.
 
-Whichever comes first, the candles of both minutes are what the official stamps say. They are worked out here
-in plain Python, from the texts of the trades.
+Whichever comes first, the candles of both minutes are what the official stamps say. They are worked out
+here in plain Python, from the texts of the trades.
 """
 
 from __future__ import annotations

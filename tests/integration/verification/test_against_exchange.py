@@ -83,6 +83,7 @@ async def test_candles_without_trades_are_taken_from_kraken(filled: str, exchang
         "DELETE FROM data_coverage WHERE data_type = 'trades'",
         "DELETE FROM data_sync_status WHERE data_type = 'trades'",
         "UPDATE candles SET vwap = NULL, quote_volume = NULL",
+        "UPDATE data_coverage SET source = 'csv'",
     ):
         await query(filled, statement)
     truth = list(exchange.markets[SYMBOL].truth_candles())

@@ -33,10 +33,10 @@ def gaps(
         min_gap=timedelta(minutes=min_gap),
         window=window or timedelta(days=30),
     )
-    return [_told(item) for item in found]
+    return [_fields(item) for item in found]
 
 
-def _told(item: FoundGap) -> tuple[str, str, TimeRange]:
+def _fields(item: FoundGap) -> tuple[str, str, TimeRange]:
     gap = item.gap
     assert gap.duration == gap.end_time - gap.start_time
     return item.kind, gap.data_type, (gap.start_time, gap.end_time)

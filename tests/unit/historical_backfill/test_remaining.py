@@ -15,7 +15,7 @@ def trade(number: int | None, second: int = 0) -> KrakenTrade:
     return KrakenTrade(Decimal(1), Decimal(1), NOON + timedelta(seconds=second), "b", "l", "", number)
 
 
-class Told:
+class RecordingTask:
     """A task that remembers what it was told."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Told:
 
 
 def test_the_total_comes_from_the_ids_and_the_place_from_the_time() -> None:
-    task = Told()
+    task = RecordingTask()
     remaining = Remaining(task)
     remaining.goal = trade(100, 3600)
     remaining.advance([trade(11, 0), trade(12, 900)])
@@ -46,11 +46,11 @@ def test_the_total_comes_from_the_ids_and_the_place_from_the_time() -> None:
 
 
 def test_without_ids_there_is_no_total() -> None:
-    task = Told()
+    task = RecordingTask()
     remaining = Remaining(task)
     remaining.goal = trade(None, 10)
     remaining.advance([trade(None, 0)])
     assert (task.total, task.count) == (None, 1)
-    remaining = Remaining(Told())
+    remaining = Remaining(RecordingTask())
     remaining.advance([])
     assert remaining.began is None

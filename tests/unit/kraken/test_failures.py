@@ -20,7 +20,7 @@ from kraken_db.errors import (
     TransientError,
     UnknownPairError,
 )
-from kraken_db.kraken.rest import checked_base_url, pair_lane
+from kraken_db.kraken.rest import checked_base_url, limit_name
 from kraken_db.kraken.transport import application_error, excerpt, status_error
 from kraken_db.retry import MAX_THROTTLED, REQUEST, Retry
 
@@ -262,5 +262,5 @@ def test_base_urls_that_cannot_work(url: str) -> None:
 
 
 def test_a_pair_has_one_lane_however_it_is_written() -> None:
-    assert {pair_lane(name) for name in ("XBTUSD", "XXBTZUSD", "BTCUSD")} == {"BTC/USD"}
-    assert pair_lane("what is this") == "what is this"
+    assert {limit_name(name) for name in ("XBTUSD", "XXBTZUSD", "BTCUSD")} == {"BTC/USD"}
+    assert limit_name("what is this") == "what is this"

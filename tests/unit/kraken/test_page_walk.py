@@ -11,7 +11,7 @@ import pytest
 from kraken_db.errors import ExchangeFormatError
 from kraken_db.id_runs import IdSequence
 from kraken_db.kraken import page_walk as paging
-from kraken_db.kraken import prefetch as asking
+from kraken_db.kraken import prefetch
 from kraken_db.kraken.messages import TradesPage
 from kraken_db.kraken.page_walk import BACK, QUIET, STRAY, TradePager, to_cursor
 from tests.support.scripted_server import BEGIN, LATER, SECOND, ScriptedServer, TapeTrade, page_of, told, walk
@@ -33,7 +33,7 @@ def ids(steps: list[paging.Step]) -> list[int]:
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "MAX_COUNT", 4)
-    monkeypatch.setattr(asking, "START", 0.0)
+    monkeypatch.setattr(prefetch, "START", 0.0)
 
 
 class Answers:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kraken_db.kraken import page_walk as paging
-from kraken_db.kraken import prefetch as asking
+from kraken_db.kraken import prefetch
 from tests.support.scripted_server import BEGIN, SECOND, Oddity, ScriptedServer, TapeTrade, told, walk
 
 _CLOSE = (0, 0, 300)
@@ -42,7 +42,7 @@ def tapes(draw: st.DrawFn, size: int, anonymous: str = "none") -> list[TapeTrade
 @pytest.fixture(autouse=True)
 def _(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "MAX_COUNT", 7)
-    monkeypatch.setattr(asking, "START", 0.0)
+    monkeypatch.setattr(prefetch, "START", 0.0)
 
 
 def _walk(

@@ -87,7 +87,7 @@ def test_silence_is_looked_into_and_less_often_where_there_was_nothing() -> None
     assert looks == [60, 180, 420]
 
 
-def test_a_trade_that_comes_ends_the_patience() -> None:
+def test_a_trade_that_comes_resets_the_quiet_limit() -> None:
     mine = book(BTC)
     mine.due(0.0)
     mine.answered(ack(BTC), 0.0)
