@@ -46,9 +46,13 @@ class KnownSpan:
 
         The newest range comes first.
         """
-        near = min(self.newest + reach, last)
-        is_apart = self.newest_of_all > near
-        return [(self.newest_of_all, last), (self.newest, near)] if is_apart else [(self.newest, last)]
+        if self.is_newest(reach):
+            return [(self.newest, last)]
+        return [(self.newest_of_all, last), (self.newest, self.newest + reach)]
+
+    def is_newest(self, reach: timedelta) -> bool:
+        """Whether nothing of any symbol is known to lie further on than ``reach``."""
+        return self.newest_of_all - self.newest <= reach
 
 
 async def known_span(
