@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from kraken_db.models import SYNC_STATUS
 from kraken_db.ranges import TICK, TimeRange
 
+CANDLE_REACH, TRADE_REACH = timedelta(weeks=4), timedelta(days=2)
+"""The first of them: a few chunks."""
 GROWTH = 8
 """By how much a reach is longer than the one before."""
 
@@ -46,13 +48,9 @@ class KnownSpan:
 
         The newest range comes first.
         """
-        if self.is_newest(reach):
+        if self.newest_of_all - self.newest <= reach:
             return [(self.newest, last)]
         return [(self.newest_of_all, last), (self.newest, self.newest + reach)]
-
-    def is_newest(self, reach: timedelta) -> bool:
-        """Whether nothing of any symbol is known to lie further on than ``reach``."""
-        return self.newest_of_all - self.newest <= reach
 
 
 async def known_span(

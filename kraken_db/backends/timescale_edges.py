@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -11,14 +11,13 @@ from sqlalchemy import ColumnElement, Select, Table, bindparam, func, select, un
 from sqlalchemy.dialects.postgresql import VARCHAR
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from kraken_db.backends.reaches import known_span, reaches
+from kraken_db.backends.reaches import CANDLE_REACH, known_span, reaches
 from kraken_db.backends.rollup import bucket
 from kraken_db.data_types import DataType
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.models import CANDLES, Timestamp
 from kraken_db.ranges import TimeRange
 
-_REACH = timedelta(weeks=4)
 _FIRST, _LAST = datetime(1969, 12, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -42,12 +41,12 @@ class Edges:
         if known is None:
             first, last = await self._outermost([(_FIRST, _LAST)], [(_FIRST, _LAST)])
         else:
-            older, newer = known.older(_REACH, _FIRST), known.newer(_REACH, _LAST)
+            older, newer = known.older(CANDLE_REACH, _FIRST), known.newer(CANDLE_REACH, _LAST)
             first, last = await self._outermost(older, newer)
             if first is None:
-                first = await self._found(reaches(known.oldest, _LAST, _REACH), newest=False)
+                first = await self._found(reaches(known.oldest, _LAST, CANDLE_REACH), newest=False)
             if first is not None and last is None:
-                last = await self._found(reaches(known.newest, _FIRST, _REACH), newest=True)
+                last = await self._found(reaches(known.newest, _FIRST, CANDLE_REACH), newest=True)
         return None if first is None or last is None else (first, last)
 
     async def _outermost(

@@ -16,11 +16,11 @@ from sqlalchemy import ColumnElement, FromClause, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends import Backend
-from kraken_db.backends.reaches import known_span
+from kraken_db.backends.reaches import CANDLE_REACH, known_span
 from kraken_db.data_types import DataType
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
 from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
-from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, interval_length
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.retention import RetentionRepository
@@ -260,13 +260,15 @@ class CandleRepository:
             return []
         length = interval_length(interval)
         stop = _LAST if before is None else before
-        end = min(known.newest + length, stop)
-        # What others have stored since then would be planned over.
-        is_open = end < stop and not known.is_newest(length)
-        if is_open or count >= (end - known.oldest) // length:
+        end = min(floor_to_interval(known.newest, interval) + length, stop)
+        if count >= (end - known.oldest) // length:
             return []
+        *beyond, (_, near) = known.newer(CANDLE_REACH, stop)
+        for first, last in beyond:
+            if first < last and await self._fetch(symbol, interval, first, last, limit=1):
+                return []
         start = end - _first_reach(interval, count)
-        return await self._fetch(symbol, interval, start, stop, limit=count, newest_first=True)
+        return await self._fetch(symbol, interval, start, min(near, stop), limit=count, newest_first=True)
 
     async def bounds(self, symbol: str, interval: int = BASE_INTERVAL) -> tuple[datetime, datetime] | None:
         """The open times of the oldest and the newest candle; None if there is none."""
