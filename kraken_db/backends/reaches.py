@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from kraken_db.models import SYNC_STATUS
 from kraken_db.ranges import TICK, TimeRange
 
+CANDLE_REACH, TRADE_REACH = timedelta(weeks=4), timedelta(days=2)
+"""The first of them: a few chunks."""
 GROWTH = 8
 """By how much a reach is longer than the one before."""
 
@@ -46,9 +48,9 @@ class KnownSpan:
 
         The newest range comes first.
         """
-        near = min(self.newest + reach, last)
-        is_apart = self.newest_of_all > near
-        return [(self.newest_of_all, last), (self.newest, near)] if is_apart else [(self.newest, last)]
+        if self.newest_of_all - self.newest <= reach:
+            return [(self.newest, last)]
+        return [(self.newest_of_all, last), (self.newest, self.newest + reach)]
 
 
 async def known_span(

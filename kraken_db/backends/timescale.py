@@ -31,7 +31,7 @@ from kraken_db.backends.timescale_chunks import (
 )
 from kraken_db.backends.timescale_edges import Edges
 from kraken_db.backends.timescale_jobs import TimescaleJobs, read_policies, write_policy
-from kraken_db.backends.timescale_refresh import Refresh
+from kraken_db.backends.timescale_refresh import Refresh, is_due
 from kraken_db.data_types import TableName
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import held_alone
@@ -109,7 +109,7 @@ class TimescaleBackend:
             await pending.add(StaleRange(symbol, start, end))
 
     async def refresh(self, database: Database, now: datetime, also: Sequence[StaleRange] = ()) -> None:
-        if not also and not await _pending(database):
+        if not also and not any(is_due(item, now) for _, item in await _pending(database)):
             return
         # Two refreshes of one aggregate that overlap do not queue from version 2.27 on: one of them fails.
         async with held_alone(database, "refresh", waiting="waiting for another refresh of this store"):

@@ -178,18 +178,31 @@ def slices(stale: Iterable[StaleRange]) -> Iterator[TimeRange]:
             start += SLICE
 
 
+def is_due(item: StaleRange, now: datetime) -> bool:
+    """Whether a refresh has anything to do for it: of what has been refreshed, only what has closed since."""
+    if item.refreshed_at is None:
+        return True
+    spans = (_closed(item, interval, now) for interval in INTERVAL_SOURCES)
+    return any(start < end for start, end in spans)
+
+
+def _closed(item: StaleRange, interval: int, now: datetime) -> TimeRange:
+    """Its candles that have closed, and that no refresh has been over since; none where it ends first."""
+    # A candle that still grows is read from its source; stored, it would hide what follows.
+    start = floor_to_interval(item.start, interval)
+    end = min(ceil_to_interval(item.end, interval), floor_to_interval(now, interval))
+    if item.refreshed_at is not None:
+        start = max(start, floor_to_interval(item.refreshed_at, interval))
+    return start, end
+
+
 def _by_symbol(
     stale: Iterable[StaleRange], interval: int, piece: TimeRange, now: datetime
 ) -> dict[str, list[TimeRange]]:
     """The closed candles of a slice that are stale, of each symbol."""
     found: dict[str, list[TimeRange]] = {}
     for item in stale:
-        # A candle that still grows is read from its source; stored, it would hide what follows.
-        start = floor_to_interval(item.start, interval)
-        end = min(ceil_to_interval(item.end, interval), floor_to_interval(now, interval))
-        if item.refreshed_at is not None:
-            start = max(start, floor_to_interval(item.refreshed_at, interval))
-        found.setdefault(item.symbol, []).append((start, end))
+        found.setdefault(item.symbol, []).append(_closed(item, interval, now))
     inside = {symbol: intersection(ranges, [piece]) for symbol, ranges in found.items()}
     return {symbol: ranges for symbol, ranges in inside.items() if ranges}
 

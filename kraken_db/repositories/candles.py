@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
@@ -16,10 +16,11 @@ from sqlalchemy import ColumnElement, FromClause, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends import Backend
+from kraken_db.backends.reaches import CANDLE_REACH, known_span
 from kraken_db.data_types import DataType
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
 from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
-from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, interval_length
+from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.retention import RetentionRepository
@@ -223,8 +224,13 @@ class CandleRepository:
 
         Looks at the newest stretch of time first and widens it only while too few were found there.
         """
+        if count <= 0:
+            return []
+        found = await self._latest_at_known_end(symbol, interval, count, before)
+        if len(found) == count:
+            return found[::-1]
         bounds = await self.bounds(symbol, interval)
-        if bounds is None or count <= 0:
+        if bounds is None:
             return []
         oldest, newest = bounds
         length = interval_length(interval)
@@ -235,13 +241,34 @@ class CandleRepository:
             return []
         # Any count is allowed: a time that far back may not exist.
         count = min(count, (end - oldest) // length + 1)
-        reach = length * count * (_FIRST_REACH if interval == BASE_INTERVAL else 1)
+        reach = _first_reach(interval, count)
         while True:
             start = max(oldest, end - reach) if reach < end - oldest else oldest
             found = await self._fetch(symbol, interval, start, end, limit=count, newest_first=True)
             if len(found) >= count or start <= oldest:
                 return found[::-1]
             reach *= _GROWTH
+
+    async def _latest_at_known_end(
+        self, symbol: str, interval: int, count: int, before: datetime | None
+    ) -> list[Candle]:
+        """The same, newest first, if there are so many around the newest known minute: then no look-up has
+        to find out where the candles begin and end. Perhaps fewer, else.
+        """
+        known = await known_span(self._connection, symbol, DataType.CANDLES_1M)
+        if known is None:
+            return []
+        length = interval_length(interval)
+        stop = _LAST if before is None else before
+        end = min(floor_to_interval(known.newest, interval) + length, stop)
+        if count >= (end - known.oldest) // length:
+            return []
+        *beyond, (_, near) = known.newer(CANDLE_REACH, stop)
+        for first, last in beyond:
+            if first < last and await self._fetch(symbol, interval, first, last, limit=1):
+                return []
+        start = end - _first_reach(interval, count)
+        return await self._fetch(symbol, interval, start, min(near, stop), limit=count, newest_first=True)
 
     async def bounds(self, symbol: str, interval: int = BASE_INTERVAL) -> tuple[datetime, datetime] | None:
         """The open times of the oldest and the newest candle; None if there is none."""
@@ -279,6 +306,10 @@ class CandleRepository:
         )
         with collector_paused():
             return build_candles(symbol, interval, await fetch(self._connection, statement))
+
+
+def _first_reach(interval: int, count: int) -> timedelta:
+    return interval_length(interval) * count * (_FIRST_REACH if interval == BASE_INTERVAL else 1)
 
 
 def clip_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:

@@ -7,13 +7,13 @@ reaches that grow (``backends.reaches``), so that TimescaleDB plans over few chu
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from kraken_db.backends.reaches import known_span, reaches
+from kraken_db.backends.reaches import TRADE_REACH, known_span, reaches
 from kraken_db.data_types import DataType
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
 from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
@@ -30,7 +30,6 @@ from kraken_db.types import HistoricalTrade
 
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 """No trade is older or newer."""
-_REACH = timedelta(days=2)
 
 
 class TradeRepository:
@@ -49,7 +48,7 @@ class TradeRepository:
         if first is None:
             return []
         found: list[HistoricalTrade] = []
-        for low, high in reaches(first, end, _REACH):
+        for low, high in reaches(first, end, TRADE_REACH):
             found += await self._between(symbol, low, high, limit - len(found))
             if len(found) >= limit:
                 break
@@ -113,7 +112,7 @@ class TradeRepository:
         newest = await self._edge(symbol, FIRST, min(moment, LAST) + TICK, newest=True)
         if newest is None:
             return None
-        for low, high in reaches(newest + TICK, FIRST, _REACH):
+        for low, high in reaches(newest + TICK, FIRST, TRADE_REACH):
             if (found := await self.newest_between(symbol, low, high - TICK)) is not None:
                 return found
         return None
@@ -158,11 +157,11 @@ class TradeRepository:
         if known is None:
             return [(start, end)]
         noted, outside, stop = (
-            (known.newest, known.newer(_REACH, LAST), start)
+            (known.newest, known.newer(TRADE_REACH, LAST), start)
             if newest
-            else (known.oldest, known.older(_REACH, FIRST), end)
+            else (known.oldest, known.older(TRADE_REACH, FIRST), end)
         )
-        inside = reaches(min(max(noted, start), end), stop, _REACH)
+        inside = reaches(min(max(noted, start), end), stop, TRADE_REACH)
         clipped = [(max(low, start), min(high, end)) for low, high in (*outside, *inside)]
         return [one for one in clipped if one[0] < one[1]]
 

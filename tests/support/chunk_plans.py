@@ -112,6 +112,8 @@ BTC, ETH, XRP, LTC = "BTC/USD", "ETH/USD", "XRP/USD", "LTC/USD"
 START = datetime(2022, 1, 3, tzinfo=UTC)
 """A Monday."""
 DAYS, WEEKS_BEFORE = 1000, 300
+PACKED = 19
+"""Chunks of trades that are compressed, in the middle: each counts twice, as it is and compressed."""
 DAY, WEEK, MINUTE = timedelta(days=1), timedelta(weeks=1), timedelta(minutes=1)
 NOW = START + (DAYS - 1) * DAY + timedelta(hours=20)
 _IN_ONE_GO = 100
@@ -126,7 +128,8 @@ def stamp(number: int) -> datetime:
 
 async def fill_many_chunks(url: str) -> None:
     """A trade a day and its minute; minutes of the weeks before; two pairs that have only the first or the
-    last month of that. All is known to be complete, refreshed, and no policy drops it; in the middle, trades are compressed.
+    last month of that. All is known to be complete, refreshed, and no policy drops it; in the
+    middle, trades are compressed.
     """
     for table in ("trades", "candles"):
         await query(url, f"SELECT remove_retention_policy('{table}', if_exists => true)")
@@ -167,8 +170,8 @@ async def fill_many_chunks(url: str) -> None:
         url,
         "SELECT compress_chunk(c) FROM show_chunks('trades', CAST(:before AS timestamptz),"
         " CAST(:after AS timestamptz)) c",
-        before=stamp(DAYS // 2 + 10),
-        after=stamp(DAYS // 2 - 10),
+        before=stamp(DAYS // 2 + PACKED // 2 + 1),
+        after=stamp(DAYS // 2 - PACKED // 2 - 1),
     )
     await query(url, "ANALYZE trades")
     await query(url, "ANALYZE candles")
