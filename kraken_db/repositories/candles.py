@@ -259,7 +259,7 @@ class CandleRepository:
         if known is None:
             return []
         length = interval_length(interval)
-        stop = _LAST if before is None else before
+        stop = _LAST if before is None else min(before, _LAST)
         end = min(floor_to_interval(known.newest, interval) + length, stop)
         if count >= (end - known.oldest) // length:
             return []
