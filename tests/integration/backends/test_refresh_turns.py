@@ -116,7 +116,7 @@ async def test_a_refresh_of_the_database_is_waited_for(
 ) -> None:
     url = concurrent_url
     await import_file(url, write(tmp_path, "ETHUSD_1.csv", minutes(60, start=MONDAY)))
-    monkeypatch.setattr(timescale_refresh, "_PAUSE", 0.1)
+    monkeypatch.setattr(timescale_refresh, "REFRESH", replace(REFRESH, pause=0.1))
     path = write(tmp_path, "XBTUSD_1.csv", minutes(HOURS * 60, start=MONDAY))
     with caplog.at_level(logging.INFO, "kraken_db"):
         async with refreshing_elsewhere(url):
