@@ -1,8 +1,8 @@
 """One batch of trades, from wherever it comes: staged, checked, merged, with the candles that it changes.
 
 What differs between the sources is a ``TradePolicy``. REST and the archives are the official record: their
-stamp replaces a live one. A minute that a stored trade leaves, or that its new version enters, is built
-anew in the same transaction, where all of its trades are known.
+stamp replaces a live one. The candles of the minutes that a trade leaves or enters are built anew in the same
+transaction, unless they know trades that are not stored.
 """
 
 from __future__ import annotations
