@@ -126,7 +126,9 @@ async def stage_trades(
     await transaction.trades.copy_records({symbol: trades})
     found = await _inspect(transaction, policy, in_order=False)
     if isinstance(found, Problem):
-        raise ExchangeFormatError(f"{symbol}: trade {found.line} of {len(trades)} in a batch: {found.reason}")
+        one = trades[found.line - 1]
+        where = f"trade {one.trade_id or 'without an id'} of {symbol} at {one.timestamp.isoformat()}"
+        raise ExchangeFormatError(f"{where}: {found.reason}")
     return TradeBatch(transaction, symbol, policy, found)
 
 

@@ -184,7 +184,7 @@ async def test_trades_of_ones_own(db_url: str) -> None:
         await service.store_trades("BTC/USD", rows[50:250])
         await service.store_trades("BTC/USD", [])
         assert await coverage(db_url, "BTC/USD") == [(truth[0].timestamp, truth[-1].timestamp)]
-        with pytest.raises(ExchangeFormatError, match=r"trade 1 of 1 .*: price 1\S+ does not fit NUMERIC"):
+        with pytest.raises(ExchangeFormatError, match=r"trade 301 of BTC/USD at .*: price 1\S+ does not"):
             await service.store_trades("BTC/USD", [["1e10", "1", 1704080000.5, "b", "l", "", 301]])
     found = await stored(db_url, "BTC/USD")
     assert found.trades == truth

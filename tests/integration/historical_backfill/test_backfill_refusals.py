@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import JobRunningError, UnknownPairError, ValueDoesNotFitError
+from kraken_db.errors import ExchangeFormatError, JobRunningError, UnknownPairError
 from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.historical_backfill import download as download_module
 from kraken_db.simulator import Market, SimulatedExchange
@@ -86,7 +86,7 @@ async def test_a_number_that_the_table_cannot_hold(plain_url: str, price: str, v
     rows = [["1", "1", 1704080000.25 + n, "b", "l", "", n] for n in range(1, 6)]
     rows[3][:2] = [price, volume]
     async with KrakenTradesBackfill(plain_url) as service:
-        with pytest.raises(ValueDoesNotFitError, match="trade 4 of BTC/USD at 2024-01-01T03:33:24"):
+        with pytest.raises(ExchangeFormatError, match="trade 4 of BTC/USD at 2024-01-01T03:33:24"):
             await service.store_trades("BTC/USD", rows)
         found = await stored(plain_url, "BTC/USD")
         assert (found.trades, found.status, found.coverage["trades"]) == ([], {}, [])

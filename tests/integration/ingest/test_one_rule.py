@@ -133,7 +133,9 @@ async def test_trades(plain_url: str, tmp_path: Path) -> None:
         assert words in str(done.error), done.error
         with pytest.raises(ExchangeFormatError) as refused:
             await by_rest(plain_url, batch)
-        assert f"{BTC}: trade 2 of 3 in a batch: " in str(refused.value)
+        assert f"trade {batch[1].trade_id} of {BTC} at {batch[1].timestamp.isoformat()}: " in str(
+            refused.value
+        )
         assert words in str(refused.value), refused.value
         assert await rows_of(plain_url) == NOTHING, (field, value)
     async with writing(plain_url, tmp_path) as writer:
