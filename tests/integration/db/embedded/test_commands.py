@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,7 +24,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def invoke(command: Command, *arguments: object) -> str:
         words = [str(argument) for argument in arguments]
-        return CliRunner().invoke(command, words, catch_exceptions=False).output
+        # A copy: a command keeps the names of its help option, and under the main one it has more.
+        return CliRunner().invoke(copy(command), words, catch_exceptions=False).output
 
     return invoke
 
