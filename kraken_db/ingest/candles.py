@@ -36,8 +36,8 @@ from kraken_db.repositories.staging import Problem
 from kraken_db.types import CandleRecord
 
 _MINUTE = interval_length(BASE_INTERVAL)
-_LARGE = 20_000
-"""Rows from which on a batch is planned as a bulk load."""
+_LARGE = 200
+"""Rows from which on a batch is planned as a bulk load: a join row by row takes quadratic time."""
 
 
 async def stage_rows(
@@ -185,7 +185,8 @@ async def _overwrite(
     await transaction.unit(symbol, DataType.CANDLES_1M).begin(start, end)
     async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
         merge = CandleMerge(transaction.connection, symbol, BASE_INTERVAL, start, end)
-        written = await merge.merge(MINUTES_INSIDE, take_new, inside=minutes)
+        is_large = (end - start) // _MINUTE > _LARGE
+        written = await merge.merge(MINUTES_INSIDE, take_new, inside=minutes, is_large=is_large)
         unfounded = await table.without_trades(minutes)
         await table.delete(unfounded)
         oldest, newest = _changed(written, unfounded) or (None, None)
@@ -247,7 +248,8 @@ async def _write(
         with suppress(DuplicateRowError):
             async with transaction.savepoint():
                 return CandlesWritten(await merge.insert(fresh), 0, *merge.bounds)
-    return await merge.merge(fresh, rule, is_large=rows > _LARGE)
+    start, end = merge.bounds
+    return await merge.merge(fresh, rule, is_large=(rows or (end - start) // _MINUTE) > _LARGE)
 
 
 async def _inspect(
