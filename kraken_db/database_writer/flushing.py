@@ -140,7 +140,7 @@ class Flusher:
     ) -> AsyncIterator[WriteTransaction]:
         """One that waits for its locks when ``begin`` is called."""
         if oldest >= self._store.clock() - RECENT:
-            async with write_transaction(self._store, keys) as transaction:
+            async with write_transaction(self._store, keys, locks_late=True) as transaction:
                 yield transaction
             return
         async with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
@@ -58,18 +58,6 @@ async def lock_for_writing(
         },
     )
     return str(rows.scalars().first())
-
-
-async def lock_job_of_each(connection: AsyncConnection, job: str, symbols: Iterable[str]) -> None:
-    """``lock_job`` of one job for several symbols at once, in their order."""
-    # With the offset the rows are sorted before the first lock is waited for.
-    await connection.execute(
-        text(
-            "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM (SELECT name FROM"
-            " unnest(CAST(:names AS text[])) WITH ORDINALITY AS t(name, at) ORDER BY at OFFSET 0) names"
-        ),
-        {"names": [_name(job, symbol) for symbol in sorted(symbols)]},
-    )
 
 
 async def hold_shared(connection: AsyncConnection, key: str) -> None:

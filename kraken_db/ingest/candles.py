@@ -99,15 +99,15 @@ async def build_minutes(
         transaction, symbol, BASE_INTERVAL, (start, end), MINUTES, prefer_more_trades, rows=0
     )
     unit = transaction.unit(symbol, DataType.CANDLES_1M)
-    for source, ranges in (known or {"rest_trades": []}).items():
+    for source, ranges in known.items():
         unit.mark_complete(source, ranges)
     return written
 
 
 async def rebuild_minutes(
-    transaction: WriteTransaction, symbol: str, minutes: Sequence[TimeRange], source: Source
+    transaction: WriteTransaction, symbol: str, opens: Sequence[datetime], source: Source
 ) -> None:
-    """Make the candles of some minutes what their trades say, which have just changed.
+    """Make the candles that open at these times what their trades say, which have just changed.
 
     Where all trades are known, the candles that there are and those that there should be. Elsewhere only
     candles that were made of trades and that nobody calls complete: one of another source may know trades
@@ -116,7 +116,7 @@ async def rebuild_minutes(
     """
     table = Minutes(transaction.connection, symbol)
     unit, trades = (transaction.unit(symbol, kind) for kind in (DataType.CANDLES_1M, DataType.TRADES))
-    minutes = difference(minutes, whole_candles(trades.doubts.dropped, BASE_INTERVAL))
+    minutes = difference(_minutes_at(opens), whole_candles(trades.doubts.dropped, BASE_INTERVAL))
     known = intersection(minutes, whole_minutes(await trades.covered()))
     covered = await unit.covered()
     complete = union(intersection(known, covered), _minutes_at(await table.stored(known)))

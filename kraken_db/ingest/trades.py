@@ -205,8 +205,10 @@ async def complete_ranges(batch: TradeBatch, written: TradesWritten) -> list[Tim
         status = await SyncStatusRepository(connection).get(batch.symbol, DataType.TRADES)
         oldest = (status.oldest if status else None) or facts.first
         newest = (status.newest if status else None) or facts.last
-        first = (await beside(connection, batch.symbol, runs[0], oldest, newest)).before
-        last = (await beside(connection, batch.symbol, runs[-1], oldest, newest)).after
+        around = await beside(connection, batch.symbol, runs[0], oldest, newest)
+        first, last = around.before, around.after
+        if len(runs) > 1:
+            last = (await beside(connection, batch.symbol, runs[-1], oldest, newest)).after
         if first is not None and first[0] == runs[0].first - 1:
             ranges[0] = (min(first[1], ranges[0][0]), ranges[0][1])
         if last is not None and last[0] == runs[-1].last + 1:
@@ -232,8 +234,7 @@ async def rebuild_touched(
         start, end = (floor_to_interval(moment, BASE_INTERVAL) for moment in entered)
         touched.update(await Minutes(transaction.connection, symbol).outgrown(start, end + _MINUTE))
     if touched:
-        minutes = [(minute, minute + _MINUTE) for minute in sorted(touched)]
-        await rebuild_minutes(transaction, symbol, minutes, source)
+        await rebuild_minutes(transaction, symbol, sorted(touched), source)
 
 
 async def _inspect(

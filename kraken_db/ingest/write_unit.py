@@ -93,9 +93,7 @@ class Ingest:
         """
         wanted = sorted(keys)
         await self.prepare((data_type.table for _, data_type in wanted), oldest)
-        async with write_transaction(self.store, wanted) as transaction:
-            if not locks_late:
-                await transaction.begin()
+        async with write_transaction(self.store, wanted, locks_late=locks_late) as transaction:
             yield transaction
 
     async def write(
@@ -112,13 +110,14 @@ class Ingest:
 
 
 @asynccontextmanager
-async def write_transaction(store: Store, keys: Iterable[Key]) -> AsyncIterator[WriteTransaction]:
-    """A transaction that nobody has prepared retention for, which is right for rows of the last hour.
-
-    The block calls ``begin``.
-    """
+async def write_transaction(
+    store: Store, keys: Iterable[Key], *, locks_late: bool = False
+) -> AsyncIterator[WriteTransaction]:
+    """``Ingest.transaction`` that nobody has prepared retention for: right for rows of the last hour."""
     async with store.database.begin() as connection:
         transaction = WriteTransaction(connection, store, sorted(keys))
+        if not locks_late:
+            await transaction.begin()
         yield transaction
         await transaction.end()
 
@@ -126,7 +125,6 @@ async def write_transaction(store: Store, keys: Iterable[Key]) -> AsyncIterator[
 async def note_synced(store: Store, symbol: str, data_type: DataType, moment: datetime | None) -> None:
     """A symbol was looked at now; it is stored up to ``moment``, unless that is None."""
     async with write_transaction(store, [(symbol, data_type)]) as transaction:
-        await transaction.begin()
         unit = transaction.unit(symbol, data_type)
         if moment is None:
             unit.looked()
@@ -137,7 +135,6 @@ async def note_synced(store: Store, symbol: str, data_type: DataType, moment: da
 async def correct_count(store: Store, symbol: str, data_type: DataType, *, counted: int, stored: int) -> bool:
     """Count what is stored anew; returns whether the count still was what it had been: ``counted``."""
     async with write_transaction(store, [(symbol, data_type)]) as transaction:
-        await transaction.begin()
         return await transaction.ledger.correct(symbol, data_type, counted=counted, stored=stored)
 
 
@@ -182,10 +179,6 @@ class WriteTransaction:
     def unit(self, symbol: str, data_type: DataType) -> WriteUnit:
         """What is written of a symbol and data type, of which the transaction has the lock."""
         return self._units[symbol, data_type]
-
-    def has(self, symbol: str, data_type: DataType) -> bool:
-        """Whether the transaction has the lock of it."""
-        return (symbol, data_type) in self._units
 
     async def end(self) -> None:
         """Do what all units owe."""

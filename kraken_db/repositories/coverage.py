@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal, TypeAlias
 
-from sqlalchemy import Table, bindparam, func, select, text
+from sqlalchemy import Table, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -39,19 +39,6 @@ class RangeSetRepository:
             select(self._ranges).where(c.symbol == symbol, c.data_type == data_type)
         )
         return from_multirange(found)
-
-    async def of_each(
-        self, symbols: Sequence[str], data_types: Sequence[str]
-    ) -> dict[tuple[str, DataType], tuple[TimeRange, ...]]:
-        """Those of several symbols and data types; without any, a key is left out."""
-        c = self._table.c
-        rows = await self._connection.execute(
-            select(c.symbol, c.data_type, self._ranges).where(
-                c.symbol == func.any(bindparam("symbols", list(symbols), ARRAY(VARCHAR))),
-                c.data_type == func.any(bindparam("types", list(data_types), ARRAY(VARCHAR))),
-            )
-        )
-        return {(symbol, DataType(data_type)): from_multirange(ranges) for symbol, data_type, ranges in rows}
 
 
 TYPES_IN: dict[TableName, list[DataType]] = {
