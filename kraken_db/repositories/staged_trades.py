@@ -67,8 +67,9 @@ _REPEATED = """
 """
 _CONTRADICTING_IDS = """
     SELECT trade_id, min(line) AS line
-    FROM (SELECT trade_id, row_number() OVER () AS line FROM staged_trades) s
-    WHERE trade_id > 0 GROUP BY trade_id HAVING count(*) > 1 ORDER BY 2 LIMIT 1
+    FROM (SELECT s.*, row_number() OVER () AS line FROM staged_trades s) s
+    WHERE trade_id > 0 GROUP BY trade_id
+    HAVING count(DISTINCT (time, price, volume, side, order_type, misc)) > 1 ORDER BY 2 LIMIT 1
 """
 # A look-up for each symbol, not a join: right after a start the statistics say nothing.
 _IS_FREE = """
@@ -190,13 +191,14 @@ class StagedTrades:
             return await first_problem(self._connection, _NUMBERED, rules, values, found.broken)
         rows, identified = found.rows, found.identified
         if found.may_repeat:
-            repeated = (await self._connection.execute(text(_REPEATED))).rowcount
-            rows, identified = rows - repeated, identified - repeated
+            # Before the copies go: the lines are those of the batch.
             twice = (await self._connection.execute(text(_CONTRADICTING_IDS))).first()
             if twice is not None:
                 return Problem(
                     twice.line, f"the trade id {twice.trade_id} is there twice, with other content", 1
                 )
+            repeated = (await self._connection.execute(text(_REPEATED))).rowcount
+            rows, identified = rows - repeated, identified - repeated
         return StagedFacts(rows, identified, _stamp(found.first), _stamp(found.last), found.first_id or 0)
 
     async def insert(self, window: Window) -> int:

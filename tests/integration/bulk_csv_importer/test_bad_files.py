@@ -145,6 +145,12 @@ TRADES: dict[str, tuple[str, int | None, str]] = {
         1,
         "trade id 5 is there twice",
     ),
+    "id twice behind a trade that is there twice": (
+        "100.5,1,1672531200.1,b,l,,4\n100.5,1,1672531200.1,b,l,,4\n"
+        "100.5,1,1672531200.2,b,l,,5\n100.5,2,1672531200.2,b,l,,5\n",
+        3,
+        "trade id 5 is there twice",
+    ),
     "negative id": ("100.5,1,1672531200.1,b,l,,-5\n", 1, "trade id is negative"),
     "after a header": (
         "price,volume,time,buy/sell,market/limit,miscellaneous\nx,1,1,b,l,,5\n",
