@@ -4,6 +4,7 @@ of it."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
@@ -28,15 +29,17 @@ _UNFINISHED = "the last line has no line end: its {} does not count as complete"
 @dataclass(slots=True)
 class FileImport:
     """Imports what ``reader`` reads in a transaction that locks late, and fills ``report``. ``replace``:
-    the file's rows count in any case.
+    the file's rows count in any case. ``is_straight``: rows go straight into the table if they can.
 
-    Raises ImportFileError and CopyRowError; the transaction is over then.
+    Raises ImportFileError, CopyRowError, and where rows went straight DataRefusedError: they need a second
+    look. The transaction is over then.
     """
 
     transaction: WriteTransaction
     reader: ArchiveReader
     report: FileReport
     replace: bool
+    is_straight: bool = False
 
     async def run(self) -> None:
         try:
@@ -48,6 +51,30 @@ class FileImport:
     async def _candles(self) -> None:
         report, interval = self.report, self.report.file.interval
         assert interval is not None
+        start = self.reader.first_moment
+        if self.is_straight and await candles.is_beyond_stored(
+            self.transaction, report.file.symbol, interval, start
+        ):
+            await self._load_candles(interval, start)
+        else:
+            await self._merge_candles(interval)
+        if interval == BASE_INTERVAL:
+            assert report.oldest is not None and report.newest is not None
+            span = (report.oldest, report.newest + interval_length(interval))
+            unit = self.transaction.unit(report.file.symbol, DataType.CANDLES_1M)
+            unit.mark_complete("csv", [self._whole(span, "interval")])
+
+    async def _load_candles(self, interval: int, start: datetime) -> None:
+        report = self.report
+        await self.transaction.begin()
+        written = await candles.load_rows(
+            self.transaction, report.file.symbol, interval, start, self.reader.blocks()
+        )
+        report.read = report.new = written.new
+        report.oldest, report.newest = written.oldest, written.newest
+
+    async def _merge_candles(self, interval: int) -> None:
+        report = self.report
         staged = await candles.stage_rows(self.transaction, interval, self.reader.blocks())
         await self.transaction.begin()
         report.read, report.oldest, report.newest = staged.rows, staged.first, staged.last
@@ -64,9 +91,6 @@ class FileImport:
                 f"{written.differing} stored candles have as many trades but other numbers, and were kept;"
                 f" the first, {written.difference}; --replace takes the file's"
             )
-        if interval == BASE_INTERVAL:
-            unit = self.transaction.unit(report.file.symbol, DataType.CANDLES_1M)
-            unit.mark_complete("csv", [self._whole(span, "interval", staged.last)])
 
     async def _trades(self) -> None:
         reader, report, symbol = self.reader, self.report, self.report.file.symbol
@@ -85,12 +109,12 @@ class FileImport:
         self._report_trades(written)
         ranges = await trades.complete_ranges(batch, written)
         if not reader.ends_with_newline and ranges:
-            ranges = [*ranges[:-1], self._whole(ranges[-1], "moment", report.newest)]
+            ranges = [*ranges[:-1], self._whole(ranges[-1], "moment")]
         self.transaction.unit(symbol, DataType.TRADES).mark_complete("csv", ranges)
         span = (batch.facts.first, batch.facts.last)
         await trades.rebuild_touched(self.transaction, symbol, written, "csv", entered=span)
 
-    def _whole(self, span: TimeRange, unit: str, last: object) -> TimeRange:
+    def _whole(self, span: TimeRange, unit: str) -> TimeRange:
         """It may have been cut; with fewer trades than there were, a later import puts it right."""
         if self.reader.ends_with_newline:
             return span

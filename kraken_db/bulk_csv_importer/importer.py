@@ -25,6 +25,7 @@ from kraken_db.errors import (
     CopyRowError,
     DatabaseError,
     DatabaseUnavailableError,
+    DataRefusedError,
     ImportFileError,
     KrakenDBError,
 )
@@ -41,6 +42,8 @@ _ROW_SIZE = 64
 # Measured: reading and staging take about a fifth of a file's time, checking and merging the rest.
 _READING_SHARE = 5
 _LARGEST_BLOCK = 4 * 2**20
+LARGE_FILE = 2**16
+"""Bytes from which on it pays to see whether a file can go straight into its table."""
 
 
 class BulkCSVImporter(StoreService):
@@ -172,7 +175,7 @@ class BulkCSVImporter(StoreService):
     ) -> FileReport:
         report = FileReport(file)
 
-        async def attempt() -> None:
+        async def attempt(is_straight: bool) -> None:
             nonlocal report
             report = FileReport(file)
             share.restart()
@@ -181,12 +184,17 @@ class BulkCSVImporter(StoreService):
                 ingest.transaction(keys_of(report), reader.first_moment, locks_late=True) as transaction,
             ):
                 try:
-                    await FileImport(transaction, reader, report, replace).run()
+                    await FileImport(transaction, reader, report, replace, is_straight).run()
                 except CopyRowError as error:
+                    if is_straight:
+                        raise
                     raise reader.error(error.reason, error.line) from error
 
         try:
-            await CONFLICT.run(attempt)
+            try:
+                await CONFLICT.run(lambda: attempt(file.interval is not None and file.size > LARGE_FILE))
+            except DataRefusedError:
+                await CONFLICT.run(lambda: attempt(False))
         except KrakenDBError as error:
             report.error = error
             report.new = report.changed = report.unchanged = report.differing = 0

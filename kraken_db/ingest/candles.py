@@ -8,15 +8,22 @@ intervals until their next refresh.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 
 from kraken_db.data_types import DataType
-from kraken_db.errors import DuplicateRowError, ExchangeFormatError
-from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, candle_rules
+from kraken_db.errors import DataRefusedError, DuplicateRowError, ExchangeFormatError
+from kraken_db.ingest.rules import (
+    EARLIEST_SECONDS,
+    FIRST_MOMENT,
+    RowRefusedError,
+    candle_number_rules,
+    candle_rules,
+)
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles, whole_minutes
+from kraken_db.repositories.candle_load import CandleLoad
 from kraken_db.repositories.candle_merge import (
     MINUTES,
     MINUTES_INSIDE,
@@ -32,12 +39,55 @@ from kraken_db.repositories.candle_merge import (
     take_new,
 )
 from kraken_db.repositories.coverage import Source
-from kraken_db.repositories.staging import Problem
+from kraken_db.repositories.staging import Problem, Rule
+from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.types import CandleRecord
 
 _MINUTE = interval_length(BASE_INTERVAL)
+_QUIET = Rule("trades = 0", "no trade")
 _LARGE = 200
 """Rows from which on a batch is planned as a bulk load: a join row by row takes quadratic time."""
+
+
+async def is_beyond_stored(
+    transaction: WriteTransaction, symbol: str, interval: int, start: datetime
+) -> bool:
+    """Whether we have stored nothing of a series from ``start`` on."""
+    status = await SyncStatusRepository(transaction.connection).get(symbol, DataType.candles(interval))
+    return status is None or status.newest is None or status.newest < start
+
+
+async def load_rows(
+    transaction: WriteTransaction, symbol: str, interval: int, start: datetime, source: AsyncIterable[bytes]
+) -> CandlesWritten:
+    """Write the rows of an OHLCVT file, which rise in time, where nothing is stored from ``start`` on.
+
+    Straight into the table: about twice as fast as by staging, and in all else the same. Raises
+    DataRefusedError where a row is not accepted or has to be merged; staging says which, and why.
+    """
+    load = CandleLoad(transaction.connection, symbol, interval)
+    unit = transaction.unit(symbol, DataType.candles(interval))
+    async with AsyncExitStack() as stack:
+        note = None
+        if interval == BASE_INTERVAL:
+            writing = transaction.backend.writing_minutes(
+                transaction.connection, symbol, start, transaction.latest, are_new=True
+            )
+            note = await stack.enter_async_context(writing)
+        rows = await load.copy(source)
+        if not rows:
+            raise DataRefusedError("there is no candle in it")
+        first, last = load.bounds
+        if note is not None:
+            note.wrote(first, last + _MINUTE)
+    length = interval_length(interval)
+    if first < FIRST_MOMENT or last + length > transaction.now:
+        raise DataRefusedError("a candle is too old, or has not closed yet")
+    if await load.broken([*candle_number_rules(interval), _QUIET]):
+        raise DataRefusedError("the numbers of a candle cannot be")
+    await unit.begin(first, last + length, was_empty=True)
+    unit.wrote(first, last, rows)
+    return CandlesWritten(rows, 0, first, last)
 
 
 async def stage_rows(

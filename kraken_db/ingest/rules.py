@@ -138,15 +138,23 @@ def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
             f"{at} does not lie on the grid of {interval_name(interval)}",
         ),
         Rule("timestamp > :closed", f"{at} lies in the future, or its candle has not closed yet"),
-        Rule(f"least({', '.join(prices)}) < {_LEAST:f}", _CANDLE_PRICE),
         *(rule for name in prices for rule in _fit(name, _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds)),
+        *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
+        *candle_number_rules(interval),
+        Rule("trades > 0 AND (mean < low OR mean > high)", _VWAP),
+    )
+
+
+@lru_cache
+def candle_number_rules(interval: int) -> tuple[Rule, ...]:
+    """Those of them that say how the numbers of a candle lie to each other; no parameters."""
+    return (
+        Rule(f"least(open, high, low, close) < {_LEAST:f}", _CANDLE_PRICE),
         Rule("high < greatest(open, low, close)", _HIGH),
         Rule("low > least(open, close)", _LOW),
         Rule("volume < 0", _CANDLE_VOLUME),
-        *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
         Rule("trades < 0", _COUNT_SIGN),
         Rule(f"trades > {MOST_TRADES_A_MINUTE * interval}", _COUNT),
-        Rule("trades > 0 AND (mean < low OR mean > high)", _VWAP),
     )
 
 

@@ -248,10 +248,12 @@ class WriteUnit:
     _claims: dict[Source, list[TimeRange]] = field(default_factory=dict, init=False)
     _is_continued: bool = field(default=True, init=False)
 
-    async def begin(self, start: datetime, end: datetime) -> None:
-        """Call this before rows of times in ``[start, end)`` are written."""
+    async def begin(self, start: datetime, end: datetime, *, was_empty: bool = False) -> None:
+        """Call this before rows of times in ``[start, end)`` are written; where nothing was, afterwards will
+        do."""
         self.is_used = True
-        self._counted += await self._rows_that_were_dropped(difference([(start, end)], self._spans))
+        if not was_empty:
+            self._counted += await self._rows_that_were_dropped(difference([(start, end)], self._spans))
         self._spans.append((start, end))
 
     def wrote(self, oldest: datetime, newest: datetime, added: int, *, cursor: int | None = None) -> None:

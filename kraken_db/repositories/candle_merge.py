@@ -201,16 +201,22 @@ def _facts(rules: tuple[Rule, ...]) -> TextClause:
 
 @lru_cache
 def _merge(fresh: Rows, rule: MergeRule) -> Select[Any]:
-    rows = fresh.cte("fresh")
+    rows = fresh.subquery("fresh")
     stored = select(CANDLES).where(*_STORED).subquery("stored")
-    beside = rows.outerjoin(stored, rows.c.timestamp == stored.c.timestamp)
     _, prefers = rule(stored.c, rows.c)
-    wanted = select(*(rows.c[name] for name in _ORDER)).select_from(beside)
-    written = _upsert(wanted.where(or_(stored.c.timestamp.is_(None), prefers)), rule)
-    differs = and_(stored.c.timestamp.is_not(None), ~prefers, _contradicts(stored.c, rows.c))
+    is_lacking = stored.c.timestamp.is_(None)
+    # One join, of which only the rows are kept that matter: of a file that is stored already, none.
+    differing = (
+        select(*(rows.c[name] for name in _ORDER), and_(~is_lacking, ~prefers).label("differs"))
+        .select_from(rows.outerjoin(stored, rows.c.timestamp == stored.c.timestamp))
+        .where(or_(is_lacking, prefers, _contradicts(stored.c, rows.c)))
+        .cte("differing")
+    )
+    differs, c = differing.c.differs, differing.c
+    written = _upsert(select(*(c[name] for name in _ORDER)).where(~differs), rule)
     contradicting = select(
-        func.count().label("differing"), func.min(rows.c.timestamp).label("first")
-    ).select_from(beside).where(differs).subquery("contradicting")  # fmt: skip
+        func.count().label("differing"), func.min(c.timestamp).label("first")
+    ).where(differs).subquery("contradicting")  # fmt: skip
     time, is_new = written.c.timestamp, written.c.is_new
     counts = select(
         func.count().filter(is_new).label("new"),

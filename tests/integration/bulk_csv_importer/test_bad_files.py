@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_db.bulk_csv_importer import ImportFailedError, ImportReport
+from kraken_db.bulk_csv_importer import ImportFailedError, ImportReport, importer
 from kraken_db.bulk_csv_importer.importer import BulkCSVImporter
 from kraken_db.errors import DatabaseError
 from kraken_db.store import Store
@@ -110,8 +110,13 @@ def the_failure(report: ImportReport, line: int | None, reason: str) -> None:
     assert "XBTUSD" in str(error)
 
 
+@pytest.mark.parametrize("road", ["straight", "staged"])
 @pytest.mark.parametrize("case", CANDLES)
-async def test_candle_file(case: str, plain_url: str, tmp_path: Path) -> None:
+async def test_candle_file(
+    case: str, road: str, plain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if road == "straight":
+        monkeypatch.setattr(importer, "LARGE_FILE", 0)
     content, line, reason = CANDLES[case]
     write(tmp_path, "XBTUSD_1.csv", content)
     write(tmp_path, "ETHUSD_1.csv", GOOD)
