@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends import Compression, OldRows, PendingRefresh, StaleRange
 from kraken_db.data_types import OLD_ROWS, TableName
 from kraken_db.db.locks import lock_job
-from kraken_db.ingest.missing import build_range
+from kraken_db.ingest.missing import build_ranges
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import floor_to_interval
 from kraken_db.policies import TablePolicy, check_policy
@@ -167,7 +167,7 @@ class Maintenance(StoreService):
             async with store.database.read() as connection:
                 ranges = await CoverageRepository(connection).without_candles(symbol)
             for start, end in ranges:
-                for written in await build_range(ingest, symbol, start, min(end, before)):
+                for written in await build_ranges(ingest, symbol, [(start, min(end, before))]):
                     built += written.new
         return built
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from sqlalchemy import text
 
 from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
-from kraken_db.bulk_csv_importer.files import FileImport, keys_of
+from kraken_db.bulk_csv_importer.files import FileImport, TradeFileImport, has_ids, keys_of
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import (
     ArchiveFile,
@@ -29,6 +29,7 @@ from kraken_db.errors import (
     ImportFileError,
     KrakenDBError,
 )
+from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
@@ -179,28 +180,42 @@ class BulkCSVImporter(StoreService):
             nonlocal report
             report = FileReport(file)
             share.restart()
-            async with (
-                ArchiveReader(file, self._block_size, share) as reader,
-                ingest.transaction(keys_of(report), reader.first_moment, locks_late=True) as transaction,
-            ):
-                try:
-                    await FileImport(transaction, reader, report, replace, is_straight).run()
-                except CopyRowError as error:
-                    if is_straight:
-                        raise
-                    raise reader.error(error.reason, error.line) from error
+            async with ArchiveReader(file, self._block_size, share) as reader:
+                if file.interval is None and has_ids(reader):
+                    await TradeFileImport(ingest, reader, report, replace).run()
+                else:
+                    await self._import_whole(ingest, reader, report, replace, is_straight)
 
+        is_straight = file.interval is not None and file.size > LARGE_FILE
         try:
             try:
-                await CONFLICT.run(lambda: attempt(file.interval is not None and file.size > LARGE_FILE))
+                await CONFLICT.run(lambda: attempt(is_straight))
             except DataRefusedError:
+                if not is_straight:
+                    raise
                 await CONFLICT.run(lambda: attempt(False))
+            if file.interval is None:
+                built = await build_missing(ingest, file.symbol)
+                report.candles += sum(written.new + written.changed for written in built)
         except KrakenDBError as error:
             report.error = error
-            report.new = report.changed = report.unchanged = report.differing = 0
             report.rejected = max(report.rejected, 1)
         share.finish()
         return report
+
+    async def _import_whole(
+        self, ingest: Ingest, reader: ArchiveReader, report: FileReport, replace: bool, is_straight: bool
+    ) -> None:
+        """A file without ids in one transaction."""
+        transaction = ingest.transaction(keys_of(report), reader.first_moment, locks_late=True)
+        try:
+            async with transaction as writing:
+                await FileImport(writing, reader, report, replace, is_straight).run()
+        except KrakenDBError as error:
+            report.new = report.changed = report.unchanged = report.differing = 0
+            if isinstance(error, CopyRowError) and not is_straight:
+                raise reader.error(error.reason, error.line) from error
+            raise
 
     async def _refresh(self, store: Store, report: ImportReport) -> None:
         """What is stored is stored: a refresh that fails is reported, and done by the next run."""

@@ -86,6 +86,8 @@ class FileReport:
     """Candles, part of ``unchanged``, that are stored with as many trades but with other numbers."""
     rejected: int = 0
     """Rows that were not taken: the bad ones of a file that failed, those without a trade otherwise."""
+    candles: int = 0
+    """Minutes that were built of its trades, new or changed."""
     oldest: datetime | None = None
     newest: datetime | None = None
     """Times of the first and the last row of the file, both inclusive."""

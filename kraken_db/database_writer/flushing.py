@@ -25,7 +25,7 @@ from kraken_db.ingest.live import (
     store_candles,
     store_trades,
 )
-from kraken_db.ingest.missing import build_range
+from kraken_db.ingest.missing import build_ranges
 from kraken_db.ingest.write_unit import RECENT, Ingest, WriteTransaction, keys_with_trades, write_transaction
 from kraken_db.log_throttle import LogThrottle
 from kraken_db.repositories.flush_positions import FlushPositionRepository
@@ -119,7 +119,7 @@ class Flusher:
     async def build_candles(self, symbol: str, start: datetime, end: datetime) -> None:
         """Build the minutes of ``[start, end)`` that have ended from the stored trades."""
         async with Ingest(self._store) as ingest:
-            await build_range(ingest, symbol, start, end)
+            await build_ranges(ingest, symbol, [(start, end)])
             if start < self._store.clock() - RECENT:
                 await self._store.refresh_pending()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -36,11 +36,13 @@ async def copy_csv_in(
     table: str,
     columns: list[str],
     source: AsyncIterable[bytes],
+    *,
+    nullable: Collection[str] = (),
 ) -> int:
     """Stream CSV text into a table; returns the number of rows. Raises CopyRowError for a bad row.
 
-    An empty field is an empty text, never NULL: where a number belongs it is an error. Everything else that
-    fails is another error of ``kraken_db.errors``.
+    An empty field is an empty text, but in ``nullable`` columns NULL: where a number belongs it is an error.
+    Everything else that fails is another error of ``kraken_db.errors``.
     """
     with driver_errors(connection):
         driver = await raw_connection(connection)
@@ -52,7 +54,7 @@ async def copy_csv_in(
                     source=_unless_set(lost, source),
                     columns=columns,
                     format="csv",
-                    force_not_null=columns,
+                    force_not_null=[name for name in columns if name not in nullable],
                 ),
             )
         except asyncpg.DataError as error:

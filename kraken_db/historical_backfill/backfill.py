@@ -18,7 +18,7 @@ from kraken_db.historical_backfill.download import (
     Download,
     Remaining,
 )
-from kraken_db.ingest.missing import build_missing, build_range
+from kraken_db.ingest.missing import build_missing, build_ranges
 from kraken_db.ingest.pages import PageStore, find_resume_point, store_rows
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
@@ -148,7 +148,7 @@ class KrakenTradesBackfill(StoreService):
         require_aware(end_time, "end_time")
         store = self._connected()
         async with Ingest(store) as ingest:
-            await build_range(ingest, parse_symbol(symbol), start_time, end_time)
+            await build_ranges(ingest, parse_symbol(symbol), [(start_time, end_time)])
             await store.refresh_pending()
 
     async def backfill_symbol(

@@ -140,13 +140,14 @@ async def build_minutes(
     start: datetime,
     end: datetime,
     known: Mapping[Source, Sequence[TimeRange]],
+    minutes: Rows = MINUTES,
 ) -> CandlesWritten:
     """Build the minutes of ``[start, end)``, two whole ones, from the stored trades, all of which are there.
 
-    ``known``: where each source has shown them to be complete.
+    ``known``: where each source has shown them to be complete. ``minutes``: of other trades than those.
     """
     written = await _store(
-        transaction, symbol, BASE_INTERVAL, (start, end), MINUTES, prefer_more_trades, rows=0
+        transaction, symbol, BASE_INTERVAL, (start, end), minutes, prefer_more_trades, rows=0
     )
     unit = transaction.unit(symbol, DataType.CANDLES_1M)
     for source, ranges in known.items():

@@ -9,7 +9,7 @@ from functools import partial
 from kraken_db.data_types import DataType
 from kraken_db.ingest.candles import build_minutes
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
-from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
+from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
 from kraken_db.repositories.candle_merge import CandlesWritten
 from kraken_db.repositories.coverage import Coverage, CoverageRepository, Source
@@ -24,29 +24,44 @@ async def build_missing(ingest: Ingest, symbol: str) -> list[CandlesWritten]:
     """Build the minutes whose trades are known to be complete, and that no candle is known of."""
     async with ingest.store.database.read() as connection:
         ranges = await CoverageRepository(connection).without_candles(symbol)
-    return [written for start, end in ranges for written in await build_range(ingest, symbol, start, end)]
+    return await build_ranges(ingest, symbol, ranges)
 
 
-async def build_range(ingest: Ingest, symbol: str, start: datetime, end: datetime) -> list[CandlesWritten]:
-    """Build the minutes that lie in ``[start, end)`` as a whole and have ended, a day in a transaction."""
+async def build_ranges(ingest: Ingest, symbol: str, ranges: Sequence[TimeRange]) -> list[CandlesWritten]:
+    """Build the minutes that lie in one of the ranges as a whole and have ended, a day in a transaction."""
+    wanted = whole_minutes(ranges)
+    if not wanted:
+        return []
     async with ingest.store.database.read() as connection:
         status = await SyncStatusRepository(connection).get(symbol, DataType.TRADES)
     if status is None or status.oldest is None or status.newest is None:
         return []
-    first = max(ceil_to_interval(start, BASE_INTERVAL), floor_to_interval(status.oldest, BASE_INTERVAL))
-    stop = min(end, ingest.store.clock(), status.newest + _MINUTE)
+    first = floor_to_interval(status.oldest, BASE_INTERVAL)
+    stop = floor_to_interval(min(ingest.store.clock(), status.newest + _MINUTE), BASE_INTERVAL)
     keys = keys_with_trades(symbol)
     return [
-        await ingest.write(keys, day[0], partial(_build, symbol, day))
-        for day in _days(first, floor_to_interval(stop, BASE_INTERVAL))
+        written
+        for day in _days(intersection(wanted, [(first, stop)]) if first < stop else [])
+        for written in await ingest.write(keys, day[0][0], partial(_build, symbol, day))
     ]
 
 
-async def _build(symbol: str, day: TimeRange, transaction: WriteTransaction) -> CandlesWritten:
-    known = known_minutes(await CoverageRepository(transaction.connection).all(symbol), *day)
-    if not await TradeRepository(transaction.connection).any_between(symbol, *day):
+async def _build(
+    symbol: str, ranges: Sequence[TimeRange], transaction: WriteTransaction
+) -> list[CandlesWritten]:
+    start, end = ranges[0][0], ranges[-1][1]
+    known = known_minutes(await CoverageRepository(transaction.connection).all(symbol), start, end)
+    if not await TradeRepository(transaction.connection).any_between(symbol, start, end):
         known = {}  # a quiet day, or one that retention has dropped: no candle is known of it
-    return await build_minutes(transaction, symbol, *day, known)
+    return [
+        await build_minutes(
+            transaction,
+            symbol,
+            *one,
+            {source: intersection(parts, [one]) for source, parts in known.items()},
+        )
+        for one in ranges
+    ]
 
 
 def known_minutes(
@@ -63,9 +78,13 @@ def known_minutes(
     return known
 
 
-def _days(start: datetime, end: datetime) -> Iterator[TimeRange]:
-    """TimescaleDB drops trades by the day, whole or not at all."""
-    while start < end:
-        stop = min(floor_to_interval(start, _DAY) + interval_length(_DAY), end)
-        yield start, stop
-        start = stop
+def _days(ranges: Sequence[TimeRange]) -> Iterator[list[TimeRange]]:
+    """The ranges by the day: TimescaleDB drops trades by the day, whole or not at all."""
+    days: dict[datetime, list[TimeRange]] = {}
+    for start, end in ranges:
+        while start < end:
+            day = floor_to_interval(start, _DAY)
+            stop = min(day + interval_length(_DAY), end)
+            days.setdefault(day, []).append((start, stop))
+            start = stop
+    yield from days.values()

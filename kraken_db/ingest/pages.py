@@ -1,7 +1,8 @@
-"""Pages of REST go into the store, in their order: trades, cursor, counters, coverage and candles in one go.
+"""A stretch of trades goes into the store step by step: trades, cursor, counters, coverage and candles in one
+go.
 
-A download, the filling of a gap and the catching up of a recording are the same thing from here on: they
-begin at a ``ResumePoint``, and hand the pages of a walk to a ``PageStore``.
+A download, the filling of a gap, the catching up of a recording and a file with ids are the same thing from
+here on: they begin at a ``ResumePoint``, and hand pages or batches of rows to a ``PageStore``, in order.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +24,7 @@ from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interv
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import Step, cursor_time, to_cursor
 from kraken_db.ranges import TICK, TimeRange, difference, whole_candles
+from kraken_db.repositories.candle_merge import MINUTES, Rows
 from kraken_db.repositories.coverage import CoverageRepository, Source
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
@@ -29,6 +32,39 @@ from kraken_db.store import Store
 
 _log = logging.getLogger(__name__)
 _SOURCE: Source = REST.source
+
+
+class TradeStep(Protocol):
+    """Trades that follow upon those of the step before, and are stored together."""
+
+    @property
+    def source(self) -> Source: ...
+    @property
+    def span(self) -> TimeRange | None:
+        """The first and the last stamp; None without a trade."""
+
+    @property
+    def cursor(self) -> int:
+        """Where a download goes on behind it, in ns as Kraken gave it."""
+
+    @property
+    def known_until(self) -> datetime | None:
+        """Every trade before this moment has come by now; None if there is none at all."""
+
+    @property
+    def holes(self) -> Sequence[IdHole]:
+        """The ids that are missing, within it and at its ends; known once it is written."""
+
+    @property
+    def keeps_trades(self) -> bool:
+        """Whether its trades are stored, or only the candles of them."""
+
+    @property
+    def minutes(self) -> Rows:
+        """The candles of what ``write`` has written."""
+
+    async def write(self, transaction: WriteTransaction, symbol: str, cursor: int | None) -> TradesWritten:
+        """Write its trades, of which there are some, and the ``cursor`` that the store has from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +75,9 @@ class Pages:
     cursor: int
     known_until: datetime | None
     holes: Sequence[IdHole]
+    source: ClassVar[Source] = REST.source
+    keeps_trades: ClassVar[bool] = True
+    minutes: ClassVar[Rows] = MINUTES
 
     @classmethod
     def of(cls, steps: Sequence[Step]) -> Pages:
@@ -48,6 +87,15 @@ class Pages:
             max((step.known_until for step in steps if step.known_until), default=None),
             [hole for step in steps for hole in step.holes],
         )
+
+    @property
+    def span(self) -> TimeRange | None:
+        stamps = [trade.timestamp for trade in self.trades]
+        return (min(stamps), max(stamps)) if stamps else None
+
+    async def write(self, transaction: WriteTransaction, symbol: str, cursor: int | None) -> TradesWritten:
+        batch = await stage_trades(transaction, symbol, REST, self.trades)
+        return await batch.store(cursor=cursor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +174,7 @@ class PagesWritten:
 
 @dataclass(slots=True)
 class PageStore:
-    """Stores the pages of one download of one symbol, in their order."""
+    """Stores the steps of one stretch of one symbol's trades, in their order."""
 
     ingest: Ingest
     symbol: str
@@ -142,34 +190,39 @@ class PageStore:
     def store(self) -> Store:
         return self.ingest.store
 
-    async def save(self, pages: Pages) -> PagesWritten:
+    async def save(self, step: TradeStep) -> PagesWritten:
         """One transaction: whole or not at all, and the same if it is done twice."""
-        begins = self._begins(pages)
+        begins = self._begins(step)
         first = self._candles_until or self._first_minute(begins)
-        until = pages.known_until and floor_to_interval(pages.known_until, BASE_INTERVAL)
-        self._flawed += whole_candles(((hole.after, hole.before) for hole in pages.holes), BASE_INTERVAL)
+        until = step.known_until and floor_to_interval(step.known_until, BASE_INTERVAL)
+        minutes = (first, until) if first and until and first < until else None
         keys = keys_with_trades(self.symbol)
-        oldest = min([first or self.store.clock(), *(trade.timestamp for trade in pages.trades[:1])])
-        async with self.ingest.transaction(keys, oldest) as transaction:
-            trades = await self._save_trades(transaction, pages, begins)
+        oldest = min([first or self.store.clock(), *(step.span or ())[:1]])
+        async with self.ingest.transaction(keys if step.keeps_trades else keys[1:], oldest) as transaction:
+            trades = await self._save_trades(transaction, step, begins)
+            flawed = self._flawed + whole_candles(
+                ((hole.after, hole.before) for hole in step.holes), BASE_INTERVAL
+            )
             stored = PagesWritten(trades)
-            if self.build_candles and first and until and first < until:
-                known = {_SOURCE: difference([(first, until)], self._flawed)}
-                built = await build_minutes(transaction, self.symbol, first, until, known)
+            if self.build_candles and minutes:
+                known = {step.source: difference([minutes], flawed)}
+                built = await build_minutes(transaction, self.symbol, *minutes, known, step.minutes)
                 stored = PagesWritten(trades, built.new, built.changed)
-            span = None if self.build_candles or not pages.trades else _span(pages.trades)
-            await rebuild_touched(transaction, self.symbol, trades, _SOURCE, entered=span)
-        self._known_until = pages.known_until or self._known_until
+            if step.keeps_trades:
+                span = None if self.build_candles else step.span
+                await rebuild_touched(transaction, self.symbol, trades, step.source, entered=span)
+        self._flawed = flawed
+        self._known_until = step.known_until or self._known_until
         if first and until:
             self._candles_until = max(first, until)
         return stored
 
-    def _begins(self, pages: Pages) -> datetime | None:
-        """From where on these pages know every trade; None while there is none."""
+    def _begins(self, step: TradeStep) -> datetime | None:
+        """From where on this step knows every trade; None while there is none."""
         if self._known_until or self.resume_point.known_from:
             return self._known_until or self.resume_point.known_from
         # Before the first trade of all there is nothing: its minute is whole.
-        return floor_to_interval(pages.trades[0].timestamp, BASE_INTERVAL) if pages.trades else None
+        return floor_to_interval(step.span[0], BASE_INTERVAL) if step.span else None
 
     def _first_minute(self, begins: datetime | None) -> datetime | None:
         if begins is None:
@@ -178,21 +231,20 @@ class PageStore:
         return rounded(begins, BASE_INTERVAL)
 
     async def _save_trades(
-        self, transaction: WriteTransaction, pages: Pages, begins: datetime | None
+        self, transaction: WriteTransaction, step: TradeStep, begins: datetime | None
     ) -> TradesWritten:
-        unit = transaction.unit(self.symbol, DataType.TRADES)
         written = TradesWritten()
-        if pages.trades:
-            batch = await stage_trades(transaction, self.symbol, REST, pages.trades)
-            written = await batch.store(cursor=self.resume_point.cursor(pages.cursor))
-        else:
-            unit.looked()
-            if self.build_candles:
-                transaction.unit(self.symbol, DataType.CANDLES_1M).looked()
-        ranges: list[TimeRange] = []
-        if begins is not None and pages.known_until is not None:
-            ranges = without_holes(begins, pages.known_until, pages.holes)
-        unit.mark_complete(_SOURCE, ranges, is_continued=True)
+        if step.span:
+            written = await step.write(transaction, self.symbol, self.resume_point.cursor(step.cursor))
+        elif self.build_candles:
+            transaction.unit(self.symbol, DataType.CANDLES_1M).looked()
+        if step.keeps_trades:
+            ranges: list[TimeRange] = []
+            if begins is not None and step.known_until is not None:
+                ranges = without_holes(begins, step.known_until, step.holes)
+            transaction.unit(self.symbol, DataType.TRADES).mark_complete(
+                step.source, ranges, is_continued=True
+            )
         return written
 
 

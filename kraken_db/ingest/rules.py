@@ -73,6 +73,10 @@ _COUNT_SIGN = "the number of trades is negative: {trades}"
 _COUNT = "the number of trades cannot be: {trades}"
 
 
+def _listed(*words: str) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
 class RowRefusedError(KrakenDBError):
     """A staged row that must not be stored; ``line`` counts from 1, ``count`` rows are at fault."""
 
@@ -88,11 +92,12 @@ known_symbol: Callable[[str], str] = lru_cache(maxsize=4096)(parse_symbol)
 
 
 @lru_cache
-def trade_rules(*, in_order: bool, rounds: bool) -> tuple[Rule, ...]:
+def trade_rules(*, latest_back: int | None, rounds: bool) -> tuple[Rule, ...]:
     """What a row of ``staged_trades`` must not be; parameters: ``earliest``, ``latest`` (unix seconds).
 
-    ``in_order``: the rows are a file's, whose times never go back. ``rounds``: numbers are rounded to the
-    last digit that is stored, for files may have float noise; else one with more digits is refused.
+    ``latest_back``: the rows are a file's, whose times go back by at most so many seconds. ``rounds``:
+    numbers are rounded to the last digit that is stored, for files may have float noise; else one with more
+    digits is refused.
     """
     rules = [
         Rule("time = CAST('NaN' AS numeric)", "time {time} is not a number"),
@@ -115,9 +120,21 @@ def trade_rules(*, in_order: bool, rounds: bool) -> tuple[Rule, ...]:
         Rule(f"trade_id > {LARGEST_ID}", _ID_SIZE),
         Rule("trade_id < 0", _ID_SIGN),
     ]
-    if in_order:
-        rules.append(Rule("time < previous", "time {time} is earlier than that of the line before"))
+    if latest_back is not None:
+        rules.append(
+            Rule(f"time < previous - {latest_back}", "time {time} is earlier than that of the line before")
+        )
     return tuple(rules)
+
+
+STORED_TRADE_RULES = (
+    # Their columns hold NaN, which is larger than all numbers.
+    Rule(f"price < {_LEAST:f} OR price >= {_PRICE_BOUND:f}", _PRICE),
+    Rule(f"volume < {_LEAST:f} OR volume >= {_AMOUNT_BOUND:f}", _VOLUME),
+    Rule(f"side NOT IN ({_listed(*_SIDES)})", _SIDE),
+    Rule(f"order_type !~ '^{_ORDER_TYPE_WORD}$'", _ORDER_TYPE),
+)
+"""Those of them that a row of ``trades`` can still break: its columns see to the rest."""
 
 
 @lru_cache
@@ -242,10 +259,6 @@ def _fit(name: str, bound: Decimal, words: str, *, rounds: bool) -> list[Rule]:
     if not rounds:
         unfit += f" OR scale({name}) > {AMOUNT_SCALE} AND {name} <> round({name}, {AMOUNT_SCALE})"
     return [Rule(unfit, words.format(name=name, value=f"{{{name}}}"))]
-
-
-def _listed(*words: str) -> str:
-    return ", ".join(f"'{word}'" for word in words)
 
 
 def _symbol(symbol: Any) -> str:

@@ -124,7 +124,7 @@ async def stage_trades(
 ) -> TradeBatch:
     """Trades as objects, in order of time, checked. Raises ExchangeFormatError for one that cannot be."""
     await transaction.trades.copy_records({symbol: trades})
-    found = await _inspect(transaction, policy, in_order=False)
+    found = await _inspect(transaction, policy, None)
     if isinstance(found, Problem):
         one = trades[found.line - 1]
         where = f"trade {one.trade_id or 'without an id'} of {symbol} at {one.timestamp.isoformat()}"
@@ -138,15 +138,18 @@ async def stage_rows(
     policy: TradePolicy,
     columns: list[str],
     source: AsyncIterable[bytes],
+    *,
+    latest_back: int = 0,
 ) -> tuple[TradeBatch | None, int]:
     """Trades as the rows of a file, checked; and how many rows there were. None of an empty one.
 
+    ``latest_back``: by how many seconds a row may be older than the one before.
     Raises RowRefusedError and CopyRowError, both with the line.
     """
     count = await transaction.trades.copy_rows(columns, source)
     if not count:
         return None, 0
-    found = await _inspect(transaction, policy, in_order=True)
+    found = await _inspect(transaction, policy, latest_back)
     if isinstance(found, Problem):
         raise RowRefusedError(found.line, found.reason, found.count)
     return TradeBatch(transaction, symbol, policy, found), count
@@ -238,10 +241,10 @@ async def rebuild_touched(
 
 
 async def _inspect(
-    transaction: WriteTransaction, policy: TradePolicy, *, in_order: bool
+    transaction: WriteTransaction, policy: TradePolicy, latest_back: int | None
 ) -> StagedFacts | Problem:
     values = {"earliest": EARLIEST_SECONDS, "latest": transaction.latest.timestamp()}
-    rules = trade_rules(in_order=in_order, rounds=policy.rounds)
+    rules = trade_rules(latest_back=latest_back, rounds=policy.rounds)
     return await transaction.trades.inspect(rules, values)
 
 

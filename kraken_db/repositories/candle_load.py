@@ -8,7 +8,7 @@ looked at once more where it lies, in numbers that are rounded already.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,11 +19,10 @@ from kraken_db.intervals import GRID_ORIGIN_EPOCH
 from kraken_db.models import CANDLES
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.staging import Rule, broken
+from kraken_db.repositories.stamp_texts import DAY, EPOCH, day_of, times_of_day
 
 _NUMBERS = ["open", "high", "low", "close", "volume", "trade_count"]
 _COLUMNS = ["timestamp", *_NUMBERS, "symbol", "interval_minutes"]
-_MINUTES = tuple(f" {minute // 60:02}:{minute % 60:02}:00Z,".encode() for minute in range(1440))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BROKEN = """
     SELECT count(*) FILTER (WHERE {broken})
     FROM (SELECT open, high, low, close, volume, trade_count AS trades FROM candles
@@ -38,9 +37,10 @@ class CandleLoad:
     def __init__(self, connection: AsyncConnection, symbol: str, interval: int) -> None:
         self._connection = connection
         self._key = {"symbol": symbol, "interval": interval}
-        self._step, self._offset = interval, GRID_ORIGIN_EPOCH // 60 % interval
+        self._length = interval * 60
+        self._offset = GRID_ORIGIN_EPOCH % self._length
         self._end = f",{symbol},{interval}\n".encode()
-        self._days: dict[int, bytes] = {}
+        self._day = day_of(0)
         self._edges: list[int] = []
 
     async def copy(self, source: AsyncIterable[bytes]) -> int:
@@ -54,7 +54,7 @@ class CandleLoad:
     @property
     def bounds(self) -> TimeRange:
         """The open times of the first and the last row."""
-        return _EPOCH + timedelta(minutes=self._edges[0]), _EPOCH + timedelta(minutes=self._edges[-1])
+        return EPOCH + timedelta(seconds=self._edges[0]), EPOCH + timedelta(seconds=self._edges[-1])
 
     async def broken(self, rules: Sequence[Rule]) -> int:
         """How many of the written rows break a rule for the numbers of ``staged_candles``."""
@@ -67,21 +67,23 @@ class CandleLoad:
             yield self._table_lines(block)
 
     def _table_lines(self, block: bytes) -> bytes:
-        lines, days, minute, step, offset = [], self._days, 0, self._step, self._offset
+        lines, times, length, offset = [], times_of_day(), self._length, self._offset
+        start, day = self._day
+        seconds = 0
         try:
             for line in block.splitlines():
-                seconds, _, numbers = line.partition(b",")
-                minute, rest = divmod(int(seconds), 60)
-                if rest or minute % step != offset:
+                written, _, numbers = line.partition(b",")
+                seconds = int(written)
+                if seconds % length != offset:
                     raise DataRefusedError("a candle does not lie on its grid")
-                day, of_day = divmod(minute, 1440)
-                if day not in days:
-                    days[day] = f"{_EPOCH + timedelta(days=day):%Y-%m-%d}".encode()
+                if not 0 <= seconds - start < DAY:
+                    start, day = day_of(seconds)
                 if not self._edges:
-                    self._edges.append(minute)
-                lines.append(days[day] + _MINUTES[of_day] + numbers)
+                    self._edges.append(seconds)
+                lines.append(day + times[seconds - start] + b"Z," + numbers)
         except (ValueError, OverflowError) as error:
             raise DataRefusedError("a line does not begin with a time") from error
-        self._edges[1:] = [minute]
+        self._day = (start, day)
+        self._edges[1:] = [seconds]
         lines.append(b"")
         return self._end.join(lines)

@@ -183,14 +183,15 @@ class StagedCandles:
 
 
 # Statements are made once: most batches are small, and making one of them takes longer than running it.
-_SYMBOL = bindparam("symbol", type_=Text)
+# These are the parameters of what is about one series in one range.
+SYMBOL = bindparam("symbol", type_=Text)
 _INTERVAL = bindparam("interval", type_=SmallInteger)
-_START, _END = bindparam("start", type_=Timestamp), bindparam("end", type_=Timestamp)
+START, END = bindparam("start", type_=Timestamp), bindparam("end", type_=Timestamp)
 _STORED = (
-    CANDLES.c.symbol == _SYMBOL,
+    CANDLES.c.symbol == SYMBOL,
     CANDLES.c.interval_minutes == _INTERVAL,
-    CANDLES.c.timestamp >= _START,
-    CANDLES.c.timestamp < _END,
+    CANDLES.c.timestamp >= START,
+    CANDLES.c.timestamp < END,
 )
 
 
@@ -373,13 +374,19 @@ class Minutes:
 
 
 def minutes_of_trades(
-    symbol: str | ColumnElement[str], start: Any, end: Any, inside: ColumnElement[Any] | None = None
+    symbol: str | ColumnElement[str],
+    start: Any,
+    end: Any,
+    inside: ColumnElement[Any] | None = None,
+    *,
+    table: Table = TRADES,
 ) -> Rows:
     """The candle of every minute with trades in ``[start, end)``, or in a set of ranges inside of it.
 
-    Columns as ``candles`` has them. All parameters may be bound parameters.
+    Columns as ``candles`` has them. All parameters may be bound parameters. ``table`` has the columns of
+    ``trades``.
     """
-    c = TRADES.c
+    c = table.c
     opens_at = bucket(c.timestamp, BASE_INTERVAL)
     value = func.sum(c.price * c.volume)
     # By time and id, never by time alone: trades of one moment have an order.
@@ -407,7 +414,7 @@ def _staged() -> Rows:
     c = _STAGED.c
     numbers = [cast(c[name], CANDLES.c[name].type).label(name) for name in _NUMBERS]
     return select(
-        _SYMBOL.label("symbol"),
+        SYMBOL.label("symbol"),
         func.to_timestamp(c.timestamp).label("timestamp"),
         _INTERVAL.label("interval_minutes"),
         *numbers,
@@ -416,16 +423,16 @@ def _staged() -> Rows:
         cast(func.nullif(c.vwap, ""), Price).label("vwap"),
     ).where(
         c.trades > 0,
-        or_(c.symbol.is_(None), c.symbol == _SYMBOL),
+        or_(c.symbol.is_(None), c.symbol == SYMBOL),
         or_(c.interval_minutes.is_(None), c.interval_minutes == _INTERVAL),
     )
 
 
 STAGED = _staged()
 """The staged candles of the merge's series that have trades."""
-MINUTES = minutes_of_trades(_SYMBOL, _START, _END)
+MINUTES = minutes_of_trades(SYMBOL, START, END)
 """The minutes of the merge's range, from the stored trades."""
-MINUTES_INSIDE = minutes_of_trades(_SYMBOL, _START, _END, bindparam("inside", type_=TSTZMULTIRANGE))
+MINUTES_INSIDE = minutes_of_trades(SYMBOL, START, END, bindparam("inside", type_=TSTZMULTIRANGE))
 """Some of them."""
 
 

@@ -85,6 +85,11 @@ _INSERT = f"""
     FROM (SELECT s.symbol, {_CONTENT} FROM staged_trades s WHERE {{are_free}}) fresh
     ON CONFLICT DO NOTHING
 """
+_PUT_ASIDE = f"""
+    INSERT INTO trades_aside (id, symbol, timestamp, price, volume, side, order_type, misc)
+    SELECT COALESCE(id, -row_number() OVER ()), :symbol, timestamp, price, volume, side, order_type, misc
+    FROM (SELECT {_CONTENT} FROM staged_trades s) content
+"""
 _ROWS = f"""
     CREATE TEMPORARY TABLE staged_rows ON COMMIT DROP AS
     SELECT *, date_bin('1 second', timestamp, 'epoch') AS second
@@ -212,6 +217,10 @@ class StagedTrades:
             text(f"{counted} SELECT symbol, count(*) FROM done GROUP BY symbol"), _values(windows)
         )
         return {name: count for name, count in rows}  # noqa: C416
+
+    async def put_aside(self, symbol: str) -> None:
+        """Copy what is staged to the table of ``trade_load`` that no trade is stored from."""
+        await self._connection.execute(text(_PUT_ASIDE), {"symbol": symbol})
 
     async def id_runs(self) -> list[IdRun]:
         """The staged ids as runs without a hole, in their order."""

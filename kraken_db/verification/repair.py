@@ -11,7 +11,7 @@ from functools import partial
 
 from kraken_db.data_types import DataType
 from kraken_db.ingest.candles import overwrite_from_ohlc, overwrite_from_trades
-from kraken_db.ingest.missing import build_range
+from kraken_db.ingest.missing import build_ranges
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
@@ -127,7 +127,7 @@ class Repair:
     async def _build_unbuilt(self, scope: Scope) -> None:
         """Gaps in the minutes whose trades are there."""
         for start, end in intersection(scope.minutes.gaps, scope.comparable):
-            built = await build_range(self._ingest, self._symbol, start, end)
+            built = await build_ranges(self._ingest, self._symbol, [(start, end)])
             new = sum(written.new for written in built)
             self._done.append(f"{plural(new, 'candle')} built from the stored trades")
 

@@ -1,0 +1,186 @@
+"""Trades of a file straight into their table, by COPY: right where nothing is stored around them.
+
+As with candles (``candle_load``): each line becomes one of the table on its way. Its ids are followed at the
+same time, for that they rise without a hole is what the line has to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import MetaData, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.db.copy import copy_csv_in
+from kraken_db.errors import DataRefusedError
+from kraken_db.id_runs import IdHole
+from kraken_db.models import TRADES
+from kraken_db.repositories.candle_merge import END, START, SYMBOL, minutes_of_trades
+from kraken_db.repositories.staging import Rule, broken
+from kraken_db.repositories.stamp_texts import DAY, EPOCH, day_of, times_of_day
+
+TABLE_COLUMNS = {"time": "timestamp", "trade_id": "id"}
+"""Columns of a file that have another name in the table."""
+_WORDS = (
+    (b",b,l,", b",buy,limit,"), (b",b,m,", b",buy,market,"),
+    (b",s,l,", b",sell,limit,"), (b",s,m,", b",sell,market,"),
+)  # fmt: skip
+_SECONDS, _STAMP = 10, 17
+"""Characters of whole seconds, and of those with a point and microseconds: true from 2001 to 2286."""
+_POINT = ord(".")
+_SLICE = 2**17
+_ASIDE_TABLE = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS trades_aside (LIKE trades INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
+"""
+_ASIDE = TRADES.to_metadata(MetaData(), name="trades_aside")
+_IS_FREE = text("""
+    SELECT NOT EXISTS (SELECT 1 FROM trades
+                       WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end)
+""")
+_BROKEN = """
+    SELECT count(*) FILTER (WHERE {broken}) FROM {table}
+    WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end
+"""
+
+
+ASIDE_MINUTES = minutes_of_trades(SYMBOL, START, END, table=_ASIDE)
+"""The minutes of the merge's range, from trades that were put aside."""
+
+
+def stamp_of(field: bytes) -> datetime:
+    """The time of a file's field in seconds, cut off to microseconds.
+
+    Raises ValueError, OverflowError and decimal.InvalidOperation for what is none.
+    """
+    seconds = Decimal(field.decode("ascii"))
+    if not seconds.is_finite():
+        raise ValueError(field)
+    return EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
+
+
+class TradeLoad:
+    """Rows with ids of one symbol into the table, inside the caller's transaction; never commits.
+
+    ``columns`` of a row, as ``staged_trades`` names them; the last is ``trade_id``. ``before``: the id and
+    the time of the row that these follow upon. ``aside``: not into ``trades``, but into a table of the
+    connection, where their candles are made from (``ASIDE_MINUTES``).
+    """
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        symbol: str,
+        columns: Sequence[str],
+        before: tuple[int, datetime] | None = None,
+        *,
+        aside: bool = False,
+    ) -> None:
+        self._connection = connection
+        self._symbol = symbol
+        self._table = _ASIDE if aside else TRADES
+        self._columns = [*(TABLE_COLUMNS.get(name, name) for name in columns), "symbol"]
+        self._time_at = list(columns).index("time")
+        self._end = f",{symbol}\n".encode()
+        self._day = day_of(0)
+        self._seconds = 0
+        self._last = before
+        self.holes: list[IdHole] = []
+        """The ids that are missing between those of the rows, and before them."""
+
+    async def begin(self) -> None:
+        """Make room for rows that go aside."""
+        await self._connection.execute(text(_ASIDE_TABLE))
+
+    async def is_free(self, start: datetime, end: datetime) -> bool:
+        """Whether no trade is stored in ``[start, end]``."""
+        values = {"symbol": self._symbol, "start": start, "end": end}
+        return bool(await self._connection.scalar(_IS_FREE, values))
+
+    async def copy(self, rows: bytes) -> int:
+        """Write rows that are in order of id and time; returns how many.
+
+        Raises DataRefusedError where a row is not as the others, or its trade is stored: nothing was written
+        then, and the transaction is over.
+        """
+        return await copy_csv_in(
+            self._connection, self._table.name, self._columns, self._lines(rows), nullable=["order_type"]
+        )
+
+    async def broken(self, rules: Sequence[Rule], start: datetime, end: datetime) -> int:
+        """How many of the symbol's trades in ``[start, end]`` break a rule for the columns of ``trades``."""
+        values = {"symbol": self._symbol, "start": start, "end": end}
+        return (
+            await self._connection.scalar(
+                text(_BROKEN.format(broken=broken(rules), table=self._table.name)), values
+            )
+            or 0
+        )
+
+    async def _lines(self, rows: bytes) -> AsyncIterator[bytes]:
+        start = 0
+        while start < len(rows):
+            end = rows.rfind(b"\n", start, start + _SLICE) + 1 or len(rows)
+            lines = rows[start:end].splitlines()
+            try:
+                self._follow_ids(lines)
+                yield self._table_lines(lines)
+            except (ValueError, ArithmeticError, IndexError) as error:
+                raise DataRefusedError("a line is not as the others") from error
+            start = end
+
+    def _follow_ids(self, lines: list[bytes]) -> None:
+        ids = [int(line[line.rfind(b",") + 1 :]) for line in lines]
+        before = self._last[0] if self._last else ids[0] - 1
+        if ids[0] < 1:
+            raise DataRefusedError("a trade has no id")
+        if ids[0] != before + 1 or ids != list(range(ids[0], ids[0] + len(ids))):
+            self._note_holes(ids, lines)
+        self._last = ids[-1], self._stamp(lines[-1])
+
+    def _note_holes(self, ids: list[int], lines: list[bytes]) -> None:
+        before, line_before = None, b""
+        if self._last is not None:
+            before = self._last[0]
+        for number, line in zip(ids, lines, strict=True):
+            if before is not None and number <= before:
+                raise DataRefusedError("ids go back")
+            if before is not None and number > before + 1:
+                after = self._stamp(line_before) if line_before or self._last is None else self._last[1]
+                self.holes.append(IdHole(before + 1, number - 1, after, self._stamp(line)))
+            before, line_before = number, line
+
+    def _stamp(self, line: bytes) -> datetime:
+        return stamp_of(line.split(b",", self._time_at + 1)[self._time_at])
+
+    def _table_lines(self, lines: list[bytes]) -> bytes:
+        made, times, at = [], times_of_day(), self._time_at
+        start, day = self._day
+        newest = self._seconds
+        for line in lines:
+            begin = 0
+            for _ in range(at):
+                begin = line.index(b",", begin) + 1
+            seconds = int(line[begin : begin + _SECONDS])
+            if seconds < newest:
+                raise DataRefusedError("times go back")
+            newest = seconds
+            if not 0 <= seconds - start < DAY:
+                start, day = day_of(seconds)
+            comma = line.index(b",", begin + _SECONDS)
+            stop = min(comma, begin + _STAMP)
+            made.append(
+                line[:begin]
+                + day
+                + times[seconds - start]
+                + line[begin + _SECONDS : stop]
+                + b"Z"
+                + line[comma:]
+            )
+        self._day, self._seconds = (start, day), newest
+        made.append(b"")
+        block = self._end.join(made)
+        for short, long in _WORDS:
+            block = block.replace(short, long)
+        return block
