@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from kraken_db.times import FIRST_MOMENT
 from kraken_db.tolerances import CLOCK_SKEW
@@ -21,7 +20,7 @@ _SIDES = frozenset({"b", "s", "buy", "sell", ""})
 _LARGEST_ID = 2**62
 _EARLIEST = FIRST_MOMENT.timestamp()
 _MILLISECONDS = 1e11  # seconds of the year 5138; a present time in milliseconds is above it
-_SHOWN = 40
+_SHOWN = 60
 
 
 def is_number(text: str) -> bool:
@@ -29,7 +28,6 @@ def is_number(text: str) -> bool:
     return len(text) <= 100 and _NUMBER.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
 class TradeFields:
     """The checks of a trade's fields. ``now``: Unix seconds, which no time lies beyond.
 
@@ -37,11 +35,9 @@ class TradeFields:
     A volume may be: of SHIB or PEPE.
     """
 
-    now: float
-    _checks: dict[str, Callable[[str], str | None]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        checks = {
+    def __init__(self, now: float) -> None:
+        self._latest = now + CLOCK_SKEW.total_seconds()
+        self._checks: dict[str, Callable[[str], str | None]] = {
             "time": self.time,
             "price": self.price,
             "volume": _volume,
@@ -49,7 +45,6 @@ class TradeFields:
             "order_type": _order_type,
             "trade_id": _trade_id,
         }
-        object.__setattr__(self, "_checks", checks)
 
     def misfit(self, columns: Sequence[str], row: Row) -> str | None:
         """What is wrong with the first field that is not its column's; None for a row that fits."""
@@ -70,11 +65,12 @@ class TradeFields:
             return f"time {text} is not a Unix time in seconds"
         if seconds < _EARLIEST:
             return f"time {text} is before September 2013, when Kraken's history begins"
-        if seconds > self.now + CLOCK_SKEW.total_seconds():
+        if seconds > self._latest:
             return f"time {text} lies in the future"
         return None
 
     def price(self, text: str) -> str | None:
+        """Whether it is above zero is for the rules of a row, which name it."""
         if not is_number(text):
             return f"price {shown(text)} is not a number"
         if self.time(text) is None:

@@ -117,21 +117,7 @@ def trade_layout(sample: bytes, *, now: float, declared: Sequence[str] | None = 
     fields = TradeFields(now)
     if text.names is None and declared is None:
         return TradeLayout(_by_values(text, fields), 0)
-    if not text.rows:
-        trade_columns(text.names or ())
-        raise NoRowsError("there is no trade in it, only a header line")
-    columns, why = (), "as MANIFEST.json has it"
-    if declared is not None:
-        columns = _widened(tuple(declared), text, "MANIFEST.json has")
-    if text.names is not None:
-        named = _widened(trade_columns(text.names), text, "its header has")
-        if declared is not None and named != columns:
-            raise LayoutError(
-                f"its header means {','.join(named)}, but MANIFEST.json says {','.join(columns)}",
-                hint="get the archive again: the two do not belong together",
-                line=1,
-            )
-        columns, why = named, "as its header has it"
+    columns, why = _by_names(text, declared)
     for line, row in text.rows:
         if (reason := fields.misfit(columns, row)) is not None:
             _refuse_row(reason, line, columns, why)
@@ -276,6 +262,29 @@ def _columns(
     return tuple(found)
 
 
+def _by_names(text: _Sample, declared: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
+    """The columns by the header, by the manifest, or by both, which must agree; and in words by which."""
+    if {"open", "high", "low", "close"} <= {_plain(name) for name in text.names or ()}:
+        _refuse_candles(1)
+    named = None if text.names is None else trade_columns(text.names)
+    if not text.rows:
+        raise NoRowsError("there is no trade in it, only a header line")
+    if named is not None:
+        named = _widened(named, text, "its header has")
+    if declared is not None:
+        columns = _widened(tuple(declared), text, "MANIFEST.json has")
+        if named is None:
+            return columns, "as MANIFEST.json has it"
+        if named != columns:
+            raise LayoutError(
+                f"its header means {','.join(named)}, but MANIFEST.json says {','.join(columns)}",
+                hint="get the archive again: the two do not belong together",
+                line=1,
+            )
+    assert named is not None
+    return named, "as its header has it"
+
+
 def _widened(columns: tuple[str, ...], text: _Sample, who: str) -> tuple[str, ...]:
     """The columns of rows that have one field more than there are names, as in Kraken's quarterly archives.
 
@@ -308,14 +317,24 @@ def _by_values(text: _Sample, fields: TradeFields) -> tuple[str, ...]:
         )
     for columns in candidates:
         if all(_misfit(fields, columns, row) is None for _, row in text.rows):
+            _check_one_time(text, fields, columns)
             return columns
     if _are_candles(text, fields):
+        _refuse_candles(line)
+    _refuse_rows(text, fields, candidates)
+
+
+def _check_one_time(text: _Sample, fields: TradeFields, columns: Sequence[str]) -> None:
+    """Single volumes may look like times. Where all do, the price and the time may have changed places."""
+    at = columns.index("volume")
+    if all(fields.time(row[at]) is None for _, row in text.rows):
+        line, row = text.rows[0]
+        time = row[columns.index("time")]
         raise LayoutError(
-            f"these are candles ({','.join(CANDLE_COLUMNS)}), not trades",
-            hint="name the file <PAIR>_<minutes>.csv, or give its --interval",
+            f"two fields of each row can be its time: {shown(time)} and {shown(row[at])}",
+            hint=_NAME_THEM,
             line=line,
         )
-    _refuse_rows(text, fields, candidates)
 
 
 def _misfit(fields: TradeFields, columns: Sequence[str], row: Row) -> str | None:
@@ -337,7 +356,7 @@ def _refuse_rows(text: _Sample, fields: TradeFields, candidates: Sequence[tuple[
         line, row = text.rows[0]
         raise LayoutError(
             f"neither the first nor the third of {len(row)} fields is a time between September 2013 and now,"
-            f" in seconds: {','.join(row):.120}",
+            f" in seconds: {shown(','.join(row))}",
             hint=_NAME_THEM,
             line=line,
         )
@@ -378,6 +397,14 @@ def _are_candles(text: _Sample, fields: TradeFields) -> bool:
         and float(row[3]) <= min(float(row[1]), float(row[4]))
         and float(row[2]) >= max(float(row[1]), float(row[4]))
         for _, row in text.rows
+    )
+
+
+def _refuse_candles(line: int) -> NoReturn:
+    raise LayoutError(
+        f"these are candles ({','.join(CANDLE_COLUMNS)}), not trades",
+        hint="name the file <PAIR>_<minutes>.csv, or give its --interval",
+        line=line,
     )
 
 

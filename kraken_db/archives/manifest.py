@@ -73,7 +73,7 @@ def parse_manifest(text: bytes) -> Manifest:
     if version not in _SCHEMAS[product]:
         known = " and ".join(map(str, _SCHEMAS[product]))
         raise ManifestError(
-            f"MANIFEST.json has schema version {version:.6g} of {product}; known here: {known}",
+            f"MANIFEST.json has schema version {version!s:.20} of {product}; known here: {known}",
             hint="look for a newer kraken-db",
         )
     start, end = _coverage(content.get("coverage"))
@@ -150,20 +150,20 @@ def _coverage(value: Any) -> tuple[datetime | None, datetime | None]:
         first, last = value
     else:
         first = last = None
-    start, end = _moment(first), _moment(last)
+    start, end = _moment(first, days=0), _moment(last, days=1)
     if start is None or end is None:
         return None, None
-    if _DATE.fullmatch(last):
-        end += timedelta(days=1)
     if start >= end:
         raise ManifestError(f"MANIFEST.json covers {first} to {last}: no time at all", hint=_GET_AGAIN)
     return start, end
 
 
-def _moment(value: Any) -> datetime | None:
+def _moment(value: Any, days: int) -> datetime | None:
+    """A moment as it is; of a day its midnight, so many days later."""
     try:
         moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return moment + timedelta(days=days) if _DATE.fullmatch(value) else moment
     except (TypeError, ValueError, OverflowError):
         return None
 
