@@ -234,7 +234,7 @@ REFUSED: dict[str, tuple[str | bytes, int | None, str]] = {
         2,
         "its header has 3 names (time,price,volume), the rows have 4 fields",
     ),
-    "more names than fields": (HEADER_2 + "1700000000,1,1\n", 2, "its header has 7 names (time,price,volume,"),
+    "more names than fields": (HEADER_2 + "1700000000,1,1\n", 2, "its header has 7 names (time,price,"),
     "candles": (
         CANDLE,
         1,
