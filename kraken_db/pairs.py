@@ -88,13 +88,18 @@ _LISTED = _currencies("BTC/AUSD MON/AUSD BTC/PYUSD ETH/PYUSD XRP/RLUSD") | {
     f"{base}/USD"  # not a base in AUSD or RLUSD
     for base in _currencies(
         "ACA ADA ALPHA ALTHEA ARPA AURA AVA BERA BOBA ENA EVAA FIDA GAIA GALA GIGA KAVA KTA KULA LAVA LINEA "
-        "LUNA MANA MANTRA MEGA MELANIA MERL MINA MIRA MOCA ORCA PDA PHA RHEA SAGA SAHARA SCA SIGMA TEA TIA "
-        "TRIA UMA YALA ZAMA ZETA ZORA"
+        "LUNA MANA MANTRA MEGA MELANIA MERL MINA MIRA MOCA ORCA PARA PDA PHA PLA RHEA SAGA SAHARA SCA SIGMA "
+        "TEA TIA TRIA UMA YALA ZAMA ZETA ZORA"
     )
 }
 
 _ASSET = re.compile(r"[A-Z0-9]+")
+# The only asset with a dot in its name that ever had a market. Kraken's other names with one (XBT.M, DOT.S)
+# are balances of accounts.
+_DOTTED_ASSETS = frozenset({"ETH2.S"})
+_PLAIN_NAME = re.compile(r"[A-Z0-9.]+")
 _SEPARATOR = re.compile(r"[/\-_]")
+_NAME_IT = "name the pair as BASE/QUOTE"
 
 
 def parse_symbol(text: str, known: Mapping[str, str] | None = None) -> str:
@@ -188,29 +193,41 @@ def known_pairs(listing: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return known
 
 
-def _from_kraken(name: str, known: Mapping[str, str] | None) -> str:
-    """A name without a separator, in any of Kraken's spellings, as a symbol."""
-    if not _ASSET.fullmatch(name):
+def readings(name: str, known: Mapping[str, str] | None = None) -> list[str]:
+    """Every symbol that a name without a separator may stand for, in alphabetical order; at least one.
+
+    ``known`` as for ``from_rest_pair``, and Kraken's markets known here, settle it. Raises PairError for what
+    is no name of a pair.
+    """
+    if not _PLAIN_NAME.fullmatch(name):
         dark = name.endswith(".d")
         reason = "a dark pool, which has no public history" if dark else "not a name of a pair"
         raise PairError(f"{name!r} is {reason}", hint="capital letters and digits only, e.g. XBTUSD")
     for names in (CSV_SYMBOL_MAP, known or {}, _IRREGULAR_KEYS):
         if name in names:
-            return names[name]
-    readings = _readings(name)
-    if len(readings) > 1:
-        readings = sorted(_LISTED.intersection(readings)) or readings
-    if len(readings) == 1:
-        return readings[0]
-    if readings:
-        reason = f"cannot be told apart without Kraken's list of pairs: it may be {' or '.join(readings)}"
-    else:
-        reason = "is not a pair: it is not some asset followed by a currency that Kraken quotes in"
-    raise PairError(f"{name!r} {reason}", hint="name the pair as BASE/QUOTE")
+            return [names[name]]
+    found = _readings(name)
+    if not found:
+        raise PairError(
+            f"{name!r} is not a pair: it is not some asset followed by a currency that Kraken quotes in",
+            hint=_NAME_IT,
+        )
+    return found if len(found) == 1 else sorted(_LISTED.intersection(found)) or found
+
+
+def _from_kraken(name: str, known: Mapping[str, str] | None) -> str:
+    """A name without a separator, in any of Kraken's spellings, as a symbol."""
+    found = readings(name, known)
+    if len(found) == 1:
+        return found[0]
+    raise PairError(
+        f"{name!r} cannot be told apart without Kraken's list of pairs: it may be {' or '.join(found)}",
+        hint=_NAME_IT,
+    )
 
 
 def _readings(name: str) -> list[str]:
-    """Every symbol that the name may stand for, in alphabetical order."""
+    """What the letters alone allow, in alphabetical order."""
     if name[:4] in _LEGACY_CODES and name[4:] in _LEGACY_CODES:
         return [_symbol(name[:4], name[4:], written=name)]
     splits = ((name.removesuffix(quote), quote) for quote in _QUOTE_SPELLINGS if name.endswith(quote))
@@ -219,7 +236,7 @@ def _readings(name: str) -> list[str]:
 
 def _symbol(base: str, quote: str, *, written: str) -> str:
     """Base and quote, each in any spelling, as a symbol; ``written`` is what an error shows."""
-    if not (_ASSET.fullmatch(base) and _ASSET.fullmatch(quote)):
+    if not (_is_asset(base) and _is_asset(quote)):
         raise PairError(f"{written!r} is not a pair", hint="expected BASE/QUOTE, capital letters and digits")
     base, quote = _FROM_KRAKEN.get(base, base), _FROM_KRAKEN.get(quote, quote)
     if base == quote:
@@ -228,6 +245,10 @@ def _symbol(base: str, quote: str, *, written: str) -> str:
     if len(symbol) > MAX_SYMBOL_LENGTH:
         raise PairError(f"{written!r} is too long: a symbol has at most {MAX_SYMBOL_LENGTH} characters")
     return symbol
+
+
+def _is_asset(text: str) -> bool:
+    return _ASSET.fullmatch(text) is not None or text in _DOTTED_ASSETS
 
 
 def _split_symbol(symbol: str) -> tuple[str, str]:

@@ -14,6 +14,9 @@ Clock: TypeAlias = Callable[[], datetime]
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 """Waits so many seconds."""
 
+FIRST_MOMENT = datetime(2013, 9, 1, tzinfo=UTC)
+"""Nothing was traded at Kraken before."""
+
 _MINUTE, _HOUR, _DAY, _WEEK, _YEAR = (timedelta(minutes=minutes) for minutes in (1, 60, 1440, 10080, 525600))
 _UNITS = {
     "m": _MINUTE,

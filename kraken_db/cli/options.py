@@ -72,7 +72,7 @@ class TimeType(_Parsed):
         return parse_time(text, utc_now())
 
 
-_PATTERN = re.compile(r"[A-Za-z0-9*?]+/[A-Za-z0-9*?]+")
+_PATTERN = re.compile(r"[A-Za-z0-9.*?]+/[A-Za-z0-9.*?]+")
 
 
 class PeriodType(_Parsed):

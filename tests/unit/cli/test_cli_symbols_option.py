@@ -29,6 +29,12 @@ def without_paths(resume: bool, symbols: tuple[str, ...] | None) -> None:
     click.echo(f"{resume} {symbols}")
 
 
+@click.command()
+@symbols_option("Which.", takes_patterns=True)
+def with_patterns(symbols: tuple[str, ...] | None) -> None:
+    click.echo(str(symbols))
+
+
 BOTH = "('BTC/USDC', 'ETH/USDC')"
 
 
@@ -81,3 +87,8 @@ def test_what_is_no_pair_is_refused() -> None:
     done = CliRunner().invoke(without_paths, ["--symbols", "XRP/USDT", "nonsense"])
     assert done.exit_code == 2
     assert "'NONSENSE' is not a pair" in done.output
+
+
+def test_patterns_with_a_dot() -> None:
+    done = CliRunner().invoke(with_patterns, ["--symbols", "eth2.*/eth,eth2.s/eth"])
+    assert done.output == "('ETH2.*/ETH', 'ETH2.S/ETH')\n"

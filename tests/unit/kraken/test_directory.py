@@ -80,6 +80,13 @@ def test_patterns(pattern: str, symbols: list[str]) -> None:
     assert [pair.symbol for pair in DIRECTORY.match(pattern)] == symbols
 
 
+def test_an_asset_with_a_dot() -> None:
+    directory = PairDirectory({"ETH2.SETH": listed("ETH2.SETH", "ETH2.S/ETH")})
+    for text in ("ETH2.S/ETH", "eth2.seth", "ETH2.*/ETH", "eth2.s/*", "*/ETH"):
+        (pair,) = directory.match(text)
+        assert (pair.symbol, pair.ws_name, pair.rest_name) == ("ETH2.S/ETH", "ETH2.S/ETH", "ETH2.SETH")
+
+
 def test_several_patterns_give_each_pair_once() -> None:
     found = DIRECTORY.expand(["XRP/USD", "XRP/*", "BTC/USD"])
     assert [pair.symbol for pair in found] == ["XRP/USD", "XRP/EUR", "XRP/RLUSD", "BTC/USD"]

@@ -1,0 +1,13 @@
+"""Kraken's archives, as seen from here: where they are, the bytes in them, and what these mean.
+
+    sources.py      bytes at any place: a file, parts that are one file, a file on a web server (``web.py``)
+    parts.py        which files are the parts of one, and whether their sums are right
+    zip_reading.py  the directory of a zip, and one of its members unpacked
+    catalog.py      which archives a server or a folder has
+    names.py        the names of an archive's pairs, all at once
+    manifest.py     what an archive's MANIFEST.json says of it
+    layouts.py      what the columns of a file are
+    fields.py       what a field of a trade can be
+
+Nothing in here knows the database.
+"""
