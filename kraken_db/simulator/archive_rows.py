@@ -51,20 +51,21 @@ def trade_rows(market: Market, start: int, stop: int, layout: TradeLayout) -> It
 
 def _lines(market: Market, position: int, columns: Columns, layout: TradeLayout) -> Iterator[str]:
     prices, unit = market.price_texts, _VOLUME_UNIT
-    rows = zip(*columns, strict=True)
-    if layout is TradeLayout.OLD:
-        return (
-            f"{stamp // SECOND},{prices[price]},{volume // unit}.{volume % unit:08d}\n"
-            for stamp, price, volume, _ in rows
-        )
     ids = market.archive_ids(position, position + len(columns.stamps))
-    if layout is TradeLayout.SCHEMA_1:
-        return (
-            f"{prices[price]},{volume // unit}.{volume % unit:08d},{stamp / SECOND!r}{_TAILS[flags]}{number}\n"
-            for (stamp, price, volume, flags), number in zip(rows, ids, strict=True)
-        )
+    rows = (
+        (stamp, prices[price], f"{volume // unit}.{volume % unit:08d}", flags)
+        for stamp, price, volume, flags in zip(*columns, strict=True)
+    )
+    match layout:
+        case TradeLayout.OLD:
+            return (f"{stamp // SECOND},{price},{volume}\n" for stamp, price, volume, _ in rows)
+        case TradeLayout.SCHEMA_1:
+            return (
+                f"{price},{volume},{stamp / SECOND!r}{_TAILS[flags]}{number}\n"
+                for (stamp, price, volume, flags), number in zip(rows, ids, strict=True)
+            )
     return (
-        f"{stamp / SECOND!r},{prices[price]},{volume // unit}.{volume % unit:08d}{_TAILS[flags]}{number}\n"
+        f"{stamp / SECOND!r},{price},{volume}{_TAILS[flags]}{number}\n"
         for (stamp, price, volume, flags), number in zip(rows, ids, strict=True)
     )
 
@@ -78,7 +79,7 @@ class _Bar(NamedTuple):
     low: int
     last: int
     volume: int
-    count: int
+    trades: int
 
 
 def candle_rows(market: Market, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
@@ -134,7 +135,7 @@ def _joined(bar: _Bar, later: _Bar) -> _Bar:
         min(bar.low, later.low),
         later.last,
         bar.volume + later.volume,
-        bar.count + later.count,
+        bar.trades + later.trades,
     )
 
 
@@ -147,7 +148,7 @@ class _CandleTexts:
 
     def line(self, bar: _Bar) -> str:
         prices = ",".join(map(self._price, (bar.first, bar.high, bar.low, bar.last)))
-        return f"{bar.second},{prices},{volume_text(bar.volume)},{bar.count}\n"
+        return f"{bar.second},{prices},{volume_text(bar.volume)},{bar.trades}\n"
 
     def _price(self, ticks: int) -> str:
         text = self._prices.get(ticks)

@@ -177,7 +177,7 @@ class Market:
         return self.first_id + position - rounds * ZERO_RUN - (ZERO_RUN if place >= ZERO_OFFSET else 0)
 
     def archive_ids(self, start: int, stop: int) -> Sequence[int]:
-        """The ids in Kraken's archives: numbers also where REST has 0, if the other ids leave room for them."""
+        """The ids in Kraken's archives: numbers also where REST has 0, if its other ids leave room."""
         if self._has_zeros and Scenario.ZERO_IDS_COUNTED not in self.scenario:
             return [self.trade_id(position) for position in range(start, stop)]
         return range(self.first_id + start, self.first_id + stop)
