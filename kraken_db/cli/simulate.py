@@ -186,6 +186,7 @@ def _write_archives(folder: Path, markets: Sequence[Market], options: dict[str, 
     full = Quarter.parse(options["archive_until"]) if options["archive_until"] else last
     if full > last:
         raise ConfigurationError(f"{full} is not over yet", hint=f"the last whole quarter is {last}")
+    note(f"writing the archives until {full} into {folder}")
     what_counts = ("seed", "start", "live", "trades", "pace", "scenarios", "archive_part_size")
     made_from = {name: str(options[name]) for name in what_counts}
     made_from |= {"pairs": ",".join(market.symbol for market in markets), "until": f"{full}, {last}"}
@@ -197,9 +198,7 @@ def _write_archives(folder: Path, markets: Sequence[Market], options: dict[str, 
         made_from=json.dumps(made_from),
         packing=Packing(part_size=options["archive_part_size"]),
     )
-    note(
-        f"archives: {plural(len(names), 'file')} in {folder}" if names else "no quarter is over: no archives"
-    )
+    note(f"{folder}: {plural(len(names), 'file')} of archives" if names else "no trade is in a whole quarter")
 
 
 def _usual_start(*, live: bool) -> datetime:

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import formatdate
+from http import HTTPStatus
 from pathlib import Path
-from typing import NoReturn
 
 from aiohttp import web
 
@@ -70,8 +70,18 @@ class _File:
 
     def validates(self, condition: str) -> bool:
         """Whether an If-Range or If-Match means this very file."""
-        marks = {mark.strip() for mark in condition.split(",")}
-        return bool(marks & {"*", self.headers["ETag"], self.headers["Last-Modified"]})
+        marks = {mark.strip() for mark in condition.split(",")}  # a date has a comma too
+        return condition == self.headers["Last-Modified"] or bool(marks & {"*", self.headers["ETag"]})
+
+
+class _RefusedError(Exception):
+    """An answer without the file: a status and a page that says it."""
+
+    def __init__(self, status: HTTPStatus, **headers: str) -> None:
+        super().__init__(status)
+        self.status = status.value
+        self.phrase = status.phrase
+        self.headers = headers
 
 
 class ArchiveServer:
@@ -87,7 +97,7 @@ class ArchiveServer:
     def route(self, application: web.Application) -> None:
         """Let the application serve the folder below ``ARCHIVE_PATH``, until ``closing`` is set."""
         self.closing = asyncio.Event()
-        application.router.add_route("*", ARCHIVE_PATH + "{name}", self._handle)
+        application.router.add_route("*", ARCHIVE_PATH + "{name:.*}", self._handle)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
@@ -96,12 +106,12 @@ class ArchiveServer:
         answer: web.StreamResponse
         try:
             answer = await self._answer(request, entry)
-        except web.HTTPException as refusal:
-            entry.answer = refusal.reason if entry.answer == "ok" else entry.answer
+        except _RefusedError as refusal:
+            entry.answer = refusal.phrase if entry.answer == "ok" else entry.answer
             answer = web.Response(
                 status=refusal.status,
                 headers=refusal.headers,
-                text="" if request.method == "HEAD" else _PAGE.format(refusal.reason),
+                text=_PAGE.format(refusal.phrase),
                 content_type="text/html",
             )
         except ConnectionError:
@@ -111,12 +121,12 @@ class ArchiveServer:
 
     async def _answer(self, request: web.Request, entry: ArchiveRequest) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
-            raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
+            raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET, HEAD")
         file = _File.find(self.folder, entry.name)
         if file is None:
-            raise web.HTTPNotFound
+            raise _RefusedError(HTTPStatus.NOT_FOUND)
         if "If-Match" in request.headers and not file.validates(request.headers["If-Match"]):
-            raise web.HTTPPreconditionFailed
+            raise _RefusedError(HTTPStatus.PRECONDITION_FAILED)
         is_head = request.method == "HEAD"
         if not is_head:
             entry.asked = _asked(request, file)
@@ -133,13 +143,14 @@ class ArchiveServer:
         """The answer to faults that need no content of the file."""
         match fault:
             case ArchiveFault.HTTP_416:
-                _refuse_range(file)
+                raise _no_such_range(file)
             case ArchiveFault.HTTP_503:
-                raise web.HTTPServiceUnavailable
+                raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE)
             case ArchiveFault.HTTP_429:
                 return transport.too_many(self.faults.wait_seconds)
             case ArchiveFault.REDIRECT:
-                raise web.HTTPFound(f"{self.faults.redirect_to.rstrip('/')}{ARCHIVE_PATH}{file.path.name}")
+                target = f"{self.faults.redirect_to.rstrip('/')}{ARCHIVE_PATH}{file.path.name}"
+                raise _RefusedError(HTTPStatus.FOUND, Location=target)
             case ArchiveFault.HTML:
                 return web.Response(text=_PAGE.format("Just a moment..."), content_type="text/html")
         return None
@@ -231,11 +242,10 @@ def _asked(request: web.Request, file: _File) -> tuple[int, int] | None:
         if last and int(last) < start:
             return None
     if start >= file.size or start == stop:
-        _refuse_range(file)
+        raise _no_such_range(file)
     return start, stop
 
 
-def _refuse_range(file: _File) -> NoReturn:
-    refusal = web.HTTPRequestRangeNotSatisfiable()
-    refusal.headers["Content-Range"] = f"bytes */{file.size}"
-    raise refusal
+def _no_such_range(file: _File) -> _RefusedError:
+    status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    return _RefusedError(status, **{"Content-Range": f"bytes */{file.size}"})
