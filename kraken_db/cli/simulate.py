@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kraken_db.cli.options import TimeType
-from kraken_db.cli.output import count_text, note, plural
+from kraken_db.cli.output import count_text, note, plural, size_text
 from kraken_db.errors import ConfigurationError
 from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
-from kraken_db.times import parse_time
+from kraken_db.times import parse_time, utc_now
 
 if TYPE_CHECKING:
-    from kraken_db.simulator import Faults, Market, SimulatedExchange
+    from kraken_db.simulator import ArchiveFaults, Faults, Market, SimulatedExchange
     from kraken_db.simulator.feed import FeedCounts
+
+_Kind = TypeVar("_Kind", bound=StrEnum)
 
 
 @click.command()
@@ -92,9 +97,43 @@ if TYPE_CHECKING:
     metavar="N",
     help="Refuse more than N calls a second, by client and pair.",
 )
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write Kraken's quarterly archives of the pairs into this folder, and serve them too.",
+)
+@click.option(
+    "--archive-until",
+    metavar="QUARTER",
+    help="The full archives end with this quarter, e.g. 2024Q1; each later one has archives of its own."
+    " Default: the last quarter that is over.",
+)
+@click.option(
+    "--archive-part-size",
+    type=click.IntRange(1),
+    default=1_048_576,
+    show_default=True,
+    metavar="BYTES",
+    help="The size of a part of a full archive. Kraken's parts have 2097152000.",
+)
+@click.option(
+    "--archive-only",
+    multiple=True,
+    metavar="PAIR",
+    help="A pair that has been delisted: it is in the archives alone. May be repeated.",
+)
+@click.option(
+    "--archive-fault",
+    "archive_faults",
+    multiple=True,
+    metavar="NAME[=SHARE]",
+    help="What goes wrong with downloads of archives, as with --fault: transient, or e.g. cut, slow, stall,"
+    " http-503, wrong-bytes, range-ignored. May be repeated.",
+)
 @click.option("--maintenance", is_flag=True, help="Be down: status maintenance, no trades, no candles.")
 def simulate(more_pairs: Sequence[str], **options: Any) -> None:
-    """Serve a simulated Kraken on this machine until Ctrl-C: REST and WebSocket v2.
+    """Serve a simulated Kraken on this machine until Ctrl-C: REST, WebSocket v2 and archives.
 
     Its markets are made up, from a seed: the same ones every time. It prints the lines that lead the other
     commands to it.
@@ -104,27 +143,73 @@ def simulate(more_pairs: Sequence[str], **options: Any) -> None:
       kraken-db simulate --pairs BTC/USD ETH/USD --trades 100000 --fault transient=0.2
       export KRAKEN_BASE_URL=http://127.0.0.1:8710    (in another terminal)
       export KRAKEN_WS_URL=ws://127.0.0.1:8710/v2
+    With --archive DIR also:
+      export KRAKEN_ARCHIVE_URL=http://127.0.0.1:8710/marketing/institutions/
     """
-    exchange = _exchange([*options.pop("pairs"), *more_pairs], options)
+    exchange = _exchange(_symbols([*options.pop("pairs"), *more_pairs]) or DEFAULT_SYMBOLS, options)
     asyncio.run(_serve(exchange, options["host"], options["port"]))
 
 
-def _exchange(names: Sequence[str], options: dict[str, Any]) -> SimulatedExchange:
+def _symbols(names: Iterable[str]) -> Sequence[str]:
+    parts = [part for name in names for part in name.split(",") if part]
+    return tuple(dict.fromkeys(map(parse_symbol, parts)))
+
+
+def _exchange(symbols: Sequence[str], options: dict[str, Any]) -> SimulatedExchange:
     from kraken_db.simulator import FeedFaults, SimulatedExchange
 
-    parts = [part for name in names for part in name.split(",") if part]
-    symbols = dict.fromkeys(map(parse_symbol, parts)) or DEFAULT_SYMBOLS
-    markets = [_market(symbol, options) for symbol in symbols]
+    delisted = _symbols(options["archive_only"])
+    options["start"] = options["start"] or _usual_start(live=options["live"])
+    markets = [_market(symbol, options) for symbol in symbols if symbol not in delisted]
     faults = FeedFaults.parse(
         {name: value for name, _, value in (text.partition("=") for text in options["feed_faults"])},
         options["seed"],
     )
-    return SimulatedExchange(markets, _faults(options), delay=options["delay"] / 1000, feed_faults=faults)
+    archives = options["archive"]
+    if archives is not None:
+        _write_archives(archives, [*markets, *(_market(symbol, options) for symbol in delisted)], options)
+    return SimulatedExchange(
+        markets,
+        _faults(options, delisted),
+        delay=options["delay"] / 1000,
+        feed_faults=faults,
+        archives=archives,
+        archive_faults=_archive_faults(options),
+    )
+
+
+def _write_archives(folder: Path, markets: Sequence[Market], options: dict[str, Any]) -> None:
+    from kraken_db.simulator import Packing, Quarter
+    from kraken_db.simulator.archive_folder import fill_archive_folder
+
+    last = Quarter.of(utc_now()).previous
+    full = Quarter.parse(options["archive_until"]) if options["archive_until"] else last
+    if full > last:
+        raise ConfigurationError(f"{full} is not over yet", hint=f"the last whole quarter is {last}")
+    note(f"writing the archives until {full} into {folder}")
+    what_counts = ("seed", "start", "live", "trades", "pace", "scenarios", "archive_part_size")
+    made_from = {name: str(options[name]) for name in what_counts}
+    made_from |= {"pairs": ",".join(market.symbol for market in markets), "until": f"{full}, {last}"}
+    names = fill_archive_folder(
+        folder,
+        markets,
+        full,
+        last,
+        made_from=json.dumps(made_from),
+        packing=Packing(part_size=options["archive_part_size"]),
+    )
+    note(f"{folder}: {plural(len(names), 'file')} of archives" if names else "no trade is in a whole quarter")
+
+
+def _usual_start(*, live: bool) -> datetime:
+    from kraken_db.simulator import DEFAULT_START
+
+    return parse_time("2 hours ago", utc_now()) if live else DEFAULT_START
 
 
 def _market(symbol: str, options: dict[str, Any]) -> Market:
 
-    from kraken_db.simulator import DEFAULT_START, Market, Scenario
+    from kraken_db.simulator import Market, Scenario
 
     live = options["live"]
     # Nobody waits for hours, nor for the trades that a burst has taken together.
@@ -136,30 +221,25 @@ def _market(symbol: str, options: dict[str, Any]) -> Market:
         except KeyError:
             known = ", ".join(key.lower().replace("_", "-") for key in Scenario.__members__)
             raise ConfigurationError(f"there is no scenario {name!r}", hint=f"one of {known}") from None
-    start: datetime | None = options["start"]
-    if start is None:
-        start = parse_time("2 hours ago", datetime.now(DEFAULT_START.tzinfo)) if live else DEFAULT_START
     trades = None if live else options["trades"]
     return Market(
         symbol,
         seed=options["seed"],
-        start=start,
+        start=options["start"],
         trades=trades,
         scenario=scenario,
         trades_per_minute=60 * options["pace"],
     )
 
 
-def _faults(options: dict[str, Any]) -> Faults:
-    from kraken_db.simulator import TRANSIENT, Fault, Faults, RateLimit
-
-    rates: dict[Fault, float] = {}
-    for text in options["faults"]:
+def _rates(texts: Iterable[str], kinds: type[_Kind], transient: Iterable[_Kind]) -> dict[_Kind, float]:
+    rates: dict[_Kind, float] = {}
+    for text in texts:
         name, _, share = text.partition("=")
         try:
-            wanted = sorted(TRANSIENT) if name == "transient" else [Fault(name)]
+            wanted = sorted(transient) if name == "transient" else [kinds(name)]
         except ValueError:
-            known = ", ".join(["transient", *Fault])
+            known = ", ".join(["transient", *kinds])
             raise ConfigurationError(f"there is no fault {name!r}", hint=f"one of {known}") from None
         try:
             rate = float(share or 0.1)
@@ -167,19 +247,33 @@ def _faults(options: dict[str, Any]) -> Faults:
             raise ConfigurationError(f"{text!r}: the share is a number from 0 to 1") from None
         for fault in wanted:
             rates[fault] = rates.get(fault, 0.0) + rate / len(wanted)
+    return rates
+
+
+def _archive_faults(options: dict[str, Any]) -> ArchiveFaults:
+    from kraken_db.simulator import PASSING_ARCHIVE_FAULTS, ArchiveFault, ArchiveFaults
+
+    rates = _rates(options["archive_faults"], ArchiveFault, PASSING_ARCHIVE_FAULTS)
+    return ArchiveFaults(rates=rates, seed=options["seed"], stall_seconds=60.0)
+
+
+def _faults(options: dict[str, Any], unknown: Sequence[str]) -> Faults:
+    from kraken_db.simulator import TRANSIENT, Fault, Faults, RateLimit
+
     limit = options["rate_limit"]
     return Faults(
-        rates,
+        _rates(options["faults"], Fault, TRANSIENT),
         options["seed"],
         since_exclusive=options["since_exclusive"],
         rate_limit=RateLimit(limit) if limit else None,
         state="maintenance" if options["maintenance"] else "online",
+        unknown=unknown,
         hang_seconds=60.0,
     )
 
 
 async def _serve(exchange: SimulatedExchange, host: str, port: int) -> None:
-    from kraken_db.simulator import feed_url
+    from kraken_db.simulator import archive_url, feed_url
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -187,6 +281,8 @@ async def _serve(exchange: SimulatedExchange, host: str, port: int) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with exchange.serve(port, host) as base_url:
         click.echo(f"export KRAKEN_BASE_URL={base_url}\nexport KRAKEN_WS_URL={feed_url(base_url)}")
+        if exchange.archive is not None:
+            click.echo(f"export KRAKEN_ARCHIVE_URL={archive_url(base_url)}")
         for market in exchange.markets.values():
             size = "without end" if market.size is None else f"{count_text(market.size)} trades"
             note(f"{market.symbol}: {size}")
@@ -196,7 +292,19 @@ async def _serve(exchange: SimulatedExchange, host: str, port: int) -> None:
     note(
         f"stopped after {plural(len(exchange.requests), 'request')}"
         + (f", {count_text(failed)} of them without a good answer" if failed else "")
+        + _archive_text(exchange)
         + _feed_text(exchange.feed.counts)
+    )
+
+
+def _archive_text(exchange: SimulatedExchange) -> str:
+    asked = exchange.archive.requests if exchange.archive is not None else ()
+    if not asked:
+        return ""
+    failed = sum(request.answer != "ok" for request in asked)
+    sent = size_text(sum(request.sent for request in asked))
+    return f"; of archives {plural(len(asked), 'request')} and {sent}" + (
+        f", {count_text(failed)} without a good answer" if failed else ""
     )
 
 

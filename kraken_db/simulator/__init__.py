@@ -5,8 +5,12 @@ async with exchange.serve() as base_url:
     ...  # KRAKEN_BASE_URL=base_url, KRAKEN_WS_URL=feed_url(base_url)
 """
 
+from kraken_db.simulator.archive_faults import PASSING_ARCHIVE_FAULTS, ArchiveFault, ArchiveFaults
+from kraken_db.simulator.archive_rows import ARCHIVE_INTERVALS, TradeLayout
+from kraken_db.simulator.archive_server import ArchiveRequest, ArchiveServer
+from kraken_db.simulator.archives import Archive, Packing, Product, Quarter, Written, write_archive
 from kraken_db.simulator.clock import Clock, FastClock, ManualClock
-from kraken_db.simulator.exchange import Request, SimulatedExchange, feed_url
+from kraken_db.simulator.exchange import Request, SimulatedExchange, archive_url, feed_url
 from kraken_db.simulator.faults import ODD_PAGES, PERMANENT, TRANSIENT, Fault, Faults, FeedFaults, RateLimit
 from kraken_db.simulator.listing import LISTED, ListedPair, asset_pairs
 from kraken_db.simulator.market import DEFAULT_START, Market
@@ -14,11 +18,18 @@ from kraken_db.simulator.tape import Scenario
 from kraken_db.simulator.truth import TradeText, TrueCandle, TrueTrade
 
 __all__ = [
+    "ARCHIVE_INTERVALS",
     "DEFAULT_START",
     "LISTED",
     "ODD_PAGES",
+    "PASSING_ARCHIVE_FAULTS",
     "PERMANENT",
     "TRANSIENT",
+    "Archive",
+    "ArchiveFault",
+    "ArchiveFaults",
+    "ArchiveRequest",
+    "ArchiveServer",
     "Clock",
     "FastClock",
     "Fault",
@@ -27,13 +38,20 @@ __all__ = [
     "ListedPair",
     "ManualClock",
     "Market",
+    "Packing",
+    "Product",
+    "Quarter",
     "RateLimit",
     "Request",
     "Scenario",
     "SimulatedExchange",
+    "TradeLayout",
     "TradeText",
     "TrueCandle",
     "TrueTrade",
+    "Written",
+    "archive_url",
     "asset_pairs",
     "feed_url",
+    "write_archive",
 ]

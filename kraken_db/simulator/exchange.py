@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -23,6 +24,8 @@ from aiohttp import web
 
 from kraken_db.errors import ConfigurationError
 from kraken_db.simulator import transport
+from kraken_db.simulator.archive_faults import ArchiveFaults
+from kraken_db.simulator.archive_server import ARCHIVE_PATH, ArchiveServer
 from kraken_db.simulator.clock import Clock
 from kraken_db.simulator.faults import MESSAGES, ODD_PAGES, Fault, FaultPlan, Faults, FeedFaults, RateLimit
 from kraken_db.simulator.feed import Feed
@@ -96,7 +99,11 @@ class Answers:
         self._faults = faults
         self._clock = clock
         own = {key: market.pair for key, market in self.markets.items()}
-        self._listed: dict[str, ListedPair] = {pair.key: pair for pair in LISTED} | own
+        self._listed: dict[str, ListedPair] = {
+            key: pair
+            for key, pair in ({pair.key: pair for pair in LISTED} | own).items()
+            if pair.symbol not in faults.unknown
+        }
         self._by_name = {name: pair for pair in self._listed.values() for name in pair.names}
         self._books: dict[tuple[str, int], CandleBook] = {}
         self._last_pages: dict[str, str] = {}
@@ -243,7 +250,8 @@ class SimulatedExchange:
     ``clock`` gives the exchange's time: trades later than that have not happened yet. It is the system's
     unless said otherwise. ``delay``: seconds that an answer of REST takes, all in all. ``requests`` is the
     log of what REST was asked, oldest first, of the newest 100,000 requests. ``feed`` is the WebSocket, below
-    ``/v2``, and ``feed_faults`` what goes wrong there.
+    ``/v2``, and ``feed_faults`` what goes wrong there. ``archives`` is a folder of files; ``archive`` serves
+    them as Kraken's file server does, and ``archive_faults`` is what goes wrong with it.
     """
 
     def __init__(
@@ -253,6 +261,8 @@ class SimulatedExchange:
         clock: Clock = time.time_ns,
         delay: float = 0.0,
         feed_faults: FeedFaults | None = None,
+        archives: Path | None = None,
+        archive_faults: ArchiveFaults | None = None,
     ) -> None:
         self.markets = {market.symbol: market for market in markets}
         self.faults = faults or Faults()
@@ -264,8 +274,10 @@ class SimulatedExchange:
         limit = self.faults.rate_limit
         self._limiter = None if limit is None else Limiter(limit, time.monotonic)
         self._closing = asyncio.Event()
-        self.feed = Feed(self.markets.values(), self._answers.symbols, feed_faults or FeedFaults(), clock)
+        known = [market for market in self.markets.values() if market.symbol not in self.faults.unknown]
+        self.feed = Feed(known, self._answers.symbols, feed_faults or FeedFaults(), clock)
         self.feed.state = self.faults.state
+        self.archive = None if archives is None else ArchiveServer(archives, archive_faults)
 
     @asynccontextmanager
     async def serve(self, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[str]:
@@ -287,12 +299,16 @@ class SimulatedExchange:
                 yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
         finally:
             self._closing.set()
+            if self.archive is not None:
+                self.archive.closing.set()
             await runner.cleanup()
             await asyncio.sleep(0)  # connections that were cut are closed in the loop's next round
 
     def _application(self) -> web.Application:
         application = web.Application()
         application.router.add_get(FEED_PATH, self.feed.handle)
+        if self.archive is not None:
+            self.archive.route(application)
         application.router.add_route("*", "/{path:.*}", self._handle)
         return application
 
@@ -376,6 +392,11 @@ class SimulatedExchange:
 def feed_url(base_url: str) -> str:
     """The address for ``KRAKEN_WS_URL`` of an exchange whose REST is at ``base_url``."""
     return base_url.replace("http", "ws", 1) + FEED_PATH
+
+
+def archive_url(base_url: str) -> str:
+    """The address for ``KRAKEN_ARCHIVE_URL`` of an exchange whose REST is at ``base_url``."""
+    return base_url + ARCHIVE_PATH
 
 
 async def _wait_until(moment: float) -> None:

@@ -111,6 +111,8 @@ class Faults:
     """In ``maintenance`` Trades and OHLC answer ``EService:Unavailable``."""
     delisted: Collection[str] = ()
     """Symbols that are missing in AssetPairs and OHLC, while their trades can still be had."""
+    unknown: Collection[str] = ()
+    """Symbols that REST and the WebSocket do not know at all, as Kraken's delisted pairs."""
     hang_seconds: float = 3600.0
     wait_seconds: float = 1.0
     """What ``Retry-After`` and ``EService: Throttled`` ask for."""

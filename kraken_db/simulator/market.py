@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -176,12 +176,29 @@ class Market:
             return self.first_id + position
         return self.first_id + position - rounds * ZERO_RUN - (ZERO_RUN if place >= ZERO_OFFSET else 0)
 
-    def truth_trades(self, until: datetime | None = None) -> Iterator[TrueTrade]:
+    def archive_ids(self, start: int, stop: int) -> Sequence[int]:
+        """The ids in Kraken's archives: numbers also where REST has 0, if its other ids leave room."""
+        if self._has_zeros and Scenario.ZERO_IDS_COUNTED not in self.scenario:
+            return [self.trade_id(position) for position in range(start, stop)]
+        return range(self.first_id + start, self.first_id + stop)
+
+    @property
+    def price_texts(self) -> Mapping[int, str]:
+        """The text of a price in ticks, as the exchange writes it."""
+        return self._prices
+
+    def truth_trades(
+        self, until: datetime | None = None, *, archived_until: datetime | None = None
+    ) -> Iterator[TrueTrade]:
         """What the trades table must hold; with ``until`` only what happens before it.
 
-        A market without an end needs ``until``.
+        A market without an end needs ``until``. Trades before ``archived_until`` have the ids of an archive.
         """
-        for text in self.texts(0, self._end(until)):
+        archived = 0 if archived_until is None else self.position(to_ns(archived_until), after=False)
+        for position, text in enumerate(self.texts(0, self._end(until))):
+            if position < archived:
+                (number,) = self.archive_ids(position, position + 1)
+                text = text._replace(trade_id=number)
             yield true_trade(self.symbol, text)
 
     def truth_candles(self, interval: int = 1, until: datetime | None = None) -> Iterator[TrueCandle]:

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,33 @@ def test_faults_and_live() -> None:
         assert sum(row[-1] for row in rows) > 1_000
 
 
+def test_archives(tmp_path: Path) -> None:
+    folder = tmp_path / "archives"
+    options = ("--archive", str(folder), "--archive-until", "2023Q4", "--archive-part-size", "20000")
+    market = ("--pairs", "BTC/USD", "--trades", "3000", "--start", "2023-12-31T23:30")
+    for _ in range(2):  # the second one finds what the first has written
+        with running(*market, *options, "--archive-only", "LUNA/USD") as (process, url):
+            assert process.stdout is not None
+            process.stdout.readline()
+            name, _, archives = process.stdout.readline().strip().partition("=")
+            assert (name, archives) == ("export KRAKEN_ARCHIVE_URL", f"{url}/marketing/institutions/")
+            assert ask(url, "Trades?pair=LUNAUSD")["error"] == ["EQuery:Unknown asset pair"]
+            request = urllib.request.Request(f"{archives}Kraken_Trades_Full_2023Q4.zip.part01")
+            request.add_header("Range", "bytes=10-19")
+            with urllib.request.urlopen(request, timeout=10) as response:
+                part = (folder / "Kraken_Trades_Full_2023Q4.zip.part01").read_bytes()
+                assert (response.status, response.read()) == (206, part[10:20])
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=10)
+        assert "; of archives 1 request and 10 bytes" in errors
+    with zipfile.ZipFile(folder / "Kraken_Trades_2024Q1.zip") as quarter:
+        assert quarter.namelist()[:2] == ["LUNAUSD.csv", "XBTUSD.csv"]
+    parts = sorted(folder.glob("Kraken_Trades_Full_*"))
+    assert {path.stat().st_size for path in parts[:-1]} == {20_000}
+    sums = folder / "Trades_Full_PARTS_SHA256SUMS.txt"
+    assert subprocess.run(["sha256sum", "--check", sums.name], cwd=folder, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -76,9 +105,14 @@ def test_faults_and_live() -> None:
         (("--scenario", "nonsense"), "one of calm, quiet"),
         (("--pairs", "nonsense"), "nonsense"),
         (("--host", "192.0.2.1"), "cannot listen"),
+        (("--archive-fault", "nonsense"), "one of transient, cut, slow"),
+        (("--archive", "DIR", "--archive-until", "soon"), "write it like 2024Q1"),
+        (("--archive", "DIR", "--archive-until", "2999Q1"), "not over yet"),
+        (("--archive", "."), "name a new or an empty folder"),
     ],
 )
-def test_what_cannot_work_is_one_line(arguments: tuple[str, ...], said: str) -> None:
+def test_what_cannot_work_is_one_line(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    arguments = tuple(str(tmp_path) if argument == "DIR" else argument for argument in arguments)
     done = subprocess.run(command("--port", "0", *arguments), capture_output=True, text=True, timeout=30)
     assert done.returncode in (1, 2)
     assert said.lower() in done.stderr.lower()
