@@ -1,8 +1,7 @@
-"""Which archives there are, on a server or in a folder: found out from what is there, from no date in the code.
+"""Which archives there are, on a server or in a folder: found out from what is there, not from a date.
 
-Kraken publishes the whole history of two products each quarter (in parts, with a list of their sums) and the
-single quarters. The newest full archive and the quarters after it have all there is; what they contain already
-is left out.
+Kraken publishes the whole history of two products (in parts, with a list of their sums), and single quarters.
+The newest full archive and the quarters after it have all there is; what they contain already is left out.
 """
 
 from __future__ import annotations
@@ -67,8 +66,8 @@ class ArchivePart(NamedTuple):
 class PublishedArchive:
     """A zip of Kraken's, whole or in parts.
 
-    ``quarter``: the last one in it. ``covers``: from .. up to before; None where the name does not say, which at
-    the start of a full archive is the beginning of Kraken's history.
+    ``quarter``: the last one in it, None where the name does not say. ``covers``: half-open; its start
+    is None for the beginning of Kraken's history, its end where the name does not say.
     """
 
     product: Product
@@ -127,8 +126,8 @@ async def find_archives(
 
     ``place``: an http(s) address or a folder. ``product``: only this one is looked for.
 
-    Raises ImportFileError, one line with the reason, where nothing is there, the server cannot be reached, or a
-    set of parts is not whole; ConfigurationError for an address that is not one.
+    Raises ImportFileError, one line with the reason, where nothing is there, the server cannot be reached, or
+    a set of parts is not whole; ConfigurationError for an address that is not one.
     """
     products = [product] if product else list(_TITLES)
     if re.match(r"https?:", place.strip(), re.IGNORECASE):
@@ -141,14 +140,7 @@ async def find_archives(
         if not found:
             raise ImportFileError(shown(base), reason, hint=f"check {VARIABLE}")
         return found
-    folder = Path(place).expanduser()
-    found = await asyncio.to_thread(_in_folder, folder, products)
-    if not found:
-        reason = (
-            "there is no archive of Kraken's in this folder (Kraken_Trades_Full_<year>Q<n>.zip.part00, ..)"
-        )
-        raise ImportFileError(folder, reason, hint=f"check {VARIABLE}")
-    return found
+    return await asyncio.to_thread(_in_folder, place, products)
 
 
 def open_archive(archive: PublishedArchive, *, connections: int = 1) -> ByteSource:
@@ -195,7 +187,8 @@ def _newest(archives: Iterable[PublishedArchive]) -> list[PublishedArchive]:
 # --- a folder ---
 
 
-def _in_folder(folder: Path, products: Sequence[Product]) -> list[PublishedArchive]:
+def _in_folder(place: str, products: Sequence[Product]) -> list[PublishedArchive]:
+    folder = Path(place).expanduser()
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
@@ -207,6 +200,11 @@ def _in_folder(folder: Path, products: Sequence[Product]) -> list[PublishedArchi
         # Sizes come later: what is not used may be incomplete.
         candidates = [read.archive(base, ()) for base, read in known if read.product == product]
         found += [_with_parts(folder, archive) for archive in _newest(candidates)]
+    if not found:
+        reason = (
+            "there is no archive of Kraken's in this folder: Kraken_Trades_Full_<year>Q<n>.zip.part00, .."
+        )
+        raise ImportFileError(folder, reason, hint=f"check {VARIABLE}")
     return found
 
 
@@ -272,11 +270,8 @@ class _Server:
         parts = []
         for name, size in zip(names, await self._sizes(names), strict=True):
             if size is None:
-                raise ImportFileError(
-                    shown(self.base + name),
-                    f"the server does not have this part{self.reasons()}",
-                    hint="try later",
-                )
+                reason = f"the server does not have this part{self.reasons()}"
+                raise ImportFileError(shown(self.base + name), reason, hint="try later")
             parts.append(ArchivePart(self.base + name, size))
         check_sizes([(shown(place), size) for place, size in parts])
         return _Name(product, quarter, is_full=True).archive(base, parts)
@@ -312,9 +307,13 @@ class _Server:
                 self._seen.add(found.reason)
             return found.size
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(name)) for name in names]
-        return [task.result() for task in tasks]
+        tasks = [asyncio.create_task(one(name)) for name in names]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _quarters(self, since: Quarter) -> Iterator[Quarter]:
         """From this one up to that of today."""

@@ -1,7 +1,7 @@
 """The parts of a large file, as Kraken publishes them: which there are, and whether they are what they were.
 
-Parts are plain byte ranges, ``X.zip.part00``, ``X.zip.part01``, ..: all of one size but for the last, which may
-be smaller. The number counts, not the order of the names as text: ``part9`` comes before ``part10``.
+Parts are plain byte ranges, ``X.zip.part00``, ``X.zip.part01``, ..: all of one size but for the last, which
+may be smaller. The number counts, not the order of the names as text: ``part9`` comes before ``part10``.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def find_parts(path: Path | str) -> list[Path]:
     path = Path(path)
     base = (split_name(path.name) or (path.name, 0))[0]
     try:
-        names = os.listdir(path.parent)
+        names = [child.name for child in path.parent.iterdir()]
     except OSError as error:
         raise ImportFileError(path.parent, system_reason(error)) from error
     numbered = sorted((part[1], name) for name in names if (part := split_name(name)) and part[0] == base)
@@ -119,13 +119,12 @@ def _check_end(parts: Sequence[Path]) -> None:
     if _END_OF_ZIP not in tail:
         base, number = split_name(parts[-1].name) or (parts[-1].name, 0)
         reason = f"the zip does not end in {parts[-1].name}: this part is missing, or that one is not whole"
-        raise ImportFileError(
-            parts[-1].with_name(f"{base}.part{number + 1:02}"), reason, hint="download it too"
-        )
+        missing = parts[-1].with_name(f"{base}.part{number + 1:02}")
+        raise ImportFileError(missing, reason, hint="download it too")
 
 
 def parse_sums(text: str) -> dict[str, str]:
-    """The sum of each file that a list of sums names (``<sha256>  <file>`` a line); other lines are left out."""
+    """The sum of each file that a list names (``<sha256>  <file>`` a line); other lines are left out."""
     lines = (_SUM.fullmatch(line.strip()) for line in text.splitlines())
     return {line["name"]: line["sum"].lower() for line in lines if line}
 

@@ -1,4 +1,4 @@
-"""Where the bytes of an archive are: in a file, in parts that are one file, or on a web server (``web.py``)."""
+"""Where the bytes of an archive are: in a file, in parts that are one file, or on a server (``web.py``)."""
 
 from __future__ import annotations
 

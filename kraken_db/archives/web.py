@@ -1,8 +1,9 @@
 """A file on a web server, read by Range requests: exactly the bytes that are wanted, and on after a lost
 connection where it was lost.
 
-Every answer must be the piece that was asked for (206, ``Content-Range``) of the file that was met first (size,
-``ETag``, ``Last-Modified``). What may pass is tried again by ``kraken_db.retry``; all else is an ImportFileError.
+Every answer must be the piece that was asked for (206, ``Content-Range``) of the file that was met first
+(size, ``ETag``, ``Last-Modified``). What may pass is tried again by ``kraken_db.retry``; all else is an
+ImportFileError.
 """
 
 from __future__ import annotations
@@ -70,13 +71,10 @@ def refuse_status(name: str, response: aiohttp.ClientResponse) -> None:
     if 300 <= status < 400:
         target = headers.get("Location", "")
         where = f" to {shown(str(response.url.join(URL(target))))}" if target else ""
-        raise ImportFileError(
-            name,
-            f"HTTP {status}, a redirect{where}, is not followed",
-            hint=f"set {VARIABLE} to the right address",
-        )
+        reason = f"HTTP {status}, a redirect{where}, is not followed"
+        raise ImportFileError(name, reason, hint=f"set {VARIABLE} to the right address")
     if status in _NOT_THERE:
-        raise ImportFileError(name, f"the server does not have it (HTTP {status})", hint=f"check {VARIABLE}")
+        raise ImportFileError(name, f"the server does not have it: HTTP {status}", hint=f"check {VARIABLE}")
     error = status_error(status, headers.get("Retry-After"), name, time.time(), VARIABLE)
     if isinstance(error, ExchangeThrottledError | ExchangeUnavailableError):
         raise error
@@ -93,7 +91,7 @@ class Look:
 
 
 class _Patience:
-    """A policy of attempts that also waits as long as the server asks (``Retry-After``), for all who ask it."""
+    """A policy of attempts; it also waits as long as the server asks (``Retry-After``), for all who ask."""
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
@@ -133,28 +131,26 @@ def _is_page(response: aiohttp.ClientResponse) -> bool:
 async def look(session: aiohttp.ClientSession, url: str, *, retry: Retry = REQUEST) -> Look:
     """Whether a file is there, by HEAD, or by asking for its first byte where HEAD is refused.
 
-    A web page in its place counts as not there. Raises ImportFileError for a redirect, a server that cannot be
-    reached, and one that does not serve ranges.
+    A redirect or a web page in its place counts as not there. Raises ImportFileError for a server that cannot
+    be reached.
     """
     name = shown(url)
 
     async def attempt() -> Look:
         async with _answer(session, "HEAD", url, {}) as response:
             if response.status not in _NO_HEAD:
-                if response.status in _NOT_THERE:
-                    return Look(None, f"HTTP {response.status}")
                 refuse_status(name, response)
                 if _is_page(response):
-                    return Look(None, "a web page instead of the file")
+                    raise ImportFileError(name, "the server has a web page in its place")
                 if response.content_length:
                     return Look(response.content_length)
         async with _answer(session, "GET", url, {"Range": "bytes=0-0"}) as response:
-            if response.status in _NOT_THERE:
-                return Look(None, f"HTTP {response.status}")
             return Look(checked_range(name, response, 0, 1))
 
     try:
         return await _Patience(retry).run(attempt)
+    except ImportFileError as error:
+        return Look(None, error.reason)
     except ExchangeError as error:
         raise final(name, error) from error
 
@@ -162,7 +158,10 @@ async def look(session: aiohttp.ClientSession, url: str, *, retry: Retry = REQUE
 async def fetch_text(
     session: aiohttp.ClientSession, url: str, limit: int, *, retry: Retry = REQUEST
 ) -> str | None:
-    """A small text file; None where it is not there, or a web page is in its place. Raises as ``look``."""
+    """A small text file; None where it is not there, or a web page is in its place.
+
+    Raises ImportFileError for a redirect, and for a server that cannot be reached.
+    """
     name = shown(url)
 
     async def attempt() -> str | None:
@@ -213,9 +212,9 @@ def checked_range(name: str, response: aiohttp.ClientResponse, start: int, end: 
 class HttpSource:
     """A file on a web server, whose ``size`` is known (or see ``open``).
 
-    ``connections``: how many bring one stream, each ``piece`` bytes at once; memory is bounded by one piece more
-    than that. ``retry``: for what may pass; the count begins anew with every block that has come. ``stall``:
-    seconds without a byte after which a connection is lost.
+    ``connections``: how many bring one stream, each ``piece`` bytes at once; so many pieces and one more are
+    in memory at most. ``retry``: for what may pass; the count begins anew with every block that has come.
+    ``stall``: seconds without a byte, after which a connection is lost.
     """
 
     def __init__(
@@ -244,9 +243,7 @@ class HttpSource:
         async with open_session() as session:
             found = await look(session, url)
         if found.size is None:
-            raise ImportFileError(
-                shown(url), f"the server does not have it: {found.reason}", hint=f"check {VARIABLE}"
-            )
+            raise ImportFileError(shown(url), found.reason, hint=f"check {VARIABLE}")
         return cls(url, found.size, connections=connections, retry=retry)
 
     async def read(self, start: int, length: int) -> bytes:

@@ -178,19 +178,8 @@ def _entries(data: bytes, shift: int) -> Iterator[tuple[ZipMember, int]]:
     """Each member, and where it ends at the earliest."""
     at = 0
     while at < len(data):
-        (
-            signature,
-            flags,
-            method,
-            crc,
-            packed,
-            size,
-            name_length,
-            extra_length,
-            comment_length,
-            disk,
-            offset,
-        ) = _ENTRY.unpack_from(data, at)
+        signature, flags, method, crc, packed, size, *lengths, disk, offset = _ENTRY.unpack_from(data, at)
+        name_length, extra_length, comment_length = lengths
         at += _ENTRY.size
         name_end, extra_end = at + name_length, at + name_length + extra_length
         if signature != b"PK\x01\x02" or extra_end + comment_length > len(data):
@@ -244,11 +233,11 @@ def _text(name: bytes, flags: int) -> str:
 async def unpack(source: ByteSource, member: ZipMember) -> AsyncGenerator[bytes]:
     """The content of a member, in blocks of at most 256 KiB.
 
-    Unpacking runs in a thread and one step ahead; the source is read one block ahead of that. So the consumer,
-    the unpacking and the network overlap. Close it (``aclosing``) where it is not read to its end.
+    Unpacking runs in a thread and one step ahead; the source is read one block ahead of that. So the
+    consumer, the unpacking and the network overlap. Close it (``aclosing``) where it is not read to its end.
 
-    Raises ImportFileError: at once for a packing that is not read, later for content that is cut short, longer
-    than the directory says, or not what was packed (CRC); the consumer has got what came before.
+    Raises ImportFileError: at once for a packing that is not read, later for content that is cut short,
+    longer than the directory says, or not what was packed (CRC); the consumer has got what came before.
     """
     unpacking = _Unpacking(member, f"{source.name}:{printable(member.name)}")
     async with (
@@ -314,10 +303,8 @@ class _Unpacking:
         if member.is_encrypted:
             raise self.error("the file is encrypted", hint="Kraken's are not: get the archive from Kraken")
         if member.method not in (STORED, DEFLATED):
-            raise self.error(
-                f"the file is packed by method {member.method}",
-                hint="pack it anew with 'deflate', or unpack it",
-            )
+            reason = f"the file is packed by method {member.method}, which is not read"
+            raise self.error(reason, hint="pack it anew by deflate, or unpack it")
         self._member = member
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if member.method == DEFLATED else None
         self._input = memoryview(b"")
@@ -339,9 +326,7 @@ class _Unpacking:
         while len(blocks) < _BLOCKS_AT_ONCE and (block := self._next()):
             self._size += len(block)
             if self._size > self._member.size:
-                raise self.error(
-                    f"the file unpacks to more than the {self._member.size:,} bytes that it says"
-                )
+                raise self.error(f"the file unpacks to more than its {self._member.size:,} bytes")
             self._crc = zlib.crc32(block, self._crc)
             blocks.append(block)
         return blocks
@@ -372,8 +357,6 @@ class _Unpacking:
         if self._inflate is not None and not self._inflate.eof:
             raise self.error("the packed file is cut short")
         if self._size != self._member.size:
-            raise self.error(
-                f"the file unpacks to {self._size:,} bytes, not to the {self._member.size:,} it says"
-            )
+            raise self.error(f"the file unpacks to {self._size:,} bytes instead of {self._member.size:,}")
         if self._crc != self._member.crc:
             raise self.error("the file is not what was packed: its check sum (CRC) is another one")
