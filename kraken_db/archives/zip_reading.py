@@ -98,10 +98,6 @@ async def read_directory(source: ByteSource) -> list[ZipMember]:
         members = await asyncio.to_thread(_members, data, found)
     except (_DirectoryError, struct.error) as error:
         raise ImportFileError(source.name, f"not a readable zip archive: {error}", hint=_AGAIN) from error
-    if found.shift and members and await source.read(members[0].offset, 4) != b"PK\x03\x04":
-        raise ImportFileError(
-            source.name, "not a readable zip archive: its directory names other places", hint=_AGAIN
-        )
     return [member for member in members if not member.name.endswith("/")]
 
 
