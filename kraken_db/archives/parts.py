@@ -131,11 +131,15 @@ def parse_sums(text: str) -> dict[str, str]:
 
 def find_sums(parts: Sequence[Path]) -> str | None:
     """The text of the ``*_SHA256SUMS.txt`` beside the parts that names them; None where there is none."""
-    for path in sorted(parts[0].parent.iterdir()):
-        if path.name.endswith(SUMS_SUFFIX) and check_file(path).st_size <= MAX_SUMS:
-            text = path.read_text(encoding="utf-8", errors="replace")
-            if not parse_sums(text).keys().isdisjoint(part.name for part in parts):
-                return text
+    folder = parts[0].parent
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.name.endswith(SUMS_SUFFIX) and check_file(path).st_size <= MAX_SUMS:
+                text = path.read_text(encoding="utf-8", errors="replace")
+                if not parse_sums(text).keys().isdisjoint(part.name for part in parts):
+                    return text
+    except OSError as error:
+        raise ImportFileError(error.filename or folder, system_reason(error)) from error
     return None
 
 

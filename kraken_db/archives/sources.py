@@ -114,10 +114,14 @@ async def open_local(path: Path) -> ByteSource:
 
 def _open_local(path: Path) -> ByteSource:
     part = split_name(path.name)
-    if part is None and path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise ImportFileError(path, system_reason(error)) from error
+    if part is None and is_there:
         return FileSource(path)
     parts = find_parts(path) if path.parent.is_dir() else []
-    if not parts or (part and not path.exists()):
+    if not parts or (part and not is_there):
         return FileSource(path)  # says what is wrong with it
     made_up = path.with_name(part[0]) if part else path
     return PartedSource([FileSource(part) for part in parts], f"{made_up} ({len(parts)} parts)")

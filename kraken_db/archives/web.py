@@ -47,10 +47,10 @@ _DOWNLOAD_IT = f"download the archive and name the file or its folder, or set {V
 _T = TypeVar("_T")
 
 
-def shown(url: str) -> str:
-    """The address as people may see it: without user, password and query."""
+def shown(url: str, base: str = "") -> str:
+    """The address as people may see it: no user, password, query. ``base``: what it may be relative to."""
     try:
-        return str(URL(url).with_user(None).with_query(None).with_fragment(None))
+        return str(URL(base).join(URL(url)).with_user(None).with_query(None).with_fragment(None))
     except ValueError:
         return "an address that is not one"
 
@@ -70,11 +70,11 @@ def refuse_status(name: str, response: aiohttp.ClientResponse) -> None:
     status, headers = response.status, response.headers
     if 300 <= status < 400:
         target = headers.get("Location", "")
-        where = f" to {shown(str(response.url.join(URL(target))))}" if target else ""
+        where = f" to {shown(target, str(response.url))}" if target else ""
         reason = f"HTTP {status}, a redirect{where}, is not followed"
         raise ImportFileError(name, reason, hint=f"set {VARIABLE} to the right address")
     if status in _NOT_THERE:
-        raise ImportFileError(name, f"the server does not have it: HTTP {status}", hint=f"check {VARIABLE}")
+        raise ImportFileError(name, f"HTTP {status}: the server does not have it", hint=f"check {VARIABLE}")
     error = status_error(status, headers.get("Retry-After"), name, time.time(), VARIABLE)
     if isinstance(error, ExchangeThrottledError | ExchangeUnavailableError):
         raise error
