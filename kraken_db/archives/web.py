@@ -30,8 +30,8 @@ from kraken_db.retry import DOWNLOAD, MAX_WAIT, REQUEST, Retry
 VARIABLE = "KRAKEN_ARCHIVE_URL"
 """Where the address of a server of archives comes from."""
 
-PIECE = 8 << 20
-"""Bytes that each of several connections asks for at once."""
+PIECE = 4 << 20
+"""Bytes that each of several connections asks for at once: at 20 MB/s a fifth of a second."""
 STALL = 30.0
 """Seconds without a byte, after which a connection counts as lost."""
 
@@ -273,14 +273,17 @@ class HttpSource:
         end = start + length
         pieces = ((at, min(self._piece, end - at)) for at in range(start, end, self._piece))
         running: deque[asyncio.Task[list[bytes]]] = deque()
+
+        def fill() -> None:
+            for at, size in islice(pieces, self._connections - len(running)):
+                running.append(asyncio.create_task(self._blocks_of(at, size)))
+
         try:
-            while True:
-                for at, size in islice(pieces, self._connections - len(running)):
-                    running.append(asyncio.create_task(self._blocks_of(at, size)))
-                if not running:
-                    return
+            fill()
+            while running:
                 blocks = await running[0]
                 running.popleft()
+                fill()  # before these are used: no connection stands still meanwhile
                 for block in blocks:
                     yield block
         finally:

@@ -342,6 +342,18 @@ async def test_nothing_is_left_running_by_a_consumer_that_is_cancelled() -> None
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_closing_does_not_wait_for_what_is_on_its_way() -> None:
+    async def items() -> AsyncGenerator[int]:
+        yield 1
+        await asyncio.sleep(60)
+        yield 2
+
+    async with asyncio.timeout(5), aclosing(read_ahead(items())) as ahead:
+        async for _ in ahead:
+            await asyncio.sleep(0.01)
+            break
+
+
 async def test_one_item_is_made_ahead_and_no_more() -> None:
     made = []
 
