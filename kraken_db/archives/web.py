@@ -35,7 +35,7 @@ PIECE = 4 << 20
 STALL = 30.0
 """Seconds without a byte, after which a connection counts as lost."""
 
-_BLOCK = 256 << 10
+_BLOCK = 256 << 10  # twice as much waits in aiohttp's buffer, and is asked for again after a lost connection
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-(?P<last>\d{1,18})/(?P<size>\d{1,18})", re.ASCII)
 _HEADERS = {"Accept-Encoding": "identity"}  # packed once more, the bytes would be others
 _NOT_THERE = (403, 404, 410)  # 403: what a store of files says whose list is not public

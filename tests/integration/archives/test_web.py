@@ -132,8 +132,9 @@ async def test_a_member_is_unpacked_over_lost_connections() -> None:
         (member,) = await read_directory(source)
         server.faults = [cut_after(500_000), None, status(503), cut_after(600_000)]
         assert await unpacked(source, member) == content
-        assert server.sent < member.packed_size + 256 * 1024 + 1000
         assert not server.faults
+        # What has come and was not read yet when a connection is lost comes again: half a mebibyte each time.
+        assert server.sent < member.packed_size + 256 * 1024 + 1000 + 2 * 512 * 1024
 
 
 async def test_every_request_begins_at_the_byte_that_did_not_come() -> None:
