@@ -99,7 +99,7 @@ async def send(
         await response.write(block)
         seen.sent += len(block)
     if stop is not None:
-        await asyncio.sleep(0.2)  # aiohttp's client forgets what it got and nobody has read yet
+        await asyncio.sleep(0.1)  # aiohttp's client forgets what it got and nobody has read yet
         assert request.transport is not None
         request.transport.close()  # what was written is sent before
     return response

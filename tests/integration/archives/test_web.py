@@ -140,7 +140,7 @@ async def test_a_member_is_unpacked_over_lost_connections() -> None:
 async def test_every_request_begins_at_the_byte_that_did_not_come() -> None:
     async with serving({"a": DATA}) as server:
         server.faults = [cut_after(300_000), stalls_after(200_000), short(1_000_000)]
-        async with source_of(server, stall=0.3) as source:
+        async with source_of(server, stall=0.5) as source:
             assert await source.read(100, len(DATA) - 100) == DATA[100:]
     end = len(DATA)
     assert server.gets == [(100, end), (300_100, end), (500_100, end), (end - 1_000_000, end)]
@@ -164,7 +164,7 @@ async def test_what_may_pass_is_tried_again(fault: Fault, waits: list[float]) ->
     async with serving({"a": DATA}) as server:
         server.faults = [fault]
         pauses = Pauses()
-        async with source_of(server, retry=pauses.policy, stall=0.3) as source:
+        async with source_of(server, retry=pauses.policy, stall=0.5) as source:
             assert await source.read(0, 100) == DATA[:100]
     assert pauses.slept == pytest.approx(waits, abs=0.5)
 
@@ -182,7 +182,7 @@ async def test_what_may_pass_is_tried_again(fault: Fault, waits: list[float]) ->
 async def test_what_does_not_pass_ends_in_the_end(fault: Fault, reason: str) -> None:
     async with serving({"a": DATA}) as server:
         server.always = fault
-        async with source_of(server, stall=0.2) as source:
+        async with source_of(server, stall=0.5) as source:
             with pytest.raises(ImportFileError, match=reason) as error:
                 await source.read(0, 100)
     assert str(error.value).startswith(f"{server.url}a: ")
