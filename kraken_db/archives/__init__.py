@@ -1,6 +1,8 @@
 """Kraken's archives, as seen from here: where they are, the bytes in them, and what these mean.
 
-    sources.py      bytes at any place: a file, parts that are one file, a file on a web server (``web.py``)
+    byte_source.py  what a source is: bytes that can be read at any place
+    sources.py      a file, parts that are one file
+    web.py          a file on a web server
     parts.py        which files are the parts of one, and whether their sums are right
     zip_reading.py  the directory of a zip, and one of its members unpacked
     catalog.py      which archives a server or a folder has
