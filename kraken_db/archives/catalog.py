@@ -34,7 +34,7 @@ from kraken_db.archives.sources import FileSource, PartedSource
 from kraken_db.archives.web import VARIABLE, HttpSource, fetch_text, look, shown
 from kraken_db.errors import ConfigurationError, ImportFileError
 from kraken_db.kraken.transport import open_session
-from kraken_db.retry import REQUEST, Retry
+from kraken_db.retry import DOWNLOAD, REQUEST, Retry
 from kraken_db.times import Clock, utc_now
 
 Product: TypeAlias = Literal["trades", "ohlcvt"]
@@ -145,20 +145,23 @@ async def find_archives(
     return await asyncio.to_thread(_in_folder, place, products)
 
 
-def open_archive(archive: PublishedArchive, *, connections: int = CONNECTIONS) -> ByteSource:
-    """The bytes of an archive. ``connections``: for one stream, where it is on a server.
+def open_archive(
+    archive: PublishedArchive, *, connections: int = CONNECTIONS, retry: Retry = DOWNLOAD
+) -> ByteSource:
+    """The bytes of an archive. ``connections``: for one stream, where it is on a server. ``close`` it.
 
     Raises ImportFileError where a file of it is gone.
     """
-    sources: list[ByteSource] = [
-        HttpSource(part.place, part.size, connections=connections)
-        if _is_url(part.place)
-        else FileSource(Path(part.place))
-        for part in archive.parts
-    ]
-    return (
-        sources[0] if len(sources) == 1 else PartedSource(sources, f"{archive.name} ({len(sources)} parts)")
-    )
+
+    def source(part: ArchivePart) -> ByteSource:
+        if _is_url(part.place):
+            return HttpSource(part.place, part.size, connections=connections, retry=retry)
+        return FileSource(Path(part.place))
+
+    sources = [source(part) for part in archive.parts]
+    if len(sources) == 1:
+        return sources[0]
+    return PartedSource(sources, f"{archive.name} ({len(sources)} parts)")
 
 
 def _is_url(place: str) -> bool:
