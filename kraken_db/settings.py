@@ -19,6 +19,9 @@ KRAKEN_BASE_URL = "https://api.kraken.com"
 KRAKEN_WS_URL = "wss://ws.kraken.com/v2"
 """Where Kraken's WebSocket v2 is."""
 
+KRAKEN_ARCHIVE_URL = "https://assets.kraken.com/marketing/institutions/"
+"""Where Kraken's archives are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -29,20 +32,33 @@ class Settings:
     platform's user-data directory.
     ``kraken_base_url``, ``kraken_ws_url``: ``KRAKEN_BASE_URL`` and ``KRAKEN_WS_URL``, where REST and
     WebSocket clients connect to: Kraken itself unless they name a proxy or a simulated exchange.
+    ``kraken_archive_url``: ``KRAKEN_ARCHIVE_URL``, an address or a folder with archives. Without it they are
+    Kraken's; None where ``KRAKEN_BASE_URL`` names another exchange: markets are never mixed.
     """
 
     database_url: str = EMBEDDED_URL
     data_dir: Path | None = None
     kraken_base_url: str = KRAKEN_BASE_URL
     kraken_ws_url: str = KRAKEN_WS_URL
+    kraken_archive_url: str | None = KRAKEN_ARCHIVE_URL
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         env = os.environ if environment is None else environment
         data_dir = env.get("KRAKEN_DB_DATA_DIR")
+        base_url = env.get("KRAKEN_BASE_URL") or KRAKEN_BASE_URL
+        archives = KRAKEN_ARCHIVE_URL if base_url.rstrip("/") == KRAKEN_BASE_URL else None
         return cls(
             database_url=env.get("DATABASE_URL") or EMBEDDED_URL,
             data_dir=Path(data_dir).expanduser() if data_dir else None,
-            kraken_base_url=env.get("KRAKEN_BASE_URL") or KRAKEN_BASE_URL,
+            kraken_base_url=base_url,
             kraken_ws_url=env.get("KRAKEN_WS_URL") or KRAKEN_WS_URL,
+            kraken_archive_url=env.get("KRAKEN_ARCHIVE_URL") or archives,
         )
+
+
+def archive_place(base_url: str) -> str | None:
+    """Where the archives of the exchange are whose REST is at ``base_url``; None where that is not known."""
+    place = Settings.from_environment().kraken_archive_url
+    is_krakens = base_url.rstrip("/") == KRAKEN_BASE_URL
+    return place if is_krakens or place != KRAKEN_ARCHIVE_URL else None

@@ -121,6 +121,12 @@ def _read_name(name: str) -> _Name | None:
     return _Name(product, (int(year), int(number)) if year else None, bool(match["full"] or not year))
 
 
+def covered_by_name(name: str) -> tuple[datetime | None, datetime | None]:
+    """What an archive of this name has: half-open, as ``PublishedArchive.covers``."""
+    found = _read_name(name)
+    return (None, None) if found is None else found.archive(name, ()).covers
+
+
 async def find_archives(
     place: str, *, clock: Clock = utc_now, product: Product | None = None, retry: Retry = REQUEST
 ) -> list[PublishedArchive]:

@@ -44,15 +44,16 @@ class Manifest:
     generated: str | None
     """The day on which it was made, as it is written there."""
 
-    def contradiction(self, files: int, rows: int) -> str | None:
+    def contradiction(self, files: int, rows: int | None) -> str | None:
         """What was found otherwise than it is said here, in words; None if nothing was.
 
-        ``files`` and ``rows``: those of the whole archive, empty files included, header lines not.
+        ``files`` and ``rows``: those of the whole archive, empty files included, header lines not; None
+        where they were not counted.
         """
         wrong = [
             f"{said:,} {what}, and there are {seen:,}"
             for what, said, seen in (("files", self.files, files), ("rows", self.rows, rows))
-            if said is not None and said != seen
+            if said is not None and seen is not None and said != seen
         ]
         return f"MANIFEST.json says {'; '.join(wrong)}" if wrong else None
 

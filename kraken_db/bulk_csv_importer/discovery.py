@@ -1,16 +1,24 @@
-"""Which files there are to import: in folders, in zip archives, or named one by one."""
+"""Which files there are to import: in folders, in zips (whole, in parts, on a server), or named alone."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-import zipfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from kraken_db.bulk_csv_importer.reading import check_file, system_reason
+from kraken_db.archives.byte_source import ByteSource
+from kraken_db.archives.catalog import PublishedArchive, covered_by_name, open_archive
+from kraken_db.archives.manifest import Manifest, ManifestError, parse_manifest
+from kraken_db.archives.names import archive_symbols
+from kraken_db.archives.parts import check_file, check_sums, find_parts, find_sums, split_name, system_reason
+from kraken_db.archives.sources import FileSource, open_local
+from kraken_db.archives.zip_reading import ZipMember, printable, read_directory, unpack
 from kraken_db.bulk_csv_importer.report import ArchiveFile, ImportPlan, RefusedFile, SkippedFile
 from kraken_db.errors import ImportFileError, PairError
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_NAMES
@@ -22,24 +30,37 @@ INTERVAL_MAP: dict[str, int] = {str(minutes): minutes for minutes in INTERVAL_NA
 _NAME = re.compile(r"(?P<pair>[^_]+)(?:_(?P<minutes>\d+))?\.csv", re.IGNORECASE)
 # Numbers in text pack to a third or so; what packs a thousand times was made to fill a disk.
 _MAX_PACKING = 1000
+_MAX_MANIFEST = 2**20
+_AS = "to import it all the same: kraken-db import-csv FILE --as BTC/USD"
+
+
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    """A zip, and what it says of itself."""
+
+    source: ByteSource
+    manifest: Manifest | None
+    covers: tuple[datetime | None, datetime | None]
 
 
 @dataclass(slots=True)
 class _Found:
     path: Path
-    member: str | None
     size: int
-    entry: zipfile.ZipInfo | None = None
+    archive: _Archive | None = None
+    entry: ZipMember | None = None
     doubt: str = ""
     """Why it must not be imported, should it be wanted."""
 
     @property
     def name(self) -> str:
-        return f"{self.path}:{self.member}" if self.member else str(self.path)
+        if self.archive is None or self.entry is None:
+            return str(self.path)
+        return f"{self.archive.source.name}:{printable(self.entry.name)}"
 
     @property
     def basename(self) -> str:
-        return PurePosixPath(self.member).name if self.member else self.path.name
+        return PurePosixPath(self.entry.name).name if self.entry else self.path.name
 
 
 class _Wanted:
@@ -70,24 +91,30 @@ class Discovery:
     only_1m: bool
     symbols: Collection[str] | None
     skip_empty: bool
+    check_sums: bool = False
+    _found: list[_Found] = field(default_factory=list)
     _files: list[ArchiveFile] = field(default_factory=list)
     _skipped: list[SkippedFile] = field(default_factory=list)
     _refused: list[RefusedFile] = field(default_factory=list)
     _wanted: _Wanted | None = None
     _seen: dict[tuple[int, int], Path] = field(default_factory=dict)
 
-    def plan(self, paths: Sequence[Path]) -> ImportPlan:
+    async def plan(self, places: Sequence[Path | PublishedArchive]) -> ImportPlan:
         self._wanted = None if self.symbols is None else _Wanted(self.symbols)
-        for path in paths:
-            before = len(self._files) + len(self._skipped) + len(self._refused)
-            for found in self._walk(path):
-                self._sort(found)
-            if len(self._files) + len(self._skipped) + len(self._refused) == before:
-                self._refuse(str(path), "there are no CSV files and no zip archives in it")
+        for place in places:
+            before = len(self._found) + len(self._skipped) + len(self._refused)
+            self._found += [found async for found in self._walk(place)]
+            if len(self._found) + len(self._skipped) + len(self._refused) == before:
+                name = place.name if isinstance(place, PublishedArchive) else str(place)
+                self._refuse(name, "there are no CSV files and no zip archives in it")
+        self._sort_all()
         self._miss()
         if not self._files and not self._refused:
-            self._refuse(" ".join(map(str, paths)), "nothing to import: every file was skipped", self._hint())
-        order = sorted(self._files, key=lambda file: (file.symbol, file.interval or 0, file.name))
+            names = " ".join(one.name if isinstance(one, PublishedArchive) else str(one) for one in places)
+            self._refuse(names, "nothing to import: every file was skipped", self._hint())
+        order = sorted(
+            self._files, key=lambda file: (file.symbol, file.interval or 0, _begins(file), file.name)
+        )
         return ImportPlan(order, self._skipped, self._refused)
 
     def _hint(self) -> str | None:
@@ -107,15 +134,20 @@ class Discovery:
                     symbol, f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)"
                 )
 
-    def _walk(self, path: Path) -> Iterator[_Found]:
+    async def _walk(self, place: Path | PublishedArchive) -> AsyncIterator[_Found]:
+        if isinstance(place, PublishedArchive):
+            async for found in self._members(Path(place.name), open_archive(place), place.covers):
+                yield found
+            return
         try:
-            if path.is_dir():
-                for child in self._children(path):
-                    yield from self._open(child)
-            else:
-                yield from self._open(path)
+            for path in await asyncio.to_thread(self._paths, place):
+                async for found in self._open(path):
+                    yield found
         except OSError as error:
-            self._refuse(str(error.filename or path), system_reason(error))
+            self._refuse(str(error.filename or place), system_reason(error))
+
+    def _paths(self, place: Path) -> list[Path]:
+        return list(self._children(place)) if place.is_dir() else [place]
 
     def _children(self, folder: Path) -> Iterable[Path]:
         def report(error: OSError) -> None:
@@ -126,68 +158,131 @@ class Discovery:
             for name in folders:
                 if (link := Path(parent, name)).is_symlink():
                     self._skip(str(link), "links to folders are not followed: name the folder itself")
+            wholes: set[str] = set()
             for name in sorted(names):
-                if Path(name).suffix.lower() in (".csv", ".zip") and not _is_hidden(name):
+                part = split_name(name)
+                whole = part[0] if part else name
+                if whole in wholes or _is_hidden(name):
+                    continue  # of the parts of one zip, each stands for all
+                if Path(whole).suffix.lower() in (".csv", ".zip"):
+                    wholes.add(whole)
                     yield Path(parent, name)
 
-    def _open(self, path: Path) -> Iterator[_Found]:
+    async def _open(self, path: Path) -> AsyncIterator[_Found]:
+        part = split_name(path.name)
+        is_zip = (part[0] if part else path.name).lower().endswith(".zip")
         try:
-            known = check_file(path)
+            source = await open_local(path)
+            if is_zip and self.check_sums:
+                await self._check_sums(path)
         except ImportFileError as error:
             self._refused.append(RefusedFile(str(path), error))
             return
-        first = self._seen.setdefault((known.st_dev, known.st_ino), path)
-        if first is not path:
-            self._skip(str(path), f"the same file as {first}")
-        elif path.suffix.lower() == ".zip":
-            yield from self._members(path)
+        if isinstance(source, FileSource):
+            known = check_file(path)
+            first = self._seen.setdefault((known.st_dev, known.st_ino), path)
+            if first is not path:
+                self._skip(str(path), f"the same file as {first}")
+                return
+        if is_zip:
+            async for found in self._members(path, source, covered_by_name(part[0] if part else path.name)):
+                yield found
         else:
-            yield _Found(path, None, known.st_size)
+            yield _Found(path, source.size)
 
-    def _members(self, path: Path) -> Iterator[_Found]:
+    async def _check_sums(self, path: Path) -> None:
+        parts = find_parts(path)
+        if not parts:
+            return
+        sums = find_sums(parts)
+        if sums is None:
+            raise ImportFileError(
+                path,
+                "there is no list of sums beside its parts",
+                hint="Kraken publishes it as Trades_Full_PARTS_SHA256SUMS.txt",
+            )
+        await check_sums(parts, sums)
+
+    async def _members(
+        self, path: Path, source: ByteSource, covers: tuple[datetime | None, datetime | None]
+    ) -> AsyncIterator[_Found]:
         try:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
-        except OSError as error:
-            self._refuse(str(path), system_reason(error))
+            members = await read_directory(source)
+            archive = await self._archive(source, members, covers)
+        except ImportFileError as error:
+            self._refused.append(RefusedFile(source.name, error))
             return
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            self._refuse(str(path), f"not a readable zip archive: {error}", "get the file again")
-            return
-        by_name: defaultdict[str, list[zipfile.ZipInfo]] = defaultdict(list)
+        by_name: defaultdict[str, list[ZipMember]] = defaultdict(list)
         for member in members:
-            if not member.is_dir() and not any(map(_is_hidden, PurePosixPath(member.filename).parts)):
-                by_name[member.filename].append(member)
+            if not any(map(_is_hidden, PurePosixPath(member.name).parts)):
+                by_name[member.name].append(member)
         for name, copies in by_name.items():
             if name.lower().endswith(".zip"):
-                self._skip(f"{path}:{name}", "a zip inside of a zip is not opened: unpack it first")
+                shown = f"{source.name}:{printable(name)}"
+                self._skip(shown, "a zip inside of a zip is not opened: unpack it first")
             elif name.lower().endswith(".csv"):
-                yield from self._member(path, copies)
+                for found in self._member(path, archive, copies):
+                    yield found
 
-    def _member(self, path: Path, copies: Sequence[zipfile.ZipInfo]) -> Iterator[_Found]:
+    async def _archive(
+        self,
+        source: ByteSource,
+        members: Sequence[ZipMember],
+        covers: tuple[datetime | None, datetime | None],
+    ) -> _Archive:
+        """What the zip says of itself. Raises ImportFileError where that cannot be."""
+        told = [member for member in members if PurePosixPath(member.name).name == "MANIFEST.json"]
+        if len(told) != 1:
+            return _Archive(source, None, covers)
+        name = f"{source.name}:{printable(told[0].name)}"
+        if told[0].size > _MAX_MANIFEST:
+            raise ImportFileError(name, f"it has {told[0].size:,} bytes: Kraken's have some hundreds")
+        async with aclosing(unpack(source, told[0])) as blocks:
+            content = b"".join([block async for block in blocks])
+        try:
+            manifest = parse_manifest(content)
+        except ManifestError as error:
+            raise ImportFileError(name, error.message, hint=error.hint) from error
+        files = sum(member.name.lower().endswith(".csv") for member in members)
+        if (wrong := manifest.contradiction(files, None)) is not None:
+            raise ImportFileError(source.name, wrong, hint="get the archive again")
+        return _Archive(source, manifest, (covers[0], covers[1] or manifest.end))
+
+    def _member(self, path: Path, archive: _Archive, copies: Sequence[ZipMember]) -> Iterable[_Found]:
         """A file of a zip; it is in doubt which one, if the zip has several of its name."""
         for member in copies:
-            name = member.filename
-            found = _Found(path, name, member.file_size, member, _which_of(copies))
+            name = member.name
+            found = _Found(path, member.size, archive, member, _which_of(copies))
             parts = PurePosixPath(name).parts
             if ".." in parts or name.startswith("/") or "\\" in name or ":" in name:
                 self._refuse(found.name, "the name leads out of the archive")
-            elif member.flag_bits & 0x1:
+            elif member.is_encrypted:
                 self._refuse(found.name, "the file is encrypted")
-            elif member.file_size > _MAX_PACKING * max(member.compress_size, 1):
-                self._refuse(
-                    found.name, f"it unpacks to {member.file_size:,} bytes: more than text can be packed"
-                )
+            elif member.size > _MAX_PACKING * max(member.packed_size, 1):
+                self._refuse(found.name, f"it unpacks to {member.size:,} bytes: more than text can be packed")
             else:
                 yield found
 
-    def _sort(self, found: _Found) -> None:
-        match = _NAME.fullmatch(found.basename)
-        if match is None:
-            self._refuse(found.name, "the name is neither <PAIR>_<minutes>.csv nor <PAIR>.csv")
-            return
-        pair, minutes = match["pair"], match["minutes"]
-        if self._wanted is not None and not self._wanted.may_be(pair):
+    def _sort_all(self) -> None:
+        """All that was found, with the names of each archive read together."""
+        groups: defaultdict[int, list[tuple[_Found, re.Match[str]]]] = defaultdict(list)
+        for found in self._found:
+            match = _NAME.fullmatch(found.basename)
+            if match is None:
+                self._refuse(found.name, "the name is neither <PAIR>_<minutes>.csv nor <PAIR>.csv", _AS)
+            else:
+                groups[id(found.archive)].append((found, match))
+        for group in groups.values():
+            names = [match["pair"] for _, match in group]
+            symbols = archive_symbols(names, self._wanted.spellings if self._wanted else None)
+            for found, match in group:
+                self._sort(found, match["pair"], match["minutes"], symbols)
+
+    def _sort(
+        self, found: _Found, pair: str, minutes: str | None, symbols: dict[str, str | PairError]
+    ) -> None:
+        symbol = symbols[pair]
+        if self._wanted is not None and not (symbol in self._wanted.names or self._wanted.may_be(pair)):
             self._skip(found.name, "not among the symbols asked for")
         elif minutes is not None and minutes not in INTERVAL_MAP:
             self._skip(found.name, f"candles of {minutes} minutes are not kept")
@@ -199,27 +294,39 @@ class Discovery:
             self._skip(found.name, "empty: nothing was traded")
         elif found.size == 0:
             self._refuse(found.name, "the file is empty", "--skip-empty passes over such files")
+        elif isinstance(symbol, PairError):
+            error = ImportFileError(found.name, symbol.message, hint=symbol.hint)
+            self._refused.append(RefusedFile(found.name, error))
         else:
-            self._accept(found, pair, None if minutes is None else INTERVAL_MAP[minutes])
+            self._accept(found, symbol, None if minutes is None else INTERVAL_MAP[minutes])
 
-    def _accept(self, found: _Found, pair: str, interval: int | None) -> None:
-        try:
-            symbol = from_archive_name(pair, known=self._wanted.spellings if self._wanted else None)
-        except PairError as error:
-            self._refused.append(
-                RefusedFile(found.name, ImportFileError(found.name, error.message, hint=error.hint))
+    def _accept(self, found: _Found, symbol: str, interval: int | None) -> None:
+        file = ArchiveFile(found.path, None, found.size, symbol, interval)
+        if (archive := found.archive) is not None and found.entry is not None:
+            declared = archive.manifest.columns if archive.manifest and interval is None else None
+            file = replace(
+                file,
+                member=found.entry.name,
+                source=archive.source,
+                entry=found.entry,
+                declared=declared,
+                covers=archive.covers,
             )
-            return
-        self._files.append(ArchiveFile(found.path, found.member, found.size, symbol, interval, found.entry))
+        self._files.append(file)
+
+
+def _begins(file: ArchiveFile) -> datetime:
+    """What a full archive has comes first: later quarters go on behind it."""
+    return file.covers[0] or datetime.min.replace(tzinfo=UTC)
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) and name != ".."
 
 
-def _which_of(copies: Sequence[zipfile.ZipInfo]) -> str:
+def _which_of(copies: Sequence[ZipMember]) -> str:
     """Nothing for a single file: else no one knows which one is meant, and a reader would take the last."""
     if len(copies) == 1:
         return ""
-    sizes = " and ".join(f"{copy.file_size:,}" for copy in copies)
+    sizes = " and ".join(f"{copy.size:,}" for copy in copies)
     return f"the archive has {len(copies)} files of this name, of {sizes} bytes"

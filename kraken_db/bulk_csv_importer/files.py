@@ -3,9 +3,11 @@ of it."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from kraken_db.archives.layouts import CANDLE_COLUMNS
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
 from kraken_db.bulk_csv_importer.trade_batches import trade_batches
@@ -13,32 +15,44 @@ from kraken_db.data_types import DataType
 from kraken_db.errors import CopyRowError, DataRefusedError
 from kraken_db.id_runs import IdHole, IdRun
 from kraken_db.ingest import candles, trades
-from kraken_db.ingest.file_batches import FileBatch, find_file_resume_point
+from kraken_db.ingest.file_batches import FileBatch, find_file_resume_point, put_aside
 from kraken_db.ingest.pages import PageStore, PagesWritten
 from kraken_db.ingest.rules import RowRefusedError
 from kraken_db.ingest.trades import ARCHIVE, TradesWritten
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, interval_length
-from kraken_db.ranges import TICK, TimeRange
+from kraken_db.ranges import TICK, TimeRange, whole_minutes
 from kraken_db.repositories.candle_merge import prefer_more_trades, take_new
+from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.trade_load import ASIDE_MINUTES
 from kraken_db.repositories.trade_neighbours import beside
 from kraken_db.retry import CONFLICT
 
-# The number of fields of a row to its columns; the shapes that Kraken's archives have had.
-_SHAPES: dict[int, list[str]] = {
-    3: ["time", "price", "volume"],
-    6: ["price", "volume", "time", "side", "order_type", "misc"],
-    7: ["price", "volume", "time", "side", "order_type", "misc", "trade_id"],
-}
 _SHOWN = 5
 _UNFINISHED = "the last line has no line end: its {} does not count as complete"
 
 
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """``replace``: the file's rows count, whatever is stored. ``build_candles``: of its trades.
+    ``keeps_trades``: else only the candles of them are stored. ``skips_known``: where the trades with ids are
+    known to be complete, they are not compared once more. ``since`` and ``until``: only trades with ids of
+    these times, half-open."""
+
+    replace: bool = False
+    build_candles: bool = True
+    keeps_trades: bool = True
+    skips_known: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 @dataclass(slots=True)
 class FileImport:
-    """Imports what ``reader`` reads in a transaction that locks late, and fills ``report``. ``replace``:
-    the file's rows count in any case. ``is_straight``: rows go straight into the table if they can.
+    """Imports what ``reader`` reads in a transaction that locks late, and fills ``report``.
+
+    ``is_straight``: rows go straight into the table if they can.
 
     Raises ImportFileError, CopyRowError, and where rows went straight DataRefusedError: they need a second
     look. The transaction is over then.
@@ -47,7 +61,7 @@ class FileImport:
     transaction: WriteTransaction
     reader: ArchiveReader
     report: FileReport
-    replace: bool
+    options: ImportOptions
     is_straight: bool = False
 
     async def run(self) -> None:
@@ -61,8 +75,11 @@ class FileImport:
         report, interval = self.report, self.report.file.interval
         assert interval is not None
         start = self.reader.first_moment
-        if self.is_straight and await candles.is_beyond_stored(
-            self.transaction, report.file.symbol, interval, start
+        is_usual = self.reader.columns == CANDLE_COLUMNS
+        if (
+            is_usual
+            and self.is_straight
+            and await candles.is_beyond_stored(self.transaction, report.file.symbol, interval, start)
         ):
             await self._load_candles(interval, start)
         else:
@@ -84,11 +101,13 @@ class FileImport:
 
     async def _merge_candles(self, interval: int) -> None:
         report = self.report
-        staged = await candles.stage_rows(self.transaction, interval, self.reader.blocks())
+        staged = await candles.stage_rows(
+            self.transaction, interval, self.reader.blocks(), [*self.reader.columns]
+        )
         await self.transaction.begin()
         report.read, report.oldest, report.newest = staged.rows, staged.first, staged.last
         span = (staged.first, staged.last + interval_length(interval))
-        rule = take_new if self.replace else prefer_more_trades
+        rule = take_new if self.options.replace else prefer_more_trades
         written = await candles.store_staged(
             self.transaction, report.file.symbol, interval, span, rows=staged.rows, rule=rule
         )
@@ -102,23 +121,38 @@ class FileImport:
             )
 
     async def _trades(self) -> None:
+        """Of a file without ids: one range, from its first stamp to its last, or what its archive covers."""
         reader, report, symbol = self.reader, self.report, self.report.file.symbol
-        columns = columns_of(reader)
         batch, report.read = await trades.stage_rows(
-            self.transaction, symbol, ARCHIVE, columns, reader.blocks()
+            self.transaction, symbol, ARCHIVE, [*reader.columns], reader.blocks()
         )
         if batch is None:
             raise reader.error("there is no trade in it")
         await self.transaction.begin()
-        report.oldest, report.newest = batch.facts.first, batch.facts.last
-        written = await batch.store(force=self.replace)
+        first, last = report.oldest, report.newest = batch.facts.first, batch.facts.last
+        start, end = report.file.covers
+        covers = min(start or first, first), max(end or last, last)
+        if not self.options.keeps_trades:
+            await self._build_minutes(self._whole(covers, "minute"))
+            return
+        written = await batch.store(force=self.options.replace)
         report_trades(report, written, report.read)
-        ranges = await trades.complete_ranges(batch, written)
+        ranges = await trades.complete_ranges(batch, written, covers)
         if not reader.ends_with_newline and ranges:
             ranges = [*ranges[:-1], self._whole(ranges[-1], "moment")]
         self.transaction.unit(symbol, DataType.TRADES).mark_complete("csv", ranges)
-        span = (batch.facts.first, batch.facts.last)
-        await trades.rebuild_touched(self.transaction, symbol, written, "csv", entered=span)
+        await trades.rebuild_touched(self.transaction, symbol, written, "csv", entered=(first, last))
+
+    async def _build_minutes(self, covers: TimeRange) -> None:
+        """The candles of the staged trades, which are not stored themselves."""
+        symbol = self.report.file.symbol
+        await put_aside(self.transaction, symbol)
+        minutes = whole_minutes([covers])
+        if minutes:
+            built = await candles.build_minutes(
+                self.transaction, symbol, *minutes[0], {ARCHIVE.source: minutes}, ASIDE_MINUTES
+            )
+            self.report.candles = built.new + built.changed
 
     def _whole(self, span: TimeRange, unit: str) -> TimeRange:
         """It may have been cut; with fewer trades than there were, a later import puts it right."""
@@ -133,49 +167,80 @@ class FileImport:
 class TradeFileImport:
     """Imports what ``reader`` reads of a trade file with ids, a transaction for each batch of rows.
 
-    What is committed stays, whatever happens: a repeated import goes on where the ids end. ``start`` and
-    ``end``: between these the file is known to have every trade.
+    What is committed stays, whatever happens: a repeated import goes on where the ids end.
     """
 
     ingest: Ingest
     reader: ArchiveReader
     report: FileReport
-    replace: bool = False
-    build_candles: bool = True
-    keeps_trades: bool = True
-    start: datetime | None = None
-    end: datetime | None = None
+    options: ImportOptions
+    stop: asyncio.Event | None = None
+    """Once it is set, the batch that is under way is the last."""
     _holes: dict[int, IdHole] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
         """Raises ImportFileError; what was stored before the row at fault is in the report."""
-        reader, report, symbol = self.reader, self.report, self.report.file.symbol
+        reader, report = self.reader, self.report
         pages: PageStore | None = None
-        async for batch in trade_batches(reader, columns_of(reader)):
-            if pages is None:
-                async with self.ingest.store.database.read() as connection:
-                    resume_point = await find_file_resume_point(connection, symbol, batch.first, self.start)
-                pages = PageStore(self.ingest, symbol, resume_point, self.build_candles)
-            batch.force, batch.keeps_trades = self.replace, self.keeps_trades
-            if batch.behind is None:
-                batch.end = await self._end(batch)
-            try:
-                written = await self._save(pages, batch)
-            except RowRefusedError as error:
-                report.rejected = error.count
-                raise reader.error(error.reason, error.line, hint=error.hint) from error
-            except CopyRowError as error:
-                raise reader.error(error.reason, error.line + batch.line - 1) from error
-            report.read += batch.size
-            report.oldest, report.newest = report.oldest or batch.span[0], batch.span[1]
-            report_trades(report, written.trades, batch.size)
-            report.candles += written.candles_new + written.candles_changed
-            self._holes |= {hole.first: hole for hole in batch.holes}
-        if pages is None:
+        known_until: datetime | None = None
+        async for whole in trade_batches(reader, reader.columns):
+            if report.oldest is None:
+                report.oldest = whole.span[0]
+                known_until = await self._known_until(whole)
+            if self.options.until is not None and whole.span[0] >= self.options.until:
+                break
+            report.read += whole.size
+            report.newest = whole.span[1]
+            is_known = known_until is not None and whole.span[1] < known_until
+            batch = None if is_known else whole.between(self.options.since, self.options.until)
+            if batch is None:
+                report.unchanged += whole.size
+                continue
+            pages = pages or await self._begin(batch)
+            await self._store(pages, batch)
+            if self.stop is not None and self.stop.is_set():
+                return
+        if report.oldest is None:
             raise reader.error("there is no trade in it")
         report.notes += [f"Kraken's file lacks {hole}" for hole in list(self._holes.values())[:_SHOWN]]
         if len(self._holes) > _SHOWN:
             report.notes.append(f"and {len(self._holes) - _SHOWN} more holes in the ids")
+
+    async def _known_until(self, first: FileBatch) -> datetime | None:
+        """Up to where the trades from the file's first one on are stored and complete."""
+        if not self.options.skips_known:
+            return None
+        async with self.ingest.store.database.read() as connection:
+            kind = DataType.TRADES if self.options.keeps_trades else DataType.CANDLES_1M
+            covered = await CoverageRepository(connection).covered(self.report.file.symbol, kind)
+        moment = first.span[0]
+        return next((end for start, end in covered if start <= moment < end), None)
+
+    async def _begin(self, batch: FileBatch) -> PageStore:
+        file = self.report.file
+        is_first = file.is_whole_history and batch.before is None
+        async with self.ingest.store.database.read() as connection:
+            resume_point = await find_file_resume_point(
+                connection, file.symbol, batch.first, self.options.since or file.covers[0], is_first=is_first
+            )
+        return PageStore(self.ingest, file.symbol, resume_point, self.options.build_candles)
+
+    async def _store(self, pages: PageStore, batch: FileBatch) -> None:
+        reader, report = self.reader, self.report
+        batch.force, batch.keeps_trades = self.options.replace, self.options.keeps_trades
+        if batch.behind is None and batch.end is None:
+            batch.end = await self._end(batch)
+        try:
+            written = await self._save(pages, batch)
+        except RowRefusedError as error:
+            report.rejected = error.count
+            raise reader.error(error.reason, error.line, hint=error.hint) from error
+        except CopyRowError as error:
+            raise reader.error(error.reason, error.line + batch.line - 1) from error
+        if self.options.keeps_trades:
+            report_trades(report, written.trades, batch.size)
+        report.candles += written.candles_new + written.candles_changed
+        self._holes |= {hole.first: hole for hole in batch.holes}
 
     async def _save(self, pages: PageStore, batch: FileBatch) -> PagesWritten:
         try:
@@ -191,8 +256,9 @@ class TradeFileImport:
         if not self.reader.ends_with_newline:
             self.report.notes.append(_UNFINISHED.format("moment"))
             return last.timestamp
-        if self.end is not None:
-            return max(self.end, last.timestamp + TICK)
+        covered_until = self.report.file.covers[1]
+        if covered_until is not None:
+            return max(covered_until, last.timestamp + TICK)
         if last.trade_id is None:
             return None
         run = IdRun(last.trade_id, last.trade_id, last.timestamp, last.timestamp)
@@ -203,18 +269,6 @@ class TradeFileImport:
             around = await beside(connection, self.report.file.symbol, run, oldest, newest)
         follows = around.after is not None and around.after[0] == last.trade_id + 1
         return around.after[1] if around.after and follows else None
-
-
-def has_ids(reader: ArchiveReader) -> bool:
-    """Whether the rows of a trade file carry ids, so that it can be stored in steps."""
-    return "trade_id" in _SHAPES.get(reader.fields, ())
-
-
-def columns_of(reader: ArchiveReader) -> list[str]:
-    """The columns of a trade file. Raises ImportFileError."""
-    if reader.fields not in _SHAPES:
-        raise reader.error(f"{reader.fields} fields, but trades have 3 (timestamp,price,volume), 6 or 7", 1)
-    return _SHAPES[reader.fields]
 
 
 def report_trades(report: FileReport, written: TradesWritten, rows: int) -> None:
@@ -234,7 +288,9 @@ def report_trades(report: FileReport, written: TradesWritten, rows: int) -> None
         report.notes.append(f"{written.removed} stored trades without an id were replaced")
 
 
-def keys_of(report: FileReport) -> list[tuple[str, DataType]]:
+def keys_of(report: FileReport, options: ImportOptions) -> list[tuple[str, DataType]]:
     """What the transaction of a file has to lock."""
     file = report.file
-    return keys_with_trades(file.symbol) if file.interval is None else [(file.symbol, file.data_type)]
+    if file.interval is not None:
+        return [(file.symbol, file.data_type)]
+    return keys_with_trades(file.symbol) if options.keeps_trades else [(file.symbol, DataType.CANDLES_1M)]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
 
 from sqlalchemy import text
 
+from kraken_db.archives.catalog import PublishedArchive
 from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
-from kraken_db.bulk_csv_importer.files import FileImport, TradeFileImport, has_ids, keys_of
+from kraken_db.bulk_csv_importer.files import FileImport, ImportOptions, TradeFileImport, keys_of
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import (
     ArchiveFile,
@@ -22,6 +24,7 @@ from kraken_db.bulk_csv_importer.report import (
     ImportReport,
 )
 from kraken_db.errors import (
+    ConfigurationError,
     CopyRowError,
     DatabaseError,
     DatabaseUnavailableError,
@@ -86,7 +89,28 @@ class BulkCSVImporter(StoreService):
         ``only_1m`` skips candle files of other intervals, ``symbols`` everything else, ``skip_empty``
         files without a byte (Kraken's archive has them for pairs that never traded).
         """
-        return Discovery(only_1m, symbols, skip_empty).plan([Path(path) for path in paths])
+        discovering = self.discover(paths, only_1m=only_1m, symbols=symbols, skip_empty=skip_empty)
+        # Also where a loop runs already, as in a notebook: in a thread of its own.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, discovering).result()
+
+    async def discover(
+        self,
+        places: Sequence[Path | PublishedArchive],
+        *,
+        only_1m: bool = True,
+        symbols: Collection[str] | None = None,
+        skip_empty: bool = False,
+        check_sums: bool = False,
+    ) -> ImportPlan:
+        """``plan``, also of archives on a server: close the plan in the end.
+
+        ``check_sums``: the parts of an archive are compared with the list of sums beside them.
+        """
+        discovery = Discovery(only_1m, symbols, skip_empty, check_sums)
+        return await discovery.plan(
+            [place if isinstance(place, PublishedArchive) else Path(place) for place in places]
+        )
 
     async def count_rows(self, file: ArchiveFile) -> int:
         """How many rows a file of a plan has; needs no database. Raises ImportFileError as an import does,
@@ -126,13 +150,24 @@ class BulkCSVImporter(StoreService):
             raise ImportFailedError(report)
         return report.written
 
-    async def run(self, plan: ImportPlan, *, replace: bool = False) -> ImportReport:
+    async def run(
+        self,
+        plan: ImportPlan,
+        *,
+        replace: bool = False,
+        build_candles: bool = True,
+        keeps_trades: bool = True,
+    ) -> ImportReport:
         """Import all files of a plan, then bring the higher intervals up to date.
 
         A file that is not accepted is reported and the others go on; they do not when the database answers
         no more (see ``ImportReport.stopped``). ``replace`` takes the rows of the
-        files even where what is stored has more trades or another content.
+        files even where what is stored has more trades or another content. ``build_candles``: of trades.
+        ``keeps_trades``: else only the candles of them are stored, exact, in a tenth of the space.
         """
+        if not (build_candles or keeps_trades):
+            raise ConfigurationError("without trades and without candles there is nothing to import")
+        options = ImportOptions(replace, build_candles, keeps_trades)
         store = self._connected()
         report = ImportReport(plan)
         progress = self._progress.task("import", plan.size, unit="bytes")
@@ -149,7 +184,7 @@ class BulkCSVImporter(StoreService):
                     if report.stopped is not None:
                         return
                     share = _FileProgress(progress, file)
-                    done = await self._import(ingest, file, replace, share)
+                    done = await self._import(ingest, file, options, share)
                     report.files.append(done)
                     if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
                         report.stopped = done.error
@@ -172,7 +207,7 @@ class BulkCSVImporter(StoreService):
         return report
 
     async def _import(
-        self, ingest: Ingest, file: ArchiveFile, replace: bool, share: _FileProgress
+        self, ingest: Ingest, file: ArchiveFile, options: ImportOptions, share: _FileProgress
     ) -> FileReport:
         report = FileReport(file)
 
@@ -181,10 +216,11 @@ class BulkCSVImporter(StoreService):
             report = FileReport(file)
             share.restart()
             async with ArchiveReader(file, self._block_size, share) as reader:
-                if file.interval is None and has_ids(reader):
-                    await TradeFileImport(ingest, reader, report, replace).run()
+                if file.interval is None and reader.has_ids:
+                    share.reading_share = 1  # each batch is written before the next is read
+                    await TradeFileImport(ingest, reader, report, options).run()
                 else:
-                    await self._import_whole(ingest, reader, report, replace, is_straight)
+                    await self._import_whole(ingest, reader, report, options, is_straight)
 
         is_straight = file.interval is not None and file.size > LARGE_FILE
         try:
@@ -194,7 +230,7 @@ class BulkCSVImporter(StoreService):
                 if not is_straight:
                     raise
                 await CONFLICT.run(lambda: attempt(False))
-            if file.interval is None:
+            if file.interval is None and options.build_candles and options.keeps_trades:
                 built = await build_missing(ingest, file.symbol)
                 report.candles += sum(written.new + written.changed for written in built)
         except KrakenDBError as error:
@@ -204,13 +240,18 @@ class BulkCSVImporter(StoreService):
         return report
 
     async def _import_whole(
-        self, ingest: Ingest, reader: ArchiveReader, report: FileReport, replace: bool, is_straight: bool
+        self,
+        ingest: Ingest,
+        reader: ArchiveReader,
+        report: FileReport,
+        options: ImportOptions,
+        is_straight: bool,
     ) -> None:
         """A file without ids in one transaction."""
-        transaction = ingest.transaction(keys_of(report), reader.first_moment, locks_late=True)
+        transaction = ingest.transaction(keys_of(report, options), reader.first_moment, locks_late=True)
         try:
             async with transaction as writing:
-                await FileImport(writing, reader, report, replace, is_straight).run()
+                await FileImport(writing, reader, report, options, is_straight).run()
         except KrakenDBError as error:
             report.new = report.changed = report.unchanged = report.differing = 0
             if isinstance(error, CopyRowError) and not is_straight:
@@ -255,6 +296,7 @@ class _FileProgress:
         self._whole = whole
         self._file = file
         self._advanced = 0
+        self.reading_share = _READING_SHARE
 
     def restart(self) -> None:
         """The file is read from its beginning again."""
@@ -262,7 +304,7 @@ class _FileProgress:
         self._advanced = 0
 
     def advance(self, size: int) -> None:
-        part = size // _READING_SHARE
+        part = size // self.reading_share
         self._advanced += part
         self._whole.advance(part)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from kraken_db.archives.byte_source import ByteSource
+from kraken_db.archives.zip_reading import ZipMember, printable
 from kraken_db.data_types import DataType
 from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import interval_name
@@ -24,13 +25,25 @@ class ArchiveFile:
     symbol: str
     interval: int | None
     """Minutes of its candles; None for trades (Time & Sales)."""
-    entry: zipfile.ZipInfo | None = field(default=None, compare=False, repr=False)
+    source: ByteSource | None = field(default=None, compare=False, repr=False)
+    """The bytes of the file, or of the zip that it is in; None: those of ``path``."""
+    entry: ZipMember | None = field(default=None, compare=False, repr=False)
     """Where in the zip it is: without this the reader has to look through the zip's directory."""
+    declared: tuple[str, ...] | None = None
+    """The columns that the archive says it has."""
+    covers: tuple[datetime | None, datetime | None] = (None, None)
+    """From when to when the archive says that it has everything; half-open, None where it does not say."""
 
     @property
     def name(self) -> str:
         """For people: the path, with the name inside the zip behind it."""
-        return f"{self.path}:{self.member}" if self.member else str(self.path)
+        place = self.source.name if self.source is not None else str(self.path)
+        return f"{place}:{printable(self.member)}" if self.member else place
+
+    @property
+    def is_whole_history(self) -> bool:
+        """Whether the archive says that it has everything from the first trade on."""
+        return self.covers[0] is None and self.covers[1] is not None
 
     @property
     def data_type(self) -> DataType:
@@ -71,6 +84,12 @@ class ImportPlan:
     def size(self) -> int:
         """Bytes of all files, unpacked."""
         return sum(file.size for file in self.files)
+
+    async def close(self) -> None:
+        """Close the connections to archives on a server."""
+        for source in {id(file.source): file.source for file in self.files}.values():
+            if source is not None:
+                await source.close()
 
 
 @dataclass(slots=True)

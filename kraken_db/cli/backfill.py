@@ -25,6 +25,7 @@ from kraken_db.pairs import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
     from kraken_db.historical_backfill import BackfillReport
+    from kraken_db.historical_backfill.backfill import BackfillSource
 
 _COUNTERS = ("received", "new", "changed", "candles_new", "candles_changed", "removed")
 
@@ -42,6 +43,8 @@ def show_reports(reports: Sequence[BackfillReport], *, as_json: bool) -> None:
 def _print(reports: Sequence[BackfillReport]) -> None:
     """What is zero nearly always has a column only where it is not: the table fits 80 characters."""
     counters = {"received": "received", "new": "new"}
+    if any(report.archived for report in reports):
+        counters = {"archived": "archived", **counters}
     if any(report.changed for report in reports):
         counters["changed"] = "changed"
     counters["candles_new"] = "new candles"
@@ -72,6 +75,8 @@ def _print_notes(report: BackfillReport) -> None:
     if report.outcome == "stopped":
         where = f" at {report.newest.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if report.newest else ""
         note(f"{report.symbol}: stopped{where}; --resume goes on from there")
+    for text in report.notes:
+        note(f"Note: {report.symbol}: {text}")
     for hole in report.holes:
         note(f"Warning: {report.symbol}: Kraken has no trade for {hole}; it counts as a gap")
     for conflict in report.conflict_examples:
@@ -92,6 +97,7 @@ def _document(report: BackfillReport) -> dict[str, Any]:
         "symbol": report.symbol,
         "outcome": report.outcome,
         "requests": report.pages,
+        "archived": report.archived,
         **{name: getattr(report, name) for name in _COUNTERS},
         "oldest": report.oldest,
         "newest": report.newest,
@@ -115,6 +121,18 @@ def _document(report: BackfillReport) -> dict[str, Any]:
 @click.option("--resume", is_flag=True, help="Go on where the last download of each pair ended.")
 @click.option("--since", type=TimeType(), help="Trades from this time on. Default: the pair's first trade.")
 @click.option("--until", type=TimeType(), help="Trades before this time. Default: now.")
+@click.option(
+    "--source",
+    type=click.Choice(["auto", "archive", "rest"]),
+    default="auto",
+    show_default=True,
+    help="Where trades come from; auto: Kraken's archives, then REST up to now.",
+)
+@click.option(
+    "--archive",
+    metavar="PLACE",
+    help="A folder or an address with Kraken's archives. Default: KRAKEN_ARCHIVE_URL, or Kraken's own.",
+)
 @click.option("--no-candles", is_flag=True, help="Store trades only; a later run builds their candles.")
 @click.option(
     "--no-auto-stop", is_flag=True, help="When everything is there, wait for new trades until Ctrl-C."
@@ -132,6 +150,8 @@ def backfill(
     resume: bool,
     since: datetime | None,
     until: datetime | None,
+    source: BackfillSource,
+    archive: str | None,
     no_candles: bool,
     no_auto_stop: bool,
     rate_limit: float,
@@ -141,17 +161,19 @@ def backfill(
 ) -> None:
     """Download every trade since a pair's first one, and build its candles.
 
-    Kraken gives 1,000 trades a request and about one request a second for each pair; pairs are downloaded
-    side by side. It may be stopped or killed at any moment, and repeated: nothing is stored twice, and
-    --resume goes on where it ended. Ctrl-C stores what has been received; a second one ends it at once.
+    What Kraken's archives have comes from there, as fast as the database takes it; the rest comes by REST,
+    1,000 trades a request and about one request a second for each pair. Pairs are downloaded side by side.
+    It may be stopped or killed at any moment, and repeated: nothing is stored twice, and --resume goes on
+    where it ended. Ctrl-C stores what has been received; a second one ends it at once.
 
-    Asks Kraken over the network, or whatever KRAKEN_BASE_URL names.
+    Asks Kraken over the network, or whatever KRAKEN_BASE_URL and KRAKEN_ARCHIVE_URL name.
     """
     if resume and since:
         raise click.UsageError("--resume cannot be combined with --since: choose where to begin")
     if since and until and since >= until:
         raise click.UsageError("--since is not before --until")
-    pass
+    if archive and source == "rest":
+        raise click.UsageError("--archive goes with --source auto or archive")
     from kraken_db.cli.base import Signals
     from kraken_db.cli.progress import show_progress
     from kraken_db.historical_backfill import KrakenTradesBackfill
@@ -169,6 +191,8 @@ def backfill(
                     resume=resume,
                     build_candles=not no_candles,
                     auto_stop_realtime=not no_auto_stop,
+                    source=source,
+                    archive=archive,
                 )
 
     with show_progress() as progress:

@@ -390,7 +390,6 @@ def candles(
 
 async def _print(query: CandleQuery, style: Literal["table", "csv", "json"], db_url: str) -> int:
     """Returns the number of candles."""
-    pass
     from kraken_db.historical_provider import HistoricalDataProvider
 
     async with HistoricalDataProvider(db_url, pool_min_size=1, pool_max_size=2) as provider:

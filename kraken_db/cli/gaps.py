@@ -224,7 +224,6 @@ def list_gaps(
 
     Of a pair of which nothing is stored the whole window is a gap.
     """
-    pass
     from kraken_db.gap_filler import GapFiller
 
     async def run() -> list[SymbolGaps]:
@@ -275,7 +274,6 @@ def fill_gaps(
     """
     if symbols and stored:
         raise click.UsageError("--stored cannot be combined with --symbols: it means all of them")
-    pass
     from kraken_db.cli.base import Signals
     from kraken_db.cli.output import plural
     from kraken_db.cli.progress import show_progress

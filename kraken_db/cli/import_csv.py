@@ -11,9 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kraken_db.bulk_csv_importer.report import FileReport, ImportPlan, ImportReport, SkippedFile
+from kraken_db.archives.parts import check_file
+from kraken_db.bulk_csv_importer.report import (
+    ArchiveFile,
+    FileReport,
+    ImportPlan,
+    ImportReport,
+    SkippedFile,
+)
 from kraken_db.cli.base import sentence
-from kraken_db.cli.options import MultiValueCommand, SourcePath, db_url_option, json_option, symbols_option
+from kraken_db.cli.options import (
+    IntervalType,
+    MultiValueCommand,
+    SourcePath,
+    db_url_option,
+    json_option,
+    symbols_option,
+)
 from kraken_db.cli.output import (
     Column,
     count_text,
@@ -26,10 +40,10 @@ from kraken_db.cli.output import (
 )
 from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES
+from kraken_db.pairs import parse_symbol
 
 if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
-    from kraken_db.bulk_csv_importer.report import ImportPlan, ImportReport
     from kraken_db.progress import Progress
 
 RowCounts = Mapping[str, int | KrakenDBError]
@@ -103,7 +117,9 @@ def show_report(report: ImportReport, *, as_json: bool) -> bool:
     if missing:
         total = plural(len(report.plan.files) + len(report.plan.refused), "file")
         why = f"{sentence(report.stopped)}. " if report.stopped else ""
-        note(f"Error: {why}{missing} of {total} not imported; nothing of them is stored.")
+        begun = sum(done.error is not None and bool(done.read) for done in report.files)
+        rest = f"{begun} of them in part: import again to go on" if begun else "nothing of them is stored"
+        note(f"Error: {why}{missing} of {total} not imported; {rest}.")
     if report.refresh_error is not None:
         note(f"Error: {sentence(report.refresh_error)}")
     return not report.errors
@@ -256,6 +272,16 @@ DEFAULT_DIRECTORY = Path("./data/kraken_csv")
 @symbols_option("Only these pairs.")
 @click.option("--all", "every_interval", is_flag=True, help="Files of all intervals, not only those of 1m.")
 @click.option("--replace", is_flag=True, help="Overwrite stored candles that differ, whichever is better.")
+@click.option("--no-candles", is_flag=True, help="Store trades without building their candles.")
+@click.option("--no-trades", is_flag=True, help="Store only the candles of the trades: a tenth of the space.")
+@click.option(
+    "--as",
+    "symbol",
+    metavar="PAIR",
+    help="The one file named is of this pair, whatever its name; with --interval it has candles.",
+)
+@click.option("--interval", type=IntervalType(), help="Of the candles in the file named with --as.")
+@click.option("--check-sums", is_flag=True, help="Compare the parts of an archive with the sums beside them.")
 @click.option("--skip-empty", is_flag=True, help="An empty file is left out instead of being an error.")
 @click.option("--dry-run", is_flag=True, help="Show what would be imported; needs no database.")
 @click.option(
@@ -278,6 +304,11 @@ def import_csv(
     symbols: tuple[str, ...] | None,
     every_interval: bool,
     replace: bool,
+    no_candles: bool,
+    no_trades: bool,
+    symbol: str | None,
+    interval: int | None,
+    check_sums: bool,
     skip_empty: bool,
     dry_run: bool,
     batch_size: int,
@@ -285,27 +316,41 @@ def import_csv(
     as_json: bool,
     db_url: str,
 ) -> None:
-    """Import Kraken's archive: PATHS are files, folders and zips (read in place).
+    """Import Kraken's archive: PATHS are files, folders and zips (read in place, also in parts).
 
-    OHLCVT files (XBTUSD_1.csv) become candles, Time & Sales files (XBTUSD.csv) become trades. Each file is
-    stored whole or not at all, and may be imported again: what is stored already is not written twice. The
-    exit code is 1 if a file failed; the others are imported all the same.
+    OHLCVT files (XBTUSD_1.csv) become candles, Time & Sales files (XBTUSD.csv) become trades, and candles of
+    them. A file with trade ids is stored in steps, and goes on where it ended; any other is stored whole or
+    not at all. Each may be imported again: what is stored already is not written twice. The exit code is 1
+    if a file failed; the others are imported all the same.
     """
     from kraken_db.bulk_csv_importer import BulkCSVImporter
-
-    pass
     from kraken_db.cli.progress import show_progress
 
+    if interval is not None and symbol is None:
+        raise click.UsageError("--interval goes with --as: it says what is in the one file named.")
+    if no_candles and no_trades:
+        raise click.UsageError("--no-candles and --no-trades leave nothing to store.")
     with show_progress() as progress:
         importer = BulkCSVImporter(db_url, batch_size, workers=jobs, progress=progress)
-        plan = importer.plan(
-            _sources(paths, directory), only_1m=not every_interval, symbols=symbols, skip_empty=skip_empty
-        )
+        if symbol is not None:
+            plan = _named(paths, symbol, interval)
+        else:
+            discovering = importer.discover(
+                _sources(paths, directory),
+                only_1m=not every_interval,
+                symbols=symbols,
+                skip_empty=skip_empty,
+                check_sums=check_sums,
+            )
+            plan = asyncio.run(discovering)
         outcome: dict[str, int | KrakenDBError] | ImportReport
         if dry_run:
             outcome = asyncio.run(_count(importer, plan, progress))
         else:
-            outcome = asyncio.run(_run(importer, plan, replace))
+            running = _run(
+                importer, plan, replace=replace, build_candles=not no_candles, keeps_trades=not no_trades
+            )
+            outcome = asyncio.run(running)
     # Only here, where the bars are gone: they share the screen.
     went_well = (
         show_plan(plan, outcome, as_json=as_json)
@@ -327,13 +372,20 @@ def _sources(paths: Sequence[Path], directory: Path | None) -> list[Path]:
     return [DEFAULT_DIRECTORY]
 
 
-async def _run(importer: BulkCSVImporter, plan: ImportPlan, replace: bool) -> ImportReport:
+def _named(paths: Sequence[Path], symbol: str, interval: int | None) -> ImportPlan:
+    if len(paths) != 1:
+        raise click.UsageError("--as takes one file.")
+    size = check_file(paths[0]).st_size
+    return ImportPlan([ArchiveFile(paths[0], None, size, parse_symbol(symbol), interval)])
+
+
+async def _run(importer: BulkCSVImporter, plan: ImportPlan, **options: bool) -> ImportReport:
     from kraken_db.bulk_csv_importer import ImportReport
 
     if not plan.files:
         return ImportReport(plan)  # nothing that a database would be needed for
     async with importer:
-        return await importer.run(plan, replace=replace)
+        return await importer.run(plan, **options)
 
 
 async def _count(

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from kraken_db.recorder import RecorderStatus
-
-    pass
-    from kraken_db.recorder import Recorder
+    from kraken_db.recorder import Recorder, RecorderStatus
 
 
 class View(Protocol):
@@ -177,7 +174,6 @@ def record(
 
     Receives from Kraken over the network, or from what KRAKEN_WS_URL and KRAKEN_BASE_URL name.
     """
-    pass
     from kraken_db.cli.base import Signals
     from kraken_db.recorder import Recorder
 

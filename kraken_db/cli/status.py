@@ -338,8 +338,6 @@ def status(
     are stretches between them that no source has covered; lag is from the last known moment until now. The
     strip has a character for each month. Intervals above 1m are computed from the minutes.
     """
-    pass
-    pass
     from kraken_db.status import problems
 
     database, found = asyncio.run(_read(db_url, symbols))

@@ -195,8 +195,6 @@ def verify(
     if since and until and since >= until:
         raise click.UsageError("--since is not before --until")
     from kraken_db.cli.progress import show_progress
-
-    pass
     from kraken_db.verification import StoreVerifier
 
     async def run() -> list[Certificate]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, ClassVar
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from kraken_db.backends import kept_for
+from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.errors import ConfigurationError, ImportFileError, KrakenDBError, UnknownPairError
+from kraken_db.historical_backfill.archive import ArchivedHistory, ArchiveDownload, check_market
 from kraken_db.historical_backfill.download import (
     DOWNLOAD_JOB,
     BackfillReport,
@@ -26,10 +30,10 @@ from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
-from kraken_db.progress import NullProgress, Progress
+from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD, unless_set
-from kraken_db.settings import KRAKEN_BASE_URL
+from kraken_db.settings import KRAKEN_BASE_URL, archive_place
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, period_text, require_aware, utc_now
 
@@ -38,6 +42,10 @@ MAX_PAIRS = 10
 
 REFRESH_EVERY = 600.0
 """Seconds between two refreshes of the higher intervals while a download runs."""
+
+
+BackfillSource: TypeAlias = Literal["auto", "archive", "rest"]
+"""Where trades come from: what Kraken's archives have from there and the rest by REST, or one of the two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,12 @@ class _Wanted:
     resume: bool
     build_candles: bool
     auto_stop: bool
+    source: BackfillSource = "auto"
+
+    @property
+    def start(self) -> datetime | None:
+        """The same as ``since``; None: from the first trade on."""
+        return cursor_time(as_nanoseconds(self.since)) if self.since else None
 
 
 class KrakenTradesBackfill(StoreService):
@@ -86,6 +100,8 @@ class KrakenTradesBackfill(StoreService):
             base_url, rate_limit_delay=rate_limit_delay, max_retries=max_retries
         )
         self._pairs_at_once = asyncio.Semaphore(pairs_at_once)
+        # The database is what takes the time: more than it has cores would only wait.
+        self._archives_at_once = asyncio.Semaphore(min(os.cpu_count() or 1, 4))
         self._progress = progress or NullProgress()
         self._retry = replace(DOWNLOAD, sleep=sleep)
         self._exchange = Exchange(self._client, self._retry, clock)
@@ -186,21 +202,32 @@ class KrakenTradesBackfill(StoreService):
         resume: bool = False,
         build_candles: bool = True,
         auto_stop_realtime: bool = True,
+        source: BackfillSource = "auto",
+        archive: str | None = None,
     ) -> list[BackfillReport]:
         """Download several pairs side by side; what happens to one does nothing to the others.
 
         ``symbols`` may have patterns such as ``'XRP/*'``. With ``resume`` each pair goes on where its last
         download ended, else all begin at ``since``.
+
+        ``source``: ``"auto"`` takes what Kraken's archives have and is not stored from there, and goes on by
+        REST where they end; ``archive``: the folder or the address of them, else ``KRAKEN_ARCHIVE_URL``.
+        Without archives REST does all of it; for ``"archive"`` that is an ImportFileError.
         """
 
         store = self._connected()
-        wanted = _Wanted(since, end_timestamp, resume, build_candles, auto_stop_realtime)
-        names = await unless_set(self._stop, self._exchange.expand(symbols)) or []
-        await self._warn_of_retention(store, 0 if resume else since)
-        async with Ingest(store) as ingest:
-            async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._run(name, wanted, ingest)) for name in names]
-            refresh_error = await store.refresh_or_warn()
+        wanted = _Wanted(since, end_timestamp, resume, build_candles, auto_stop_realtime, source)
+        history = await unless_set(self._stop, self._find_archives(source, archive))
+        try:
+            names = await unless_set(self._stop, self._expand(symbols, history)) or []
+            await self._warn_of_retention(store, 0 if resume else since)
+            async with Ingest(store) as ingest:
+                async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._run(name, wanted, ingest, history)) for name in names]
+                refresh_error = await store.refresh_or_warn()
+        finally:
+            if history is not None:
+                await history.close()
         self._stop.clear()
         reports = [task.result() for task in tasks]
         for report in reports:
@@ -224,12 +251,45 @@ class KrakenTradesBackfill(StoreService):
                         f" policy. To keep them: kraken-db policies set --{table}-retention never"
                     )
 
-    async def _run(self, symbol: str, wanted: _Wanted, ingest: Ingest) -> BackfillReport:
+    async def _find_archives(self, source: BackfillSource, place: str | None) -> ArchivedHistory | None:
+        """None where there are none, or none are wanted."""
+        if source == "rest":
+            return None
+        place = place or archive_place(self._client.base_url)
+        try:
+            if place is None:
+                raise ImportFileError("KRAKEN_ARCHIVE_URL", "no archives are known of this exchange")
+            return await ArchivedHistory.find(place, self._clock)
+        except ImportFileError as error:
+            if source == "archive":
+                raise
+            if place is not None:
+                self._progress.note(f"Note: {error}. All trades come by REST.")
+            return None
+
+    async def _expand(self, symbols: Sequence[str], history: ArchivedHistory | None) -> list[str]:
+        """Patterns as the pairs that Kraken lists, or had once."""
+        archived = [] if history is None else sorted(history.files)
+        found: dict[str, None] = {}
+        for name in symbols:
+            matching = [symbol for symbol in archived if fnmatchcase(symbol, name.strip().upper())]
+            try:
+                found.update(dict.fromkeys(await self._exchange.expand([name])))
+            except UnknownPairError:
+                if not matching:
+                    raise
+            found.update(dict.fromkeys(matching))
+        return list(found)
+
+    async def _run(
+        self, symbol: str, wanted: _Wanted, ingest: Ingest, history: ArchivedHistory | None
+    ) -> BackfillReport:
         report = BackfillReport(symbol)
         async with self._pairs_at_once:
             task = self._progress.task(symbol, unit="trades")
             try:
-                await self._download(report, wanted, ingest, Remaining(task))
+                files = history.files.get(symbol, ()) if history is not None else ()
+                await self._download(report, wanted, ingest, Remaining(task), files)
             except KrakenDBError as error:
                 report.error, report.outcome = error, "failed"
             finally:
@@ -237,19 +297,28 @@ class KrakenTradesBackfill(StoreService):
         return report
 
     async def _download(
-        self, report: BackfillReport, wanted: _Wanted, ingest: Ingest, remaining: Remaining
+        self,
+        report: BackfillReport,
+        wanted: _Wanted,
+        ingest: Ingest,
+        remaining: Remaining,
+        files: Sequence[ArchiveFile],
     ) -> None:
         store, symbol = self._connected(), report.symbol
         async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
-            since = await self.get_resume_point(symbol) if wanted.resume else 0
-            report.cursor = since = as_nanoseconds(since or wanted.since)
+            name = await unless_set(self._stop, self._rest_name(symbol, files))
+            if files:
+                await self._from_archive(report, wanted, ingest, remaining.task, files, name)
+            since = await self.get_resume_point(symbol) if wanted.resume or files else 0
+            report.cursor = since = as_nanoseconds(
+                max(since, wanted.since) if files else since or wanted.since
+            )
             if wanted.build_candles:
                 await self._build_missing(ingest, report)
+            if not name or self._stop.is_set() or wanted.source == "archive":
+                return
             async with store.database.read() as connection:
                 resume_point = await find_resume_point(connection, symbol, since)
-            name = await unless_set(self._stop, self._exchange.rest_name(symbol))
-            if name is None:
-                return
             walk = self._exchange.pager(name, resume_point.since, wanted.end, resume_point.sequence)
             pager = await unless_set(self._stop, walk)
             if pager is None:
@@ -261,6 +330,34 @@ class KrakenTradesBackfill(StoreService):
             await download.run_with_estimate(self._client, name, wanted.end)
             if wanted.build_candles and not resume_point.is_joined:
                 await self._build_missing(ingest, report)  # the minute that it began in
+
+    async def _rest_name(self, symbol: str, files: Sequence[ArchiveFile]) -> str:
+        """What REST calls the pair; empty if it serves it no more, and archives have its trades."""
+        try:
+            return await self._exchange.rest_name(symbol)
+        except UnknownPairError:
+            if not files:
+                raise
+            return ""
+
+    async def _from_archive(
+        self,
+        report: BackfillReport,
+        wanted: _Wanted,
+        ingest: Ingest,
+        task: Task,
+        files: Sequence[ArchiveFile],
+        name: str | None,
+    ) -> None:
+        if name:
+            await check_market(files[0], self._client, name)
+        async with self._archives_at_once:
+            download = ArchiveDownload(
+                ingest, report, task, self._stop, wanted.build_candles, wanted.start, wanted.end
+            )
+            await download.run(files)
+        if not self._stop.is_set():
+            report.outcome = "archive read" if name else "delisted"
 
     async def _build_missing(self, ingest: Ingest, report: BackfillReport) -> None:
         """The candles of trades that came from archives, or were downloaded without candles."""

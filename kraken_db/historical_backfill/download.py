@@ -191,7 +191,7 @@ class Download:
 MOST_EXAMPLES = 20
 
 
-Outcome: TypeAlias = Literal["caught up", "reached the end", "stopped", "failed"]
+Outcome: TypeAlias = Literal["caught up", "reached the end", "archive read", "delisted", "stopped", "failed"]
 
 
 @dataclass(slots=True)
@@ -202,7 +202,11 @@ class BackfillReport:
     outcome: Outcome = "stopped"
     pages: int = 0
     received: int = 0
-    """Trades that Kraken sent, each counted once."""
+    """Trades that Kraken sent, or its archives have, each counted once."""
+    archived: int = 0
+    """Those of them that came from archives."""
+    notes: list[str] = field(default_factory=list)
+    """What is to be said of the archives."""
     new: int = 0
     changed: int = 0
     """Stored trades that took Kraken's stamp, or what they lacked."""

@@ -25,6 +25,7 @@ from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles, whole_minutes
 from kraken_db.repositories.candle_load import CandleLoad
 from kraken_db.repositories.candle_merge import (
+    FILE_COLUMNS,
     MINUTES,
     MINUTES_INSIDE,
     STAGED,
@@ -91,18 +92,25 @@ async def load_rows(
 
 
 async def stage_rows(
-    transaction: WriteTransaction, interval: int, source: AsyncIterable[bytes]
+    transaction: WriteTransaction,
+    interval: int,
+    source: AsyncIterable[bytes],
+    columns: list[str] = FILE_COLUMNS,
 ) -> StagedCandleFacts:
-    """Stage the rows of an OHLCVT file, and check them. Raises RowRefusedError and CopyRowError, with a
+    """Stage the rows of a file of candles, and check them. Raises RowRefusedError and CopyRowError, with a
     line."""
-    return await stage_file(transaction.candles, interval, source, transaction.now)
+    return await stage_file(transaction.candles, interval, source, transaction.now, columns)
 
 
 async def stage_file(
-    staged: StagedCandles, interval: int, source: AsyncIterable[bytes], now: datetime
+    staged: StagedCandles,
+    interval: int,
+    source: AsyncIterable[bytes],
+    now: datetime,
+    columns: list[str] = FILE_COLUMNS,
 ) -> StagedCandleFacts:
     """The same, for whoever writes nothing. ``now``: no candle may still be open then."""
-    await staged.copy_rows(source)
+    await staged.copy_rows(source, columns)
     found = await _inspect(staged, interval, now, rounds=True)
     if isinstance(found, Problem):
         raise RowRefusedError(found.line, found.reason, found.count)

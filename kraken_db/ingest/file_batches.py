@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, NamedTuple
 
@@ -39,13 +39,19 @@ class FileRow(NamedTuple):
 
 
 async def find_file_resume_point(
-    connection: AsyncConnection, symbol: str, first: FileRow, start: datetime | None = None
+    connection: AsyncConnection,
+    symbol: str,
+    first: FileRow,
+    start: datetime | None = None,
+    *,
+    is_first: bool = False,
 ) -> ResumePoint:
     """How a file that begins with ``first`` lies to what is stored.
 
-    ``start``: from there on the file is said to have every trade. The trade with id 1 is the first of all.
+    ``start``: from there on the file is said to have every trade. The trade with id 1 is the first of all;
+    or another one, of which it is said.
     """
-    if first.trade_id == 1:
+    if first.trade_id == 1 or is_first:
         return await find_resume_point(connection, symbol, 0)
     before = await TradeNeighbours(connection, symbol).before(first.timestamp + STAMP_JITTER)
     follows = before is not None and before.id > 0 and first.trade_id == before.id + 1
@@ -99,8 +105,39 @@ class FileBatch:
         return self.end or self.last.timestamp + TICK
 
     @property
+    def is_cut(self) -> bool:
+        return self.before is None or self.behind is None
+
+    @property
     def minutes(self) -> Rows:
         return MINUTES if self.keeps_trades else ASIDE_MINUTES
+
+    def between(self, since: datetime | None, until: datetime | None) -> FileBatch | None:
+        """Only its rows of ``[since, until)``; None if there are none."""
+        first, last = self.span
+        if (since is None or first >= since) and (until is None or last < until):
+            return self
+        lines = self.rows.splitlines(keepends=True)
+        rows = [row_of(line, self.columns) for line in lines]
+        wanted = [
+            number
+            for number, row in enumerate(rows)
+            if (since is None or row.timestamp >= since) and (until is None or row.timestamp < until)
+        ]
+        if not wanted:
+            return None
+        start, stop = wanted[0], wanted[-1]
+        is_cut = stop + 1 < len(rows)
+        return replace(
+            self,
+            rows=b"".join(lines[start : stop + 1]),
+            line=self.line + start,
+            first=rows[start],
+            last=rows[stop],
+            before=rows[start - 1] if start else self.before,
+            behind=None if is_cut else self.behind,
+            end=until if is_cut else self.end,
+        )
 
     async def write(self, transaction: WriteTransaction, symbol: str, cursor: int | None) -> TradesWritten:
         """Raises RowRefusedError with the line in the file; DataRefusedError where the rows cannot go
@@ -111,9 +148,12 @@ class FileBatch:
         )
         start, end = self.first.timestamp - SAME_TRADE, self.last.timestamp + SAME_TRADE
         if not self.keeps_trades:
-            await load.begin()
             if not self.is_straight:
-                return await self._put_aside(transaction, symbol)
+                with self._lines_of_file():
+                    await self._stage(transaction, symbol)
+                await put_aside(transaction, symbol)
+                return TradesWritten()
+            await load.begin()
             await self._load(transaction, load)
             written = TradesWritten()
         elif self.is_straight and await load.is_free(start, end):
@@ -138,12 +178,6 @@ class FileBatch:
         with self._lines_of_file():
             batch = await self._stage(transaction, symbol)
             return await batch.store(force=self.force, cursor=cursor)
-
-    async def _put_aside(self, transaction: WriteTransaction, symbol: str) -> TradesWritten:
-        with self._lines_of_file():
-            await self._stage(transaction, symbol)
-        await transaction.trades.put_aside(symbol)
-        return TradesWritten()
 
     async def _stage(self, transaction: WriteTransaction, symbol: str) -> TradeBatch:
         self.holes = self._follow_ids()
@@ -189,6 +223,12 @@ class FileBatch:
 class _Numbered:
     trade_id: int | None
     timestamp: datetime
+
+
+async def put_aside(transaction: WriteTransaction, symbol: str) -> None:
+    """Have the staged trades where ``ASIDE_MINUTES`` are made from; they are not stored."""
+    await TradeLoad(transaction.connection, symbol, ["time", "trade_id"], aside=True).begin()
+    await transaction.trades.put_aside(symbol)
 
 
 def row_of(line: bytes, columns: Sequence[str]) -> FileRow:

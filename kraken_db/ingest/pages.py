@@ -63,6 +63,10 @@ class TradeStep(Protocol):
     def minutes(self) -> Rows:
         """The candles of what ``write`` has written."""
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it may begin or end in a minute that no other step has the rest of."""
+
     async def write(self, transaction: WriteTransaction, symbol: str, cursor: int | None) -> TradesWritten:
         """Write its trades, of which there are some, and the ``cursor`` that the store has from now on."""
 
@@ -78,6 +82,7 @@ class Pages:
     source: ClassVar[Source] = REST.source
     keeps_trades: ClassVar[bool] = True
     minutes: ClassVar[Rows] = MINUTES
+    is_cut: ClassVar[bool] = False
 
     @classmethod
     def of(cls, steps: Sequence[Step]) -> Pages:
@@ -209,7 +214,7 @@ class PageStore:
                 built = await build_minutes(transaction, self.symbol, *minutes, known, step.minutes)
                 stored = PagesWritten(trades, built.new, built.changed)
             if step.keeps_trades:
-                span = None if self.build_candles else step.span
+                span = step.span if step.is_cut or not self.build_candles else None
                 await rebuild_touched(transaction, self.symbol, trades, step.source, entered=span)
         self._flawed = flawed
         self._known_until = step.known_until or self._known_until

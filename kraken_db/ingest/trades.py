@@ -194,14 +194,13 @@ async def finish_merge(merge: TradeMerge, policy: TradePolicy) -> TradesWritten:
     )
 
 
-async def complete_ranges(batch: TradeBatch, written: TradesWritten) -> list[TimeRange]:
-    """What a file shows in full: as far as its ids prove it, else from its first stamp to its last,
-    exclusive.
+async def complete_ranges(batch: TradeBatch, written: TradesWritten, covers: TimeRange) -> list[TimeRange]:
+    """What a file shows in full: as far as its ids prove it, else what it ``covers``.
 
     Never a second that is disputed. Call it after ``store``.
     """
     facts, connection = batch.facts, batch.transaction.connection
-    ranges = [(facts.first, facts.last)]
+    ranges = [covers]
     if facts.identified:
         runs = await batch.transaction.trades.id_runs()
         ranges = [(run.oldest, run.newest + TICK) for run in runs]

@@ -38,7 +38,6 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
-    null,
     or_,
     select,
     text,
@@ -73,8 +72,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FILE_COLUMNS = ["timestamp", *_NUMBERS, "trades"]
 """A row of Kraken's OHLCVT files."""
 _RECORD_COLUMNS = ["symbol", "interval_minutes", *FILE_COLUMNS, "vwap"]
-# Kept for the connection, as ``staged_trades`` is. An empty field of COPY is a text here, never NULL: so is
-# vwap.
+# Kept for the connection, as ``staged_trades`` is. An empty field of COPY is a text here, never NULL: so are
+# those that may be empty.
 _STAGED = Table(
     "staged_candles",
     MetaData(),
@@ -84,11 +83,13 @@ _STAGED = Table(
     *(Column(name, Numeric) for name in _NUMBERS),
     Column("trades", BigInteger),
     Column("vwap", Text),
+    Column("quote_volume", Text),
 )
 _TABLE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS staged_candles (
         symbol text, interval_minutes integer, timestamp bigint, open numeric, high numeric, low numeric,
-        close numeric, volume numeric, trades bigint, vwap text
+        close numeric, volume numeric, trades bigint, vwap text,
+        quote_volume text
     ) ON COMMIT DELETE ROWS
 """
 _FACTS = """
@@ -157,10 +158,13 @@ class StagedCandles:
         """Where the rows are staged: columns as ``FILE_COLUMNS`` names them."""
         return _STAGED
 
-    async def copy_rows(self, source: AsyncIterable[bytes]) -> int:
-        """Stage rows of an OHLCVT file (seconds) as they come; returns their number. Raises CopyRowError."""
+    async def copy_rows(self, source: AsyncIterable[bytes], columns: list[str] = FILE_COLUMNS) -> int:
+        """Stage rows of a file (seconds) as they come; returns their number. Raises CopyRowError.
+
+        ``columns``: what the fields of a row are; ``vwap`` and ``quote_volume`` may be among them.
+        """
         await self._begin()
-        return await copy_csv_in(self._connection, _STAGED.name, FILE_COLUMNS, source)
+        return await copy_csv_in(self._connection, _STAGED.name, columns, source)
 
     async def copy_records(self, candles: Iterable[CandleRecord]) -> None:
         """Stage candles of any symbols and intervals; what was staged before is gone."""
@@ -418,7 +422,7 @@ def _staged() -> Rows:
         func.to_timestamp(c.timestamp).label("timestamp"),
         _INTERVAL.label("interval_minutes"),
         *numbers,
-        null().cast(Amount).label("quote_volume"),
+        cast(func.nullif(c.quote_volume, ""), Amount).label("quote_volume"),
         cast(c.trades, Integer).label("trade_count"),
         cast(func.nullif(c.vwap, ""), Price).label("vwap"),
     ).where(

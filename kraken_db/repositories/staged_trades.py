@@ -184,7 +184,7 @@ class StagedTrades:
         ``time`` is in seconds since 1970. Raises CopyRowError.
         """
         await self._begin()
-        return await copy_csv_in(self._connection, "staged_trades", columns, source)
+        return await copy_csv_in(self._connection, "staged_trades", columns, source, nullable=["trade_id"])
 
     async def inspect(self, rules: tuple[Rule, ...], values: Mapping[str, Any]) -> StagedFacts | Problem:
         """Look at all staged rows once: none may break a rule. ``values`` are what the rules compare with.

@@ -252,12 +252,12 @@ class AggregatesCheck:
 _BLOCK = 2**20  # bytes
 
 
-def find_files(directory: Path, symbols: Sequence[str]) -> dict[str, list[ArchiveFile]]:
+async def find_files(directory: Path, symbols: Sequence[str]) -> dict[str, list[ArchiveFile]]:
     """The OHLCVT files in a folder (or zip) that are of these symbols, by symbol.
 
     Raises ConfigurationError where there is none.
     """
-    plan = Discovery(only_1m=False, symbols=None, skip_empty=True).plan([directory])
+    plan = await Discovery(only_1m=False, symbols=None, skip_empty=True).plan([directory])
     found: dict[str, list[ArchiveFile]] = {}
     for file in plan.files:
         if file.interval is not None and file.symbol in symbols:
@@ -306,7 +306,9 @@ class ArchiveCheck:
         ):
             staging = StagedCandles(connection)
             try:
-                staged = await stage_file(staging, self._interval, reader.blocks(), self._store.clock())
+                staged = await stage_file(
+                    staging, self._interval, reader.blocks(), self._store.clock(), [*reader.columns]
+                )
             except RowRefusedError as error:
                 raise reader.error(error.reason, error.line) from error
             length = interval_length(self._interval)

@@ -106,7 +106,7 @@ class StoreVerifier(StoreService):
             raise ConfigurationError("without the exchange its trades cannot be compared")
         self._away = None
         names = await self._stored_symbols(store, symbols)
-        files = await asyncio.to_thread(find_files, against, names) if against is not None else {}
+        files = await find_files(against, names) if against is not None else {}
         wanted = _Wanted(bounds, since, until, ask_exchange, all_trades, files)
         return [await self._certify(store, name, wanted, repair=repair) for name in names]
 

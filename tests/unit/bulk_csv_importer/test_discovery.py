@@ -8,12 +8,14 @@ import time
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kraken_db.bulk_csv_importer import BulkCSVImporter
+from kraken_db.archives.byte_source import ByteSource
+from kraken_db.archives.zip_reading import ZipMember, read_directory
+from kraken_db.bulk_csv_importer import BulkCSVImporter, discovery, reading
 from kraken_db.bulk_csv_importer.discovery import Discovery
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import ArchiveFile, ImportPlan
@@ -22,7 +24,9 @@ from tests.support.archives import minutes, write
 
 
 def plan_of(*paths: Path, symbols: Sequence[str] | None = None) -> ImportPlan:
-    return Discovery(only_1m=True, symbols=symbols, skip_empty=False).plan(paths)
+    planning = Discovery(only_1m=True, symbols=symbols, skip_empty=False).plan(paths)
+    with ThreadPoolExecutor(1) as thread:  # some tests have a loop of their own
+        return thread.submit(asyncio.run, planning).result()
 
 
 def skipped(plan: ImportPlan) -> dict[str, str]:
@@ -72,9 +76,7 @@ def test_files_of_one_name_in_two_folders_of_a_zip(tmp_path: Path) -> None:
     assert refused(plan) == []
 
 
-@pytest.mark.parametrize(
-    "kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 async def test_members_side_by_side(kind: int, tmp_path: Path) -> None:
     """Also behind other bytes, as in a self-extracting archive, and with a name beyond ASCII."""
     members = [(f"Kräken/A{number}USD_1.csv", minutes(2000 + number)) for number in range(20)]
@@ -90,7 +92,7 @@ async def test_a_member_without_its_place(tmp_path: Path) -> None:
     """As somebody may build one: the reader looks it up."""
     archive = zip_of(tmp_path / "a.zip", ("XBTUSD_1.csv", minutes(3)))
     assert await content(ArchiveFile(archive, "XBTUSD_1.csv", 105, "BTC/USD", 1)) == minutes(3).encode()
-    with pytest.raises(ImportFileError, match="no item named"):
+    with pytest.raises(ImportFileError, match="the archive has no such file"):
         await content(ArchiveFile(archive, "ETHUSD_1.csv", 105, "BTC/USD", 1))
 
 
@@ -99,30 +101,37 @@ async def test_a_zip_that_changes_after_the_plan(replacement: bytes, tmp_path: P
     archive = zip_of(tmp_path / "a.zip", ("ETHUSD_1.csv", minutes(3)), ("XBTUSD_1.csv", minutes(3)))
     (_, second) = sorted(plan_of(archive).files, key=lambda file: file.symbol == "ETH/USD", reverse=True)
     archive.write_bytes(replacement)
-    with pytest.raises(ImportFileError, match="it cannot be opened"):
+    with pytest.raises(ImportFileError, match="the file was changed"):
         await content(second)
     zip_of(archive, ("ETHUSD_1.csv", minutes(2)), ("SOLUSD_1.csv", minutes(3)))
-    with pytest.raises(ImportFileError, match=r"cannot be (opened|read)"):
+    with pytest.raises(ImportFileError, match="the file was changed"):
         await content(second)
 
 
 def test_the_directory_of_a_zip_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = zip_of(tmp_path / "a.zip", *((f"A{n}USD_1.csv", minutes(1)) for n in range(500)))
-    opened: list[object] = []
-    original = zipfile.ZipFile.__init__
+    looked: list[object] = []
 
-    def counted(self: zipfile.ZipFile, *arguments: Any, **options: Any) -> None:
-        opened.append(arguments)
-        original(self, *arguments, **options)
+    async def counted(source: ByteSource) -> list[ZipMember]:
+        looked.append(source)
+        return await read_directory(source)
 
-    monkeypatch.setattr(zipfile.ZipFile, "__init__", counted)
+    for module in (discovery, reading):
+        monkeypatch.setattr(module, "read_directory", counted)
     importer = BulkCSVImporter("embedded:")
 
     async def count() -> int:
         return sum([await importer.count_rows(file) for file in importer.plan([archive]).files])
 
     assert asyncio.run(count()) == 500
-    assert len(opened) == 1
+    assert len(looked) == 1
+
+
+async def test_packings_that_kraken_does_not_use(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "a.zip", ("XBTUSD_1.csv", minutes(1)), kind=zipfile.ZIP_LZMA)
+    (file,) = plan_of(archive).files
+    with pytest.raises(ImportFileError, match="packed by method 14, which is not read"):
+        await content(file)
 
 
 def test_links_to_folders_and_zips_in_zips_are_told_of(tmp_path: Path) -> None:

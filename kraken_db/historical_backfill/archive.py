@@ -1,0 +1,162 @@
+"""What Kraken's archives have of a pair's history comes from them: REST gives a thousand trades a second.
+
+Archives are read where they are: of one on a server only its directory travels, and the wanted files. What is
+stored already is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+
+from kraken_db.archives.catalog import find_archives
+from kraken_db.bulk_csv_importer.discovery import Discovery
+from kraken_db.bulk_csv_importer.files import ImportOptions, TradeFileImport
+from kraken_db.bulk_csv_importer.reading import ArchiveReader
+from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan
+from kraken_db.errors import ConflictingTradesError, ExchangeRequestError, ImportFileError
+from kraken_db.historical_backfill.download import BackfillReport
+from kraken_db.ingest.file_batches import NOT_A_ROW, row_of
+from kraken_db.ingest.write_unit import Ingest
+from kraken_db.kraken.page_walk import to_cursor
+from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.progress import Task
+from kraken_db.ranges import TICK
+from kraken_db.times import Clock
+
+_BLOCK = 2**18
+"""Bytes that are read at a time."""
+_COMPARED = 100
+"""Trades of a file that REST's of the same ids are compared with."""
+
+
+@dataclass(slots=True)
+class ArchivedHistory:
+    """The trade files of the archives at one place, by symbol: the full one first, then by quarter."""
+
+    files: Mapping[str, Sequence[ArchiveFile]]
+    plan: ImportPlan = field(repr=False)
+
+    @classmethod
+    async def find(cls, place: str, clock: Clock) -> ArchivedHistory:
+        """``place``: an http(s) address, or a folder. Raises ImportFileError where nothing is there."""
+        archives = await find_archives(place, clock=clock, product="trades")
+        plan = await Discovery(only_1m=True, symbols=None, skip_empty=True).plan(archives)
+        files: dict[str, list[ArchiveFile]] = {}
+        for file in plan.files:
+            if file.interval is None:
+                files.setdefault(file.symbol, []).append(file)
+        if not files:
+            raise (
+                plan.refused[0].error if plan.refused else ImportFileError(place, "there are no trades in it")
+            )
+        return cls(files, plan)
+
+    async def close(self) -> None:
+        await self.plan.close()
+
+
+@dataclass(slots=True)
+class ArchiveDownload:
+    """Stores what the archives have of one symbol and the store lacks."""
+
+    ingest: Ingest
+    report: BackfillReport
+    task: Task
+    stop: asyncio.Event
+    build_candles: bool
+    since: datetime | None
+    until: datetime | None
+
+    async def run(self, files: Sequence[ArchiveFile]) -> None:
+        """Raises ImportFileError; what was stored until then stays, and is passed over the next time."""
+        for file in files:
+            if self.stop.is_set() or not self._is_wanted(file):
+                continue
+            options = ImportOptions(
+                build_candles=self.build_candles, skips_known=True, since=self.since, until=self.until
+            )
+            async with ArchiveReader(file, _BLOCK, _Reading(self.task, file)) as reader:
+                if not reader.has_ids:
+                    continue  # REST has ids, and so has every newer archive
+                done = FileReport(file)
+                try:
+                    await TradeFileImport(self.ingest, reader, done, options, self.stop).run()
+                finally:
+                    self._add(done)
+
+    def _is_wanted(self, file: ArchiveFile) -> bool:
+        start, end = file.covers
+        ends_before = end is not None and self.since is not None and end <= self.since
+        begins_behind = start is not None and self.until is not None and start >= self.until
+        return not (ends_before or begins_behind)
+
+    def _add(self, done: FileReport) -> None:
+        report = self.report
+        report.archived += done.read
+        report.received += done.read
+        report.new += done.new
+        report.changed += done.changed
+        report.candles_new += done.candles
+        report.oldest = min((t for t in (report.oldest, done.oldest) if t), default=None)
+        report.newest = max((t for t in (report.newest, done.newest) if t), default=None)
+        report.notes += done.notes
+
+
+async def check_market(file: ArchiveFile, client: KrakenRestClient, pair: str) -> None:
+    """Raises ConflictingTradesError where the file has other trades under the ids that REST serves."""
+    async with ArchiveReader(file, _BLOCK) as reader:
+        block = await anext(reader.blocks(), b"")
+        columns = reader.columns
+    if "trade_id" not in columns:
+        return
+    archived = {}
+    for line in block.splitlines()[:_COMPARED]:
+        try:
+            row = row_of(line, columns)
+        except NOT_A_ROW:
+            return  # the import says what is wrong with it
+        fields = dict(zip(columns, line.decode("ascii", "replace").split(","), strict=False))
+        archived[row.trade_id] = (row.timestamp, fields)
+    if not archived:
+        return
+    first = min(moment for moment, _ in archived.values())
+    try:
+        page = await client.trades(pair, to_cursor(first - TICK))
+    except ExchangeRequestError:
+        return  # it is not listed any more: nobody else serves it
+    for trade in page.trades:
+        if trade.trade_id in archived:
+            fields = archived[trade.trade_id][1]
+            if not _same(trade.price, fields["price"]) or not _same(trade.volume, fields["volume"]):
+                raise ConflictingTradesError(
+                    f"{file.name}: trade {trade.trade_id} is another one than Kraken's REST has",
+                    hint="the archive is of another exchange or simulator: see KRAKEN_ARCHIVE_URL",
+                )
+
+
+def _same(number: Decimal, text: str) -> bool:
+    try:
+        return Decimal(text) == number
+    except InvalidOperation:
+        return False
+
+
+class _Reading:
+    """Bytes of a file that are read, as progress."""
+
+    def __init__(self, task: Task, file: ArchiveFile) -> None:
+        self._task = task
+        self._file = file
+        self._read = 0
+
+    def advance(self, size: int) -> None:
+        self._read += size
+        share = self._read / max(self._file.size, 1)
+        self._task.update(note=f"archive: {share:.0%} of {self._file.size / 2**20:,.0f} MiB")
+
+    def all_read(self) -> None:
+        pass
