@@ -98,6 +98,7 @@ class Discovery:
     _refused: list[RefusedFile] = field(default_factory=list)
     _wanted: _Wanted | None = None
     _seen: dict[tuple[int, int], Path] = field(default_factory=dict)
+    _sources: list[ByteSource] = field(default_factory=list)
 
     async def plan(self, places: Sequence[Path | PublishedArchive]) -> ImportPlan:
         self._wanted = None if self.symbols is None else _Wanted(self.symbols)
@@ -115,7 +116,7 @@ class Discovery:
         order = sorted(
             self._files, key=lambda file: (file.symbol, file.interval or 0, _begins(file), file.name)
         )
-        return ImportPlan(order, self._skipped, self._refused)
+        return ImportPlan(order, self._skipped, self._refused, self._sources)
 
     def _hint(self) -> str | None:
         return self._skipped[0].reason if self._skipped else None
@@ -206,6 +207,7 @@ class Discovery:
     async def _members(
         self, path: Path, source: ByteSource, covers: tuple[datetime | None, datetime | None]
     ) -> AsyncIterator[_Found]:
+        self._sources.append(source)
         try:
             members = await read_directory(source)
             archive = await self._archive(source, members, covers)

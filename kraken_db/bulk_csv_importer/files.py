@@ -27,7 +27,9 @@ from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_load import ASIDE_MINUTES
 from kraken_db.repositories.trade_neighbours import beside
+from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retry import CONFLICT
+from kraken_db.tolerances import SAME_TRADE
 
 _SHOWN = 5
 _UNFINISHED = "the last line has no line end: its {} does not count as complete"
@@ -192,7 +194,10 @@ class TradeFileImport:
             report.read += whole.size
             report.newest = whole.span[1]
             is_known = known_until is not None and whole.span[1] < known_until
-            batch = None if is_known else whole.between(self.options.since, self.options.until)
+            if is_known and await self._has_ids(whole):
+                batch = None
+            else:
+                batch = whole.between(self.options.since, self.options.until)
             if batch is None:
                 report.unchanged += whole.size
                 continue
@@ -215,6 +220,14 @@ class TradeFileImport:
             covered = await CoverageRepository(connection).covered(self.report.file.symbol, kind)
         moment = first.span[0]
         return next((end for start, end in covered if start <= moment < end), None)
+
+    async def _has_ids(self, batch: FileBatch) -> bool:
+        """Whether all stored trades of its time have ids: those without take theirs from the file."""
+        async with self.ingest.store.database.read() as connection:
+            trades = TradeRepository(connection)
+            return not await trades.any_without_id(
+                self.report.file.symbol, batch.span[0] - SAME_TRADE, batch.span[1] + SAME_TRADE
+            )
 
     async def _begin(self, batch: FileBatch) -> PageStore:
         file = self.report.file

@@ -116,7 +116,7 @@ class BulkCSVImporter(StoreService):
         """How many rows a file of a plan has; needs no database. Raises ImportFileError as an import does,
         for what shows without a database.
         """
-        async with ArchiveReader(file, self._block_size) as reader:
+        async with ArchiveReader(file, self._block_size, clock=self._clock) as reader:
             return sum([block.count(b"\n") async for block in reader.blocks()])
 
     async def import_csv_file(
@@ -215,7 +215,7 @@ class BulkCSVImporter(StoreService):
             nonlocal report
             report = FileReport(file)
             share.restart()
-            async with ArchiveReader(file, self._block_size, share) as reader:
+            async with ArchiveReader(file, self._block_size, share, clock=self._clock) as reader:
                 if file.interval is None and reader.has_ids:
                     share.reading_share = 1  # each batch is written before the next is read
                     await TradeFileImport(ingest, reader, report, options).run()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -16,6 +15,7 @@ from kraken_db.archives.sources import FileSource, open_local
 from kraken_db.archives.zip_reading import read_directory, unpack
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.errors import ImportFileError
+from kraken_db.times import Clock, utc_now
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 # The longest line of Kraken's is a tenth of this.
@@ -60,12 +60,12 @@ class ArchiveReader:
         block_size: int,
         progress: ReadingProgress | None = None,
         *,
-        now: Callable[[], float] = time.time,
+        clock: Clock = utc_now,
     ) -> None:
         self._file = file
         self._block_size = max(block_size, MAX_LINE)
         self._progress = progress
-        self._now = now
+        self._clock = clock
         self._stack = AsyncExitStack()
         self._stream: AsyncGenerator[bytes] | None = None
         self._rest = b""
@@ -147,7 +147,7 @@ class ArchiveReader:
     def _inspect_start(self) -> None:
         if not self._rest:
             raise self.error("the file is empty")
-        sample, now, interval = self._rest[:_SAMPLE], self._now(), self._file.interval
+        sample, now, interval = self._rest[:_SAMPLE], self._clock().timestamp(), self._file.interval
         try:
             if interval is None:
                 layout = trade_layout(sample, now=now, declared=self._file.declared)

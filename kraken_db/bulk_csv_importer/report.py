@@ -79,6 +79,8 @@ class ImportPlan:
     files: Sequence[ArchiveFile]
     skipped: Sequence[SkippedFile] = ()
     refused: Sequence[RefusedFile] = ()
+    sources: Sequence[ByteSource] = field(default=(), repr=False)
+    """The archives that were opened."""
 
     @property
     def size(self) -> int:
@@ -87,9 +89,8 @@ class ImportPlan:
 
     async def close(self) -> None:
         """Close the connections to archives on a server."""
-        for source in {id(file.source): file.source for file in self.files}.values():
-            if source is not None:
-                await source.close()
+        for source in self.sources:
+            await source.close()
 
 
 @dataclass(slots=True)

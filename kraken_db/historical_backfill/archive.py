@@ -17,7 +17,7 @@ from kraken_db.bulk_csv_importer.discovery import Discovery
 from kraken_db.bulk_csv_importer.files import ImportOptions, TradeFileImport
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan
-from kraken_db.errors import ConflictingTradesError, ExchangeRequestError, ImportFileError
+from kraken_db.errors import ConflictingTradesError, ImportFileError
 from kraken_db.historical_backfill.download import BackfillReport
 from kraken_db.ingest.file_batches import NOT_A_ROW, row_of
 from kraken_db.ingest.write_unit import Ingest
@@ -26,6 +26,7 @@ from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
 from kraken_db.ranges import TICK
 from kraken_db.times import Clock
+from kraken_db.tolerances import SAME_TRADE
 
 _BLOCK = 2**18
 """Bytes that are read at a time."""
@@ -50,6 +51,7 @@ class ArchivedHistory:
             if file.interval is None:
                 files.setdefault(file.symbol, []).append(file)
         if not files:
+            await plan.close()
             raise (
                 plan.refused[0].error if plan.refused else ImportFileError(place, "there are no trades in it")
             )
@@ -79,7 +81,8 @@ class ArchiveDownload:
             options = ImportOptions(
                 build_candles=self.build_candles, skips_known=True, since=self.since, until=self.until
             )
-            async with ArchiveReader(file, _BLOCK, _Reading(self.task, file)) as reader:
+            reading = _Reading(self.task, file)
+            async with ArchiveReader(file, _BLOCK, reading, clock=self.ingest.store.clock) as reader:
                 if not reader.has_ids:
                     continue  # REST has ids, and so has every newer archive
                 done = FileReport(file)
@@ -106,36 +109,32 @@ class ArchiveDownload:
         report.notes += done.notes
 
 
-async def check_market(file: ArchiveFile, client: KrakenRestClient, pair: str) -> None:
-    """Raises ConflictingTradesError where the file has other trades under the ids that REST serves."""
-    async with ArchiveReader(file, _BLOCK) as reader:
+async def check_market(file: ArchiveFile, client: KrakenRestClient, pair: str, clock: Clock) -> None:
+    """Raises ConflictingTradesError where REST has other trades than the first ones of the file."""
+    async with ArchiveReader(file, _BLOCK, clock=clock) as reader:
         block = await anext(reader.blocks(), b"")
         columns = reader.columns
     if "trade_id" not in columns:
         return
-    archived = {}
+    archived: dict[int | None, dict[str, str]] = {}
+    moments = []
     for line in block.splitlines()[:_COMPARED]:
         try:
             row = row_of(line, columns)
         except NOT_A_ROW:
             return  # the import says what is wrong with it
-        fields = dict(zip(columns, line.decode("ascii", "replace").split(","), strict=False))
-        archived[row.trade_id] = (row.timestamp, fields)
-    if not archived:
-        return
-    first = min(moment for moment, _ in archived.values())
-    try:
-        page = await client.trades(pair, to_cursor(first - TICK))
-    except ExchangeRequestError:
-        return  # it is not listed any more: nobody else serves it
-    for trade in page.trades:
-        if trade.trade_id in archived:
-            fields = archived[trade.trade_id][1]
-            if not _same(trade.price, fields["price"]) or not _same(trade.volume, fields["volume"]):
-                raise ConflictingTradesError(
-                    f"{file.name}: trade {trade.trade_id} is another one than Kraken's REST has",
-                    hint="the archive is of another exchange or simulator: see KRAKEN_ARCHIVE_URL",
-                )
+        moments.append(row.timestamp)
+        archived[row.trade_id] = dict(zip(columns, line.decode("ascii").split(","), strict=False))
+    first, last = min(moments) + SAME_TRADE, max(moments) - SAME_TRADE
+    for trade in (await client.trades(pair, to_cursor(min(moments) - TICK))).trades:
+        mine = archived.get(trade.trade_id)
+        is_between = first <= trade.timestamp <= last
+        is_same = mine and _same(trade.price, mine["price"]) and _same(trade.volume, mine["volume"])
+        if trade.trade_id and (mine or is_between) and not is_same:
+            raise ConflictingTradesError(
+                f"{file.name}: trade {trade.trade_id} is another one than Kraken's REST has",
+                hint="the archive is of another exchange or simulator: see KRAKEN_ARCHIVE_URL",
+            )
 
 
 def _same(number: Decimal, text: str) -> bool:

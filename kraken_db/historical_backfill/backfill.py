@@ -31,6 +31,7 @@ from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
+from kraken_db.ranges import TICK
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL, archive_place
@@ -61,8 +62,8 @@ class _Wanted:
 
     @property
     def start(self) -> datetime | None:
-        """The same as ``since``; None: from the first trade on."""
-        return cursor_time(as_nanoseconds(self.since)) if self.since else None
+        """The first moment after the cursor ``since``; None: from the first trade on."""
+        return cursor_time(as_nanoseconds(self.since)) + TICK if self.since else None
 
 
 class KrakenTradesBackfill(StoreService):
@@ -350,7 +351,7 @@ class KrakenTradesBackfill(StoreService):
         name: str | None,
     ) -> None:
         if name:
-            await check_market(files[0], self._client, name)
+            await check_market(files[0], self._client, name, self._clock)
         async with self._archives_at_once:
             download = ArchiveDownload(
                 ingest, report, task, self._stop, wanted.build_candles, wanted.start, wanted.end

@@ -89,7 +89,7 @@ _TABLE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS staged_candles (
         symbol text, interval_minutes integer, timestamp bigint, open numeric, high numeric, low numeric,
         close numeric, volume numeric, trades bigint, vwap text,
-        quote_volume text
+        quote_volume text, line bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000)
     ) ON COMMIT DELETE ROWS
 """
 _FACTS = """
@@ -97,8 +97,11 @@ _FACTS = """
            count(*) FILTER (WHERE trades = 0) AS quiet, min(timestamp) AS first, max(timestamp) AS last
     FROM (SELECT s.*, CAST(NULLIF(vwap, '') AS numeric) AS mean FROM staged_candles s) staged
 """
+# COPY puts short rows into what room is left on earlier pages: the order of rows is that of ``line``, which
+# counts on from batch to batch.
 _NUMBERED = """
-    (SELECT s.*, CAST(NULLIF(vwap, '') AS numeric) AS mean, row_number() OVER () AS line
+    (SELECT timestamp, open, high, low, close, volume, trades, CAST(NULLIF(vwap, '') AS numeric) AS mean,
+            line - (SELECT min(line) FROM staged_candles) + 1 AS line
      FROM staged_candles s)
 """
 

@@ -28,13 +28,15 @@ from kraken_db.repositories.trade_merge import TradeMerge, Window
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RECORD_COLUMNS = ["symbol", "time", "price", "volume", "side", "order_type", "misc", "trade_id"]
 # Kept for the connection: made for each batch it would be a third of a page's time. Numbers have no width
-# here: what does not fit the table is told by its name.
+# here: what does not fit the table is told by its name. ``line`` counts on from batch to batch; without it
+# nobody could tell the order of the rows, for COPY puts short ones into what room is left on earlier pages.
 _TABLE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS staged_trades (
         symbol text, time numeric, price numeric, volume numeric, side text, order_type text, misc text,
-        trade_id bigint
+        trade_id bigint, line bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000)
     ) ON COMMIT DELETE ROWS
 """
+_LINE = "s.line - (SELECT min(line) FROM staged_trades) + 1"
 # Kraken's stamps are finer than a microsecond: cut off, never rounded, never through a float.
 _STAMP = "TIMESTAMPTZ 'epoch' + CAST(trunc(s.time * 1000000) AS bigint) * INTERVAL '1 microsecond'"
 _CONTENT = f"""
@@ -49,12 +51,14 @@ _FACTS = """
            count(*) FILTER (WHERE trade_id > 0) AS identified,
            COALESCE(bool_or(trade_id > 0 AND trade_id <= highest), false) AS may_repeat,
            min(time) AS first, max(time) AS last, min(trade_id) FILTER (WHERE trade_id > 0) AS first_id
-    FROM (SELECT s.*, lag(time) OVER () AS previous,
+    FROM (SELECT s.*, {previous} AS previous,
                  max(trade_id) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS highest
           FROM staged_trades s) staged
 """
-_NUMBERED = """
-    (SELECT s.*, row_number() OVER () AS line, lag(time) OVER () AS previous FROM staged_trades s)
+_PREVIOUS = "lag(time) OVER (ORDER BY line)"
+_NUMBERED = f"""
+    (SELECT time, price, volume, side, order_type, misc, trade_id, {_LINE} AS line, {_PREVIOUS} AS previous
+     FROM staged_trades s)
 """
 # The same trade twice is one trade.
 _REPEATED = """
@@ -65,9 +69,9 @@ _REPEATED = """
             FROM staged_trades WHERE trade_id > 0
         ) copies WHERE copy > 1)
 """
-_CONTRADICTING_IDS = """
-    SELECT trade_id, min(line) AS line
-    FROM (SELECT s.*, row_number() OVER () AS line FROM staged_trades s) s
+_CONTRADICTING_IDS = f"""
+    SELECT trade_id, min({_LINE}) AS line
+    FROM staged_trades s
     WHERE trade_id > 0 GROUP BY trade_id
     HAVING count(DISTINCT (time, price, volume, side, order_type, misc)) > 1 ORDER BY 2 LIMIT 1
 """
@@ -82,18 +86,18 @@ _INSERT = f"""
     INSERT INTO trades (id, symbol, timestamp, price, volume, side, order_type, misc)
     SELECT COALESCE(id, nextval('trades_id_seq')), COALESCE(symbol, :symbol0),
            timestamp, price, volume, side, order_type, misc
-    FROM (SELECT s.symbol, {_CONTENT} FROM staged_trades s WHERE {{are_free}}) fresh
+    FROM (SELECT s.symbol, {_CONTENT} FROM staged_trades s WHERE {{are_free}} ORDER BY s.line) fresh
     ON CONFLICT DO NOTHING
 """
 _PUT_ASIDE = f"""
     INSERT INTO trades_aside (id, symbol, timestamp, price, volume, side, order_type, misc)
-    SELECT COALESCE(id, -row_number() OVER ()), :symbol, timestamp, price, volume, side, order_type, misc
-    FROM (SELECT {_CONTENT} FROM staged_trades s) content
+    SELECT COALESCE(id, line - :huge), :symbol, timestamp, price, volume, side, order_type, misc
+    FROM (SELECT s.line, {_CONTENT} FROM staged_trades s) content
 """
 _ROWS = f"""
     CREATE TEMPORARY TABLE staged_rows ON COMMIT DROP AS
     SELECT *, date_bin('1 second', timestamp, 'epoch') AS second
-    FROM (SELECT row_number() OVER () AS line, {_CONTENT} FROM staged_trades s
+    FROM (SELECT {_LINE} AS line, {_CONTENT} FROM staged_trades s
           WHERE s.symbol IS NULL OR s.symbol = :symbol) content
 """
 # Runs of ids without a hole.
@@ -144,7 +148,9 @@ class StagedFacts:
 
 @lru_cache
 def _facts(rules: tuple[Rule, ...]) -> TextClause:
-    return text(_FACTS.format(broken=broken(rules)))
+    does_order_matter = any("previous" in rule.broken for rule in rules)
+    previous = _PREVIOUS if does_order_matter else "CAST(NULL AS numeric)"
+    return text(_FACTS.format(broken=broken(rules), previous=previous))
 
 
 @lru_cache
@@ -220,7 +226,7 @@ class StagedTrades:
 
     async def put_aside(self, symbol: str) -> None:
         """Copy what is staged to the table of ``trade_load`` that no trade is stored from."""
-        await self._connection.execute(text(_PUT_ASIDE), {"symbol": symbol})
+        await self._connection.execute(text(_PUT_ASIDE), {"symbol": symbol, "huge": 2**62})
 
     async def id_runs(self) -> list[IdRun]:
         """The staged ids as runs without a hole, in their order."""

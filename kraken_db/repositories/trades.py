@@ -131,6 +131,11 @@ class TradeRepository:
         row = found.first()
         return None if row is None else (row.id, row.timestamp)
 
+    async def any_without_id(self, symbol: str, start: datetime, end: datetime) -> bool:
+        """Whether there is a trade without an id of Kraken's with ``start <= timestamp < end``."""
+        found = select(exists().where(*_between(symbol, start, end), TRADES.c.id < 0))
+        return bool(await self._connection.scalar(found))
+
     async def any_between(self, symbol: str, start: datetime, end: datetime) -> bool:
         """Whether a trade with ``start <= timestamp < end`` is stored."""
         c = TRADES.c

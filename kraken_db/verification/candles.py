@@ -301,7 +301,7 @@ class ArchiveCheck:
 
     async def _compare(self) -> None:
         async with (
-            ArchiveReader(self._file, _BLOCK, _Reading(self._task)) as reader,
+            ArchiveReader(self._file, _BLOCK, _Reading(self._task), clock=self._store.clock) as reader,
             self._store.database.read() as connection,
         ):
             staging = StagedCandles(connection)

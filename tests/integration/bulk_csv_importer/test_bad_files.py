@@ -196,7 +196,7 @@ async def test_a_damaged_member_of_a_zip(plain_url: str, tmp_path: Path) -> None
         archive.writestr("a/ETHUSD_1.csv", GOOD)
     damaged = stream.getvalue().replace(b"100.5", b"100.6", 1)
     write(tmp_path, "archive.zip", damaged)
-    the_failure(await import_paths(plain_url, tmp_path), None, "Bad CRC-32")
+    the_failure(await import_paths(plain_url, tmp_path), None, "check sum (CRC)")
     assert await left_behind(plain_url) == 0
     assert await query(plain_url, "SELECT symbol FROM candles GROUP BY 1") == [("ETH/USD",)]
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kraken_db import KrakenTradesBackfill
+from kraken_db.errors import ConflictingTradesError, ImportFileError, UnknownPairError
 from kraken_db.historical_backfill import BackfillReport
-from kraken_db.simulator import SimulatedExchange, archive_url
+from kraken_db.kraken.page_walk import to_cursor
+from kraken_db.simulator import ManualClock, Market, SimulatedExchange, archive_url
+from kraken_db.simulator.archive_faults import ArchiveFault, ArchiveFaults
 from tests.support.archive_making import LATER, NOW, ArchivedMarkets, archived_markets
+from tests.support.archives import checksums, query
 from tests.support.downloading import (
     ShortTime,
     assert_same,
@@ -21,7 +27,6 @@ from tests.support.downloading import (
 )
 
 SYMBOLS = ("BTC/USD", "ETH/USD", "MATIC/USD")
-TABLES = "trades, candles, data_sync_status, data_coverage, unproven_ranges, dropped_ranges, pending_refresh"
 
 
 @pytest.fixture
@@ -68,3 +73,101 @@ async def test_archive_then_rest(db_url: str, made: ArchivedMarkets, tmp_path: P
         assert report.new == len(made.truth(symbol))
     # All that REST was asked for the trades of one pair is what the archives do not have.
     assert reports[0].pages <= 3
+
+
+async def test_again_nothing_changes(plain_url: str, made: ArchivedMarkets, tmp_path: Path) -> None:
+    exchange = made.exchange(tmp_path / "archives")
+    await backfill(plain_url, exchange, *SYMBOLS)
+    before = await checksums(plain_url)
+    reports = await backfill(plain_url, exchange, *SYMBOLS)
+    assert [(report.new, report.changed, report.candles_new) for report in reports] == [(0, 0, 0)] * 3
+    assert await checksums(plain_url) == before
+
+
+@pytest.mark.parametrize("first", ["rest", "archive"])
+async def test_in_any_order(plain_url: str, made: ArchivedMarkets, tmp_path: Path, first: str) -> None:
+    """REST first: what it gave no id (0) takes its own from the archive."""
+    exchange = made.exchange(tmp_path / "archives")
+    (report,) = await backfill(plain_url, exchange, "ETH/USD", source=first)
+    assert report.outcome == {"rest": "caught up", "archive": "archive read"}[first]
+    if first == "rest":
+        assert report.archived == 0
+    (report,) = await backfill(plain_url, exchange, "ETH/USD")
+    assert report.error is None
+    await assert_is_whole(plain_url, made, "ETH/USD")
+
+
+async def test_a_part_of_time(plain_url: str, made: ArchivedMarkets, tmp_path: Path) -> None:
+    exchange = made.exchange(tmp_path / "archives")
+    start, end = datetime(2024, 3, 3, 5, 7, 11, tzinfo=UTC), datetime(2024, 5, 5, 20, 0, 30, tzinfo=UTC)
+    since = to_cursor(start)
+    (report,) = await backfill(plain_url, exchange, "BTC/USD", since=since, end_timestamp=end)
+    assert (report.error, report.outcome) == (None, "reached the end")
+    truth = [trade for trade in made.truth("BTC/USD") if start <= trade.timestamp < end]
+    found = await stored(plain_url, "BTC/USD")
+    assert_same(found.trades, in_order_of_the_store(truth))
+    assert found.coverage["trades"] == [(start, end)]
+    first, last = start.replace(minute=8, second=0), end.replace(second=0)
+    assert found.coverage["candles_1m"] == [(first, last)]
+    assert_same(found.candles, [one for one in candles_of(truth) if first <= one.timestamp < last])
+
+
+async def test_another_market_is_refused(plain_url: str, made: ArchivedMarkets, tmp_path: Path) -> None:
+    """Of the same ids REST has other trades: nothing is stored."""
+    other = Market("BTC/USD", seed="another", start=datetime(2024, 2, 1, tzinfo=UTC), trades=3_000)
+    exchange = SimulatedExchange([other], None, ManualClock(NOW), archives=tmp_path / "archives")
+    (report,) = await backfill(plain_url, exchange, "BTC/USD")
+    assert isinstance(report.error, ConflictingTradesError)
+    assert "is another one than Kraken's REST has" in report.error.message
+    assert await query(plain_url, "SELECT count(*) FROM trades") == [(0,)]
+
+
+async def test_without_archives_rest_does_the_work(
+    plain_url: str, made: ArchivedMarkets, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    exchange = made.exchange()
+    (report,) = await backfill(plain_url, exchange, "BTC/USD", archive=str(tmp_path / "empty"))
+    assert (report.outcome, report.archived, report.error) == ("caught up", 0, None)
+    await assert_is_whole(plain_url, made, "BTC/USD")
+    with pytest.raises(ImportFileError, match="there is no archive of Kraken's"):
+        await backfill(plain_url, exchange, "BTC/USD", archive=str(tmp_path / "empty"), source="archive")
+
+
+async def test_a_delisted_pair_needs_its_archive(
+    plain_url: str, made: ArchivedMarkets, tmp_path: Path
+) -> None:
+    exchange = made.exchange(tmp_path / "archives")
+    (report,) = await backfill(plain_url, exchange, "MATIC/USD", source="rest")
+    assert isinstance(report.error, UnknownPairError)
+
+
+@pytest.mark.parametrize(
+    "fault", [ArchiveFault.CUT, ArchiveFault.HTTP_503, ArchiveFault.HTTP_429, ArchiveFault.SHORT_LENGTH]
+)
+async def test_faults_that_pass(
+    plain_url: str, made: ArchivedMarkets, tmp_path: Path, fault: ArchiveFault
+) -> None:
+    faults = ArchiveFaults([None, fault, None, fault, fault, None, fault], wait_seconds=0)
+    exchange = made.exchange(tmp_path / "archives", archive_faults=faults)
+    (report,) = await backfill(plain_url, exchange, "BTC/USD")
+    assert report.error is None
+    await assert_is_whole(plain_url, made, "BTC/USD")
+
+
+@pytest.mark.parametrize(
+    "fault", [ArchiveFault.RANGE_IGNORED, ArchiveFault.REDIRECT, ArchiveFault.WRONG_BYTES]
+)
+async def test_faults_that_stay(
+    plain_url: str, made: ArchivedMarkets, tmp_path: Path, fault: ArchiveFault
+) -> None:
+    """Nothing of the archive is stored; the next run is whole."""
+    faults = ArchiveFaults(rates={fault: 1.0})
+    exchange = made.exchange(tmp_path / "archives", archive_faults=faults)
+    with suppress(ImportFileError):
+        (report,) = await backfill(plain_url, exchange, "BTC/USD", source="archive")
+        assert isinstance(report.error, ImportFileError)
+    assert await query(plain_url, "SELECT count(*) FROM trades") == [(0,)]
+    assert await query(plain_url, "SELECT count(*) FROM data_coverage") == [(0,)]
+    await backfill(plain_url, made.exchange(tmp_path / "archives"), "BTC/USD")
+    await assert_is_whole(plain_url, made, "BTC/USD")

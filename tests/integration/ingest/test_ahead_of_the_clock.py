@@ -90,7 +90,11 @@ async def test_thirty_days_ahead_hide_no_gap(
     await world.backfill(plain_url)
     before = await coverage(plain_url, BTC), await coverage(plain_url, BTC, "candles_1m")
     said = await bring(plain_url, tmp_path, source, trades(NOW + ahead), world.now)
-    assert "lies in the future" in said or (ahead > 30 * DAY and "looks like milliseconds" in said)
+    if source == "file":
+        # It has no header line: nothing in it can be a time.
+        assert "is a time between September 2013 and now" in said
+    else:
+        assert "lies in the future" in said or (ahead > 30 * DAY and "looks like milliseconds" in said)
     assert (await coverage(plain_url, BTC), await coverage(plain_url, BTC, "candles_1m")) == before
     assert await query(plain_url, "SELECT count(*) FROM trades WHERE id >= 10000") == [(0,)]
     world.advance(HOUR)
