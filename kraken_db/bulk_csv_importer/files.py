@@ -143,7 +143,7 @@ class FileImport:
         if not reader.ends_with_newline and ranges:
             ranges = [*ranges[:-1], self._whole(ranges[-1], "moment")]
         self.transaction.unit(symbol, DataType.TRADES).mark_complete("csv", ranges)
-        await trades.rebuild_touched(self.transaction, symbol, written, "csv", entered=(first, last))
+        await trades.rebuild_touched(self.transaction, symbol, written, "csv", entered=[(first, last + TICK)])
 
     async def _build_minutes(self, covers: TimeRange) -> None:
         """The candles of the staged trades, which are not stored themselves."""

@@ -156,7 +156,9 @@ class FileBatch:
             await load.begin()
             await self._load(transaction, load)
             written = TradesWritten()
-        elif self.is_straight and await load.is_free(start, end):
+        elif self.is_straight and await load.is_free(
+            start, end, self.first.trade_id or 0, self.last.trade_id or LARGEST_ID
+        ):
             unit = transaction.unit(symbol, DataType.TRADES)
             written = await self._load(transaction, load)
             await unit.begin(self.first.timestamp, self.last.timestamp + TICK, was_empty=True)

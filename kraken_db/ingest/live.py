@@ -315,8 +315,8 @@ class _SymbolBatch:
         self._unit.mark_complete(LIVE.source, claims, is_continued=is_continued)
         # What follows upon the newest trade has no candle yet.
         is_next = not self.anonymous and all(map(self._goes_on, self._runs))
-        span = None if is_next else (self._oldest, self._newest)
-        await rebuild_touched(self._transaction, self.symbol, self.written, LIVE.source, entered=span)
+        entered = [] if is_next else [(self._oldest, self._newest + TICK)]
+        await rebuild_touched(self._transaction, self.symbol, self.written, LIVE.source, entered=entered)
         self._note(flushed, neighbours, claims)
 
     async def _beside(self, run: IdRun, status: SyncStatus | None) -> Beside:

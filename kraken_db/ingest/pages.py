@@ -214,13 +214,20 @@ class PageStore:
                 built = await build_minutes(transaction, self.symbol, *minutes, known, step.minutes)
                 stored = PagesWritten(trades, built.new, built.changed)
             if step.keeps_trades:
-                span = step.span if step.is_cut or not self.build_candles else None
-                await rebuild_touched(transaction, self.symbol, trades, step.source, entered=span)
+                entered = self._entered(step, minutes)
+                await rebuild_touched(transaction, self.symbol, trades, step.source, entered=entered)
         self._flawed = flawed
         self._known_until = step.known_until or self._known_until
         if first and until:
             self._candles_until = max(first, until)
         return stored
+
+    def _entered(self, step: TradeStep, built: TimeRange | None) -> list[TimeRange]:
+        """Where new trades may lie in minutes that have a candle already, and were not built."""
+        span = [(step.span[0], step.span[1] + TICK)] if step.span else []
+        if not self.build_candles:
+            return span
+        return difference(span, [built] if built else []) if step.is_cut else []
 
     def _begins(self, step: TradeStep) -> datetime | None:
         """From where on this step knows every trade; None while there is none."""
@@ -267,7 +274,8 @@ async def store_rows(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -
         written = await batch.store()
         ranges = without_holes(sequence.last_time or first.timestamp, last.timestamp, holes)
         transaction.unit(symbol, DataType.TRADES).mark_complete(_SOURCE, ranges)
-        await rebuild_touched(transaction, symbol, written, _SOURCE, entered=_span(trades))
+        span = (first.timestamp, last.timestamp + TICK)
+        await rebuild_touched(transaction, symbol, written, _SOURCE, entered=[span])
         return written
 
     async with Ingest(store) as ingest:
@@ -276,12 +284,6 @@ async def store_rows(store: Store, symbol: str, trades: Sequence[KrakenTrade]) -
     for conflict in written.conflicts:
         _log.error("%s: %s; left as it is stored", symbol, conflict)
     return written
-
-
-def _span(trades: Sequence[KrakenTrade]) -> TimeRange:
-    """The first and the last stamp."""
-    stamps = [trade.timestamp for trade in trades]
-    return min(stamps), max(stamps)
 
 
 def without_holes(start: datetime, end: datetime, holes: Iterable[IdHole]) -> list[TimeRange]:

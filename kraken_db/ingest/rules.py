@@ -132,7 +132,7 @@ STORED_TRADE_RULES = (
     Rule(f"price < {_LEAST:f} OR price >= {_PRICE_BOUND:f}", _PRICE),
     Rule(f"volume < {_LEAST:f} OR volume >= {_AMOUNT_BOUND:f}", _VOLUME),
     Rule(f"side NOT IN ({_listed(*_SIDES)})", _SIDE),
-    Rule(f"order_type !~ '^{_ORDER_TYPE_WORD}$'", _ORDER_TYPE),
+    Rule(f"order_type NOT IN ('market', 'limit') AND order_type !~ '^{_ORDER_TYPE_WORD}$'", _ORDER_TYPE),
 )
 """Those of them that a row of ``trades`` can still break: its columns see to the rest."""
 

@@ -16,8 +16,8 @@ from kraken_db.errors import ConflictingTradesError, ExchangeFormatError
 from kraken_db.ingest.candles import rebuild_minutes
 from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, trade_rules
 from kraken_db.ingest.write_unit import WriteTransaction
-from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
-from kraken_db.ranges import TICK, TimeRange
+from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.ranges import TICK, TimeRange, whole_candles
 from kraken_db.repositories.anonymous_merge import Anonymous
 from kraken_db.repositories.candle_merge import Minutes
 from kraken_db.repositories.coverage import Source
@@ -224,17 +224,17 @@ async def rebuild_touched(
     written: TradesWritten,
     source: Source,
     *,
-    entered: TimeRange | None = None,
+    entered: Sequence[TimeRange] = (),
 ) -> None:
     """Build the candles of the minutes anew that a stored trade has left, or that one has entered.
 
-    ``entered``: the first and the last stamp of new trades for whose minutes there may be candles already.
-    Not where a candle of another source knows trades that are not stored.
+    ``entered``: where new trades are for whose minutes there may be candles already. Not where a candle of
+    another source knows trades that are not stored.
     """
     touched = set(written.touched)
-    if written.new and entered is not None:
-        start, end = (floor_to_interval(moment, BASE_INTERVAL) for moment in entered)
-        touched.update(await Minutes(transaction.connection, symbol).outgrown(start, end + _MINUTE))
+    if written.new:
+        for start, end in whole_candles(entered, BASE_INTERVAL):
+            touched.update(await Minutes(transaction.connection, symbol).outgrown(start, end))
     if touched:
         await rebuild_minutes(transaction, symbol, sorted(touched), source)
 

@@ -339,7 +339,11 @@ class Minutes:
             .subquery("counted")
         )
         found = select(c.timestamp).join(counted, counted.c.minute == c.timestamp)
-        return list(await self._connection.scalars(found.where(*made, c.trade_count < counted.c.trades)))
+        # Right after a bulk load the statistics say that there is next to nothing.
+        await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
+        minutes = list(await self._connection.scalars(found.where(*made, c.trade_count < counted.c.trades)))
+        await self._connection.execute(text("SET LOCAL enable_nestloop TO DEFAULT"))
+        return minutes
 
     async def without_trades(self, ranges: Sequence[TimeRange]) -> list[datetime]:
         """The open times of those in which there is no stored trade."""

@@ -37,7 +37,8 @@ _ASIDE_TABLE = """
 _ASIDE = TRADES.to_metadata(MetaData(), name="trades_aside")
 _IS_FREE = text("""
     SELECT NOT EXISTS (SELECT 1 FROM trades
-                       WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end)
+                       WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end
+                         AND (id BETWEEN :first AND :last OR id < 0))
 """)
 _BROKEN = """
     SELECT count(*) FILTER (WHERE {broken}) FROM {table}
@@ -93,9 +94,9 @@ class TradeLoad:
         """Make room for rows that go aside."""
         await self._connection.execute(text(_ASIDE_TABLE))
 
-    async def is_free(self, start: datetime, end: datetime) -> bool:
-        """Whether no trade is stored in ``[start, end]``."""
-        values = {"symbol": self._symbol, "start": start, "end": end}
+    async def is_free(self, start: datetime, end: datetime, first_id: int, last_id: int) -> bool:
+        """Whether none of these ids is stored in ``[start, end]``, and no trade without an id."""
+        values = {"symbol": self._symbol, "start": start, "end": end, "first": first_id, "last": last_id}
         return bool(await self._connection.scalar(_IS_FREE, values))
 
     async def copy(self, rows: bytes) -> int:
@@ -155,28 +156,27 @@ class TradeLoad:
         return stamp_of(line.split(b",", self._time_at + 1)[self._time_at])
 
     def _table_lines(self, lines: list[bytes]) -> bytes:
-        made, times, at = [], times_of_day(), self._time_at
+        heads = [b""] * len(lines)
+        if self._time_at:
+            parts = [line.split(b",", self._time_at) for line in lines]
+            heads = [b",".join([*part[:-1], b""]) for part in parts]
+            lines = [part[-1] for part in parts]
+        made, times = [], times_of_day()
         start, day = self._day
         newest = self._seconds
-        for line in lines:
-            begin = 0
-            for _ in range(at):
-                begin = line.index(b",", begin) + 1
-            seconds = int(line[begin : begin + _SECONDS])
+        for head, line in zip(heads, lines, strict=True):
+            seconds = int(line[:_SECONDS])
             if seconds < newest:
                 raise DataRefusedError("times go back")
             newest = seconds
             if not 0 <= seconds - start < DAY:
                 start, day = day_of(seconds)
-            comma = line.index(b",", begin + _SECONDS)
-            stop = min(comma, begin + _STAMP)
+            comma = line.find(b",", _SECONDS)
+            if comma != _SECONDS and line[_SECONDS] != _POINT:
+                raise DataRefusedError("a time is none in seconds")
+            stop = _STAMP if comma > _STAMP else comma
             made.append(
-                line[:begin]
-                + day
-                + times[seconds - start]
-                + line[begin + _SECONDS : stop]
-                + b"Z"
-                + line[comma:]
+                b"%b%b%b%bZ%b" % (head, day, times[seconds - start], line[_SECONDS:stop], line[comma:])
             )
         self._day, self._seconds = (start, day), newest
         made.append(b"")
