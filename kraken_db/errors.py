@@ -214,7 +214,7 @@ class RejectedRecordError(KrakenDBError, ValueError):
 
 
 class ImportFileError(KrakenDBError):
-    """A file that is not accepted; nothing of it was stored.
+    """A file that is not accepted: nothing of it was stored, or what stands before ``line``.
 
     ``line`` counts from 1 and is None when the file as a whole is at fault.
     """
@@ -227,3 +227,7 @@ class ImportFileError(KrakenDBError):
         self.line = line
         where = f"{path}, line {line}" if line is not None else str(path)
         super().__init__(f"{where}: {reason}", hint=hint)
+
+
+class DamagedFileError(ImportFileError):
+    """A file in a zip that is not what was packed: its size or its check sum is another one."""

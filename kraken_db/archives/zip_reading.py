@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import NoReturn, TypeVar
 
 from kraken_db.archives.byte_source import ByteSource
-from kraken_db.errors import ImportFileError
+from kraken_db.errors import DamagedFileError, ImportFileError
 
 MAX_MEMBERS = 200_000
 """Of one zip. Kraken's largest has 12,037."""
@@ -312,6 +312,9 @@ class _Unpacking:
     def error(self, reason: str, hint: str = _AGAIN) -> ImportFileError:
         return ImportFileError(self._name, reason, hint=hint)
 
+    def _damage(self, reason: str) -> DamagedFileError:
+        return DamagedFileError(self._name, reason, hint=_AGAIN)
+
     def feed(self, packed: bytes) -> None:
         self._input = memoryview(packed)
         self._at = 0
@@ -322,7 +325,7 @@ class _Unpacking:
         while len(blocks) < _BLOCKS_AT_ONCE and (block := self._next()):
             self._size += len(block)
             if self._size > self._member.size:
-                raise self.error(f"the file unpacks to more than its {self._member.size:,} bytes")
+                raise self._damage(f"the file unpacks to more than its {self._member.size:,} bytes")
             self._crc = zlib.crc32(block, self._crc)
             blocks.append(block)
         return blocks
@@ -337,12 +340,12 @@ class _Unpacking:
         block = b""
         while not block and (self._at < len(self._input) or self._may_have_more):
             if self._inflate.eof:
-                raise self.error("the packed file ends before its place in the zip does")
+                raise self._damage("the packed file ends before its place in the zip does")
             piece = self._input[self._at : self._at + _INPUT]
             try:
                 block = self._inflate.decompress(piece, room)
             except zlib.error as error:
-                raise self.error(f"the file cannot be unpacked: {error}") from error
+                raise self._damage(f"the file cannot be unpacked: {error}") from error
             unused = len(self._inflate.unconsumed_tail) + len(self._inflate.unused_data)
             self._at += len(piece) - unused
             self._may_have_more = len(block) == room and not self._inflate.eof
@@ -351,8 +354,8 @@ class _Unpacking:
     def finish(self) -> None:
         """Raises ImportFileError where what was unpacked is not all, or not what was packed."""
         if self._inflate is not None and not self._inflate.eof:
-            raise self.error("the packed file is cut short")
+            raise self._damage("the packed file is cut short")
         if self._size != self._member.size:
-            raise self.error(f"the file unpacks to {self._size:,} bytes instead of {self._member.size:,}")
+            raise self._damage(f"the file unpacks to {self._size:,} bytes instead of {self._member.size:,}")
         if self._crc != self._member.crc:
-            raise self.error("the file is not what was packed: its check sum (CRC) is another one")
+            raise self._damage("the file is not what was packed: its check sum (CRC) is another one")

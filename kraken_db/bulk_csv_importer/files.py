@@ -12,16 +12,16 @@ from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import FileReport
 from kraken_db.bulk_csv_importer.trade_batches import trade_batches
 from kraken_db.data_types import DataType
-from kraken_db.errors import CopyRowError, DataRefusedError
+from kraken_db.errors import CopyRowError, DamagedFileError, DataRefusedError
 from kraken_db.id_runs import IdHole, IdRun
 from kraken_db.ingest import candles, trades
 from kraken_db.ingest.file_batches import FileBatch, find_file_resume_point, put_aside
 from kraken_db.ingest.pages import PageStore, PagesWritten
 from kraken_db.ingest.rules import RowRefusedError
 from kraken_db.ingest.trades import ARCHIVE, TradesWritten
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
-from kraken_db.intervals import BASE_INTERVAL, interval_length
-from kraken_db.ranges import TICK, TimeRange, whole_minutes
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades, withdraw
+from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
+from kraken_db.ranges import TICK, TimeRange, union, whole_minutes
 from kraken_db.repositories.candle_merge import prefer_more_trades, take_new
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -179,9 +179,23 @@ class TradeFileImport:
     stop: asyncio.Event | None = None
     """Once it is set, the batch that is under way is the last."""
     _holes: dict[int, IdHole] = field(default_factory=dict, init=False)
+    _stored: list[TimeRange] = field(default_factory=list, init=False)
 
     async def run(self) -> None:
-        """Raises ImportFileError; what was stored before the row at fault is in the report."""
+        """Raises ImportFileError; what was stored before the row at fault is in the report.
+
+        A file in a zip that turns out at its end not to be what was packed leaves nothing that counts as
+        complete.
+        """
+        try:
+            await self._run()
+        except DamagedFileError:
+            if self._stored:
+                keys = keys_of(self.report, self.options)
+                await withdraw(self.ingest.store, keys, FileBatch.source, union(self._stored))
+            raise
+
+    async def _run(self) -> None:
         reader, report = self.reader, self.report
         pages: PageStore | None = None
         known_until: datetime | None = None
@@ -250,6 +264,8 @@ class TradeFileImport:
             raise reader.error(error.reason, error.line, hint=error.hint) from error
         except CopyRowError as error:
             raise reader.error(error.reason, error.line + batch.line - 1) from error
+        first = pages.resume_point.known_from or floor_to_interval(batch.span[0], BASE_INTERVAL)
+        self._stored.append((self._stored[-1][1] if self._stored else first, batch.known_until))
         if self.options.keeps_trades:
             report_trades(report, written.trades, batch.size)
         report.candles += written.candles_new + written.candles_changed

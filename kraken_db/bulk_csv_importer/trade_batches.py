@@ -9,9 +9,9 @@ from kraken_db.ingest.file_batches import NOT_A_ROW, FileBatch, FileRow, row_of
 from kraken_db.ingest.rules import FIRST_MOMENT
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
 
-_BATCH = 6 * 2**20
+BATCH_SIZE = 6 * 2**20
 """Bytes of a batch: a hundred thousand rows, and with what is made of them some ten MiB."""
-_LARGEST = 8 * _BATCH
+_LARGEST = 8 * BATCH_SIZE
 """Kraken has no minute as large as that: these are no trades."""
 _NOWHERE = FileRow(None, FIRST_MOMENT)
 """The place of a row that cannot be read: the database says what is wrong with it."""
@@ -25,7 +25,7 @@ async def trade_batches(reader: ArchiveReader, columns: Sequence[str]) -> AsyncI
     async for block in reader.blocks():
         blocks.append(block)
         size += len(block)
-        if size < _BATCH:
+        if size < BATCH_SIZE:
             continue
         rows = b"".join(blocks)
         cut = _end_of_minutes(rows, columns)

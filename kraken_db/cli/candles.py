@@ -20,8 +20,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import click
 
 from kraken_db.charts.series import decimals_of
-from kraken_db.cli.options import IntervalType, SymbolType, TimeType, db_url_option
-from kraken_db.cli.output import count_text, is_terminal, iso, note, plain_number, to_json, wants_colour
+from kraken_db.cli.options import IntervalType, SymbolType, TimeType, db_url_option, json_option
+from kraken_db.cli.output import (
+    Column,
+    count_text,
+    is_terminal,
+    iso,
+    note,
+    plain_number,
+    print_json,
+    print_table,
+    to_json,
+    wants_colour,
+)
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES, floor_to_interval, interval_name
@@ -345,7 +356,39 @@ def _rounded(value: Decimal, decimals: int) -> str:
 DEFAULT_COUNT = 50
 
 
+@click.command(epilog="Example: kraken-db candles build BTC/USD")
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
+@json_option
+@db_url_option
+def build(symbols: tuple[str, ...], as_json: bool, db_url: str) -> None:
+    """Build the candles of stored trades that have none yet, of all pairs or of some. Nobody is asked."""
+    from kraken_db.historical_backfill import KrakenTradesBackfill
+
+    async def run() -> dict[str, int]:
+        async with KrakenTradesBackfill(db_url) as service:
+            return await service.build_missing_candles(symbols)
+
+    written = asyncio.run(run())
+    if as_json:
+        print_json({"pairs": [{"symbol": name, "candles": count} for name, count in written.items()]})
+    else:
+        columns = [Column("symbol"), Column("candles", right=True)]
+        print_table(columns, [(name, count_text(count)) for name, count in written.items()])
+
+
+class _CandlesCommand(click.Command):
+    """``kraken-db candles SYMBOL``, and ``kraken-db candles build``."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] == [build.name]:
+            return build.make_context(f"{info_name} {build.name}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
 @click.command(
+    cls=_CandlesCommand,
     short_help="Print stored candles as table, CSV or JSON.",
     epilog="Example: kraken-db candles BTC/USD -i 1h --start 2023-01-01 --end 2023-02-01 --format csv",
 )
@@ -376,7 +419,7 @@ def candles(
     as_json: bool,
     db_url: str,
 ) -> None:
-    """Print stored candles of SYMBOL, oldest first.
+    """Print stored candles of SYMBOL, oldest first. 'candles build' makes those that stored trades lack.
 
     Times are UTC: 2023-01-31, 2023-01-31T15:30, '7 days ago', now; with a zone (2023-01-31T15:30+01:00)
     they are converted. --start is included, --end is not. An interval in which nothing was traded has no

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from kraken_db.backends import kept_for
 from kraken_db.bulk_csv_importer.report import ArchiveFile
+from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, ImportFileError, KrakenDBError, UnknownPairError
 from kraken_db.historical_backfill.archive import ArchivedHistory, ArchiveDownload, check_market
@@ -167,6 +168,26 @@ class KrakenTradesBackfill(StoreService):
         async with Ingest(store) as ingest:
             await build_ranges(ingest, parse_symbol(symbol), [(start_time, end_time)])
             await store.refresh_pending()
+
+    async def build_missing_candles(self, symbols: Sequence[str] = ()) -> dict[str, int]:
+        """Build the minutes of stored trades that have none yet; how many of each symbol were written.
+
+
+        Without symbols, those of all that have trades. Kraken is not asked. Minutes whose trades are not
+        known to be complete stay as they are.
+        """
+        store = self._connected()
+        names = [parse_symbol(name) for name in symbols]
+        async with store.database.read() as connection:
+            stored = await SyncStatusRepository(connection).all()
+        names = names or [status.symbol for status in stored if status.data_type == DataType.TRADES]
+        written: dict[str, int] = {}
+        async with Ingest(store) as ingest:
+            for name in names:
+                built = await build_missing(ingest, name)
+                written[name] = sum(one.new + one.changed for one in built)
+            await store.refresh_pending()
+        return written
 
     async def backfill_symbol(
         self,

@@ -31,7 +31,15 @@ from kraken_db.db.locks import lock_for_writing
 from kraken_db.db.multiranges import lies_in
 from kraken_db.intervals import FINEST_AGGREGATE, interval_length
 from kraken_db.models import Base
-from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
+from kraken_db.ranges import (
+    TICK,
+    TimeRange,
+    difference,
+    intersection,
+    union,
+    whole_candles,
+    whole_minutes,
+)
 from kraken_db.repositories.candle_merge import StagedCandles
 from kraken_db.repositories.coverage import (
     TYPES_IN,
@@ -130,6 +138,16 @@ async def note_synced(store: Store, symbol: str, data_type: DataType, moment: da
             unit.looked()
         else:
             unit.wrote(moment, moment, 0)
+
+
+async def withdraw(store: Store, keys: Iterable[Key], source: Source, ranges: Sequence[TimeRange]) -> None:
+    """What a source has shown in these ranges turns out to be unreliable: it is unproven."""
+    wanted = list(keys)
+    async with write_transaction(store, wanted) as transaction:
+        for symbol, data_type in wanted:
+            unreliable = ranges if data_type == DataType.TRADES else whole_minutes(ranges)
+            await transaction.ledger.uncover(symbol, data_type, source, unreliable)
+            await transaction.ledger.doubt(symbol, data_type, unreliable)
 
 
 async def correct_count(store: Store, symbol: str, data_type: DataType, *, counted: int, stored: int) -> bool:

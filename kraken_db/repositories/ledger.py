@@ -146,6 +146,18 @@ class Ledger:
             rows,
         )
 
+    async def uncover(
+        self, symbol: str, data_type: DataType, source: Source, ranges: Iterable[TimeRange]
+    ) -> None:
+        """A source has not shown these ranges after all."""
+        gone = bindparam("gone", to_multirange(ranges), TSTZMULTIRANGE)
+        c = COVERAGE.c
+        of_source = (c.symbol == symbol, c.data_type == data_type, c.source == source)
+        await self._connection.execute(
+            update(COVERAGE).where(*of_source).values(covered=c.covered.op("-")(gone))
+        )
+        await self._connection.execute(delete(COVERAGE).where(*of_source, func.isempty(c.covered)))
+
     async def drop(self, symbol: str, data_type: DataType, ranges: Iterable[TimeRange]) -> None:
         """Rows of these ranges were stored, and are not there any more."""
         await self._add(DROPPED_RANGES, symbol, data_type, ranges)

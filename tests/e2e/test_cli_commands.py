@@ -298,3 +298,18 @@ def test_the_first_command_on_a_fresh_machine(embedded: Shell) -> None:
     assert [(row["close"], Decimal(row["volume"])) for row in rows] == [("101", Decimal("150.0"))]
     status = embedded.run("status").stdout
     assert status.startswith(f"Database  PostgreSQL, embedded, {embedded.cwd / 'pg'}\n")
+
+
+def test_candles_of_trades_that_are_stored(shell: Shell) -> None:
+    """By hand: a trade every 30 seconds from 00:00 on, at 500, 501, ..; the last minute is not whole."""
+    rows = "".join(f"{START + 30 * n}.0,{500 + n},0.5,{'bs'[n % 2]},l,,{n + 1}\n" for n in range(7))
+    write(shell.cwd, "a/XBTUSD.csv", "timestamp,price,volume,type,order_type,misc,trade_id\n" + rows)
+    assert shell.run("import-csv", "a", "--no-candles").returncode == 0
+    assert shell.run("candles", "BTC/USD", "-i", "1m").returncode == 1
+    built = shell.run("candles", "build", "--json")
+    assert json.loads(built.stdout) == {"pairs": [{"symbol": "BTC/USD", "candles": 3}]}
+    done = shell.run("candles", "BTC/USD", "-i", "1m", "--json")
+    found = [(row["open"], row["close"], row["volume"]) for row in json.loads(done.stdout)["candles"]]
+    assert [tuple(map(float, row)) for row in found] == [(500, 501, 1), (502, 503, 1), (504, 505, 1)]
+    assert "0" in shell.run("candles", "build", "XBTUSD").stdout
+    assert shell.run("candles", "build", "nonsense").returncode == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from kraken_db.simulator import SimulatedExchange
 
 BACKFILL = (sys.executable, "-W", "error", "-m", "kraken_db.historical_backfill")
-_NOT_INHERITED = ("DATABASE_URL", "KRAKEN_DB_DATA_DIR", "KRAKEN_BASE_URL")
+_NOT_INHERITED = ("DATABASE_URL", "KRAKEN_DB_DATA_DIR", "KRAKEN_BASE_URL", "KRAKEN_ARCHIVE_URL")
 
 
 @dataclass(frozen=True)

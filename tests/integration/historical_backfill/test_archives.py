@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import sys
+import zipfile
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from kraken_db import KrakenTradesBackfill
-from kraken_db.errors import ConflictingTradesError, ImportFileError, UnknownPairError
+from kraken_db.bulk_csv_importer import trade_batches
+from kraken_db.errors import ConflictingTradesError, DamagedFileError, ImportFileError, UnknownPairError
 from kraken_db.historical_backfill import BackfillReport
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.simulator import ManualClock, Market, SimulatedExchange, archive_url
 from kraken_db.simulator.archive_faults import ArchiveFault, ArchiveFaults
-from tests.support.archive_making import LATER, NOW, ArchivedMarkets, archived_markets
+from tests.support.archive_making import LATER, LATER_TRADES, NOW, ArchivedMarkets, archived_markets
 from tests.support.archives import checksums, query
 from tests.support.downloading import (
     ShortTime,
@@ -25,6 +32,8 @@ from tests.support.downloading import (
     quick_client,
     stored,
 )
+from tests.support.lanes import Lane
+from tests.support.processes import backfilling, ended, run_backfill
 
 SYMBOLS = ("BTC/USD", "ETH/USD", "MATIC/USD")
 
@@ -171,3 +180,65 @@ async def test_faults_that_stay(
     assert await query(plain_url, "SELECT count(*) FROM data_coverage") == [(0,)]
     await backfill(plain_url, made.exchange(tmp_path / "archives"), "BTC/USD")
     await assert_is_whole(plain_url, made, "BTC/USD")
+
+
+async def test_a_file_that_turns_out_to_be_damaged(
+    plain_url: str, made: ArchivedMarkets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its check sum comes last, when most of it is stored: unproven then, and a right file heals it."""
+    monkeypatch.setattr(trade_batches, "BATCH_SIZE", 20_000)
+    folder = tmp_path / "archives"
+    whole = folder / LATER_TRADES.name
+    packed = whole.read_bytes()
+    with zipfile.ZipFile(whole) as archive:
+        crc = archive.getinfo("XBTUSD.csv").CRC.to_bytes(4, "little")
+    whole.write_bytes(packed.replace(crc, b"abcd"))
+    (report,) = await backfill(plain_url, made.exchange(folder), "BTC/USD", archive=str(folder))
+    assert isinstance(report.error, DamagedFileError), report.error
+    assert report.new > 0
+    found = await stored(plain_url, "BTC/USD")
+    assert all(ranges[-1][1] <= LATER.begin for ranges in found.coverage.values())
+    whole.write_bytes(packed)
+    (report,) = await backfill(plain_url, made.exchange(folder), "BTC/USD", archive=str(folder))
+    assert report.error is None
+    await assert_is_whole(plain_url, made, "BTC/USD")
+
+
+KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "20"))
+PROGRAM = (sys.executable, "-W", "error", "-m", "tests.support.small_batches", "backfill")
+
+
+async def test_kills(plain_url: str, lanes: dict[str, Lane], made: ArchivedMarkets, tmp_path: Path) -> None:
+    """At random moments: in the middle of a range, between batches, in the REST that follows."""
+    random = Random(os.environ.get("KRAKEN_DB_TEST_SEED", "0"))
+    faults = ArchiveFaults(bytes_per_second=150_000)
+    exchange = made.exchange(tmp_path / "archives", archive_faults=faults)
+    arguments = ("--symbols", *SYMBOLS, "--rate-limit", "0")
+    killed = 0
+    assert exchange.archive is not None
+    async with exchange.serve() as base_url:
+        environment = {
+            "DATABASE_URL": plain_url,
+            "KRAKEN_BASE_URL": base_url,
+            "KRAKEN_ARCHIVE_URL": archive_url(base_url),
+        }
+        for _ in range(KILLS):
+            async with backfilling(*arguments, environment=environment, program=PROGRAM) as process:
+                asked = len(exchange.archive.requests)
+                while len(exchange.archive.requests) == asked:
+                    if process.returncode is not None:
+                        break
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(random.random() * 2)
+                killed += process.returncode is None
+                if process.returncode is None:
+                    process.send_signal(signal.SIGKILL)
+                await ended(process)
+        last = await run_backfill(*arguments, environment=environment, program=PROGRAM)
+    assert last.code == 0, last.err
+    assert killed > KILLS / 2
+    for symbol in SYMBOLS:
+        await assert_is_whole(plain_url, made, symbol)
+    with lanes["postgres"].migrated_database() as undisturbed:
+        await backfill(undisturbed, made.exchange(tmp_path / "archives"), *SYMBOLS)
+        assert await checksums(plain_url) == await checksums(undisturbed)
