@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -143,30 +144,38 @@ class FileBatch:
         """Raises RowRefusedError with the line in the file; DataRefusedError where the rows cannot go
         straight into the table: set ``is_straight`` to False then, and write them again."""
         before = self.before and self.before.trade_id and (self.before.trade_id, self.before.timestamp)
-        load = TradeLoad(
-            transaction.connection, symbol, self.columns, before or None, aside=not self.keeps_trades
-        )
-        start, end = self.first.timestamp - SAME_TRADE, self.last.timestamp + SAME_TRADE
+        into = partial(TradeLoad, transaction.connection, symbol, self.columns, before or None)
         if not self.keeps_trades:
-            if not self.is_straight:
-                with self._lines_of_file():
-                    await self._stage(transaction, symbol)
-                await put_aside(transaction, symbol)
-                return TradesWritten()
-            await load.begin()
-            await self._load(transaction, load)
-            written = TradesWritten()
-        elif self.is_straight and await load.is_free(
-            start, end, self.first.trade_id or 0, self.last.trade_id or LARGEST_ID
-        ):
-            unit = transaction.unit(symbol, DataType.TRADES)
+            return await self._put_aside(transaction, symbol, into(aside=True))
+        start, end = self.first.timestamp - SAME_TRADE, self.last.timestamp + SAME_TRADE
+        ids = self.first.trade_id or 0, self.last.trade_id or LARGEST_ID
+        unit = transaction.unit(symbol, DataType.TRADES)
+        load = into()
+        if not self.is_straight:
+            return await self._merge(transaction, symbol, cursor)
+        if await load.is_free(start, end, *ids):
             written = await self._load(transaction, load)
             await unit.begin(self.first.timestamp, self.last.timestamp + TICK, was_empty=True)
-            unit.wrote(*self.span, written.added, cursor=cursor)
         else:
-            return await self._merge(transaction, symbol, cursor)
+            load = into(aside=True)
+            if not await load.are_stored(self.rows, start, end):
+                return await self._merge(transaction, symbol, cursor)
+            written = TradesWritten()
+            await unit.begin(self.first.timestamp, self.last.timestamp + TICK)
+        unit.wrote(*self.span, written.added, cursor=cursor)
         self.holes = [*load.holes, *self._hole_behind()]
         return written
+
+    async def _put_aside(self, transaction: WriteTransaction, symbol: str, load: TradeLoad) -> TradesWritten:
+        if self.is_straight:
+            await load.begin()
+            await self._load(transaction, load)
+            self.holes = [*load.holes, *self._hole_behind()]
+        else:
+            with self._lines_of_file():
+                await self._stage(transaction, symbol)
+            await put_aside(transaction, symbol)
+        return TradesWritten()
 
     async def _load(self, transaction: WriteTransaction, load: TradeLoad) -> TradesWritten:
         rows = await load.copy(self.rows)

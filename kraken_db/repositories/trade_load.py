@@ -40,6 +40,17 @@ _IS_FREE = text("""
                        WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end
                          AND (id BETWEEN :first AND :last OR id < 0))
 """)
+_HAS_ANONYMOUS = text("""
+    SELECT EXISTS (SELECT 1 FROM trades
+                   WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end AND id < 0)
+""")
+_SAME = text("""
+    SELECT count(*) FROM trades_aside a
+    JOIN trades t ON t.symbol = :symbol AND t.timestamp >= :start AND t.timestamp <= :end
+         AND t.timestamp = a.timestamp AND t.id = a.id
+    WHERE t.price = a.price AND t.volume = a.volume AND t.side = a.side AND t.misc IS NOT DISTINCT FROM a.misc
+      AND t.order_type IS NOT DISTINCT FROM a.order_type
+""")
 _BROKEN = """
     SELECT count(*) FILTER (WHERE {broken}) FROM {table}
     WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end
@@ -91,13 +102,30 @@ class TradeLoad:
         """The ids that are missing between those of the rows, and before them."""
 
     async def begin(self) -> None:
-        """Make room for rows that go aside."""
+        """Make room for rows that go aside; what was there is gone."""
         await self._connection.execute(text(_ASIDE_TABLE))
+        await self._connection.execute(text("TRUNCATE trades_aside"))
 
     async def is_free(self, start: datetime, end: datetime, first_id: int, last_id: int) -> bool:
         """Whether none of these ids is stored in ``[start, end]``, and no trade without an id."""
         values = {"symbol": self._symbol, "start": start, "end": end, "first": first_id, "last": last_id}
         return bool(await self._connection.scalar(_IS_FREE, values))
+
+    async def are_stored(self, rows: bytes, start: datetime, end: datetime) -> bool:
+        """Whether just these rows are stored, and beside them no trade without an id in ``[start, end]``.
+
+        For a load that puts rows aside; they are there afterwards. Raises as ``copy`` does.
+        """
+        values = {"symbol": self._symbol, "start": start, "end": end}
+        if await self._connection.scalar(_HAS_ANONYMOUS, values):
+            return False
+        await self.begin()
+        count = await self.copy(rows)
+        # Right after a bulk load the statistics say that there is next to nothing.
+        await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
+        same = await self._connection.scalar(_SAME, values)
+        await self._connection.execute(text("SET LOCAL enable_nestloop TO DEFAULT"))
+        return bool(same == count)
 
     async def copy(self, rows: bytes) -> int:
         """Write rows that are in order of id and time; returns how many.
