@@ -1,4 +1,4 @@
-"""BulkCSVImporter: every file of an archive in one transaction, whole or not at all."""
+"""BulkCSVImporter: files with trade ids in steps, every other one in one transaction, whole or not at all."""
 
 from __future__ import annotations
 

@@ -95,7 +95,8 @@ class ImportPlan:
 
 @dataclass(slots=True)
 class FileReport:
-    """The outcome of one file. ``error`` is set when nothing of it was stored."""
+    """The outcome of one file. With an ``error``, nothing of it was stored; or, of trades with ids, the
+    batches before the row at fault."""
 
     file: ArchiveFile
     read: int = 0

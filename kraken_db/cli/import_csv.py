@@ -271,7 +271,7 @@ DEFAULT_DIRECTORY = Path("./data/kraken_csv")
 )
 @symbols_option("Only these pairs.")
 @click.option("--all", "every_interval", is_flag=True, help="Files of all intervals, not only those of 1m.")
-@click.option("--replace", is_flag=True, help="Overwrite stored candles that differ, whichever is better.")
+@click.option("--replace", is_flag=True, help="Overwrite stored rows that differ, whichever is better.")
 @click.option("--no-candles", is_flag=True, help="Store trades without building their candles.")
 @click.option("--no-trades", is_flag=True, help="Store only the candles of the trades: a tenth of the space.")
 @click.option(
@@ -289,7 +289,7 @@ DEFAULT_DIRECTORY = Path("./data/kraken_csv")
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="Records per batch insert.",
+    help="Rows, about, that are read and handed on at a time.",
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Files at a time. Default: what is fastest."

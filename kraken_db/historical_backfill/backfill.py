@@ -68,7 +68,7 @@ class _Wanted:
 
 
 class KrakenTradesBackfill(StoreService):
-    """Downloads trades from Kraken's REST into a store.
+    """Downloads trades from Kraken's archives and its REST into a store.
 
     ``rate_limit_delay``: seconds between two requests for one pair; Kraken's limit is kept per pair, and the
     delay grows by itself where Kraken throttles. ``max_retries``: further attempts for one request; a
