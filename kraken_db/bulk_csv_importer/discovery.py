@@ -179,12 +179,11 @@ class Discovery:
         except ImportFileError as error:
             self._refused.append(RefusedFile(str(path), error))
             return
-        if isinstance(source, FileSource):
-            known = check_file(path)
-            first = self._seen.setdefault((known.st_dev, known.st_ino), path)
-            if first is not path:
-                self._skip(str(path), f"the same file as {first}")
-                return
+        known = check_file(path if isinstance(source, FileSource) else find_parts(path)[0])
+        first = self._seen.setdefault((known.st_dev, known.st_ino), path)
+        if first is not path:
+            self._skip(str(path), f"the same file as {first}")
+            return
         if is_zip:
             async for found in self._members(path, source, covered_by_name(part[0] if part else path.name)):
                 yield found

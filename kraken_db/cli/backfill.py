@@ -102,6 +102,7 @@ def _document(report: BackfillReport) -> dict[str, Any]:
         "oldest": report.oldest,
         "newest": report.newest,
         "cursor": None if report.cursor is None else str(report.cursor),
+        "notes": report.notes,
         "missing_ids": [asdict(hole) for hole in report.holes],
         "conflicts": report.conflicts,
         "conflict_examples": report.conflict_examples,

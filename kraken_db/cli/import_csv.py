@@ -117,7 +117,7 @@ def show_report(report: ImportReport, *, as_json: bool) -> bool:
     if missing:
         total = plural(len(report.plan.files) + len(report.plan.refused), "file")
         why = f"{sentence(report.stopped)}. " if report.stopped else ""
-        begun = sum(done.error is not None and bool(done.read) for done in report.files)
+        begun = sum(done.error is not None and done.new + done.unchanged > 0 for done in report.files)
         rest = f"{begun} of them in part: import again to go on" if begun else "nothing of them is stored"
         note(f"Error: {why}{missing} of {total} not imported; {rest}.")
     if report.refresh_error is not None:
@@ -216,6 +216,7 @@ def _file_document(done: FileReport) -> dict[str, Any]:
         "data": done.file.kind,
         "stored": done.error is None,
         **{name: getattr(done, name) for name in _JSON_COUNTERS},
+        "candles": done.candles,
         "oldest": done.oldest,
         "newest": done.newest,
         "notes": done.notes,

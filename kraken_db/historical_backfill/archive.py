@@ -17,14 +17,17 @@ from kraken_db.bulk_csv_importer.discovery import Discovery
 from kraken_db.bulk_csv_importer.files import ImportOptions, TradeFileImport
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan
+from kraken_db.data_types import DataType
 from kraken_db.errors import ConflictingTradesError, ImportFileError
 from kraken_db.historical_backfill.download import BackfillReport
-from kraken_db.ingest.file_batches import NOT_A_ROW, row_of
+from kraken_db.ingest.file_batches import NOT_A_ROW, FileBatch, row_of
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
 from kraken_db.ranges import TICK
+from kraken_db.repositories.coverage import CoverageRepository
+from kraken_db.repositories.trade_neighbours import TradeNeighbours
 from kraken_db.times import Clock
 from kraken_db.tolerances import SAME_TRADE
 
@@ -76,7 +79,7 @@ class ArchiveDownload:
     async def run(self, files: Sequence[ArchiveFile]) -> None:
         """Raises ImportFileError; what was stored until then stays, and is passed over the next time."""
         for file in files:
-            if self.stop.is_set() or not self._is_wanted(file):
+            if self.stop.is_set() or not self._is_wanted(file) or await self._is_stored(file):
                 continue
             options = ImportOptions(
                 build_candles=self.build_candles, skips_known=True, since=self.since, until=self.until
@@ -96,6 +99,27 @@ class ArchiveDownload:
         ends_before = end is not None and self.since is not None and end <= self.since
         begins_behind = start is not None and self.until is not None and start >= self.until
         return not (ends_before or begins_behind)
+
+    async def _is_stored(self, file: ArchiveFile) -> bool:
+        """Whether archives have brought all that the file has: then it need not be read."""
+        start, end = file.covers
+        if end is None:
+            return False
+        async with self.ingest.store.database.read() as connection:
+            coverage = await CoverageRepository(connection).all(file.symbol)
+            ranges = [
+                one
+                for item in coverage
+                if (item.data_type, item.source) == (DataType.TRADES, FileBatch.source)
+                for one in item.ranges
+            ]
+            for first, last in ranges:
+                if last >= end and start is None:
+                    oldest = await TradeNeighbours(connection, file.symbol).behind(first)
+                    return oldest is not None and oldest.id == 1
+                if start is not None and first <= start and last >= end:
+                    return True
+        return False
 
     def _add(self, done: FileReport) -> None:
         report = self.report

@@ -280,7 +280,11 @@ class KrakenTradesBackfill(StoreService):
         place = place or archive_place(self._client.base_url)
         try:
             if place is None:
-                raise ImportFileError("KRAKEN_ARCHIVE_URL", "no archives are known of this exchange")
+                raise ImportFileError(
+                    "KRAKEN_ARCHIVE_URL",
+                    "no archives are known of this exchange",
+                    hint="name a folder or an address: --archive PLACE",
+                )
             return await ArchivedHistory.find(place, self._clock)
         except ImportFileError as error:
             if source == "archive":

@@ -51,6 +51,7 @@ async def test_two_pairs_and_all_of_what_the_json_says(plain_url: str, program: 
         "symbol": "BTC/USD",
         "outcome": "caught up",
         "archived": 0,
+        "notes": [],
         "requests": first["requests"],
         "received": 2_500,
         "new": 2_500,
