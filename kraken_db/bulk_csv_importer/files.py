@@ -4,6 +4,7 @@ of it."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -138,7 +139,8 @@ class FileImport:
             await self._build_minutes(self._whole(covers, "minute"))
             return
         written = await batch.store(force=self.options.replace)
-        report_trades(report, written, report.read)
+        count_trades(report, written, report.read)
+        note_trades(report, written.known, written.disputed, written.removed)
         ranges = await trades.complete_ranges(batch, written, covers)
         if not reader.ends_with_newline and ranges:
             ranges = [*ranges[:-1], self._whole(ranges[-1], "moment")]
@@ -178,8 +180,13 @@ class TradeFileImport:
     options: ImportOptions
     stop: asyncio.Event | None = None
     """Once it is set, the batch that is under way is the last."""
+    again: Callable[[Callable[[], Awaitable[PagesWritten]]], Awaitable[PagesWritten]] = CONFLICT.run
+    """Runs the transaction of a batch, again where that may help."""
     _holes: dict[int, IdHole] = field(default_factory=dict, init=False)
     _stored: list[TimeRange] = field(default_factory=list, init=False)
+    _known: int = field(default=0, init=False)
+    _disputed: int = field(default=0, init=False)
+    _removed: int = field(default=0, init=False)
 
     async def run(self) -> None:
         """Raises ImportFileError; what was stored before the row at fault is in the report.
@@ -221,6 +228,7 @@ class TradeFileImport:
                 return
         if report.oldest is None:
             raise reader.error("there is no trade in it")
+        note_trades(report, self._known, self._disputed, self._removed)
         report.notes += [f"Kraken's file lacks {hole}" for hole in list(self._holes.values())[:_SHOWN]]
         if len(self._holes) > _SHOWN:
             report.notes.append(f"and {len(self._holes) - _SHOWN} more holes in the ids")
@@ -267,17 +275,20 @@ class TradeFileImport:
         first = pages.resume_point.known_from or floor_to_interval(batch.span[0], BASE_INTERVAL)
         self._stored.append((self._stored[-1][1] if self._stored else first, batch.known_until))
         if self.options.keeps_trades:
-            report_trades(report, written.trades, batch.size)
+            count_trades(report, written.trades, batch.size)
+            self._known += written.trades.known
+            self._disputed += written.trades.disputed
+            self._removed += written.trades.removed
         report.candles += written.candles_new + written.candles_changed
         self._holes |= {hole.first: hole for hole in batch.holes}
 
     async def _save(self, pages: PageStore, batch: FileBatch) -> PagesWritten:
         try:
-            return await CONFLICT.run(lambda: pages.save(batch))
+            return await self.again(lambda: pages.save(batch))
         except DataRefusedError:
             # Staging says what is wrong, or finds that nothing is.
             batch.is_straight = False
-            return await CONFLICT.run(lambda: pages.save(batch))
+            return await self.again(lambda: pages.save(batch))
 
     async def _end(self, batch: FileBatch) -> datetime | None:
         """Up to where the file has every trade, if that is known beyond its last one."""
@@ -300,21 +311,25 @@ class TradeFileImport:
         return around.after[1] if around.after and follows else None
 
 
-def report_trades(report: FileReport, written: TradesWritten, rows: int) -> None:
+def count_trades(report: FileReport, written: TradesWritten, rows: int) -> None:
     """Add what was done with some rows of a file."""
     report.new += written.new
     report.changed += written.changed
     report.rejected += written.disputed
     report.unchanged += rows - written.new - written.changed - written.disputed
-    if written.known:
-        report.notes.append(f"{written.known} trades without an id are stored with their ids already")
-    if written.disputed:
+
+
+def note_trades(report: FileReport, known: int, disputed: int, removed: int) -> None:
+    """Say what became of trades without an id; see ``TradesWritten``."""
+    if known:
+        report.notes.append(f"{known} trades without an id are stored with their ids already")
+    if disputed:
         report.notes.append(
-            f"{written.disputed} trades without an id were left out: other trades are stored with ids for"
+            f"{disputed} trades without an id were left out: other trades are stored with ids for"
             " the same seconds, which do not count as complete"
         )
-    if written.removed:
-        report.notes.append(f"{written.removed} stored trades without an id were replaced")
+    if removed:
+        report.notes.append(f"{removed} stored trades without an id were replaced")
 
 
 def keys_of(report: FileReport, options: ImportOptions) -> list[tuple[str, DataType]]:

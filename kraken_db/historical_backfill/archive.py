@@ -7,10 +7,12 @@ stored already is passed over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import TypeVar
 
 from kraken_db.archives.catalog import find_archives
 from kraken_db.bulk_csv_importer.discovery import Discovery
@@ -18,8 +20,9 @@ from kraken_db.bulk_csv_importer.files import ImportOptions, TradeFileImport
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan
 from kraken_db.data_types import DataType
+from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConflictingTradesError, ImportFileError
-from kraken_db.historical_backfill.download import BackfillReport
+from kraken_db.historical_backfill.download import BackfillReport, reconnect
 from kraken_db.ingest.file_batches import NOT_A_ROW, FileBatch, row_of
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.page_walk import to_cursor
@@ -28,9 +31,11 @@ from kraken_db.progress import Task
 from kraken_db.ranges import TICK
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
+from kraken_db.retry import Retry
 from kraken_db.times import Clock
 from kraken_db.tolerances import SAME_TRADE
 
+_T = TypeVar("_T")
 _BLOCK = 2**18
 """Bytes that are read at a time."""
 _COMPARED = 100
@@ -72,27 +77,43 @@ class ArchiveDownload:
     report: BackfillReport
     task: Task
     stop: asyncio.Event
+    retry: Retry
+    lock: JobLock
     build_candles: bool
     since: datetime | None
     until: datetime | None
+    _read: dict[str, int] = field(default_factory=dict, init=False)
 
     async def run(self, files: Sequence[ArchiveFile]) -> None:
         """Raises ImportFileError; what was stored until then stays, and is passed over the next time."""
         for file in files:
-            if self.stop.is_set() or not self._is_wanted(file) or await self._is_stored(file):
-                continue
-            options = ImportOptions(
-                build_candles=self.build_candles, skips_known=True, since=self.since, until=self.until
-            )
-            reading = _Reading(self.task, file)
-            async with ArchiveReader(file, _BLOCK, reading, clock=self.ingest.store.clock) as reader:
-                if not reader.has_ids:
-                    continue  # REST has ids, and so has every newer archive
-                done = FileReport(file)
-                try:
-                    await TradeFileImport(self.ingest, reader, done, options, self.stop).run()
-                finally:
-                    self._add(done)
+            if not self.stop.is_set() and self._is_wanted(file):
+                await self._again(partial(self._store, file))
+
+    async def _store(self, file: ArchiveFile) -> None:
+        """May be called again: what is stored is passed over."""
+        if await self._is_stored(file):
+            return
+        options = ImportOptions(
+            build_candles=self.build_candles, skips_known=True, since=self.since, until=self.until
+        )
+        done = FileReport(file)
+        reading = _Reading(self.task, file)
+        async with ArchiveReader(file, _BLOCK, reading, clock=self.ingest.store.clock) as reader:
+            if not reader.has_ids:
+                return  # REST has ids, and so has every newer archive
+            try:
+                await TradeFileImport(self.ingest, reader, done, options, self.stop, self._again).run()
+            finally:
+                self._add(done)
+
+    async def _again(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """What ``work`` returns; again where that may help, with a database that was started anew."""
+        return await self.retry.run(
+            work,
+            is_worth_it=lambda: not self.stop.is_set(),
+            between=lambda: reconnect(self.ingest.store, self.lock),
+        )
 
     def _is_wanted(self, file: ArchiveFile) -> bool:
         start, end = file.covers
@@ -123,8 +144,11 @@ class ArchiveDownload:
 
     def _add(self, done: FileReport) -> None:
         report = self.report
-        report.archived += done.read
-        report.received += done.read
+        # Of a file that was read again, the rows count once.
+        again = self._read.get(done.file.name, 0)
+        self._read[done.file.name] = max(again, done.read)
+        report.archived += max(0, done.read - again)
+        report.received += max(0, done.read - again)
         report.new += done.new
         report.changed += done.changed
         report.candles_new += done.candles

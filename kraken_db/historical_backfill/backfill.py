@@ -334,7 +334,7 @@ class KrakenTradesBackfill(StoreService):
         async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
             name = await unless_set(self._stop, self._rest_name(symbol, files))
             if files:
-                await self._from_archive(report, wanted, ingest, remaining.task, files, name)
+                await self._from_archive(report, wanted, ingest, remaining.task, lock, files, name)
             since = await self.get_resume_point(symbol) if wanted.resume or files else 0
             report.cursor = since = as_nanoseconds(
                 max(since, wanted.since) if files else since or wanted.since
@@ -372,6 +372,7 @@ class KrakenTradesBackfill(StoreService):
         wanted: _Wanted,
         ingest: Ingest,
         task: Task,
+        lock: JobLock,
         files: Sequence[ArchiveFile],
         name: str | None,
     ) -> None:
@@ -379,7 +380,15 @@ class KrakenTradesBackfill(StoreService):
             await check_market(files[0], self._client, name, self._clock)
         async with self._archives_at_once:
             download = ArchiveDownload(
-                ingest, report, task, self._stop, wanted.build_candles, wanted.start, wanted.end
+                ingest,
+                report,
+                task,
+                self._stop,
+                self._retry,
+                lock,
+                wanted.build_candles,
+                wanted.start,
+                wanted.end,
             )
             await download.run(files)
         if not self._stop.is_set():

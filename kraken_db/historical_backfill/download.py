@@ -22,6 +22,7 @@ from kraken_db.kraken.page_walk import Step, TradePager, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
 from kraken_db.retry import Retry
+from kraken_db.store import Store
 
 
 @dataclass(slots=True)
@@ -152,15 +153,9 @@ class Download:
         stored = await self.retry.run(
             lambda: self.pages.save(pages),
             is_worth_it=lambda: not self.stop.is_set(),
-            between=self._reconnect,
+            between=lambda: reconnect(self.pages.store, self.lock),
         )
         self._add_to_report(steps, pages, stored)
-
-    async def _reconnect(self) -> None:
-        """The database may have been started anew, and its lock be gone."""
-        with contextlib.suppress(DatabaseUnavailableError):  # the attempt itself reports it
-            await self.pages.store.database.revive()
-            await self.lock.hold()
 
     def _add_to_report(self, steps: list[Step], pages: Pages, stored: PagesWritten) -> None:
         report = self.report
@@ -186,6 +181,13 @@ class Download:
         report.conflicts += len(conflicts)
         report.conflict_examples += conflicts[: MOST_EXAMPLES - len(report.conflict_examples)]
         self.remaining.advance(list(pages.trades))
+
+
+async def reconnect(store: Store, lock: JobLock) -> None:
+    """The database may have been started anew, and its lock be gone."""
+    with contextlib.suppress(DatabaseUnavailableError):  # the attempt itself reports it
+        await store.database.revive()
+        await lock.hold()
 
 
 MOST_EXAMPLES = 20

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import zipfile
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,7 +19,14 @@ import pytest
 
 from kraken_db import KrakenTradesBackfill
 from kraken_db.bulk_csv_importer import trade_batches
-from kraken_db.errors import ConflictingTradesError, DamagedFileError, ImportFileError, UnknownPairError
+from kraken_db.db.embedded import EmbeddedServer
+from kraken_db.errors import (
+    ConflictingTradesError,
+    DamagedFileError,
+    DatabaseError,
+    ImportFileError,
+    UnknownPairError,
+)
 from kraken_db.historical_backfill import BackfillReport
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.simulator import ManualClock, Market, SimulatedExchange, archive_url
@@ -35,6 +44,7 @@ from tests.support.downloading import (
 from tests.support.lanes import Lane
 from tests.support.processes import backfilling, ended, run_backfill
 
+PROGRAM = (sys.executable, "-W", "error", "-m", "tests.support.small_batches", "backfill")
 SYMBOLS = ("BTC/USD", "ETH/USD", "MATIC/USD")
 
 
@@ -204,8 +214,47 @@ async def test_a_file_that_turns_out_to_be_damaged(
     await assert_is_whole(plain_url, made, "BTC/USD")
 
 
+async def rows_in(server: EmbeddedServer) -> int:
+    """Trades that are stored; 0 where there is no table yet."""
+    try:
+        ((count,),) = await query(server.url(), "SELECT count(*) FROM trades")
+        return int(count)
+    except DatabaseError:
+        return 0
+
+
+async def test_the_database_goes_away_while_an_archive_is_read(made: ArchivedMarkets, tmp_path: Path) -> None:
+    """The embedded server is killed; whoever needs it starts it again."""
+    data_dir = Path(tempfile.mkdtemp(prefix="kdb-"))  # root runs the server as another user
+    await asyncio.to_thread(data_dir.chmod, 0o755)
+    server = EmbeddedServer(data_dir / "k")
+    await asyncio.to_thread(server.start)
+    exchange = made.exchange(tmp_path / "archives", archive_faults=ArchiveFaults(bytes_per_second=40_000))
+    try:
+        async with exchange.serve() as base_url:
+            environment = {
+                "KRAKEN_DB_DATA_DIR": str(data_dir / "k"),
+                "KRAKEN_BASE_URL": base_url,
+                "KRAKEN_ARCHIVE_URL": archive_url(base_url),
+            }
+            arguments = ("--symbols", "BTC/USD", "--rate-limit", "0")
+            async with backfilling(*arguments, environment=environment, program=PROGRAM) as process:
+                while await rows_in(server) < 500:
+                    assert process.returncode is None
+                    await asyncio.sleep(0.1)
+                pid = server.status().pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                done = await ended(process)
+        assert (done.code, "Traceback" in done.err) == (0, False), done.err
+        await assert_is_whole(await asyncio.to_thread(server.attach), made, "BTC/USD")
+    finally:
+        await asyncio.to_thread(server.detach)
+        await asyncio.to_thread(server.stop)
+        shutil.rmtree(data_dir)
+
+
 KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "20"))
-PROGRAM = (sys.executable, "-W", "error", "-m", "tests.support.small_batches", "backfill")
 
 
 async def test_kills(plain_url: str, lanes: dict[str, Lane], made: ArchivedMarkets, tmp_path: Path) -> None:
