@@ -289,7 +289,9 @@ async def test_killed_after_each_piece(
 
 async def test_trades_go_after_their_candles_were_built(plain_url: str, tmp_path: Path) -> None:
     """Ten minutes of three trades each, from 00:00:00.5 on; the first and the last minute may be cut."""
-    await import_file(plain_url, write(tmp_path, "XBTUSD.csv", trades(MONDAY, 30)))
+    await import_file(
+        plain_url, write(tmp_path, "XBTUSD.csv", trades(MONDAY, 30, first_id=11)), build_candles=False
+    )
     assert await query(plain_url, "SELECT count(*) FROM candles") == [(0,)]
     await keep(plain_url, trades=timedelta(days=2))
     dry = await maintain(plain_url, moment(10), dry_run=True)
@@ -300,7 +302,7 @@ async def test_trades_go_after_their_candles_were_built(plain_url: str, tmp_path
     # What is before the first trade and behind the last one is not known: their minutes stay.
     assert (report.built_candles, report.tables[0].dropped_rows, report.tables[0].kept_minutes) == (8, 24, 2)
     left = await query(plain_url, "SELECT id FROM trades ORDER BY id")
-    assert left == [(1,), (2,), (3,), (28,), (29,), (30,)]
+    assert left == [(11,), (12,), (13,), (38,), (39,), (40,)]
     second = await query(plain_url, f"SELECT {VALUES} FROM candles ORDER BY timestamp LIMIT 1")
     # Prices 103, 104, 105, half a coin each.
     opens = datetime(2023, 1, 2, 0, 1, tzinfo=UTC)
@@ -328,7 +330,9 @@ async def test_trades_whose_candles_came_from_elsewhere_or_are_gone_themselves(
 
 async def test_trades_and_their_minutes_go_in_one_run(plain_url: str, tmp_path: Path) -> None:
     """Both are older than they are kept: built, rolled up, gone; and the day shows them."""
-    await import_file(plain_url, write(tmp_path, "XBTUSD.csv", trades(MONDAY, 30)))
+    await import_file(
+        plain_url, write(tmp_path, "XBTUSD.csv", trades(MONDAY, 30, first_id=11)), build_candles=False
+    )
     await keep(plain_url, trades=timedelta(days=2), candles=timedelta(days=10))
     report = await maintain(plain_url, moment(26))
     assert (report.built_candles, report.tables[0].dropped_rows, report.tables[1].dropped_rows) == (8, 24, 8)

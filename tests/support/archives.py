@@ -39,14 +39,19 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-async def import_paths(url: str, *paths: Path, replace: bool = False, **options: Any) -> ImportReport:
+async def import_paths(
+    url: str, *paths: Path, replace: bool = False, build_candles: bool = True, **options: Any
+) -> ImportReport:
     """Run an import. One worker: the WASM server has a single session."""
     async with BulkCSVImporter(url, workers=1) as importer:
-        return await importer.run(importer.plan(list(paths), **options), replace=replace)
+        plan = importer.plan(list(paths), **options)
+        return await importer.run(plan, replace=replace, build_candles=build_candles)
 
 
-async def import_file(url: str, path: Path, *, replace: bool = False) -> FileReport:
-    report = await import_paths(url, path, only_1m=False, replace=replace)
+async def import_file(
+    url: str, path: Path, *, replace: bool = False, build_candles: bool = True
+) -> FileReport:
+    report = await import_paths(url, path, only_1m=False, replace=replace, build_candles=build_candles)
     assert not report.plan.refused, report.plan.refused
     assert report.refresh_error is None, report.refresh_error
     (done,) = report.files
