@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.ingest.file_batches import NOT_A_ROW, FileBatch, FileRow, row_of
-from kraken_db.ingest.rules import FIRST_MOMENT
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
+from kraken_db.times import FIRST_MOMENT
 
 BATCH_SIZE = 6 * 2**20
 """Bytes of a batch: a hundred thousand rows, and with what is made of them some ten MiB."""

@@ -15,7 +15,6 @@ from kraken_db.data_types import DataType
 from kraken_db.errors import DataRefusedError, DuplicateRowError, ExchangeFormatError
 from kraken_db.ingest.rules import (
     EARLIEST_SECONDS,
-    FIRST_MOMENT,
     RowRefusedError,
     candle_number_rules,
     candle_rules,
@@ -42,6 +41,7 @@ from kraken_db.repositories.candle_merge import (
 from kraken_db.repositories.coverage import Source
 from kraken_db.repositories.staging import Problem, Rule
 from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.times import FIRST_MOMENT
 from kraken_db.types import CandleRecord
 
 _MINUTE = interval_length(BASE_INTERVAL)

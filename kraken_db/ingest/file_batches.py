@@ -15,7 +15,7 @@ from kraken_db.data_types import DataType
 from kraken_db.errors import DataRefusedError
 from kraken_db.id_runs import IdHole, IdSequence
 from kraken_db.ingest.pages import ResumePoint, find_resume_point
-from kraken_db.ingest.rules import FIRST_MOMENT, LARGEST_ID, STORED_TRADE_RULES, RowRefusedError
+from kraken_db.ingest.rules import LARGEST_ID, STORED_TRADE_RULES, RowRefusedError
 from kraken_db.ingest.trades import ARCHIVE, TradeBatch, TradesWritten, stage_rows
 from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
@@ -23,8 +23,9 @@ from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.candle_merge import MINUTES, Rows
 from kraken_db.repositories.coverage import Source
-from kraken_db.repositories.trade_load import ASIDE_MINUTES, TradeLoad, stamp_of
+from kraken_db.repositories.trade_load import ASIDE_MINUTES, TradeLoad, make_room_aside, stamp_of
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
+from kraken_db.times import FIRST_MOMENT
 from kraken_db.tolerances import SAME_TRADE, STAMP_JITTER
 
 NOT_A_ROW = (ValueError, ArithmeticError, IndexError)
@@ -149,10 +150,10 @@ class FileBatch:
             return await self._put_aside(transaction, symbol, into(aside=True))
         start, end = self.first.timestamp - SAME_TRADE, self.last.timestamp + SAME_TRADE
         ids = self.first.trade_id or 0, self.last.trade_id or LARGEST_ID
-        unit = transaction.unit(symbol, DataType.TRADES)
-        load = into()
         if not self.is_straight:
             return await self._merge(transaction, symbol, cursor)
+        unit = transaction.unit(symbol, DataType.TRADES)
+        load = into()
         if await load.is_free(start, end, *ids):
             written = await self._load(transaction, load)
             await unit.begin(self.first.timestamp, self.last.timestamp + TICK, was_empty=True)
@@ -168,7 +169,7 @@ class FileBatch:
 
     async def _put_aside(self, transaction: WriteTransaction, symbol: str, load: TradeLoad) -> TradesWritten:
         if self.is_straight:
-            await load.begin()
+            await make_room_aside(transaction.connection)
             await self._load(transaction, load)
             self.holes = [*load.holes, *self._hole_behind()]
         else:
@@ -238,7 +239,7 @@ class _Numbered:
 
 async def put_aside(transaction: WriteTransaction, symbol: str) -> None:
     """Have the staged trades where ``ASIDE_MINUTES`` are made from; they are not stored."""
-    await TradeLoad(transaction.connection, symbol, ["time", "trade_id"], aside=True).begin()
+    await make_room_aside(transaction.connection)
     await transaction.trades.put_aside(symbol)
 
 

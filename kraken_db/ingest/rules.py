@@ -27,11 +27,10 @@ from kraken_db.intervals import (
 from kraken_db.models import AMOUNT_PRECISION, AMOUNT_SCALE, PRICE_PRECISION
 from kraken_db.pairs import parse_symbol
 from kraken_db.repositories.staging import Rule
+from kraken_db.times import FIRST_MOMENT
 from kraken_db.tolerances import CLOCK_SKEW
 from kraken_db.types import CandleRecord, TradeRecord
 
-FIRST_MOMENT = datetime(2013, 9, 1, tzinfo=UTC)
-"""Nothing was traded at Kraken before."""
 EARLIEST_SECONDS = int(FIRST_MOMENT.timestamp())
 LARGEST_ID = 2**62
 """Far above any id of Kraken's, and far enough below the largest bigint to count on."""

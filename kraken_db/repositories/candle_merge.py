@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -54,6 +54,7 @@ from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.models import AMOUNT_SCALE, CANDLES, TRADES, Amount, Price, Timestamp
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.staging import Problem, Rule, broken, first_problem
+from kraken_db.repositories.stamp_texts import EPOCH
 from kraken_db.tolerances import VOLUME_NOISE
 from kraken_db.types import CandleRecord
 
@@ -67,7 +68,6 @@ _NUMBERS = [*_PRICES, "volume"]
 _OPTIONAL = ["quote_volume", "vwap"]
 _VALUES = [*_NUMBERS, "quote_volume", "trade_count", "vwap"]
 _ORDER = ["symbol", "timestamp", "interval_minutes", *_VALUES]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FILE_COLUMNS = ["timestamp", *_NUMBERS, "trades"]
 """A row of Kraken's OHLCVT files."""
@@ -181,7 +181,7 @@ class StagedCandles:
         found = (await self._connection.execute(_facts(rules), values)).one()
         if found.broken:
             return await first_problem(self._connection, _NUMBERED, rules, values, found.broken)
-        first, last = (_EPOCH + timedelta(seconds=int(seconds)) for seconds in (found.first, found.last))
+        first, last = (EPOCH + timedelta(seconds=int(seconds)) for seconds in (found.first, found.last))
         return StagedCandleFacts(found.rows, found.quiet, first, last)
 
     async def _begin(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Protocol
@@ -23,9 +23,9 @@ from kraken_db.id_runs import IdRun
 from kraken_db.models import AMOUNT_SCALE
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.staging import Problem, Rule, broken, first_problem
+from kraken_db.repositories.stamp_texts import EPOCH
 from kraken_db.repositories.trade_merge import TradeMerge, Window
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RECORD_COLUMNS = ["symbol", "time", "price", "volume", "side", "order_type", "misc", "trade_id"]
 # Kept for the connection: made for each batch it would be a third of a page's time. Numbers have no width
 # here: what does not fit the table is told by its name. ``line`` counts on from batch to batch; without it
@@ -258,7 +258,7 @@ async def _lines(trades: Mapping[str, Iterable[StorableTrade]]) -> AsyncIterator
 
 
 def _line(symbol: str, trade: StorableTrade) -> str:
-    since = trade.timestamp - _EPOCH
+    since = trade.timestamp - EPOCH
     return (
         f"{symbol},{since.days * 86400 + since.seconds}.{since.microseconds:06},{trade.price},{trade.volume},"
         f"{trade.side},{trade.order_type or ''},{_quoted(trade.misc)},{trade.trade_id or 0}\n"
@@ -270,4 +270,4 @@ def _quoted(flags: str | None) -> str:
 
 
 def _stamp(seconds: Decimal) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
+    return EPOCH + timedelta(microseconds=int(seconds * 1_000_000))

@@ -72,6 +72,12 @@ def stamp_of(field: bytes) -> datetime:
     return EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
 
 
+async def make_room_aside(connection: AsyncConnection) -> None:
+    """Make the table of the connection that rows are put aside in; what was there is gone."""
+    await connection.execute(text(_ASIDE_TABLE))
+    await connection.execute(text("TRUNCATE trades_aside"))
+
+
 class TradeLoad:
     """Rows with ids of one symbol into the table, inside the caller's transaction; never commits.
 
@@ -101,11 +107,6 @@ class TradeLoad:
         self.holes: list[IdHole] = []
         """The ids that are missing between those of the rows, and before them."""
 
-    async def begin(self) -> None:
-        """Make room for rows that go aside; what was there is gone."""
-        await self._connection.execute(text(_ASIDE_TABLE))
-        await self._connection.execute(text("TRUNCATE trades_aside"))
-
     async def is_free(self, start: datetime, end: datetime, first_id: int, last_id: int) -> bool:
         """Whether none of these ids is stored in ``[start, end]``, and no trade without an id."""
         values = {"symbol": self._symbol, "start": start, "end": end, "first": first_id, "last": last_id}
@@ -119,7 +120,7 @@ class TradeLoad:
         values = {"symbol": self._symbol, "start": start, "end": end}
         if await self._connection.scalar(_HAS_ANONYMOUS, values):
             return False
-        await self.begin()
+        await make_room_aside(self._connection)
         count = await self.copy(rows)
         # Right after a bulk load the statistics say that there is next to nothing.
         await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
