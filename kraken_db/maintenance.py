@@ -139,7 +139,7 @@ class Maintenance(StoreService):
             table = TableReport(policy, before)
             report.tables.append(table)
             if before is not None and policy.table == "trades" and not dry_run:
-                async with Ingest(store) as ingest:
+                async with Ingest(store, uses_reserve=True) as ingest:
                     report.built_candles = await self._build_candles(ingest, before)
                     await store.refresh_pending()
             await self._work_on(store, table, now, dry_run)

@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 
 import _bench as bench
 
 COMMAND = str(Path(sys.executable).with_name("kraken-db"))
+CANDLES_A_FILE = 100_000
 FIRST_SECOND = 1_420_070_400
 TABLES = (
     "trades, candles, rolled_candles, data_sync_status, data_coverage, pending_refresh, unproven_ranges,"
@@ -24,14 +28,18 @@ TABLES = (
 
 
 def main() -> None:
-    quick = {"rows": 100_000, "large_rows": 0, "repeats": 1}
-    # large_rows: of the test of growth; 0 leaves it out.
-    parser = bench.options(__doc__, quick=quick, rows=2_000_000, large_rows=10_000_000, repeats=3)
+    quick = {"rows": 100_000, "large_rows": 0, "candle_files": 4, "repeats": 1}
+    # large_rows: of the test of growth, candle_files: of 100,000 rows each; 0 leaves either out.
+    parser = bench.options(
+        __doc__, quick=quick, rows=2_000_000, large_rows=10_000_000, candle_files=40, repeats=3
+    )
     options, _ = parser.parse_known_args()
     with bench.server() as (server, folder):
         figures = measure(server.url(), folder, options.rows, options.repeats)
         if options.large_rows:
             figures |= measure_growth(server.url(), folder, options.large_rows, figures["import_seconds"])
+        if options.candle_files:
+            figures |= measure_candles(server.url(), folder, options.candle_files)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -65,7 +73,7 @@ def measure(url: str, folder: Path, rows: int, repeats: int) -> dict[str, float]
         return import_csv(url, archive, "--no-trades")
 
     bench.say(f"measuring, {repeats} rounds ...")
-    costs = bench.repeat(repeats, copy, first, second, two, candles_only)
+    costs = bench.repeat(repeats, copy, first, second, candles_only, two)
     base = bench.median(costs[0])
     bench.print_machine()
     print(f"{rows:,} trades of one pair, median of {repeats} (min .. max)")
@@ -73,8 +81,8 @@ def measure(url: str, folder: Path, rows: int, repeats: int) -> dict[str, float]
         "psql \\copy, table layout, no candles",
         "import-csv, with candles",
         "the same again",
-        "two pairs at once, twice the rows",
         "--no-trades: the candles alone",
+        "two pairs at once, twice the rows",
     )
     for name, cost in zip(names, costs, strict=True):
         seconds = bench.median(cost)
@@ -82,7 +90,7 @@ def measure(url: str, folder: Path, rows: int, repeats: int) -> dict[str, float]
             f"{name:<38} {seconds:6.2f} s  ({bench.spread(cost)})  ratio {seconds / base:.2f}"
             f"  peak {max(one.peak for one in cost):.0f} MiB"
         )
-    one, pair, candles = (bench.median(costs[n]) for n in (1, 3, 4))
+    one, candles, pair = (bench.median(costs[n]) for n in (1, 3, 4))
     print(f"two pairs at once / one: {2 * one / pair:.2f} x as fast; candles alone: {one / candles:.2f} x")
     sizes(url)
     return {
@@ -112,13 +120,55 @@ def measure_growth(url: str, folder: Path, rows: int, seconds: float) -> dict[st
     return {"large_rows": float(rows), "large_seconds": cost.seconds, "large_peak_mib": cost.peak}
 
 
+def measure_candles(url: str, folder: Path, files: int) -> dict[str, float]:
+    """An OHLCVT archive, one zip of many pairs, against two psql that share the same rows."""
+    bench.say(f"writing {files} files of {CANDLES_A_FILE:,} candles in both layouts ...")
+    one, archive = folder / "one.csv", folder / "Kraken_OHLCVT.zip"
+    bench.write_archive(one, CANDLES_A_FILE)
+    halves = [folder / "half0.tsv", folder / "half1.tsv"]
+    bench.write_table_layout(halves[0], CANDLES_A_FILE, "SYMBOL")
+    rows = halves[0].read_text()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+        for number in range(files):
+            packed.write(one, f"X{number}USD_1.csv")
+    for at, half in enumerate(halves):
+        with half.open("w") as out:
+            for number in range(at, files, 2):
+                out.write(rows.replace("SYMBOL", f"X{number}/USD"))
+    bench.sql(url, "CREATE TABLE copied_candles (LIKE candles INCLUDING ALL)")
+    reset(url)
+    began = time.perf_counter()
+    copying = [
+        subprocess.Popen([bench.psql(), "-Xq", "-d", url, "-c", f"\\copy copied_candles from '{half}'"])
+        for half in halves
+    ]
+    if any(process.wait() for process in copying):
+        raise SystemExit("psql failed")
+    copied = time.perf_counter() - began
+    for half in halves:
+        half.unlink()
+    reset(url, "DROP TABLE copied_candles")
+    cost = import_csv(url, archive)
+    total = files * CANDLES_A_FILE
+    print(
+        f"OHLCVT, {files} files, {total:,} rows: two psql \\copy {copied:.1f} s,"
+        f" import-csv {cost.seconds:.1f} s, ratio {cost.seconds / copied:.2f}, peak {cost.peak:.0f} MiB"
+    )
+    return {"candle_files": float(files), "candle_ratio": cost.seconds / copied, "candle_peak_mib": cost.peak}
+
+
 def sizes(url: str) -> None:
-    print("in the database (bytes a row, with indexes):")
-    bench.sql(
-        url,
-        "SELECT 'trade' AS row, pg_total_relation_size('trades') / greatest((SELECT count(*) FROM trades), 1)"
-        " AS bytes UNION ALL SELECT 'minute', pg_total_relation_size('candles') / greatest("
-        "(SELECT count(*) FROM candles), 1)",
+    query = (
+        "SELECT pg_total_relation_size('trades') / (SELECT count(*) FROM trades),"
+        " (pg_total_relation_size('candles') + pg_total_relation_size('rolled_candles'))"
+        " / (SELECT count(*) FROM candles)"
+    )
+    done = subprocess.run(
+        [bench.psql(), "-XqAt", "-d", url, "-c", query], capture_output=True, text=True, check=True
+    )
+    trade, minute = done.stdout.strip().split("|")
+    print(
+        f"in the database, with indexes: {trade} bytes a trade, {minute} a minute with its higher intervals"
     )
 
 

@@ -19,13 +19,24 @@ from kraken_db.cli.options import (
     rate_limit_option,
     symbols_option,
 )
-from kraken_db.cli.output import Column, count_text, moment_text, note, plural, print_json, print_table
+from kraken_db.cli.output import (
+    Column,
+    count_text,
+    duration,
+    moment_text,
+    note,
+    plural,
+    print_json,
+    print_table,
+    size_text,
+)
 from kraken_db.errors import KrakenDBError
 from kraken_db.pairs import DEFAULT_SYMBOLS
 
 if TYPE_CHECKING:
     from kraken_db.historical_backfill import BackfillReport
-    from kraken_db.historical_backfill.backfill import BackfillSource
+    from kraken_db.historical_backfill.archive import BackfillSource
+    from kraken_db.historical_backfill.estimate import BackfillEstimate, PairEstimate
 
 _COUNTERS = ("received", "new", "changed", "candles_new", "candles_changed", "removed")
 
@@ -111,6 +122,68 @@ def _document(report: BackfillReport) -> dict[str, Any]:
     }
 
 
+def show_estimate(estimate: BackfillEstimate, *, as_json: bool) -> bool:
+    """What a run would take, on stdout; returns whether it can begin."""
+    if as_json:
+        print_json(_estimate_document(estimate))
+    else:
+        columns = [
+            Column("symbol"),
+            *(
+                Column(title, right=True)
+                for title in ("archives", "by REST", "download", "database", "about")
+            ),
+        ]
+        print_table(columns, [_estimate_row(pair) for pair in estimate.pairs])
+    for pair in estimate.pairs:
+        if pair.error is not None:
+            note(f"Failed: {pair.symbol}: {sentence(pair.error)}")
+    disk = estimate.disk
+    free = "free space is not known" if disk is None else f"{size_text(disk.usable)} can be used there"
+    note(
+        f"Would download {plural(estimate.trades, 'trade')}: {size_text(estimate.download)} to download,"
+        f" about {size_text(estimate.size)} in the database ({free}), about {duration(estimate.seconds)} if"
+        " the line is fast. Nothing was changed."
+    )
+    refusal = estimate.refusal()
+    if refusal is not None:
+        note(f"Error: {sentence(refusal)}")
+    return refusal is None and not any(pair.error for pair in estimate.pairs)
+
+
+def _estimate_row(pair: PairEstimate) -> tuple[str, ...]:
+    if pair.error is not None:
+        return (pair.symbol, *["-"] * 5)
+    return (
+        pair.symbol,
+        count_text(pair.archived),
+        count_text(pair.by_rest),
+        size_text(pair.download),
+        size_text(pair.size),
+        duration(pair.seconds),
+    )
+
+
+def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
+    disk, figures = estimate.disk, ("trades", "download", "size", "seconds")
+    return {
+        "dry_run": True,
+        "totals": {name: getattr(estimate, name) for name in figures},
+        "disk": disk and {"path": disk.path, "free": disk.free, "usable": disk.usable, "log": estimate.wal},
+        "pairs": [
+            {
+                "symbol": pair.symbol,
+                "archived": pair.archived,
+                "by_rest": pair.by_rest,
+                **{name: getattr(pair, name) for name in figures},
+                "error": _error(pair.error),
+            }
+            for pair in estimate.pairs
+        ],
+        "refusal": _error(estimate.refusal()),
+    }
+
+
 @click.command(
     cls=MultiValueCommand,
     short_help="Download every trade of a pair from Kraken.",
@@ -138,6 +211,7 @@ def _document(report: BackfillReport) -> dict[str, Any]:
 @click.option(
     "--no-auto-stop", is_flag=True, help="When everything is there, wait for new trades until Ctrl-C."
 )
+@click.option("--dry-run", is_flag=True, help="Say what it would take; download and store nothing.")
 @rate_limit_option
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Pairs at a time."
@@ -155,6 +229,7 @@ def backfill(
     archive: str | None,
     no_candles: bool,
     no_auto_stop: bool,
+    dry_run: bool,
     rate_limit: float,
     jobs: int,
     as_json: bool,
@@ -181,22 +256,26 @@ def backfill(
     from kraken_db.kraken.page_walk import to_cursor
 
     signals = Signals()
+    names = symbols or DEFAULT_SYMBOLS
+    wanted: Any = {
+        "since": to_cursor(since) if since else 0,
+        "end_timestamp": until,
+        "resume": resume,
+        "build_candles": not no_candles,
+        "source": source,
+        "archive": archive,
+    }
 
-    async def run() -> list[BackfillReport]:
+    async def run() -> list[BackfillReport] | BackfillEstimate:
         async with KrakenTradesBackfill(db_url, rate_limit, pairs_at_once=jobs, progress=progress) as service:
+            if dry_run:
+                return await service.estimate(names, **wanted)
             with signals.stopping(service):
-                return await service.backfill(
-                    symbols or DEFAULT_SYMBOLS,
-                    since=to_cursor(since) if since else 0,
-                    end_timestamp=until,
-                    resume=resume,
-                    build_candles=not no_candles,
-                    auto_stop_realtime=not no_auto_stop,
-                    source=source,
-                    archive=archive,
-                )
+                return await service.backfill(names, auto_stop_realtime=not no_auto_stop, **wanted)
 
     with show_progress() as progress:
         reports = asyncio.run(run())
+    if not isinstance(reports, list):
+        context.exit(0 if show_estimate(reports, as_json=as_json) else 1)
     show_reports(reports, as_json=as_json)
     context.exit(signals.exit_code(is_flawed=any(report.is_flawed for report in reports)))

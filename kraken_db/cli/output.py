@@ -219,6 +219,13 @@ def size_text(size: int) -> str:
     return f"{size} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
 def plural(number: int, noun: str) -> str:
     """``1 file``, ``2,000 files``."""
     return f"{count_text(number)} {noun}" + ("" if number == 1 else "s")

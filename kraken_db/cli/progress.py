@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kraken_db.cli.output import note, size_text
+from kraken_db.cli.output import duration, note, size_text
 from kraken_db.progress import Progress, Task, Unit
 
 if TYPE_CHECKING:
@@ -154,11 +154,5 @@ class _LineTask:
         if self._total:
             text = f"{min(self._done / self._total, 1):.0%}, {text}"
             if rate and self._done < self._total:
-                text += f", {_duration((self._total - self._done) / rate)} left"
+                text += f", {duration((self._total - self._done) / rate)} left"
         return f"{text} ({self._remark})" if self._remark else text
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

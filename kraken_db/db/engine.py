@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from kraken_db import retry
+from kraken_db.db.disk import DiskRoom
 from kraken_db.db.driver import ADDRESS
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
 from kraken_db.db.errors import translated_errors
@@ -157,6 +158,11 @@ class Database:
     @property
     def is_embedded(self) -> bool:
         return self._server is not None
+
+    @property
+    def disk(self) -> DiskRoom | None:
+        """The room where its files are, now; None for another server than the embedded one."""
+        return None if self._server is None else DiskRoom.at(self._server.cluster_dir)
 
     async def close(self) -> None:
         await self.engine.dispose()

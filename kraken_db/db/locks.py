@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
-from kraken_db.errors import DatabaseUnavailableError, JobRunningError
+from kraken_db.errors import DatabaseUnavailableError, EmbeddedServerError, JobRunningError
+from kraken_db.retry import Retry
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _PREFIX = "kraken-db"
 _POLL_SECONDS = 0.5
@@ -131,6 +133,25 @@ class JobLock:
                     f"another {self._job} of {symbol} is running on this database",
                     hint="wait for it to end, or stop it",
                 )
+
+    async def outlasting(
+        self, work: Callable[[], Awaitable[_T]], policy: Retry, is_worth_it: Callable[[], bool]
+    ) -> _T:
+        """What ``work`` returns: done again, with the lock held again, where the database was away.
+
+        Raises the last error of ``work``, and JobRunningError where another process has the lock by now.
+        """
+        return await policy.run(work, is_worth_it=is_worth_it, between=self._regain)
+
+    async def _regain(self) -> None:
+        """The database may have been started anew, and the lock be gone."""
+        try:
+            await self._database.revive()
+            await self.hold()
+        except DatabaseUnavailableError:
+            pass  # the next attempt reports it
+        except EmbeddedServerError as error:  # killed while it started, perhaps
+            _log.warning("%s", error.message)
 
     async def _is_alive(self) -> bool:
         assert self._connection is not None

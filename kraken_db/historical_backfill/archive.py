@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from kraken_db.archives.catalog import find_archives
 from kraken_db.bulk_csv_importer.discovery import Discovery
@@ -22,24 +22,58 @@ from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPl
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConflictingTradesError, ImportFileError
-from kraken_db.historical_backfill.download import BackfillReport, reconnect
+from kraken_db.historical_backfill.download import BackfillReport
 from kraken_db.ingest.file_batches import NOT_A_ROW, FileBatch, row_of
 from kraken_db.ingest.write_unit import Ingest
-from kraken_db.kraken.page_walk import to_cursor
+from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
 from kraken_db.ranges import TICK
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
 from kraken_db.retry import Retry
+from kraken_db.store import Store
 from kraken_db.times import Clock
 from kraken_db.tolerances import SAME_TRADE
+
+BackfillSource: TypeAlias = Literal["auto", "archive", "rest"]
+"""Where trades come from: what Kraken's archives have from there and the rest by REST, or one of the two."""
 
 _T = TypeVar("_T")
 _BLOCK = 2**18
 """Bytes that are read at a time."""
 _COMPARED = 100
 """Trades of a file that REST's of the same ids are compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to download of each pair. ``since``: in ns; ``end``: exclusive."""
+
+    since: int = 0
+    end: datetime | None = None
+    resume: bool = False
+    build_candles: bool = True
+    auto_stop: bool = True
+    source: BackfillSource = "auto"
+
+    @property
+    def start(self) -> datetime | None:
+        """The first moment after the cursor ``since``; None: from the first trade on."""
+        return cursor_time(as_nanoseconds(self.since)) + TICK if self.since else None
+
+    def has_part_of(self, file: ArchiveFile) -> bool:
+        """Whether the archive's file may have something that is wanted."""
+        start, end = file.covers
+        ends_before = end is not None and self.start is not None and end <= self.start
+        begins_behind = start is not None and self.end is not None and start >= self.end
+        return not (ends_before or begins_behind)
+
+    def first_cursor(self, resume_point: int, files: Sequence[ArchiveFile]) -> int:
+        """Where REST begins, in ns: ``resume_point`` is where the stored history ends, 0 without one."""
+        if files:  # what the archives brought, it does not bring again
+            return as_nanoseconds(max(resume_point, self.since))
+        return as_nanoseconds((self.resume and resume_point) or self.since)
 
 
 @dataclass(slots=True)
@@ -79,23 +113,22 @@ class ArchiveDownload:
     stop: asyncio.Event
     retry: Retry
     lock: JobLock
-    build_candles: bool
-    since: datetime | None
-    until: datetime | None
+    wanted: Wanted
     _read: dict[str, int] = field(default_factory=dict, init=False)
 
     async def run(self, files: Sequence[ArchiveFile]) -> None:
         """Raises ImportFileError; what was stored until then stays, and is passed over the next time."""
         for file in files:
-            if not self.stop.is_set() and self._is_wanted(file):
+            if not self.stop.is_set() and self.wanted.has_part_of(file):
                 await self._again(partial(self._store, file))
 
     async def _store(self, file: ArchiveFile) -> None:
         """May be called again: what is stored is passed over."""
-        if await self._is_stored(file):
+        if await is_stored(self.ingest.store, file):
             return
+        wanted = self.wanted
         options = ImportOptions(
-            build_candles=self.build_candles, skips_known=True, since=self.since, until=self.until
+            build_candles=wanted.build_candles, skips_known=True, since=wanted.start, until=wanted.end
         )
         done = FileReport(file)
         reading = _Reading(self.task, file)
@@ -109,38 +142,7 @@ class ArchiveDownload:
 
     async def _again(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """What ``work`` returns; again where that may help, with a database that was started anew."""
-        return await self.retry.run(
-            work,
-            is_worth_it=lambda: not self.stop.is_set(),
-            between=lambda: reconnect(self.ingest.store, self.lock),
-        )
-
-    def _is_wanted(self, file: ArchiveFile) -> bool:
-        start, end = file.covers
-        ends_before = end is not None and self.since is not None and end <= self.since
-        begins_behind = start is not None and self.until is not None and start >= self.until
-        return not (ends_before or begins_behind)
-
-    async def _is_stored(self, file: ArchiveFile) -> bool:
-        """Whether archives have brought all that the file has: then it need not be read."""
-        start, end = file.covers
-        if end is None:
-            return False
-        async with self.ingest.store.database.read() as connection:
-            coverage = await CoverageRepository(connection).all(file.symbol)
-            ranges = [
-                one
-                for item in coverage
-                if (item.data_type, item.source) == (DataType.TRADES, FileBatch.source)
-                for one in item.ranges
-            ]
-            for first, last in ranges:
-                if last >= end and start is None:
-                    oldest = await TradeNeighbours(connection, file.symbol).behind(first)
-                    return oldest is not None and oldest.id == 1
-                if start is not None and first <= start and last >= end:
-                    return True
-        return False
+        return await self.lock.outlasting(work, self.retry, lambda: not self.stop.is_set())
 
     def _add(self, done: FileReport) -> None:
         report = self.report
@@ -155,6 +157,28 @@ class ArchiveDownload:
         report.oldest = min((t for t in (report.oldest, done.oldest) if t), default=None)
         report.newest = max((t for t in (report.newest, done.newest) if t), default=None)
         report.notes += done.notes
+
+
+async def is_stored(store: Store, file: ArchiveFile) -> bool:
+    """Whether archives have brought all that the file has: then it need not be read."""
+    start, end = file.covers
+    if end is None:
+        return False
+    async with store.database.read() as connection:
+        coverage = await CoverageRepository(connection).all(file.symbol)
+        ranges = [
+            one
+            for item in coverage
+            if (item.data_type, item.source) == (DataType.TRADES, FileBatch.source)
+            for one in item.ranges
+        ]
+        for first, last in ranges:
+            if last >= end and start is None:
+                oldest = await TradeNeighbours(connection, file.symbol).behind(first)
+                return oldest is not None and oldest.id == 1
+            if start is not None and first <= start and last >= end:
+                return True
+    return False
 
 
 async def check_market(file: ArchiveFile, client: KrakenRestClient, pair: str, clock: Clock) -> None:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, TypeVar
 
 from kraken_db.backends import kept_for
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, ImportFileError, KrakenDBError, UnknownPairError
-from kraken_db.historical_backfill.archive import ArchivedHistory, ArchiveDownload, check_market
+from kraken_db.historical_backfill.archive import (
+    ArchivedHistory,
+    ArchiveDownload,
+    BackfillSource,
+    Wanted,
+    check_market,
+)
 from kraken_db.historical_backfill.download import (
     DOWNLOAD_JOB,
     BackfillReport,
     Download,
     Remaining,
 )
+from kraken_db.historical_backfill.estimate import BackfillEstimate, Estimator
 from kraken_db.ingest.missing import build_missing, build_ranges
-from kraken_db.ingest.pages import PageStore, find_resume_point, store_rows
+from kraken_db.ingest.pages import PageStore, ResumePoint, find_resume_point, store_rows
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
@@ -32,39 +39,18 @@ from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
-from kraken_db.ranges import TICK
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL, archive_place
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, period_text, require_aware, utc_now
 
+_T = TypeVar("_T")
 MAX_PAIRS = 10
 """Pairs that are downloaded side by side, unless more are asked for: each has a limit of its own."""
 
 REFRESH_EVERY = 600.0
 """Seconds between two refreshes of the higher intervals while a download runs."""
-
-
-BackfillSource: TypeAlias = Literal["auto", "archive", "rest"]
-"""Where trades come from: what Kraken's archives have from there and the rest by REST, or one of the two."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What to download of each pair."""
-
-    since: int
-    end: datetime | None
-    resume: bool
-    build_candles: bool
-    auto_stop: bool
-    source: BackfillSource = "auto"
-
-    @property
-    def start(self) -> datetime | None:
-        """The first moment after the cursor ``since``; None: from the first trade on."""
-        return cursor_time(as_nanoseconds(self.since)) + TICK if self.since else None
 
 
 class KrakenTradesBackfill(StoreService):
@@ -101,6 +87,7 @@ class KrakenTradesBackfill(StoreService):
         self._client = client or KrakenRestClient(
             base_url, rate_limit_delay=rate_limit_delay, max_retries=max_retries
         )
+        self._most_pairs = pairs_at_once
         self._pairs_at_once = asyncio.Semaphore(pairs_at_once)
         # The database is what takes the time: more than it has cores would only wait.
         self._archives_at_once = asyncio.Semaphore(min(os.cpu_count() or 1, 4))
@@ -238,14 +225,20 @@ class KrakenTradesBackfill(StoreService):
         """
 
         store = self._connected()
-        wanted = _Wanted(since, end_timestamp, resume, build_candles, auto_stop_realtime, source)
+        wanted = Wanted(since, end_timestamp, resume, build_candles, auto_stop_realtime, source)
         history = await unless_set(self._stop, self._find_archives(source, archive))
         try:
             names = await unless_set(self._stop, self._expand(symbols, history)) or []
             await self._warn_of_retention(store, 0 if resume else since)
+            estimator = self._estimator(wanted)
+            if history is not None:
+                await estimator.check_room(names, history.files)
             async with Ingest(store) as ingest:
                 async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._run(name, wanted, ingest, history)) for name in names]
+                    tasks = [
+                        group.create_task(self._run(name, wanted, ingest, history, estimator.check_rest))
+                        for name in names
+                    ]
                 refresh_error = await store.refresh_or_warn()
         finally:
             if history is not None:
@@ -255,6 +248,34 @@ class KrakenTradesBackfill(StoreService):
         for report in reports:
             report.refresh_error = refresh_error
         return reports
+
+    async def estimate(
+        self,
+        symbols: Sequence[str],
+        *,
+        since: int = 0,
+        end_timestamp: datetime | None = None,
+        resume: bool = False,
+        build_candles: bool = True,
+        source: BackfillSource = "auto",
+        archive: str | None = None,
+    ) -> BackfillEstimate:
+        """What ``backfill`` of the same arguments would take; a few questions a pair, and nothing is stored.
+
+        Raises UnknownPairError for a pattern without a pair, and ImportFileError as ``backfill`` does.
+        """
+        wanted = Wanted(since, end_timestamp, resume, build_candles, source=source)
+        self._connected()
+        history = await self._find_archives(source, archive)
+        try:
+            names = await self._expand(symbols, history)
+            return await self._estimator(wanted).run(names, {} if history is None else history.files)
+        finally:
+            if history is not None:
+                await history.close()
+
+    def _estimator(self, wanted: Wanted) -> Estimator:
+        return Estimator(self._connected(), self._client, self._exchange, wanted, self._most_pairs)
 
     async def get_resume_point(self, symbol: str) -> int:
         """Where the last download of a symbol ended, in ns as Kraken gave it; 0 if there was none."""
@@ -308,14 +329,19 @@ class KrakenTradesBackfill(StoreService):
         return list(found)
 
     async def _run(
-        self, symbol: str, wanted: _Wanted, ingest: Ingest, history: ArchivedHistory | None
+        self,
+        symbol: str,
+        wanted: Wanted,
+        ingest: Ingest,
+        history: ArchivedHistory | None,
+        check: Callable[[int], None],
     ) -> BackfillReport:
         report = BackfillReport(symbol)
         async with self._pairs_at_once:
             task = self._progress.task(symbol, unit="trades")
             try:
                 files = history.files.get(symbol, ()) if history is not None else ()
-                await self._download(report, wanted, ingest, Remaining(task), files)
+                await self._download(report, wanted, ingest, Remaining(task, check), files)
             except KrakenDBError as error:
                 report.error, report.outcome = error, "failed"
             finally:
@@ -325,7 +351,7 @@ class KrakenTradesBackfill(StoreService):
     async def _download(
         self,
         report: BackfillReport,
-        wanted: _Wanted,
+        wanted: Wanted,
         ingest: Ingest,
         remaining: Remaining,
         files: Sequence[ArchiveFile],
@@ -335,16 +361,13 @@ class KrakenTradesBackfill(StoreService):
             name = await unless_set(self._stop, self._rest_name(symbol, files))
             if files:
                 await self._from_archive(report, wanted, ingest, remaining.task, lock, files, name)
-            since = await self.get_resume_point(symbol) if wanted.resume or files else 0
-            report.cursor = since = as_nanoseconds(
-                max(since, wanted.since) if files else since or wanted.since
-            )
+            stored = await self._again(lock, lambda: self.get_resume_point(symbol))
+            report.cursor = since = wanted.first_cursor(stored, files)
             if wanted.build_candles:
-                await self._build_missing(ingest, report)
+                await self._build_missing(ingest, report, lock)
             if not name or self._stop.is_set() or wanted.source == "archive":
                 return
-            async with store.database.read() as connection:
-                resume_point = await find_resume_point(connection, symbol, since)
+            resume_point = await self._again(lock, lambda: self._resume_point(symbol, since))
             walk = self._exchange.pager(name, resume_point.since, wanted.end, resume_point.sequence)
             pager = await unless_set(self._stop, walk)
             if pager is None:
@@ -355,7 +378,14 @@ class KrakenTradesBackfill(StoreService):
             )
             await download.run_with_estimate(self._client, name, wanted.end)
             if wanted.build_candles and not resume_point.is_joined:
-                await self._build_missing(ingest, report)  # the minute that it began in
+                await self._build_missing(ingest, report, lock)  # the minute that it began in
+
+    async def _again(self, lock: JobLock, work: Callable[[], Awaitable[_T]]) -> _T:
+        return await lock.outlasting(work, self._retry, lambda: not self._stop.is_set())
+
+    async def _resume_point(self, symbol: str, since: int) -> ResumePoint:
+        async with self._connected().database.read() as connection:
+            return await find_resume_point(connection, symbol, since)
 
     async def _rest_name(self, symbol: str, files: Sequence[ArchiveFile]) -> str:
         """What REST calls the pair; empty if it serves it no more, and archives have its trades."""
@@ -369,7 +399,7 @@ class KrakenTradesBackfill(StoreService):
     async def _from_archive(
         self,
         report: BackfillReport,
-        wanted: _Wanted,
+        wanted: Wanted,
         ingest: Ingest,
         task: Task,
         lock: JobLock,
@@ -386,17 +416,15 @@ class KrakenTradesBackfill(StoreService):
                 self._stop,
                 self._retry,
                 lock,
-                wanted.build_candles,
-                wanted.start,
-                wanted.end,
+                wanted,
             )
             await download.run(files)
         if not self._stop.is_set():
             report.outcome = "archive read" if name else "delisted"
 
-    async def _build_missing(self, ingest: Ingest, report: BackfillReport) -> None:
+    async def _build_missing(self, ingest: Ingest, report: BackfillReport, lock: JobLock) -> None:
         """The candles of trades that came from archives, or were downloaded without candles."""
-        building = build_missing(ingest, report.symbol)
+        building = self._again(lock, lambda: build_missing(ingest, report.symbol))
         for built in await unless_set(self._stop, building) or ():
             report.candles_new += built.new
             report.candles_changed += built.changed

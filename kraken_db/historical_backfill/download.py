@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import DatabaseUnavailableError, KrakenDBError
+from kraken_db.errors import KrakenDBError
 from kraken_db.id_runs import IdHole
 from kraken_db.ingest.pages import Pages, PageStore, PagesWritten
 from kraken_db.kraken.messages import KrakenTrade
@@ -22,18 +23,22 @@ from kraken_db.kraken.page_walk import Step, TradePager, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
 from kraken_db.retry import Retry
-from kraken_db.store import Store
 
 
 @dataclass(slots=True)
 class Remaining:
-    """Follows one download and keeps its task up to date."""
+    """Follows one download and keeps its task up to date.
+
+    ``check``: called with the number of trades as soon as that is known; what it raises ends the download.
+    """
 
     task: Task
+    check: Callable[[int], None] | None = None
     first_id: int | None = None
     began: datetime | None = None
     goal: KrakenTrade | None = None
     _has_begun: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _unchecked: int | None = field(default=None, init=False)
 
     async def look(self, client: KrakenRestClient, pair: str, end: datetime | None) -> None:
         """Ask for the trade that the download will end at. Without an answer there is no estimate.
@@ -43,7 +48,7 @@ class Remaining:
         """
         await self._has_begun.wait()
         try:
-            self.goal = await _goal(client, pair, end)
+            self.goal = await find_goal(client, pair, end)
         except KrakenDBError:
             return
         self._update_total()
@@ -58,11 +63,15 @@ class Remaining:
             self._update_total()
         self.task.update(note=self._place(trades[-1].timestamp))
         self.task.advance(len(trades))
+        if self.check is not None and self._unchecked is not None:
+            total, self._unchecked = self._unchecked, None
+            self.check(total)
 
     def _update_total(self) -> None:
         goal = self.goal.trade_id if self.goal else None
         if goal is not None and self.first_id is not None and goal >= self.first_id:
-            self.task.update(total=goal - self.first_id + 1)
+            self._unchecked = goal - self.first_id + 1
+            self.task.update(total=self._unchecked)
 
     def _place(self, reached: datetime) -> str:
         place = f"at {reached:%Y-%m-%d %H:%M}"
@@ -72,7 +81,8 @@ class Remaining:
         return f"{place}, {min(share, 1):.0%} of the time range"
 
 
-async def _goal(client: KrakenRestClient, pair: str, end: datetime | None) -> KrakenTrade | None:
+async def find_goal(client: KrakenRestClient, pair: str, end: datetime | None) -> KrakenTrade | None:
+    """The trade that a download ends at; None if there is none at all."""
     if end is not None:
         beyond = (await client.trades(pair, to_cursor(end), count=1)).trades
         if beyond:
@@ -150,10 +160,8 @@ class Download:
 
     async def _save(self, steps: list[Step]) -> None:
         pages = Pages.of(steps)
-        stored = await self.retry.run(
-            lambda: self.pages.save(pages),
-            is_worth_it=lambda: not self.stop.is_set(),
-            between=lambda: reconnect(self.pages.store, self.lock),
+        stored = await self.lock.outlasting(
+            lambda: self.pages.save(pages), self.retry, lambda: not self.stop.is_set()
         )
         self._add_to_report(steps, pages, stored)
 
@@ -181,13 +189,6 @@ class Download:
         report.conflicts += len(conflicts)
         report.conflict_examples += conflicts[: MOST_EXAMPLES - len(report.conflict_examples)]
         self.remaining.advance(list(pages.trades))
-
-
-async def reconnect(store: Store, lock: JobLock) -> None:
-    """The database may have been started anew, and its lock be gone."""
-    with contextlib.suppress(DatabaseUnavailableError):  # the attempt itself reports it
-        await store.database.revive()
-        await lock.hold()
 
 
 MOST_EXAMPLES = 20

@@ -32,27 +32,33 @@ async def build_ranges(ingest: Ingest, symbol: str, ranges: Sequence[TimeRange])
     wanted = whole_minutes(ranges)
     if not wanted:
         return []
+    await ingest.prepare(["trades"], wanted[0][0])
     async with ingest.store.database.read() as connection:
         status = await SyncStatusRepository(connection).get(symbol, DataType.TRADES)
-    if status is None or status.oldest is None or status.newest is None:
+        covered = await CoverageRepository(connection).covered(symbol, DataType.TRADES)
+        extent = await TradeRepository(connection).extent(symbol)
+    if status is None or status.oldest is None or extent is None:
         return []
-    first = floor_to_interval(status.oldest, BASE_INTERVAL)
-    stop = floor_to_interval(min(ingest.store.clock(), status.newest + _MINUTE), BASE_INTERVAL)
+    # Retention drops from the old end on: what lies before the oldest trade may have been dropped.
+    kept_from = wanted[0][0] if extent[0] <= status.oldest else extent[0]
+    stop = floor_to_interval(ingest.store.clock(), BASE_INTERVAL)
+    first = floor_to_interval(extent[0], BASE_INTERVAL)
+    known = whole_minutes(intersection(wanted, union(covered, [(first, extent[1] + _MINUTE)])))
     keys = keys_with_trades(symbol)
     return [
         written
-        for day in _days(intersection(wanted, [(first, stop)]) if first < stop else [])
-        for written in await ingest.write(keys, day[0][0], partial(_build, symbol, day))
+        for day in _days([(start, min(end, stop)) for start, end in known])
+        for written in await ingest.write(keys, day[0][0], partial(_build, symbol, day, kept_from))
     ]
 
 
 async def _build(
-    symbol: str, ranges: Sequence[TimeRange], transaction: WriteTransaction
+    symbol: str, ranges: Sequence[TimeRange], kept_from: datetime, transaction: WriteTransaction
 ) -> list[CandlesWritten]:
     start, end = ranges[0][0], ranges[-1][1]
     known = known_minutes(await CoverageRepository(transaction.connection).all(symbol), start, end)
-    if not await TradeRepository(transaction.connection).any_between(symbol, start, end):
-        known = {}  # a quiet day, or one that retention has dropped: no candle is known of it
+    if end <= kept_from and not await TradeRepository(transaction.connection).any_between(symbol, start, end):
+        known = {}
     return [
         await build_minutes(
             transaction,

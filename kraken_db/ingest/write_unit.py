@@ -69,10 +69,13 @@ class Ingest:
     """A run that brings rows into a store; an asynchronous context manager.
 
     At its end retention goes on, unless somebody else still writes old rows, or rows wait for their refresh.
+    Old rows can be brought again, so they never fill the last of the disk; but ``uses_reserve`` if rows are
+    dropped after it.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, uses_reserve: bool = False) -> None:
         self.store = store
+        self._uses_reserve = uses_reserve
         self._retention = RetentionPause(store.database, store.backend, store.clock)
 
     async def __aenter__(self) -> Self:
@@ -84,9 +87,17 @@ class Ingest:
         await self._retention.end()
 
     async def prepare(self, tables: Iterable[TableName], oldest: datetime) -> None:
-        """Have retention wait before rows as old as ``oldest`` are written; never inside of a transaction."""
-        if self.store.backend.jobs is None or oldest > self.store.clock() - RECENT:
-            return  # nothing is dropped by itself, or not yet
+        """Have retention wait before rows as old as ``oldest`` are written; never inside of a transaction.
+
+        Raises StorageFullError where there is no room for old rows.
+        """
+        if oldest > self.store.clock() - RECENT:
+            return
+        disk = None if self._uses_reserve else self.store.database.disk
+        if disk is not None:
+            disk.check()
+        if self.store.backend.jobs is None:
+            return  # nothing is dropped by itself
         for table in sorted(set(tables)):
             await self._retention.before_writing(table, oldest)
 

@@ -59,6 +59,11 @@ class EmbeddedServer:
         self._layout = Layout.at(data_dir)
         self._registration: Registration | None = None
 
+    @property
+    def cluster_dir(self) -> Path:
+        """Where PostgreSQL keeps its files."""
+        return self._layout.data
+
     def attach(self) -> str:
         """Use the server: start it if it is not running. It runs at least until ``detach`` or our end."""
         with self._changing() as postmaster:
