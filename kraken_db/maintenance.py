@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends import Compression, OldRows, PendingRefresh, StaleRange
 from kraken_db.data_types import OLD_ROWS, TableName
 from kraken_db.db.locks import lock_job
+from kraken_db.heartbeat import Heartbeat
 from kraken_db.ingest.missing import build_ranges
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import floor_to_interval
@@ -125,6 +126,12 @@ class Maintenance(StoreService):
         built and refreshed first is not known before.
         """
         store = self._connected()
+        if dry_run:
+            return await self._work(store, dry_run=True)
+        async with Heartbeat(store, "maintenance", []):
+            return await self._work(store, dry_run=False)
+
+    async def _work(self, store: Store, *, dry_run: bool) -> MaintenanceReport:
         report = MaintenanceReport(store.backend.name, dry_run)
         async with store.database.read() as connection:
             policies = await store.backend.policies(connection)

@@ -11,6 +11,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Identity,
     Index,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    Text,
     Uuid,
     func,
     text,
@@ -205,6 +207,28 @@ class RolledCandleRow(Base):
     kept: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
+class RunningJobRow(Base):
+    """A process that downloads, records, fills gaps or looks after the store, and its last word.
+
+    ``behind``: the symbols of it that are not up to date at the moment. Without ``ended_at`` and long without
+    a word it was killed. Who begins the same work anew takes such a row away.
+    """
+
+    __tablename__ = "running_jobs"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    symbols: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    behind: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    host: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    heard_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+    ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    state: Mapped[str] = mapped_column(Text)
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+
 class FlushPositionRow(Base):
     """How far the records of one stream of a live writer are stored: the number of the last of them.
 
@@ -236,4 +260,5 @@ DROPPED_RANGES: Table = Base.metadata.tables["dropped_ranges"]
 PAUSED_JOBS: Table = Base.metadata.tables["paused_jobs"]
 RETENTION_PERIODS: Table = Base.metadata.tables["retention_periods"]
 ROLLED_CANDLES: Table = Base.metadata.tables["rolled_candles"]
+RUNNING_JOBS: Table = Base.metadata.tables["running_jobs"]
 FLUSH_POSITIONS: Table = Base.metadata.tables["flush_positions"]

@@ -34,6 +34,7 @@ TABLES = (
     "retention_periods",
     "paused_jobs",
     "flush_positions",
+    "running_jobs",
 )
 
 
@@ -167,4 +168,19 @@ def _create_what_is_to_do() -> None:
         sa.Column("position", sa.BigInteger, nullable=False),
         sa.Column("flushed_at", TIME, server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("stream", name="pk_flush_positions"),
+    )
+    op.create_table(
+        "running_jobs",
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("symbols", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("behind", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("pid", sa.Integer, nullable=False),
+        sa.Column("started_at", TIME, server_default=sa.func.now(), nullable=False),
+        sa.Column("heard_at", TIME, server_default=sa.func.now(), nullable=False),
+        sa.Column("ended_at", TIME),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("last_error", sa.Text),
+        sa.PrimaryKeyConstraint("id", name="pk_running_jobs"),
     )

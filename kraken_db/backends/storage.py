@@ -77,9 +77,6 @@ _TIMESCALE = text("""
     GROUP BY t.name
     ORDER BY min(CASE t.name WHEN 'trades' THEN 1 WHEN 'candles' THEN 2 ELSE 3 END)
 """)
-_WAL = text("""
-    SELECT pg_size_bytes(current_setting('max_wal_size')), COALESCE(sum(size), 0) FROM pg_ls_waldir()
-""")
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -89,10 +86,10 @@ async def database_size(connection: AsyncConnection) -> int:
     return size
 
 
-async def wal_to_come(connection: AsyncConnection, size: int) -> int:
-    """Bytes by which the log of changes may grow while so many bytes are written; for a superuser."""
-    most, now = (await connection.execute(_WAL)).one()
-    return max(0, min(int(most), 2 * size) - int(now))
+async def most_wal(connection: AsyncConnection) -> int:
+    """Bytes that the server lets its log of changes grow to, about, before it writes a checkpoint."""
+    size: int = await connection.scalar(text("SELECT pg_size_bytes(current_setting('max_wal_size'))"))
+    return size
 
 
 async def postgres_storage(connection: AsyncConnection) -> Sequence[TableStorage]:

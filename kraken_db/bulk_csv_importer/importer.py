@@ -32,6 +32,7 @@ from kraken_db.errors import (
     ImportFileError,
     KrakenDBError,
 )
+from kraken_db.heartbeat import Heartbeat
 from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import interval_name
@@ -190,7 +191,8 @@ class BulkCSVImporter(StoreService):
                         report.stopped = done.error
 
         try:
-            async with Ingest(store) as ingest:
+            symbols = sorted({file.symbol for file in plan.files})
+            async with Heartbeat(store, "import", symbols), Ingest(store) as ingest:
                 async with asyncio.TaskGroup() as workers:
                     for _ in range(min(self._workers, len(chains))):
                         workers.create_task(work(ingest))

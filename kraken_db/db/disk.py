@@ -12,6 +12,11 @@ _MOST_RESERVED = 2**30
 _SHARE_RESERVED = 10
 
 
+def room_text(size: float) -> str:
+    """``1.2 GiB``, ``35 MiB``."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
 @dataclass(frozen=True, slots=True)
 class DiskRoom:
     """Bytes of the file system that ``path`` is on; ``free``: for everybody, without root's own share."""
@@ -40,11 +45,19 @@ class DiskRoom:
         """What may still be filled."""
         return max(0, self.free - self.reserve)
 
+    def wal_size(self) -> int:
+        """Bytes that the log of changes takes already; 0 where it cannot be seen."""
+        try:
+            with os.scandir(self.path / "pg_wal") as files:
+                return sum(file.stat(follow_symlinks=False).st_size for file in files if file.is_file())
+        except OSError:
+            return 0
+
     def check(self) -> None:
         """Raises StorageFullError where only the reserve is left."""
         if not self.usable:
             raise StorageFullError(
-                f"only {self.free / 2**30:.1f} GiB are free in {self.path}:"
-                f" {self.reserve / 2**30:.1f} GiB are kept free, so that the database can still be used",
+                f"only {room_text(self.free)} are free in {self.path}:"
+                f" {room_text(self.reserve)} are kept free, so that the database can still be used",
                 hint="make room and run it again: it goes on where it ended",
             )

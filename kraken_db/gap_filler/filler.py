@@ -19,6 +19,7 @@ from kraken_db.gap_filler.by_candles import CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
 from kraken_db.gap_filler.filling import SymbolFiller
 from kraken_db.gap_filler.gaps import Filled, FillReport, GapDetector, SymbolGaps
+from kraken_db.heartbeat import Heartbeat, pairs_done
 from kraken_db.historical_backfill.backfill import REFRESH_EVERY
 from kraken_db.historical_backfill.download import DOWNLOAD_JOB
 from kraken_db.ingest.write_unit import Ingest, note_synced
@@ -201,11 +202,14 @@ class GapFiller(StoreService):
         store = self._connected()
         reports = [FillReport(symbol) for symbol in await self.survey(min_gap_minutes)]
         turn = asyncio.Semaphore(max_concurrent)
-        async with Ingest(store) as ingest:
+        tasks: dict[str, asyncio.Task[None]] = {}
+        heartbeat = Heartbeat(store, "gap filling", self.symbols, lambda: pairs_done(tasks))
+        async with heartbeat, Ingest(store) as ingest:
             async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
                 for report in reports:
                     if report.gaps.found:
-                        group.create_task(self._run(report, ingest, turn, min_gap_minutes))
+                        work = self._run(report, ingest, turn, min_gap_minutes)
+                        tasks[report.symbol] = group.create_task(work)
             refresh_error = await store.refresh_or_warn()
         self._stop.clear()
         if refresh_error is not None:

@@ -16,6 +16,7 @@ from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, ImportFileError, KrakenDBError, UnknownPairError
+from kraken_db.heartbeat import Heartbeat, pairs_done
 from kraken_db.historical_backfill.archive import (
     ArchivedHistory,
     ArchiveDownload,
@@ -233,18 +234,19 @@ class KrakenTradesBackfill(StoreService):
             estimator = self._estimator(wanted)
             if history is not None:
                 await estimator.check_room(names, history.files)
-            async with Ingest(store) as ingest:
+            tasks: dict[str, asyncio.Task[BackfillReport]] = {}
+            heartbeat = Heartbeat(store, "backfill", names, lambda: pairs_done(tasks))
+            async with heartbeat, Ingest(store) as ingest:
                 async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
-                    tasks = [
-                        group.create_task(self._run(name, wanted, ingest, history, estimator.check_rest))
-                        for name in names
-                    ]
+                    for name in names:
+                        work = self._run(name, wanted, ingest, history, estimator.check_rest)
+                        tasks[name] = group.create_task(work)
                 refresh_error = await store.refresh_or_warn()
         finally:
             if history is not None:
                 await history.close()
         self._stop.clear()
-        reports = [task.result() for task in tasks]
+        reports = [task.result() for task in tasks.values()]
         for report in reports:
             report.refresh_error = refresh_error
         return reports
@@ -275,7 +277,9 @@ class KrakenTradesBackfill(StoreService):
                 await history.close()
 
     def _estimator(self, wanted: Wanted) -> Estimator:
-        return Estimator(self._connected(), self._client, self._exchange, wanted, self._most_pairs)
+        return Estimator(
+            self._connected(), self._client, self._exchange, wanted, self._most_pairs, self._progress
+        )
 
     async def get_resume_point(self, symbol: str) -> int:
         """Where the last download of a symbol ended, in ns as Kraken gave it; 0 if there was none."""

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from kraken_db.backends.storage import wal_to_come
+from kraken_db.backends.storage import most_wal
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
-from kraken_db.db.disk import DiskRoom
+from kraken_db.db.disk import DiskRoom, room_text
 from kraken_db.errors import KrakenDBError, StorageFullError, UnknownPairError
 from kraken_db.historical_backfill.archive import Wanted, is_stored
 from kraken_db.historical_backfill.download import find_goal
@@ -23,11 +23,14 @@ from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.kraken.rest import MAX_COUNT, KrakenRestClient
+from kraken_db.progress import Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
 
 ARCHIVE_RATE = 150_000
 """Trades a second from archives, with candles, as measured on two cores (docs/benchmarks.md)."""
+REST_RATE = 30_000
+"""Trades a second from REST, with candles, if Kraken had no limit."""
 LINE_BYTES = 55
 """Of a trade in an archive: BTC/USD has 5.73 GB for 103,098,393 of them."""
 PAGE_ROW_BYTES = 75
@@ -35,6 +38,8 @@ PAGE_ROW_BYTES = 75
 TRADE_BYTES = 190
 MINUTE_BYTES = 230
 """On disk, with indexes; of a minute with its share of the higher intervals (scripts/bench_archive.py)."""
+_ASKED_AT_ONCE = 50
+"""Pairs: each is asked four questions or so, and has a limit of its own."""
 _FIRST_MINUTE = datetime.fromisoformat("2013-09-11T00:00:00+00:00")
 """Of Kraken's archives."""
 
@@ -87,7 +92,7 @@ class BackfillEstimate:
         """The database takes archives one after the other, and Kraken answers pairs side by side."""
         loading = sum(pair.archived for pair in self.pairs) / ARCHIVE_RATE
         asking = [pair.seconds - pair.archived / ARCHIVE_RATE for pair in self.pairs]
-        return loading + max([sum(asking) / self.pairs_at_once, *asking])
+        return loading + max([sum(asking) / self.pairs_at_once, *asking, 0])
 
     def refusal(self) -> StorageFullError | None:
         """Why it cannot begin, if it cannot."""
@@ -103,12 +108,14 @@ class Estimator:
     exchange: Exchange
     wanted: Wanted
     pairs_at_once: int
+    progress: Progress
 
     async def run(
         self, symbols: Sequence[str], files: Mapping[str, Sequence[ArchiveFile]]
     ) -> BackfillEstimate:
         """What happens to one pair does nothing to the others."""
-        places = asyncio.Semaphore(self.pairs_at_once)
+        places = asyncio.Semaphore(max(self.pairs_at_once, _ASKED_AT_ONCE))
+        progress = self.progress.task("asking Kraken", len(symbols))
 
         async def one(symbol: str) -> PairEstimate:
             async with places:
@@ -116,9 +123,14 @@ class Estimator:
                     return await self._pair(symbol, files.get(symbol, ()))
                 except KrakenDBError as error:
                     return PairEstimate(symbol, error=error)
+                finally:
+                    progress.advance()
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(symbol)) for symbol in symbols]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(symbol)) for symbol in symbols]
+        finally:
+            progress.done()
         return await self._together([task.result() for task in tasks])
 
     async def check_room(self, symbols: Sequence[str], files: Mapping[str, Sequence[ArchiveFile]]) -> None:
@@ -152,7 +164,7 @@ class Estimator:
         wal = 0
         if disk is not None:
             async with self.store.database.read() as connection:
-                wal = await wal_to_come(connection, size)
+                wal = max(0, min(await most_wal(connection), 2 * size) - disk.wal_size())
         return BackfillEstimate(pairs, self.pairs_at_once, disk, wal)
 
     async def _pair(self, symbol: str, files: Sequence[ArchiveFile]) -> PairEstimate:
@@ -177,7 +189,7 @@ class Estimator:
         border = (at_joint.trade_id if at_joint else None) or end
         by_rest = 0 if self.wanted.source == "archive" else max(0, end - border)
         if not missing:
-            return self._estimate(symbol, [], 0, by_rest, by_rest, at_joint)
+            return self._estimate(symbol, [], 0, by_rest, by_rest, (at_joint or goal, goal))
         start = missing[0].covers[0]
         first = await self._first(name, max(self.wanted.since, to_cursor(start) if start else 0))
         if first and first.trade_id and all(file.covers[1] for file in missing):
@@ -185,7 +197,8 @@ class Estimator:
         else:
             archived = self._of_files(symbol, missing).archived
         stored = status.total_records if status else 0
-        return self._estimate(symbol, missing, archived, by_rest, max(0, archived - stored) + by_rest, first)
+        new = max(0, archived - stored) + by_rest
+        return self._estimate(symbol, missing, archived, by_rest, new, (first or goal, goal))
 
     async def _first(self, name: str, since: int) -> KrakenTrade | None:
         """The first trade behind a cursor: the one at it is stored, or of no weight."""
@@ -208,12 +221,12 @@ class Estimator:
         archived: int,
         by_rest: int,
         new: int,
-        first: KrakenTrade | None,
+        ends: tuple[KrakenTrade, KrakenTrade] | None,
     ) -> PairEstimate:
+        """``ends``: the first and the last trade, where they are known."""
         packed = sum(file.entry.packed_size if file.entry else file.size for file in files)
-        began = first.timestamp if first else _FIRST_MINUTE
-        end = self.wanted.end or self.store.clock()
-        minutes = _occupied(new, (end - began).total_seconds() / 60) if self.wanted.build_candles else 0
+        first, last = (one.timestamp for one in ends) if ends else (_FIRST_MINUTE, self.store.clock())
+        minutes = _occupied(new, (last - first).total_seconds() / 60) if self.wanted.build_candles else 0
         pages = math.ceil(by_rest / MAX_COUNT)
         return PairEstimate(
             symbol,
@@ -221,7 +234,7 @@ class Estimator:
             by_rest,
             packed + by_rest * PAGE_ROW_BYTES,
             new * TRADE_BYTES + minutes * MINUTE_BYTES,
-            archived / ARCHIVE_RATE + pages * self.client.rate_limit_delay,
+            archived / ARCHIVE_RATE + max(pages * self.client.rate_limit_delay, by_rest / REST_RATE),
         )
 
 
@@ -234,8 +247,7 @@ def _refusal(disk: DiskRoom, size: int, trades: int) -> StorageFullError | None:
     if size <= disk.usable:
         return None
     return StorageFullError(
-        f"{trades:,} trades need about {size / 2**30:.1f} GiB in {disk.path}, of which"
-        f" {disk.usable / 2**30:.1f} GiB can be used (of {disk.free / 2**30:.1f} GiB that are free,"
-        f" {disk.reserve / 2**30:.1f} GiB stay free)",
+        f"{trades:,} trades need about {room_text(size)} in {disk.path}, of which {room_text(disk.usable)}"
+        f" can be used (of {room_text(disk.free)} that are free, {room_text(disk.reserve)} stay free)",
         hint="make room, choose fewer pairs or a later --since, or another disk: --db-url embedded:///some/dir",
     )

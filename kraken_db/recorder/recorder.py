@@ -15,6 +15,7 @@ from typing import Self
 from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, KrakenDBError
+from kraken_db.heartbeat import Heartbeat, Word
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket import KrakenWebSocketClient
@@ -222,7 +223,9 @@ class Recorder(StoreService):
         none is left that can be recorded. What was received is stored either way.
         """
         store = self._connected()
-        async with JobLock(store.database, _JOB, *self._symbol_feeds) as lock:
+        symbols = list(self._symbol_feeds)
+        heartbeat = Heartbeat(store, "recording", symbols, self._word)
+        async with JobLock(store.database, _JOB, *symbols) as lock, heartbeat:
             await self._writer.start()
             catch_up = CatchUp(store, self._client, self._exchange, self._writer)
             rejoin = Rejoin(catch_up, self._closer, self._write, self._refuse)
@@ -317,6 +320,14 @@ class Recorder(StoreService):
         ]
         if len(errors) == len(self._symbol_feeds):
             raise errors[0]
+
+    def _word(self) -> Word:
+        """For the heartbeat."""
+        status = self.status()
+        behind = [pair.symbol for pair in status.pairs if pair.state != "live" or not status.is_connected]
+        live = len(status.pairs) - len(behind)
+        errors = [f"{pair.symbol}: {pair.error}" for pair in status.pairs if pair.error]
+        return Word(f"{live:,} of {len(status.pairs):,} pairs live", behind, errors[-1] if errors else None)
 
     def _now(self) -> datetime:
         """Kraken's time, as its answers on the feed have shown it; never before a trade that has come."""

@@ -16,6 +16,7 @@ from kraken_db.simulator import Market, SimulatedExchange
 from tests.support.archives import query
 from tests.support.downloading import assert_is_truth
 from tests.support.processes import Ended, backfilling, ended, requests_reach, run_backfill
+from tests.support.sandbox import new_sandbox
 
 COMMAND = (sys.executable, "-c", "from kraken_db.cli import main; main()", "backfill")
 MODULE = (sys.executable, "-W", "error", "-m", "kraken_db.historical_backfill")
@@ -174,3 +175,28 @@ async def test_a_part_of_history(plain_url: str) -> None:
     found = await query(plain_url, "SELECT id FROM trades WHERE timestamp >= :begin ORDER BY id", begin=begin)
     assert [row[0] for row in found] == [trade.id for trade in wanted]
     assert await query(plain_url, "SELECT count(*) FROM candles") == [(0,)]
+
+
+async def test_a_dry_run_on_the_embedded_database() -> None:
+    """Which knows its disk; nothing is stored, and nothing is downloaded but some single trades."""
+    with new_sandbox() as sandbox:
+        async with exchange_of("embedded:", "BTC/USD", "ETH/USD") as (exchange, environment):
+            environment = {**sandbox.environment, **environment}
+            arguments = ("--symbols", "BTC/USD", "ETH/USD", "--dry-run")
+            told = await run_backfill(*arguments, environment=environment)
+            done = await run_backfill(*arguments, "--json", environment=environment)
+            unknown = await run_backfill("--symbols", "NONE/USD", "--dry-run", environment=environment)
+        asked = [request for request in exchange.requests if "/Trades" in request.path]
+    assert told.code == 0, told.err
+    assert "BTC/USD         0    2,500" in told.out
+    assert "Would download 5,000 trades: 375.0 kB to download" in told.err
+    assert "can be used there" in told.err
+    found = json.loads(done.out)
+    assert [(pair["archived"], pair["by_rest"], pair["error"]) for pair in found["pairs"]] == [
+        (0, 2_500, None)
+    ] * 2
+    assert found["disk"]["path"] == str(sandbox.data / "data")
+    assert 0 < found["disk"]["usable"] < found["disk"]["free"]
+    assert found["refusal"] is None
+    assert (unknown.code, "Failed: NONE/USD: Kraken does not list" in unknown.err) == (1, True)
+    assert len(asked) < 12

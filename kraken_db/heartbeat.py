@@ -1,0 +1,110 @@
+"""A long job says in the database that it lives, so that anybody can see who works on what."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import NamedTuple, Self
+from uuid import UUID, uuid4
+
+from kraken_db.errors import KrakenDBError
+from kraken_db.repositories.running_jobs import JobKind, RunningJobRepository
+from kraken_db.store import Store
+
+EVERY = 10.0
+"""Seconds between two words."""
+_LAST_WORD_WITHIN = 2.0
+_LONGEST = 500
+"""Letters of a state or an error."""
+_log = logging.getLogger(__name__)
+
+
+class Word(NamedTuple):
+    """How a job stands. ``behind``: the symbols that are not up to date."""
+
+    state: str
+    behind: Sequence[str] = ()
+    error: str | None = None
+
+
+def pairs_done(tasks: Mapping[str, asyncio.Task[object]]) -> Word:
+    """Of a job with a task for each symbol."""
+    left = [symbol for symbol, task in tasks.items() if not task.done()]
+    return Word(f"{len(tasks) - len(left):,} of {len(tasks):,} pairs done", left)
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """An asynchronous context manager around the job. What fails in here never ends the job.
+
+    ``describe`` is asked for every word; ``None`` where there is nothing to say but that it lives.
+    """
+
+    store: Store
+    kind: JobKind
+    symbols: Sequence[str]
+    describe: Callable[[], Word] | None = None
+    every: float = EVERY
+    _id: UUID = field(default_factory=uuid4, init=False)
+    _beating: asyncio.Task[None] | None = field(default=None, init=False)
+    _has_failed: bool = field(default=False, init=False)
+
+    async def __aenter__(self) -> Self:
+        await self._try(self._begin)
+        self._beating = asyncio.create_task(self._beat())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._beating is not None
+        self._beating.cancel()
+        await asyncio.gather(self._beating, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_WITHIN):
+                word = self._word()
+                is_failure = error is not None and not isinstance(error, asyncio.CancelledError)
+                state = "failed" if is_failure else word.state if self.describe else "ended"
+                await self._try(lambda: self._say(Word(state, (), _text(error) or word.error), is_over=True))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self.every)
+            await self._try(lambda: self._say(self._word()))
+
+    async def _begin(self) -> None:
+        async with self.store.database.begin() as connection:
+            repository = RunningJobRepository(connection)
+            await repository.begin(self._id, self.kind, self.symbols, socket.gethostname(), os.getpid())
+
+    async def _say(self, word: Word, *, is_over: bool = False) -> None:
+        state, behind, error = word.state[:_LONGEST], word.behind, word.error and word.error[:_LONGEST]
+        async with self.store.database.begin() as connection:
+            if await RunningJobRepository(connection).beat(self._id, state, behind, error, is_over=is_over):
+                return
+        await self._begin()  # somebody has taken it for dead, or the server was away when it began
+
+    def _word(self) -> Word:
+        return self.describe() if self.describe is not None else Word("at work")
+
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except KrakenDBError as error:
+            if not self._has_failed:
+                _log.warning("no word of this job in the database: %s", error.message)
+            self._has_failed = True
+        else:
+            self._has_failed = False
+
+
+def _text(error: BaseException | None) -> str | None:
+    if error is None or isinstance(error, asyncio.CancelledError):
+        return None
+    return error.message if isinstance(error, KrakenDBError) else type(error).__name__

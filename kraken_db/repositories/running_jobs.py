@@ -1,0 +1,89 @@
+"""Which processes work on the store, and when each of them gave its last word. All times are the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from kraken_db.models import RUNNING_JOBS
+
+JobKind: TypeAlias = Literal["recording", "backfill", "gap filling", "import", "maintenance"]
+
+DEAD_AFTER = timedelta(seconds=45)
+"""A job that has said nothing for so long was killed, or has lost the database."""
+_FORGOTTEN_AFTER = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """One process and what it does. ``behind``: its symbols that are not up to date; ``silence``: since its
+    last word."""
+
+    id: UUID
+    kind: str
+    symbols: Sequence[str]
+    behind: Sequence[str]
+    host: str
+    pid: int
+    started_at: datetime
+    heard_at: datetime
+    ended_at: datetime | None
+    state: str
+    last_error: str | None
+    silence: timedelta
+
+    @property
+    def is_alive(self) -> bool:
+        return self.ended_at is None and self.silence < DEAD_AFTER
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has ended without a word."""
+        return self.ended_at is None and self.silence >= DEAD_AFTER
+
+
+class RunningJobRepository:
+    """Keeps ``running_jobs`` on the caller's connection; never commits."""
+
+    def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
+        self._connection = connection
+
+    async def begin(self, job: UUID, kind: JobKind, symbols: Sequence[str], host: str, pid: int) -> None:
+        """Note a job; those that were killed at the same work, and old ones, are forgotten."""
+        c = RUNNING_JOBS.c
+        mine = bindparam("mine", list(symbols), ARRAY(Text))
+        is_old = c.heard_at < func.clock_timestamp() - _FORGOTTEN_AFTER
+        is_dead = c.ended_at.is_(None) & (c.heard_at < func.clock_timestamp() - DEAD_AFTER)
+        again = (c.kind == kind) & c.symbols.contained_by(mine) & (is_dead | c.ended_at.is_not(None))
+        await self._connection.execute(delete(RUNNING_JOBS).where(is_old | again))
+        row = {"id": job, "kind": kind, "symbols": list(symbols), "behind": [], "host": host, "pid": pid}
+        await self._connection.execute(insert(RUNNING_JOBS).values(**row, state="begins"))
+
+    async def beat(
+        self, job: UUID, state: str, behind: Sequence[str], error: str | None, *, is_over: bool = False
+    ) -> bool:
+        """The job's word. False where its row is gone."""
+        c = RUNNING_JOBS.c
+        values = {"heard_at": func.clock_timestamp(), "state": state, "behind": list(behind)}
+        if error is not None:
+            values["last_error"] = error
+        if is_over:
+            values["ended_at"] = func.clock_timestamp()
+        done = await self._connection.execute(
+            update(RUNNING_JOBS).where(c.id == job).values(values).returning(c.id)
+        )
+        return done.first() is not None
+
+    async def all(self) -> list[RunningJob]:
+        """By their beginning."""
+        c = RUNNING_JOBS.c
+        silence = func.greatest(func.clock_timestamp() - c.heard_at, timedelta(0)).label("silence")
+        statement = select(*c, silence).order_by(c.started_at, c.id)
+        rows = await self._connection.execute(statement)
+        return [RunningJob(**row) for row in rows.mappings()]
