@@ -166,6 +166,9 @@ class HistoricalDataProvider(StoreService):
     ``fill="previous"`` asks for flat ones: these are made only where the store is known to be complete,
     so that a gap never looks like a quiet market.
 
+    Candles above 1m are computed from minutes. What is older than the minutes of its pair comes from an
+    imported file of the interval, if there is one: ``get_file_range`` tells.
+
     Use it as an asynchronous context manager, or call ``connect()`` and ``close()``; every other method
     raises NotConnectedError (a RuntimeError) before that.
     """
@@ -368,6 +371,17 @@ class HistoricalDataProvider(StoreService):
             "newest": status["newest"] if status else None,
             "total_candles": status["total_records"] if status else 0,
         }
+
+    async def get_file_range(self, symbol: str, interval_minutes: int) -> TimeRange | None:
+        """The range ``[start, end)`` whose candles of this interval are taken from an imported file.
+
+        None, as a rule: all of them are computed from minutes. A pair without minutes has no others; else
+        the range ends where its minutes begin.
+        """
+        interval_length(interval_minutes)
+        symbol = parse_symbol(symbol)
+        file = await self._read_candles(lambda candles: candles.file_of(symbol, interval_minutes))
+        return None if file is None else (file.start, file.end)
 
     async def get_symbols(self) -> list[str]:
         """All symbols of which anything is stored, sorted."""

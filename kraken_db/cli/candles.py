@@ -35,11 +35,12 @@ from kraken_db.cli.output import (
 )
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError, KrakenDBError
-from kraken_db.intervals import INTERVAL_NAMES, floor_to_interval, interval_name
+from kraken_db.intervals import INTERVAL_NAMES, floor_to_interval, interval_length, interval_name
 from kraken_db.types import Candle
 
 if TYPE_CHECKING:
     from kraken_db.historical_provider import Fill, HistoricalDataProvider
+    from kraken_db.ranges import TimeRange
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _SHOWN_SYMBOLS = 10
@@ -120,17 +121,27 @@ async def select_candles(
     """What was asked for, in pieces of bounded size: memory does not grow with the range."""
     if not query.is_range:
         return _newest(provider, query)
-    stored = await provider.get_data_range(query.symbol)
-    if stored["oldest"] is None:
+    stored = await _stored(provider, query)
+    if stored is None:
         return _newest(provider, query)  # finds nothing, and a note says so
     # Outside of what is stored there is nothing to look for.
-    start = floor_to_interval(stored["oldest"], query.interval)
-    end = stored["newest"] + timedelta(minutes=1)
+    start = floor_to_interval(stored[0], query.interval)
+    end = stored[1] + timedelta(minutes=1)
     if query.start:
         start = max(start, query.start)
     if query.end:
         end = query.end if query.fill else min(end, query.end)
     return _between(provider, query, start, end)
+
+
+async def _stored(provider: HistoricalDataProvider, query: CandleQuery) -> TimeRange | None:
+    """The times of the oldest and the newest row that candles of this interval come from."""
+    minutes = await provider.get_data_range(query.symbol)
+    file = await provider.get_file_range(query.symbol, query.interval)
+    known = [] if minutes["oldest"] is None else [(minutes["oldest"], minutes["newest"])]
+    if file is not None:
+        known.append((file[0], file[1] - interval_length(query.interval)))
+    return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
 
 async def _newest(provider: HistoricalDataProvider, query: CandleQuery) -> AsyncGenerator[list[Candle]]:
@@ -156,11 +167,11 @@ async def _between(
 
 async def nothing_there(provider: HistoricalDataProvider, query: CandleQuery) -> KrakenDBError:
     """Why no candle came: an unknown symbol, or a range outside of what is stored."""
-    stored = await provider.get_data_range(query.symbol)
-    if stored["oldest"] is not None:
+    stored = await _stored(provider, query)
+    if stored is not None:
         return ConfigurationError(
             f"{query.symbol} has no {interval_name(query.interval)} candles in this range",
-            hint=f"its candles go from {_shown(stored['oldest'])} to {_shown(stored['newest'])} UTC",
+            hint=f"its candles go from {_shown(stored[0])} to {_shown(stored[1])} UTC",
         )
     symbols = await provider.get_symbols()
     if not symbols:
@@ -189,14 +200,26 @@ async def _no_minutes(provider: HistoricalDataProvider, symbol: str) -> KrakenDB
         if await provider.get_sync_status(symbol, DataType(f"candles_{name}")) is not None
     ]
     if kinds:
-        what = f"only files of {', '.join(kinds)} are stored of {symbol}, and no 1m candles"
-    else:
-        what = f"{symbol} has trades in the store, but no 1m candles"
+        return ConfigurationError(
+            f"only files of {', '.join(kinds)} are stored of {symbol}, and no 1m candles",
+            hint="all intervals are computed from 1m: import its file of 1m, or read what there is:"
+            f" -i {kinds[0]}",
+        )
     return ConfigurationError(
-        what,
+        f"{symbol} has trades in the store, but no 1m candles",
         hint="all intervals are computed from 1m: import its file of 1m, or build them from its trades:"
         f" kraken-db backfill --symbols {symbol}; see also: kraken-db status",
     )
+
+
+async def note_file(provider: HistoricalDataProvider, query: CandleQuery, first: Candle) -> None:
+    """Say on stderr which candles, of ``first`` and those that follow, are taken from an imported file."""
+    file = await provider.get_file_range(query.symbol, query.interval)
+    if file is not None and first.timestamp < file[1]:
+        note(
+            f"Note: candles from before {_shown(file[1])} UTC are taken from an imported file of"
+            f" {interval_name(query.interval)}, not computed from minutes"
+        )
 
 
 def _shown(moment: datetime) -> str:
@@ -439,13 +462,16 @@ async def _print(query: CandleQuery, style: Literal["table", "csv", "json"], db_
         chunks = await select_candles(provider, query)
         writer = candle_writer(style, query.symbol, query.interval)
         found = 0
+        first: Candle | None = None
         async with aclosing(chunks):
             async for chunk in chunks:
-                if not found:
+                if first is None:
+                    first = chunk[0]
                     writer.begin(chunk)
                 found += len(chunk)
                 writer.write(chunk)
-        if not found:
+        if first is None:
             raise await nothing_there(provider, query)
         writer.end()
+        await note_file(provider, query, first)
     return found

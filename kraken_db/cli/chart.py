@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kraken_db.cli.candles import CandleQuery, candle_options, candle_query, nothing_there, select_candles
+from kraken_db.cli.candles import (
+    CandleQuery,
+    candle_options,
+    candle_query,
+    note_file,
+    nothing_there,
+    select_candles,
+)
 from kraken_db.cli.options import db_url_option
 from kraken_db.cli.output import count_text, note, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError
@@ -111,6 +118,7 @@ async def _read(query: CandleQuery, db_url: str) -> Series:
                 _check_length(candles)
         if not candles:
             raise await nothing_there(provider, query)
+        await note_file(provider, query, candles[0])
     return Series.of(candles)
 
 

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from kraken_db.cli.options import IntervalType, SymbolType, TimeType, db_url_option, json_option
-from kraken_db.cli.output import Column, count_text, iso, note, plural, print_json, print_table, size_text
+from kraken_db.cli.output import (
+    Column,
+    count_text,
+    iso,
+    moment_text,
+    note,
+    plural,
+    print_json,
+    print_table,
+    size_text,
+)
 from kraken_db.errors import ConfigurationError
 from kraken_db.intervals import INTERVAL_NAMES, interval_name
 
@@ -109,9 +119,21 @@ def _show(report: ExportReport, *, as_json: bool) -> None:
         _print(report)
     for label in report.empty:
         note(f"Note: nothing is stored of {label} in this range")
+    _note_files(report)
     kept = sum(file.kept_rows if file.outcome != "kept" else file.rows for file in report.files)
     if kept:
         note(f"Note: {plural(kept, 'row')} in the files are no longer in the store, and were kept")
+
+
+def _note_files(report: ExportReport) -> None:
+    for files in _by_series(report):
+        taken = max((file.taken_until for file in files if file.taken_until is not None), default=None)
+        if taken is not None and files[0].interval is not None:
+            name = interval_name(files[0].interval)
+            note(
+                f"Note: {files[0].symbol} {name} from before {moment_text(taken)} UTC is taken from an"
+                f" imported file of {name}, not computed from minutes"
+            )
 
 
 def _print(report: ExportReport) -> None:

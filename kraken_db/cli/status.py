@@ -120,6 +120,7 @@ def _can_show(text: str, encoding: str | None) -> bool:
 
 _CANDLES = "candles_"
 _MINUTES = DataType.CANDLES_1M
+_KINDS: dict[str, str] = {DataType.TRADES: "trades", _MINUTES: "candles"}
 
 
 def status_document(database: Mapping[str, Any], status: StoreStatus) -> dict[str, Any]:
@@ -289,7 +290,7 @@ def _row(item: DataStatus) -> tuple[str, ...]:
     names = intervals_of((), item.data_type)
     return (
         item.symbol,
-        "candles" if item.data_type.startswith("candles_") else item.data_type,
+        _KINDS.get(item.data_type, "candles, file"),
         f"{names[0]} to {names[-1]}" if len(names) > 1 else "".join(names) or "-",
         count_text(item.rows),
         moment_text(item.oldest),
@@ -336,7 +337,8 @@ def status(
 
     Instant, however much is stored. Ranges are the times of the oldest and the newest record, UTC; gaps
     are stretches between them that no source has covered; lag is from the last known moment until now. The
-    strip has a character for each month. Intervals above 1m are computed from the minutes.
+    strip has a character for each month. Intervals above 1m are computed from the minutes; "candles, file"
+    are rows of an imported file, which are read where there are no minutes yet.
     """
     from kraken_db.status import problems
 

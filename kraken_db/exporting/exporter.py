@@ -54,6 +54,8 @@ class FileReport:
     """Of these, the ones that the store has dropped since they were exported."""
     size: int
     """Bytes."""
+    taken_until: datetime | None = None
+    """Candles that open before it are taken from an imported file; None: all are computed from minutes."""
 
 
 @dataclass(slots=True)
@@ -182,7 +184,8 @@ class Exporter(StoreService):
                 found = await source.checksum(*time_range)
             if entry is None and found.rows == 0:
                 return None
-            if entry is not None and (found.rows == 0 or _same(entry, part, found)):
+            taken_until = await source.taken_until(part.start)
+            if entry is not None and (found.rows == 0 or _same(entry, part, found, taken_until)):
                 outcome: Outcome = "kept" if found.rows == 0 else "unchanged"
                 if time_range is not None and outcome == "unchanged":
                     entry = replace(entry, read_until=time_range[1], synced_at=synced_at)
@@ -191,7 +194,15 @@ class Exporter(StoreService):
             assert stored is not None and time_range is not None
             assert found.first is not None
             fresh = Entry(
-                part.start, part.end, time_range[1], synced_at, found.first, found.rows, str(found.digest), 0
+                part.start,
+                part.end,
+                time_range[1],
+                synced_at,
+                found.first,
+                found.rows,
+                str(found.digest),
+                0,
+                taken_until,
             )
             # Retention drops from the old end: what the file has of that time is not to be lost with it.
             dropped_until = stored[0] if entry is not None and entry.first < stored[0] else None
@@ -294,11 +305,9 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _same(entry: Entry, part: Part, found: Checksum) -> bool:
-    return (entry.start, entry.end) == (part.start, part.end) and (entry.stored_rows, entry.digest) == (
-        found.rows,
-        str(found.digest),
-    )
+def _same(entry: Entry, part: Part, found: Checksum, taken_until: datetime | None) -> bool:
+    written = (entry.start, entry.end, entry.stored_rows, entry.digest, entry.taken_until)
+    return written == (part.start, part.end, found.rows, str(found.digest), taken_until)
 
 
 def _contains(wider: _Asked, narrower: _Asked) -> bool:
@@ -309,7 +318,16 @@ def _contains(wider: _Asked, narrower: _Asked) -> bool:
 def _report(run: _Run, series: Series, part: Part, entry: Entry, outcome: Outcome) -> FileReport:
     path = run.folder / part.path
     size = path.stat().st_size
-    return FileReport(path, series.symbol, series.interval, outcome, entry.rows, entry.kept_rows, size)
+    return FileReport(
+        path,
+        series.symbol,
+        series.interval,
+        outcome,
+        entry.rows,
+        entry.kept_rows,
+        size,
+        entry.taken_until,
+    )
 
 
 def _range(start: datetime | None, end: datetime | None) -> str:

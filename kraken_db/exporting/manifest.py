@@ -35,9 +35,11 @@ class Series:
         return f"{self.symbol} {'trades' if self.interval is None else interval_name(self.interval)}"
 
     @property
-    def data_type(self) -> str:
-        """Whose counters change with every write that changes this series."""
-        return DataType.TRADES if self.interval is None else DataType.CANDLES_1M
+    def data_types(self) -> list[DataType]:
+        """Whose counters change with every write that changes this series: an imported file has its own."""
+        if self.interval is None:
+            return [DataType.TRADES]
+        return list({DataType.CANDLES_1M, DataType.candles(self.interval)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _single_file(series: Series, style: Format) -> str:
 NAME = ".kraken-db-export.json"
 FOOTER_KEY = b"kraken_db_export"
 _VERSION = 1
-_TIMES = ("start", "end", "first", "read_until", "synced_at")
+_TIMES = ("start", "end", "first", "read_until", "synced_at", "taken_until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class Entry:
     """Of the rows that the store had: see ``repositories.text_layouts.Checksum``."""
     kept_rows: int
     """Rows of the file before these, which the store had dropped already."""
+    taken_until: datetime | None = None
+    """Candles that open before it are taken from an imported file; None: all are computed from minutes."""
 
     @property
     def rows(self) -> int:
@@ -129,7 +133,9 @@ class Entry:
     def from_json(cls, text: str | bytes) -> Entry:
         """Raises ValueError or TypeError for anything else."""
         fields = json.loads(text)
-        times = {name: fields[name] and datetime.fromisoformat(fields[name]) for name in _TIMES}
+        times = {
+            name: datetime.fromisoformat(fields[name]) for name in _TIMES if fields.get(name) is not None
+        }
         return cls(**{**fields, **times})
 
 

@@ -60,8 +60,16 @@ class Source:
         waiting = await PendingRefresh(self._connection).unrefreshed()
         if self.series.interval is not None and any(item.symbol == symbol for item in waiting):
             return None
-        status = await SyncStatusRepository(self._connection).get(symbol, self.series.data_type)
-        return None if status is None else status.last_sync
+        counters = SyncStatusRepository(self._connection)
+        known = [await counters.get(symbol, data_type) for data_type in self.series.data_types]
+        return max((status.last_sync for status in known if status is not None), default=None)
+
+    async def taken_until(self, start: datetime | None) -> datetime | None:
+        """Candles that open before it are rows of an imported file; None if all from ``start`` on are not."""
+        if self.series.interval is None:
+            return None
+        file = await self._candles.file_of(self.series.symbol, self.series.interval)
+        return file.end if file is not None and (start is None or start < file.end) else None
 
     async def checksum(self, start: datetime, end: datetime) -> Checksum:
         if self.series.interval is None:

@@ -7,21 +7,24 @@ it takes longer than the database needs for a short list. Rows become objects by
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, FromClause, Select, func, select
+from sqlalchemy import ColumnElement, FromClause, Select, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends import Backend
-from kraken_db.backends.reaches import CANDLE_REACH, known_span
+from kraken_db.backends.reaches import CANDLE_REACH, known_span, reaches
 from kraken_db.data_types import DataType
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
 from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
+from kraken_db.models import CANDLES
 from kraken_db.ranges import TimeRange
+from kraken_db.repositories.candle_files import CandleFile, find_candle_file
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.retention import RetentionRepository
 from kraken_db.repositories.text_layouts import (
@@ -37,9 +40,13 @@ from kraken_db.types import Candle
 Layout: TypeAlias = Literal["values", "frame", "file", "kraken"]
 """Which columns are read: see ``_COLUMNS``."""
 
-# What stands in a statement until it is used. Two Mondays: candles of every interval open there.
+_Origin: TypeAlias = Literal["computed", "file", "both"]
+"""Where the candles of a range come from: see ``candle_files``."""
+
+# What stands in a statement until it is used. Mondays: candles of every interval open there.
 _SYMBOL, _LIMIT = "\0symbol", 2**61 + 1
 _START, _END = datetime(1970, 1, 5, tzinfo=UTC), datetime(9998, 12, 28, tzinfo=UTC)
+_BORDER = datetime(1970, 1, 12, tzinfo=UTC)
 
 
 def select_candles(
@@ -52,28 +59,45 @@ def select_candles(
     limit: int | None = None,
     newest_first: bool = False,
     layout: Layout = "values",
+    file: CandleFile | None = None,
 ) -> CompiledStatement:
     """The candles that open in ``[start, end)`` in order; with ``limit`` the first so many of them.
+
+    ``file``: what ``find_candle_file`` says of the symbol and interval.
 
     ``values``: timestamp, open, high, low, close, volume, trade_count, vwap, as Python has them. ``frame``:
     the same for a data frame, its time in microseconds since 1970. ``file``: and quote_volume. ``kraken``: a
     row of Kraken's archive, as text.
     """
-    statement = _candles(backend, interval, newest_first, layout)
-    return statement.replacing({**_values(symbol, interval, start, end), _LIMIT: limit})
+    statement = _candles(backend, interval, newest_first, layout, _origin(file, start, end))
+    return statement.replacing({**_values(symbol, interval, start, end, file), _LIMIT: limit})
 
 
 def select_checksum(
-    backend: Backend, symbol: str, interval: int, start: datetime, end: datetime
+    backend: Backend,
+    symbol: str,
+    interval: int,
+    start: datetime,
+    end: datetime,
+    file: CandleFile | None = None,
 ) -> CompiledStatement:
     """One row about the candles that open in ``[start, end)``: see ``text_layouts.checksum``."""
-    return _checksum(backend, interval).replacing(_values(symbol, interval, start, end))
+    statement = _checksum(backend, interval, _origin(file, start, end))
+    return statement.replacing(_values(symbol, interval, start, end, file))
 
 
-def _values(symbol: str, interval: int, start: datetime, end: datetime) -> dict[object, Any]:
+def _origin(file: CandleFile | None, start: datetime, end: datetime) -> _Origin:
+    if file is None or (start >= file.end and not file.is_all):
+        return "computed"
+    return "file" if file.is_all or end <= file.end else "both"
+
+
+def _values(
+    symbol: str, interval: int, start: datetime, end: datetime, file: CandleFile | None
+) -> dict[object, Any]:
     # To begin between two candles is to begin with the next one, for every kind of database.
     first, last = ceil_to_interval(start, interval), ceil_to_interval(end, interval)
-    return {_SYMBOL: symbol, _START: first, _END: last}
+    return {_SYMBOL: symbol, _START: first, _END: last, _BORDER: file and file.end}
 
 
 def _columns(c: Any, layout: Layout) -> Sequence[ColumnElement[Any]]:
@@ -87,27 +111,42 @@ def _columns(c: Any, layout: Layout) -> Sequence[ColumnElement[Any]]:
 
 
 @lru_cache(maxsize=256)
-def _candles(backend: Backend, interval: int, newest_first: bool, layout: Layout) -> CompiledStatement:
-    c = _source(backend, interval).c
+def _candles(
+    backend: Backend, interval: int, newest_first: bool, layout: Layout, origin: _Origin
+) -> CompiledStatement:
+    c = _source(backend, interval, origin).c
     order = c.timestamp.desc() if newest_first else c.timestamp
     return _compiled(select(*_columns(c, layout)).order_by(order).limit(_LIMIT))
 
 
 @lru_cache(maxsize=64)
-def _checksum(backend: Backend, interval: int) -> CompiledStatement:
-    c = _source(backend, interval).c
+def _checksum(backend: Backend, interval: int, origin: _Origin) -> CompiledStatement:
+    c = _source(backend, interval, origin).c
     return _compiled(checksum(c.timestamp, _columns(c, "file")))
 
 
-def _source(backend: Backend, interval: int) -> FromClause:
-    return backend.candles_between(_SYMBOL, interval, _START, _END).subquery("c")
+def _source(backend: Backend, interval: int, origin: _Origin) -> FromClause:
+    if origin == "computed":
+        return backend.candles_between(_SYMBOL, interval, _START, _END).subquery("c")
+    if origin == "file":
+        return _rows_of_file(interval, _START, _END).subquery("c")
+    computed = backend.candles_between(_SYMBOL, interval, _BORDER, _END).subquery()
+    columns = [computed.c[column.name] for column in CANDLES.c]
+    return union_all(_rows_of_file(interval, _START, _BORDER), select(*columns)).subquery("c")
+
+
+def _rows_of_file(interval: int, start: datetime, end: datetime) -> Select[*tuple[Any, ...]]:
+    c = CANDLES.c
+    return select(CANDLES).where(
+        c.symbol == _SYMBOL, c.interval_minutes == interval, c.timestamp >= start, c.timestamp < end
+    )
 
 
 def _compiled(statement: Select[*tuple[Any, ...]]) -> CompiledStatement:
     compiled = CompiledStatement.of(statement)
     for value in compiled.values:
         # One that was computed from a marker would stay as it is for every caller.
-        assert value in (_START, _END) or not isinstance(value, datetime), value
+        assert value in (_START, _END, _BORDER) or not isinstance(value, datetime), value
     return compiled
 
 
@@ -162,7 +201,8 @@ _FIRST, _LAST = datetime(1969, 12, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=U
 class CandleRepository:
     """Reads candles of every interval on the caller's connection; never commits.
 
-    Ranges are half-open, lists are oldest first, times are UTC.
+    Ranges are half-open, lists are oldest first, times are UTC. Candles above 1m are computed from minutes;
+    those that are older than them may be rows of an imported file: see ``file_of``.
     """
 
     def __init__(self, connection: AsyncConnection | AsyncSession, backend: Backend) -> None:
@@ -173,9 +213,10 @@ class CandleRepository:
         self, symbol: str, interval: int, start: datetime, end: datetime, limit: int | None = None
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        return await self._fetch(symbol, interval, *clip_range(start, end), limit=limit)
+        file = await self.file_of(symbol, interval)
+        return await self._fetch(symbol, interval, *clip_range(start, end), limit=limit, file=file)
 
-    def csv_between(
+    async def csv_between(
         self,
         symbol: str,
         interval: int,
@@ -191,17 +232,19 @@ class CandleRepository:
         Layouts as in ``select_candles``. Nothing else may use the
         connection until the last block has been taken.
         """
+        file = await self.file_of(symbol, interval)
         statement = select_candles(
-            self._backend, symbol, interval, *clip_range(start, end), limit=limit, layout=layout
+            self._backend, symbol, interval, *clip_range(start, end), limit=limit, layout=layout, file=file
         )
-        return copy_csv_out(self._connection, statement, block_size)
+        async with aclosing(copy_csv_out(self._connection, statement, block_size)) as blocks:
+            async for block in blocks:
+                yield block
 
     async def checksum(self, symbol: str, interval: int, start: datetime, end: datetime) -> Checksum:
         """Of the candles that open in ``[start, end)``, with all columns."""
-        rows = await fetch(
-            self._connection,
-            select_checksum(self._backend, symbol, interval, *clip_range(start, end)),
-        )
+        file = await self.file_of(symbol, interval)
+        statement = select_checksum(self._backend, symbol, interval, *clip_range(start, end), file)
+        rows = await fetch(self._connection, statement)
         return Checksum.of(rows[0])
 
     async def filled(self, symbol: str, interval: int, start: datetime, end: datetime) -> list[Candle]:
@@ -229,7 +272,8 @@ class CandleRepository:
         found = await self._latest_at_known_end(symbol, interval, count, before)
         if len(found) == count:
             return found[::-1]
-        bounds = await self.bounds(symbol, interval)
+        file = await self.file_of(symbol, interval)
+        bounds = await self._bounds(symbol, interval, file)
         if bounds is None:
             return []
         oldest, newest = bounds
@@ -244,7 +288,7 @@ class CandleRepository:
         reach = _first_reach(interval, count)
         while True:
             start = max(oldest, end - reach) if reach < end - oldest else oldest
-            found = await self._fetch(symbol, interval, start, end, limit=count, newest_first=True)
+            found = await self._fetch(symbol, interval, start, end, limit=count, newest_first=True, file=file)
             if len(found) >= count or start <= oldest:
                 return found[::-1]
             reach *= _GROWTH
@@ -272,7 +316,36 @@ class CandleRepository:
 
     async def bounds(self, symbol: str, interval: int = BASE_INTERVAL) -> tuple[datetime, datetime] | None:
         """The open times of the oldest and the newest candle; None if there is none."""
-        return await self._backend.edges(self._connection, symbol, interval)
+        return await self._bounds(symbol, interval, await self.file_of(symbol, interval))
+
+    async def file_of(self, symbol: str, interval: int) -> CandleFile | None:
+        """Which candles of the interval are rows of an imported file; None where all are computed."""
+        return await find_candle_file(self._connection, symbol, interval)
+
+    async def _bounds(
+        self, symbol: str, interval: int, file: CandleFile | None
+    ) -> tuple[datetime, datetime] | None:
+        computed = None
+        if file is None or not file.is_all:
+            computed = await self._backend.edges(self._connection, symbol, interval)
+        oldest = file and await self._edge_of_file(symbol, interval, file, newest=False)
+        if file is None or oldest is None:
+            return computed
+        if computed is not None:
+            return oldest, computed[1]
+        newest = await self._edge_of_file(symbol, interval, file, newest=True)
+        return oldest, newest or oldest
+
+    async def _edge_of_file(
+        self, symbol: str, interval: int, file: CandleFile, *, newest: bool
+    ) -> datetime | None:
+        """None where somebody has taken all its rows away."""
+        begin, stop = (file.end, file.start) if newest else (file.start, file.end)
+        for start, end in reaches(begin, stop, CANDLE_REACH):
+            found = await self._fetch(symbol, interval, start, end, limit=1, newest_first=newest, file=file)
+            if found:
+                return found[0].timestamp
+        return None
 
     async def extent(
         self, symbol: str, interval: int, *, fill: bool = False
@@ -300,9 +373,10 @@ class CandleRepository:
         *,
         limit: int | None,
         newest_first: bool = False,
+        file: CandleFile | None = None,
     ) -> list[Candle]:
         statement = select_candles(
-            self._backend, symbol, interval, start, end, limit=limit, newest_first=newest_first
+            self._backend, symbol, interval, start, end, limit=limit, newest_first=newest_first, file=file
         )
         with collector_paused():
             return build_candles(symbol, interval, await fetch(self._connection, statement))

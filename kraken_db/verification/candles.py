@@ -230,9 +230,9 @@ class AggregatesCheck:
         """Whole candles within the bounds, as far as what they come from is there."""
         start, end = self._scope.bounds
         async with self._store.database.read() as connection:
-            candles = CandleRepository(connection, self._store.backend)
+            # Not what is read from imported files: that is computed from nothing.
             edges = [
-                await candles.bounds(self._scope.symbol, one)
+                await self._store.backend.edges(connection, self._scope.symbol, one)
                 for one in (INTERVAL_SOURCES[interval], interval)
             ]
         known = [edge for edge in edges if edge is not None]
