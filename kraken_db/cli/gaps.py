@@ -90,7 +90,8 @@ def _messages(symbols: Sequence[SymbolGaps]) -> Iterator[str]:
         for found in symbol.found:
             if found.kind == "no data":
                 window = period_text(found.gap.duration)
-                yield f"{symbol.symbol}: nothing is stored; wanted: {window} up to now (--window)"
+                why = f"wanted: {window} up to now (--window); imported files above 1m do not count"
+                yield f"{symbol.symbol}: nothing is stored; {why}"
     for symbol in symbols:
         for table, kept_from in symbol.kept_from.items():
             if kept_from is not None:

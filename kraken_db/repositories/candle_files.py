@@ -51,8 +51,8 @@ async def find_candle_file(
     """What is read from a file of this interval; None, as a rule: all of it is computed from minutes."""
     if interval == BASE_INTERVAL:
         return None
-    markers = {_SYMBOL: symbol, _FILE: DataType.candles(interval)}
-    ((oldest, newest, first_minute),) = await fetch(connection, _COUNTERS.replacing(markers))
+    statement = _COUNTERS.replacing({_SYMBOL: symbol, _FILE: DataType.candles(interval)})
+    ((oldest, newest, first_minute),) = await fetch(connection, statement)
     if oldest is None or newest is None:
         return None
     return CandleFile.beside(interval, oldest, newest, first_minute)

@@ -328,13 +328,12 @@ class CandleRepository:
         computed = None
         if file is None or not file.is_all:
             computed = await self._backend.edges(self._connection, symbol, interval)
-        oldest = file and await self._edge_of_file(symbol, interval, file, newest=False)
+        oldest = await self._edge_of_file(symbol, interval, file, newest=False) if file is not None else None
         if file is None or oldest is None:
             return computed
         if computed is not None:
             return oldest, computed[1]
-        newest = await self._edge_of_file(symbol, interval, file, newest=True)
-        return oldest, newest or oldest
+        return oldest, await self._edge_of_file(symbol, interval, file, newest=True) or oldest
 
     async def _edge_of_file(
         self, symbol: str, interval: int, file: CandleFile, *, newest: bool

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from kraken_db.backends import postgres
 from kraken_db.db.driver import CompiledStatement, fetch
-from kraken_db.repositories import candles
+from kraken_db.repositories import candle_files, candles
 from kraken_db.store import StoreService
 
 Service = TypeVar("Service", bound=StoreService)
@@ -40,6 +40,7 @@ async def watched(
         event.listen(engine.sync_engine, "before_cursor_execute", note)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(candles, "fetch", watched_fetch)
+            patch.setattr(candle_files, "fetch", watched_fetch)
             patch.setattr(postgres, "fetch", watched_fetch)
             yield provider, plans
         event.remove(engine.sync_engine, "before_cursor_execute", note)

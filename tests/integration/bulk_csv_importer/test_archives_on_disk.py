@@ -104,7 +104,8 @@ def test_candles_of_ranges_wider_than_all_time(plain_url: str, tmp_path: Path) -
 def test_only_a_coarse_file(plain_url: str, tmp_path: Path) -> None:
     write(tmp_path, "XDGUSD_60.csv", f"{START},1,1,1,1,1,1\n")
     assert run(plain_url, "import-csv", tmp_path, "--all").exit_code == 0
-    done = run(plain_url, "candles", "DOGE/USD", "-i", "1h")
+    done = run(plain_url, "candles", "DOGE/USD", "-i", "4h")
     assert done.exit_code == 1
     assert "only files of 1h are stored of DOGE/USD, and no 1m candles" in done.stderr
     assert "All intervals are computed from 1m" in done.stderr
+    assert "read what there is: -i 1h" in done.stderr
