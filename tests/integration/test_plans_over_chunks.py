@@ -345,3 +345,34 @@ async def test_an_open_end_is_seen(many_chunks: str) -> None:
             candles = CandleRepository(connection, store.backend)
             await candles.between(BTC, 1, START - WEEKS_BEFORE * WEEK, NOW)
     assert [one.chunks for one in plans.seen if one.chunks] == [DAYS + PACKED, 100, WEEKS_BEFORE + 144]
+
+
+async def test_reads_of_a_candle_file(many_chunks: str, tmp_path: Path) -> None:
+    """A file of all the years, an hour of every tenth week; then two minutes of the last hours beside it."""
+    hours = [int((START + n * WEEK).timestamp()) for n in range(0, DAYS // 7, 10)]
+    newest = int((NOW - timedelta(hours=4)).timestamp())
+    await _import(many_chunks, tmp_path, "XDGUSD_60.csv", hours)
+    await _assert_few_chunks(many_chunks)
+    await _import(many_chunks, tmp_path, "XDGUSD_1.csv", [newest, newest + 3600])
+    await _assert_few_chunks(many_chunks, newer=2)
+
+
+async def _import(url: str, folder: Path, name: str, opens: list[int]) -> None:
+    path = write(folder, name, "".join(f"{moment},1,1,1,1,1,1\n" for moment in opens))
+    async with BulkCSVImporter(url, workers=1, clock=clock) as importer:
+        report = await importer.run(importer.plan([path], only_1m=False))
+    assert report.failures == []
+
+
+async def _assert_few_chunks(url: str, *, newer: int = 0) -> None:
+    with chunk_plans() as plans:
+        async with HistoricalDataProvider(url) as provider:
+            for count in (1, 2, 3):
+                assert len(await provider.get_latest_candles("DOGE/USD", 60, count)) == count
+            middle = START + 50 * WEEK
+            assert len(await provider.get_candles("DOGE/USD", 60, middle, middle + DAY)) == 1
+            assert len(await provider.get_candles("DOGE/USD", 60, NOW - DAY, NOW)) == newer
+            async for first in provider.replay_candles("DOGE/USD", 60, START, NOW, speed=0):
+                assert first.timestamp == START
+                break
+    assert not plans.beyond(MOST), "\n\n".join(map(str, plans.beyond(MOST)))
