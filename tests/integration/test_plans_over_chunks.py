@@ -348,8 +348,10 @@ async def test_an_open_end_is_seen(many_chunks: str) -> None:
 
 
 async def test_reads_of_a_candle_file(many_chunks: str, tmp_path: Path) -> None:
-    """A file of all the years, an hour of every tenth week; then two minutes of the last hours beside it."""
-    hours = [int((START + n * WEEK).timestamp()) for n in range(0, DAYS // 7, 10)]
+    """A file of all the years, an hour of some of the weeks; then two minutes of the last hours beside it."""
+    newest_week = DAYS // 7
+    weeks = [*range(0, newest_week - 5, 10), *range(newest_week - 3, newest_week)]
+    hours = [int((START + n * WEEK).timestamp()) for n in weeks]
     newest = int((NOW - timedelta(hours=4)).timestamp())
     await _import(many_chunks, tmp_path, "XDGUSD_60.csv", hours)
     await _assert_few_chunks(many_chunks)
