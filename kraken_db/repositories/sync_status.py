@@ -24,6 +24,17 @@ class SyncStatus:
     last_sync: datetime
     last_kraken_since: int | None
     total_records: int
+    ended_at: datetime | None = None
+    """Of trades: Kraken has delisted the pair, and nothing is expected from then on. See ``end_of``."""
+
+
+def end_of(trades: SyncStatus | None, known_to: datetime | None) -> datetime | None:
+    """When a pair ended, by the row of its trades; None where it goes on.
+
+    ``known_to``: the newest moment that is known of it. One behind its end says that it was listed again.
+    """
+    ended_at = None if trades is None else trades.ended_at
+    return None if ended_at is None or (known_to is not None and known_to > ended_at) else ended_at
 
 
 class SyncStatusRepository:
@@ -59,6 +70,7 @@ class SyncStatusRepository:
                 c.last_sync_at,
                 c.last_kraken_since,
                 c.total_records,
+                c.ended_at,
             )
             .where(*conditions)  # type: ignore[arg-type]
             .order_by(c.symbol, c.data_type)
