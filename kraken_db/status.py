@@ -108,7 +108,7 @@ async def read_status(
     pending = await PendingRefresh(connection).unrefreshed()
     tables = await backend.storage(connection)
     kept_from: dict[str | None, datetime | None] = {table.table: table.kept_from for table in tables}
-    ended = _ended(records, covered)
+    ended = _ended(records)
     data = [
         _data_status(
             record,
@@ -162,19 +162,13 @@ def _data_status(
     )
 
 
-def _ended(
-    records: Sequence[SyncStatus], covered: Mapping[tuple[str, str], CoverageSummary]
-) -> dict[str, datetime]:
+def _ended(records: Sequence[SyncStatus]) -> dict[str, datetime]:
     """The pairs that have ended, and when."""
-    found: dict[str, datetime] = {}
+    by_symbol: dict[str, list[SyncStatus]] = {}
     for record in records:
-        if record.ended_at is None:
-            continue
-        both = (covered.get((record.symbol, data_type)) for data_type in _CHECKED)
-        ended_at = end_of(record, max((one.end for one in both if one), default=None))
-        if ended_at is not None:
-            found[record.symbol] = ended_at
-    return found
+        by_symbol.setdefault(record.symbol, []).append(record)
+    ends = {symbol: end_of(rows) for symbol, rows in by_symbol.items()}
+    return {symbol: ended_at for symbol, ended_at in ends.items() if ended_at is not None}
 
 
 def month_states(

@@ -223,8 +223,9 @@ class GapFiller(StoreService):
         async with store.database.read() as connection:
             detector = GapDetector(connection, store.backend, store.clock())
             for report in reports:
-                span = (await detector.known(report.symbol)).span
-                report.known_to = span[1] if span else None
+                known = await detector.known(report.symbol)
+                report.known_to = known.span[1] if known.span else None
+                report.gaps = replace(report.gaps, ended_at=known.ended_at)
         return reports
 
     async def _take_back_ends(self, symbols: Sequence[str]) -> bool:

@@ -201,22 +201,19 @@ class GapDetector:
         by_source = [item.ranges for item in coverage if item.data_type == DataType.TRADES]
         minutes = union(*(item.ranges for item in coverage if item.data_type == DataType.CANDLES_1M))
         dropped = DroppedRangeRepository(self._connection)
-        trades = await SyncStatusRepository(self._connection).get(symbol, DataType.TRADES)
-        known_to = max((ranges[-1][1] for ranges in (*by_source, minutes) if ranges), default=None)
+        status = SyncStatusRepository(self._connection)
+        found = [await status.get(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        rows = [row for row in found if row is not None]
+        oldest_row = min((row.oldest for row in rows if row.oldest), default=None)
         return Known(
             tuple(union(*by_source)),
             tuple(minutes),
             await dropped.of(symbol, DataType.TRADES),
             await dropped.of(symbol, DataType.CANDLES_1M),
             joints(by_source),
-            None if by_source or minutes else await self._oldest_row(symbol),
-            end_of(trades, known_to),
+            None if by_source or minutes else oldest_row,
+            end_of(rows),
         )
-
-    async def _oldest_row(self, symbol: str) -> datetime | None:
-        status = SyncStatusRepository(self._connection)
-        rows = [await status.get(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
-        return min((row.oldest for row in rows if row and row.oldest), default=None)
 
     async def _holes(self, symbol: str, known: Known) -> list[TimeRange]:
         neighbours = TradeNeighbours(self._connection, symbol)

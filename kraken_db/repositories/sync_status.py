@@ -28,13 +28,15 @@ class SyncStatus:
     """Of trades: Kraken has delisted the pair, and nothing is expected from then on. See ``end_of``."""
 
 
-def end_of(trades: SyncStatus | None, known_to: datetime | None) -> datetime | None:
-    """When a pair ended, by the row of its trades; None where it goes on.
+def end_of(rows: Iterable[SyncStatus]) -> datetime | None:
+    """When a pair ended, by its rows; None where it goes on.
 
-    ``known_to``: the newest moment that is known of it. One behind its end says that it was listed again.
+    A candle that is behind the end says that it was listed again.
     """
-    ended_at = None if trades is None else trades.ended_at
-    return None if ended_at is None or (known_to is not None and known_to > ended_at) else ended_at
+    found = list(rows)
+    ended_at = next((row.ended_at for row in found if row.ended_at is not None), None)
+    newest = max((row.newest for row in found if row.newest is not None), default=None)
+    return None if ended_at is None or (newest is not None and newest >= ended_at) else ended_at
 
 
 class SyncStatusRepository:
