@@ -178,7 +178,7 @@ def month_states(
     found = {item.month: item for item in months}
     states: list[Month] = []
     month = summary.start.astimezone(UTC).date().replace(day=1)
-    last = max(now, summary.end).astimezone(UTC).date()
+    last = max(now, summary.end - TICK).astimezone(UTC).date()
     while month <= last:
         states.append(Month(month, _state(summary, found.get(month), month, kept_from, now)))
         month = _next(month)

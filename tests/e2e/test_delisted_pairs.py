@@ -113,7 +113,7 @@ async def test_who_has_a_pair_that_rest_does_not_know(plain_url: str, tmp_path: 
     async with made.exchange().serve() as base_url:
         where = environment(plain_url, base_url, tmp_path)
         how = "kraken-db backfill --symbols MATIC/USD --source archive"
-        for command in (("gaps", "fill"), ("backfill", "--source", "rest")):
+        for command in (("gaps", "fill", "--window", "1200d"), ("backfill", "--source", "rest")):
             done = await run(where, *command, "--symbols", "MATIC/USD")
             assert done.code == 1
             (failed,) = [line for line in done.err.splitlines() if line.startswith("Failed: ")]
