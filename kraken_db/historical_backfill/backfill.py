@@ -364,8 +364,9 @@ class KrakenTradesBackfill(StoreService):
         files = history.files.get(symbol, ()) if history is not None else ()
         delisted = Delisted(store, self._exchange, symbol)
         async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
-            await unless_set(self._stop, self._again(lock, delisted.take_back))
             name = await unless_set(self._stop, self._rest_name(symbol, files, wanted.source))
+            if name:
+                await unless_set(self._stop, self._again(lock, delisted.take_back))
             if files:
                 await self._from_archive(report, wanted, ingest, remaining.task, lock, files, name)
             stored = await self._again(lock, lambda: self.get_resume_point(symbol))
