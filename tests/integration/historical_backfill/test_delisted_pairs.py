@@ -176,7 +176,9 @@ async def test_only_a_part_was_asked_for(plain_url: str, tmp_path: Path) -> None
     made = archived_markets()
     made.write(tmp_path, [FULL_TRADES, LATER_TRADES])
     exchange = made.exchange(tmp_path)
-    await backfill(plain_url, exchange, MATIC, end_timestamp=datetime(2024, 4, 20, tzinfo=UTC))
+    until = datetime(2024, 4, 20, tzinfo=UTC)
+    (report,) = await backfill(plain_url, exchange, MATIC, end_timestamp=until)
+    assert (report.outcome, report.notes) == ("delisted", [])
     assert await ended(plain_url, MATIC) is None
     await backfill(plain_url, exchange, MATIC, build_candles=False)
     assert await ended(plain_url, MATIC) == LATER_END
