@@ -106,6 +106,8 @@ class SyncStatusRow(Base):
     last_sync_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
     last_kraken_since: Mapped[int | None] = mapped_column(BigInteger)
     total_records: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # Of trades: Kraken has delisted the pair, and nothing is expected from this moment on.
+    ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class CoverageRow(Base):

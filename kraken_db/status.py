@@ -17,10 +17,10 @@ from kraken_db.backends.storage import database_size
 from kraken_db.data_types import DataType
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.policies import BackgroundJob, job_fails, job_state
-from kraken_db.ranges import TimeRange
+from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.coverage import CoverageSummary, CoverageSummaryRepository, MonthCoverage
 from kraken_db.repositories.retention import PausedJobRepository
-from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
+from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository, end_of
 from kraken_db.times import period_text
 
 MonthState: TypeAlias = Literal["full", "part", "none", "dropped"]
@@ -57,9 +57,11 @@ class DataStatus:
     gaps: int | None
     """Between the ranges; None where nothing is covered."""
     lag: timedelta | None
-    """From the last moment that is known until now."""
+    """From the last moment that is known until now; None for a pair that has ended."""
     months: Sequence[Month]
-    """From the first that is covered to the running one."""
+    """From the first that is covered to the running one, or to the last one of a pair that has ended."""
+    ended_at: datetime | None = None
+    """From when on nothing is expected: Kraken has delisted the pair. None: it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ async def read_status(
     pending = await PendingRefresh(connection).unrefreshed()
     tables = await backend.storage(connection)
     kept_from: dict[str | None, datetime | None] = {table.table: table.kept_from for table in tables}
+    ended = _ended(records)
     data = [
         _data_status(
             record,
@@ -113,6 +116,7 @@ async def read_status(
             months.get((record.symbol, record.data_type), ()),
             kept_from.get(DataType.parse(record.data_type).table),
             now,
+            ended.get(record.symbol),
         )
         for record in records
         if symbols is None or record.symbol in symbols
@@ -137,8 +141,10 @@ def _data_status(
     months: Sequence[MonthCoverage],
     kept_from: datetime | None,
     now: datetime,
+    ended_at: datetime | None,
 ) -> DataStatus:
     known = max([moment for moment in (record.newest, covered and covered.end) if moment], default=None)
+    until = now if ended_at is None else ended_at - TICK
     return DataStatus(
         symbol=record.symbol,
         data_type=record.data_type,
@@ -150,9 +156,19 @@ def _data_status(
         ranges=covered.ranges if covered else 0,
         covered=covered.covered if covered else (),
         gaps=covered.gaps if covered else None,
-        lag=max(now - known, timedelta(0)) if known else None,
-        months=month_states(covered, months, kept_from, now) if covered else (),
+        lag=max(now - known, timedelta(0)) if known and ended_at is None else None,
+        months=month_states(covered, months, kept_from, until) if covered else (),
+        ended_at=ended_at,
     )
+
+
+def _ended(records: Sequence[SyncStatus]) -> dict[str, datetime]:
+    """The pairs that have ended, and when."""
+    by_symbol: dict[str, list[SyncStatus]] = {}
+    for record in records:
+        by_symbol.setdefault(record.symbol, []).append(record)
+    ends = {symbol: end_of(rows) for symbol, rows in by_symbol.items()}
+    return {symbol: ended_at for symbol, ended_at in ends.items() if ended_at is not None}
 
 
 def month_states(
@@ -162,7 +178,7 @@ def month_states(
     found = {item.month: item for item in months}
     states: list[Month] = []
     month = summary.start.astimezone(UTC).date().replace(day=1)
-    last = max(now, summary.end).astimezone(UTC).date()
+    last = max(now, summary.end - TICK).astimezone(UTC).date()
     while month <= last:
         states.append(Month(month, _state(summary, found.get(month), month, kept_from, now)))
         month = _next(month)

@@ -118,6 +118,7 @@ def _create_what_is_known() -> None:
         sa.Column("last_sync_at", TIME, server_default=sa.func.now(), nullable=False),
         sa.Column("last_kraken_since", sa.BigInteger),
         sa.Column("total_records", sa.BigInteger, server_default=sa.text("0"), nullable=False),
+        sa.Column("ended_at", TIME),
         sa.PrimaryKeyConstraint("symbol", "data_type", name="pk_data_sync_status"),
     )
     op.create_table(

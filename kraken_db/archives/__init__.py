@@ -7,6 +7,7 @@
     zip_reading.py  the directory of a zip, and one of its members unpacked
     catalog.py      which archives a server or a folder has
     names.py        the names of an archive's pairs, all at once
+    pairs.py        which pairs the archives at a place have
     manifest.py     what an archive's MANIFEST.json says of it
     layouts.py      what the columns of a file are
     fields.py       what a field of a trade can be

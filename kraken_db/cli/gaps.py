@@ -37,6 +37,10 @@ _WHY = {
 }
 
 
+_SHOWN = 5
+"""Delisted pairs that are named; of more, the number is told."""
+
+
 def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool) -> None:
     """The gaps on stdout; what a person has to know beside them on stderr."""
     if as_json:
@@ -92,6 +96,10 @@ def _messages(symbols: Sequence[SymbolGaps]) -> Iterator[str]:
                 window = period_text(found.gap.duration)
                 why = f"wanted: {window} up to now (--window); imported files above 1m do not count"
                 yield f"{symbol.symbol}: nothing is stored; {why}"
+    if ended := [one for one in symbols if one.ended_at is not None]:
+        shown = [f"{one.symbol} (to {moment_text(one.ended_at)} UTC)" for one in ended[:_SHOWN]]
+        more = f" and {plural(len(ended) - _SHOWN, 'other')}" if len(ended) > _SHOWN else ""
+        yield f"delisted, and known to the end: {', '.join(shown)}{more}"
     for symbol in symbols:
         for table, kept_from in symbol.kept_from.items():
             if kept_from is not None:
@@ -140,6 +148,7 @@ def _gaps_document(symbol: SymbolGaps) -> dict[str, Any]:
         "known_from": symbol.known[0] if symbol.known else None,
         "known_to": symbol.known[1] if symbol.known else None,
         "kept_from": dict(symbol.kept_from),
+        "ended_at": symbol.ended_at,
         "gaps": [
             {
                 "data_type": found.gap.data_type,

@@ -164,6 +164,7 @@ def _data(item: DataStatus) -> dict[str, Any]:
         "newest": item.newest,
         "gaps": item.gaps,
         "lag_seconds": item.lag,
+        "ended_at": item.ended_at,
         "covered_ranges": item.ranges,
         "covered": item.covered,
         "months": {f"{month.first_day:%Y-%m}": month.state for month in item.months},
@@ -228,6 +229,8 @@ def print_status(database: Mapping[str, Any], status: StoreStatus) -> None:
         return
     click.echo()
     print_table(_COLUMNS, [_row(item) for item in status.data])
+    if lines := list(_delisted_lines(status)):
+        click.echo("\n" + "\n".join(lines))
     style = StripStyle.of_output(sys.stdout.encoding, terminal=is_terminal(), colour=wants_colour())
     rows = [(f"{item.symbol} {item.data_type.removeprefix('candles_')}", item.months) for item in status.data]
     if lines := strip_lines(rows, width, style):
@@ -296,11 +299,26 @@ def _row(item: DataStatus) -> tuple[str, ...]:
         moment_text(item.oldest),
         moment_text(item.newest),
         "-" if item.gaps is None else count_text(item.gaps),
-        "-" if item.lag is None else lag_text(item.lag),
+        _lag(item),
         moment_text(item.last_sync),
     )
 
 
+def _lag(item: DataStatus) -> str:
+    if item.ended_at is not None:
+        return "delisted"
+    return "-" if item.lag is None else lag_text(item.lag)
+
+
+def _delisted_lines(status: StoreStatus) -> Iterator[str]:
+    ended = {item.symbol: item.ended_at for item in status.data if item.ended_at is not None}
+    for symbol, moment in list(ended.items())[:_SHOWN_ENDS]:
+        yield f"{symbol} is delisted: all of it is known, up to {moment_text(moment)} UTC"
+    if len(ended) > _SHOWN_ENDS:
+        yield f"and {plural(len(ended) - _SHOWN_ENDS, 'other pair')} in the same way"
+
+
+_SHOWN_ENDS = 10
 _SHOWN_PROBLEMS = 3
 
 

@@ -11,15 +11,17 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import ExchangeFormatError, UnknownPairError
 from kraken_db.gap_filler.gaps import Filled
 from kraken_db.historical_backfill.download import BackfillReport, Download, Remaining
+from kraken_db.ingest.delisting import note_end
 from kraken_db.ingest.pages import Pages, PageStore, find_resume_point
+from kraken_db.ingest.trades import REST
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
-from kraken_db.kraken.directory import pair_directory
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import QUIET, cursor_time, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
+from kraken_db.ranges import TICK
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
 from kraken_db.repositories.trades import TradeRepository
@@ -111,7 +113,7 @@ class TradeFiller:
         """After the last trade, whether there was none up to ``end``: then so much is known.
 
         An empty answer proves nothing. The newest trade of all does, if it is one that is stored or from
-        before the range; and so that the pair is not off the list, where nothing is said any more.
+        before the range; and so that the pair is not off the list: then it was the last one, and the end.
         """
         symbol, known_from = pages.symbol, pages.resume_point.known_from
         asked_at = await self.exchange.now()
@@ -119,15 +121,20 @@ class TradeFiller:
         is_known = known_from is not None and newest.timestamp < known_from
         if not is_known and not await self._is_stored(symbol, newest):
             return False
-        try:
-            (await pair_directory(self.client, refresh=True)).resolve(symbol)
-        except UnknownPairError as error:
+        if await self.exchange.listed([symbol]):
+            await pages.save(Pages([], 0, min(end, asked_at - SETTLED), []))
+        else:
+            await self._note_end(symbol, newest.timestamp)
+        return True
+
+    async def _note_end(self, symbol: str, last: datetime) -> None:
+        """Kraken has taken the pair off its list, and what it still serves ends with this trade."""
+        minute_end = ceil_to_interval(last + TICK, BASE_INTERVAL)
+        if not await note_end(self.ingest.store, symbol, last, minute_end, REST.source):
             raise UnknownPairError(
                 f"Kraken does not list {symbol} any more: nothing is known after its last trade, at"
-                f" {newest.timestamp:%Y-%m-%d %H:%M:%S} UTC"
-            ) from error
-        await pages.save(Pages([], 0, min(end, asked_at - SETTLED), []))
-        return True
+                f" {last:%Y-%m-%d %H:%M:%S} UTC"
+            )
 
     async def _newest(self, symbol: str, name: str) -> KrakenTrade:
         """The newest trade of all. One empty answer may be that to another question."""

@@ -22,6 +22,7 @@ from kraken_db.gap_filler.gaps import Filled, FillReport, GapDetector, SymbolGap
 from kraken_db.heartbeat import Heartbeat, pairs_done
 from kraken_db.historical_backfill.backfill import REFRESH_EVERY
 from kraken_db.historical_backfill.download import DOWNLOAD_JOB
+from kraken_db.ingest.delisting import note_listed
 from kraken_db.ingest.write_unit import Ingest, note_synced
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
@@ -200,7 +201,10 @@ class GapFiller(StoreService):
         if max_concurrent < 1:
             raise ConfigurationError(f"max_concurrent is {max_concurrent}: it is 1 or more")
         store = self._connected()
-        reports = [FillReport(symbol) for symbol in await self.survey(min_gap_minutes)]
+        gaps = await self.survey(min_gap_minutes)
+        if await self._take_back_ends([one.symbol for one in gaps if one.ended_at]):
+            gaps = await self.survey(min_gap_minutes)
+        reports = [FillReport(symbol) for symbol in gaps]
         turn = asyncio.Semaphore(max_concurrent)
         tasks: dict[str, asyncio.Task[None]] = {}
         heartbeat = Heartbeat(store, "gap filling", self.symbols, lambda: pairs_done(tasks))
@@ -219,9 +223,25 @@ class GapFiller(StoreService):
         async with store.database.read() as connection:
             detector = GapDetector(connection, store.backend, store.clock())
             for report in reports:
-                span = (await detector.known(report.symbol)).span
-                report.known_to = span[1] if span else None
+                known = await detector.known(report.symbol)
+                report.known_to = known.span[1] if known.span else None
+                report.gaps = replace(report.gaps, ended_at=known.ended_at)
         return reports
+
+    async def _take_back_ends(self, symbols: Sequence[str]) -> bool:
+        """Whether one of the pairs that had been delisted is listed again: then more is expected of it.
+
+        Where Kraken does not answer, they are taken to be as they were.
+        """
+        store = self._connected()
+        try:
+            listed = await self._exchange.listed(symbols) if symbols else []
+        except KrakenDBError as error:
+            _log.info("whether delisted pairs are listed again is not known: %s", error)
+            return False
+        for symbol in listed:
+            await note_listed(store, symbol)
+        return bool(listed)
 
     async def _run(self, report: FillReport, ingest: Ingest, turn: asyncio.Semaphore, min_gap: int) -> None:
         store, symbol = self._connected(), report.symbol

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ExchangeError, ExchangeRequestError
+from kraken_db.errors import ExchangeError, ExchangeRequestError, UnknownPairError
 from kraken_db.gap_filler.by_candles import SERVED, CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
 from kraken_db.gap_filler.gaps import Filled, FillReport, FoundGap, GapDetector
+from kraken_db.historical_backfill.delisted import with_advice
 from kraken_db.ingest.missing import build_missing
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.progress import Task
@@ -58,7 +59,8 @@ class SymbolFiller:
             self.task.update(note=f"gap {number} of {len(gaps)}, {found}")
             try:
                 problems = await self._fill(found)
-            except ExchangeError as error:
+            except ExchangeError as failure:
+                error = await self._with_advice(failure)
                 left = len(gaps) - number
                 more = f"; {left} more of its gaps were not tried" if left else ""
                 self.report.errors.append(f"{self.symbol}: {found} stays a gap: {error}{more}")
@@ -68,6 +70,12 @@ class SymbolFiller:
                 return
             self.report.errors += [f"{self.symbol}: {found}: {problem}" for problem in problems]
             self.report.filled += not problems
+
+    async def _with_advice(self, error: ExchangeError) -> ExchangeError:
+        if not isinstance(error, UnknownPairError):
+            return error
+        base_url, clock = self.trades.client.base_url, self.store.clock
+        return await with_advice(error, self.symbol, base_url, clock, is_stored=self.report.gaps.has_data)
 
     async def _build(self) -> None:
         """The candles of trades that are stored: nobody has to be asked for them."""

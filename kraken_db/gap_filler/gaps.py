@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,7 +27,7 @@ from kraken_db.id_runs import IdHole
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles, whole_minutes
 from kraken_db.repositories.coverage import CoverageRepository, DroppedRangeRepository
-from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository, end_of
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
 from kraken_db.types import DataGap
 
@@ -35,6 +35,7 @@ GapKind: TypeAlias = Literal["no data", "end", "inside", "ids", "not built"]
 """``no data``: nothing at all is known of the symbol. ``end``: from the newest known minute to now.
 ``inside``: between known minutes. ``ids``: trades that are missing by their ids. ``not built``: the trades
 are stored, and their minutes have no candles yet."""
+_FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class SymbolGaps:
     """From the oldest moment that is known to the newest; None if nothing is."""
     kept_from: Mapping[str, datetime | None]
     """By table, ``trades`` and ``candles``: what is older than this is dropped; None: nothing is."""
+    ended_at: datetime | None = None
+    """From when on nothing is expected: Kraken has delisted the pair. None: it goes on."""
 
     @property
     def has_data(self) -> bool:
@@ -78,6 +81,8 @@ class Known:
     """Where, within what is known of the trades, the ranges of one source begin and end."""
     oldest_row: datetime | None = None
     """Of rows that no source has shown to be complete."""
+    ended_at: datetime | None = None
+    """From when on there is nothing to be known: the pair was delisted."""
 
     @property
     def span(self) -> TimeRange | None:
@@ -88,10 +93,12 @@ class Known:
         return None if self.oldest_row is None else (self.oldest_row, self.oldest_row)
 
     def closed(self, data_type: str) -> list[TimeRange]:
-        """Where ``trades`` or ``candles_1m`` have no gap: it was seen, or was there and is dropped."""
+        """Where ``trades`` or ``candles_1m`` have no gap: it was seen, or was there and is dropped, or it is
+        after the end of the pair."""
+        after = [] if self.ended_at is None else [(self.ended_at, _FAR)]
         if data_type == DataType.TRADES:
-            return union(self.trades, self.dropped_trades)
-        return union(self.minutes, self.dropped_minutes)
+            return union(self.trades, self.dropped_trades, after)
+        return union(self.minutes, self.dropped_minutes, after)
 
     def holes_in_trades(self) -> list[TimeRange]:
         """Between known trades, where the minutes are not known either.
@@ -186,7 +193,7 @@ class GapDetector:
         at_joints = await self.missing_at(symbol, known, known.joints[-MOST_LOOKS:])
         missing = [*await self._holes(symbol, known), *(ids.gap for ids in at_joints)]
         found = find_gaps(symbol, known, missing, self._now, min_gap=min_gap, window=window)
-        return SymbolGaps(symbol, tuple(found), known.span, await self._kept_from())
+        return SymbolGaps(symbol, tuple(found), known.span, await self._kept_from(), known.ended_at)
 
     async def known(self, symbol: str) -> Known:
         """What is known of a symbol, as ranges."""
@@ -194,19 +201,19 @@ class GapDetector:
         by_source = [item.ranges for item in coverage if item.data_type == DataType.TRADES]
         minutes = union(*(item.ranges for item in coverage if item.data_type == DataType.CANDLES_1M))
         dropped = DroppedRangeRepository(self._connection)
+        status = SyncStatusRepository(self._connection)
+        found = [await status.get(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
+        rows = [row for row in found if row is not None]
+        oldest_row = min((row.oldest for row in rows if row.oldest), default=None)
         return Known(
             tuple(union(*by_source)),
             tuple(minutes),
             await dropped.of(symbol, DataType.TRADES),
             await dropped.of(symbol, DataType.CANDLES_1M),
             joints(by_source),
-            None if by_source or minutes else await self._oldest_row(symbol),
+            None if by_source or minutes else oldest_row,
+            end_of(rows),
         )
-
-    async def _oldest_row(self, symbol: str) -> datetime | None:
-        status = SyncStatusRepository(self._connection)
-        rows = [await status.get(symbol, data_type) for data_type in (DataType.TRADES, DataType.CANDLES_1M)]
-        return min((row.oldest for row in rows if row and row.oldest), default=None)
 
     async def _holes(self, symbol: str, known: Known) -> list[TimeRange]:
         neighbours = TradeNeighbours(self._connection, symbol)

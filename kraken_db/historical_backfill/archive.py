@@ -7,6 +7,7 @@ stored already is passed over.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,12 +29,12 @@ from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.progress import Task
-from kraken_db.ranges import TICK
+from kraken_db.ranges import TICK, TimeRange, union
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
 from kraken_db.retry import Retry
 from kraken_db.store import Store
-from kraken_db.times import Clock
+from kraken_db.times import FIRST_MOMENT, Clock
 from kraken_db.tolerances import SAME_TRADE
 
 BackfillSource: TypeAlias = Literal["auto", "archive", "rest"]
@@ -99,8 +100,24 @@ class ArchivedHistory:
             )
         return cls(files, plan)
 
+    def covered(self, symbol: str) -> list[TimeRange]:
+        """The time that the archives say everything of: without a file in one, a pair did not trade then.
+
+        Nothing for a pair of which a file was refused.
+        """
+        names = {_basename(file.member or file.path.name) for file in self.files.get(symbol, ())}
+        if any(_basename(refused.name) in names for refused in self.plan.refused):
+            return []
+        spans = {file.covers for files in self.files.values() for file in files}
+        return union((start or FIRST_MOMENT, end) for start, end in spans if end is not None)
+
     async def close(self) -> None:
         await self.plan.close()
+
+
+def _basename(name: str) -> str:
+    """Of a file, or of one in a zip as it is shown to people."""
+    return re.split("[:/]", name)[-1].upper()
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from kraken_db.historical_backfill.archive import (
     Wanted,
     check_market,
 )
+from kraken_db.historical_backfill.delisted import Delisted, with_advice
 from kraken_db.historical_backfill.download import (
     DOWNLOAD_JOB,
     BackfillReport,
@@ -344,8 +345,7 @@ class KrakenTradesBackfill(StoreService):
         async with self._pairs_at_once:
             task = self._progress.task(symbol, unit="trades")
             try:
-                files = history.files.get(symbol, ()) if history is not None else ()
-                await self._download(report, wanted, ingest, Remaining(task, check), files)
+                await self._download(report, wanted, ingest, Remaining(task, check), history)
             except KrakenDBError as error:
                 report.error, report.outcome = error, "failed"
             finally:
@@ -358,17 +358,23 @@ class KrakenTradesBackfill(StoreService):
         wanted: Wanted,
         ingest: Ingest,
         remaining: Remaining,
-        files: Sequence[ArchiveFile],
+        history: ArchivedHistory | None,
     ) -> None:
         store, symbol = self._connected(), report.symbol
+        files = history.files.get(symbol, ()) if history is not None else ()
+        delisted = Delisted(store, self._exchange, symbol)
         async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
-            name = await unless_set(self._stop, self._rest_name(symbol, files))
+            name = await unless_set(self._stop, self._rest_name(symbol, files, wanted.source))
+            if name:
+                await unless_set(self._stop, self._again(lock, delisted.take_back))
             if files:
                 await self._from_archive(report, wanted, ingest, remaining.task, lock, files, name)
             stored = await self._again(lock, lambda: self.get_resume_point(symbol))
             report.cursor = since = wanted.first_cursor(stored, files)
             if wanted.build_candles:
                 await self._build_missing(ingest, report, lock)
+            if report.outcome == "delisted" and history is not None and wanted.end is None:
+                await self._again(lock, lambda: delisted.settle(history, report))
             if not name or self._stop.is_set() or wanted.source == "archive":
                 return
             resume_point = await self._again(lock, lambda: self._resume_point(symbol, since))
@@ -391,14 +397,18 @@ class KrakenTradesBackfill(StoreService):
         async with self._connected().database.read() as connection:
             return await find_resume_point(connection, symbol, since)
 
-    async def _rest_name(self, symbol: str, files: Sequence[ArchiveFile]) -> str:
+    async def _rest_name(self, symbol: str, files: Sequence[ArchiveFile], source: BackfillSource) -> str:
         """What REST calls the pair; empty if it serves it no more, and archives have its trades."""
         try:
-            return await self._exchange.rest_name(symbol)
-        except UnknownPairError:
-            if not files:
-                raise
-            return ""
+            return await self._exchange.rest_name(symbol, is_checked=bool(files))
+        except UnknownPairError as error:
+            if files:
+                return ""
+            if source != "rest":
+                raise  # the archives were looked at
+            raise await with_advice(
+                error, symbol, self._client.base_url, self._clock, is_stored=False
+            ) from error
 
     async def _from_archive(
         self,

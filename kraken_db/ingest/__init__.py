@@ -8,6 +8,7 @@
     live.py        what a feed brings, of many symbols at once, and what its ids prove
     official.py    minutes that become what Kraken's own record says
     missing.py     candles of trades that are stored already
+    delisting.py   the end of a pair
 
 Inside of ``Ingest.write`` (or ``Ingest.transaction``) a source stages its rows (``trades.stage_trades``,
 ``candles.stage_records``, or rows of files as they come), stores them, and says what it has shown to be

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kraken_db.errors import PairError, UnknownPairError
@@ -14,6 +14,10 @@ from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import known_pairs, parse_symbol, to_ws_symbol
 
 _GLOB = re.compile(r"[*?\[]")
+
+# Kraken has renamed these. It has both histories, which overlap: MATIC/USD ends in March 2025, POL/USD
+# begins in December 2023.
+_SUCCESSORS = {"MATIC": "POL", "EOS": "A", "RNDR": "RENDER", "FTM": "S", "LUNA": "LUNA2", "REP": "REPV2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,18 @@ class PairDirectory:
         """In alphabetical order of the symbols."""
         return (self._pairs[symbol] for symbol in sorted(self._pairs))
 
+    def __contains__(self, symbol: str) -> bool:
+        return symbol in self._pairs
+
+    def successor(self, symbol: str) -> str | None:
+        """The pair that took the place of one that is not listed any more, as far as it is listed itself.
+
+        It is a market of its own: its history is another one.
+        """
+        base, _, quote = symbol.partition("/")
+        new = f"{_SUCCESSORS.get(base)}/{quote}"
+        return new if new in self and symbol not in self else None
+
     def resolve(self, text: str) -> ListedPair:
         """The pair by any of its names: ``'btc/usd'``, ``'XBTUSD'``, ``'XXBTZUSD'``.
 
@@ -74,8 +90,8 @@ class PairDirectory:
         """
         if not _GLOB.search(pattern):
             return [self.resolve(pattern)]
-        wanted = "/".join(_our_spelling(part) for part in pattern.strip().upper().split("/"))
-        found = [pair for pair in self if fnmatch.fnmatchcase(pair.symbol, wanted)]
+        names = set(matching(pattern, self._pairs))
+        found = [pair for pair in self if pair.symbol in names]
         if not found:
             hint = "write it as BASE/QUOTE, with * for anything, e.g. 'XRP/*'"
             raise UnknownPairError(f"no pair that Kraken lists matches {pattern!r}", hint=hint)
@@ -91,6 +107,18 @@ class PairDirectory:
         same = [name for name in self._pairs if name.startswith(f"{base}/")]
         near = difflib.get_close_matches(symbol, same or self._pairs, n=4, cutoff=0.0 if same else 0.6)
         return f"near it: {', '.join(near)}" if near else f"kraken-db pairs '*/{quote}' lists what there is"
+
+
+def matching(pattern: str, symbols: Iterable[str]) -> list[str]:
+    """The symbols of a pattern such as ``'XRP/*'``, or the one of a name, in their order.
+
+    Raises PairError for what is no name.
+    """
+    if not _GLOB.search(pattern):
+        wanted = parse_symbol(pattern)
+        return [symbol for symbol in symbols if symbol == wanted]
+    wanted = "/".join(_our_spelling(part) for part in pattern.strip().upper().split("/"))
+    return [symbol for symbol in symbols if fnmatch.fnmatchcase(symbol, wanted)]
 
 
 def _our_spelling(asset: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -102,12 +102,22 @@ class Exchange:
                 _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
                 self._offset = timedelta()
 
-    async def rest_name(self, symbol: str) -> str:
+    async def listed(self, symbols: Iterable[str]) -> list[str]:
+        """Those of the pairs that are in Kraken's list as it is now."""
+        directory = await pair_directory(self._client, refresh=True)
+        return [symbol for symbol in symbols if symbol in directory]
+
+    async def successor(self, symbol: str) -> str | None:
+        """See ``PairDirectory.successor``."""
+        return (await pair_directory(self._client)).successor(symbol)
+
+    async def rest_name(self, symbol: str, *, is_checked: bool = False) -> str:
         """What REST calls the pair: those beyond the map are looked up in Kraken's list.
 
-        A pair that was taken off the list may have its trades still.
+        A pair that was taken off the list may have its trades still. ``is_checked``: also one of the map is
+        looked up. Raises UnknownPairError.
         """
-        if symbol in PAIR_MAP:
+        if symbol in PAIR_MAP and not is_checked:
             return PAIR_MAP[symbol]
         try:
             return (await pair_directory(self._client)).resolve(symbol).rest_name

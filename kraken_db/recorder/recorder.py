@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from kraken_db.data_types import DataType
 from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, KrakenDBError
+from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, KrakenDBError, UnknownPairError
 from kraken_db.heartbeat import Heartbeat, Word
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
@@ -32,8 +33,9 @@ from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.recorder.candle_closer import CandleCloser
 from kraken_db.recorder.rejoin import AT_ONCE, CatchUp, Rejoin
 from kraken_db.recorder.symbol_feed import State, SymbolFeed
+from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD
-from kraken_db.store import StoreService
+from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, utc_now
 
 
@@ -183,6 +185,8 @@ class Recorder(StoreService):
         )
         self._closer = CandleCloser(self._symbol_feeds, self._writer, timedelta(seconds=grace))
         self._meter = Meter()
+        self._ended: dict[str, datetime] = {}
+        """The pairs that were delisted, and when they ended."""
         self._connections = 0
         self._is_connected = False
         self._system: str | None = None
@@ -226,6 +230,7 @@ class Recorder(StoreService):
         symbols = list(self._symbol_feeds)
         heartbeat = Heartbeat(store, "recording", symbols, self._word)
         async with JobLock(store.database, _JOB, *symbols) as lock, heartbeat:
+            await self._find_ended(store)
             await self._writer.start()
             catch_up = CatchUp(store, self._client, self._exchange, self._writer)
             rejoin = Rejoin(catch_up, self._closer, self._write, self._refuse)
@@ -308,7 +313,16 @@ class Recorder(StoreService):
         for trade in trades:
             self._writer.put_trade(trade.to_record(symbol_feed.symbol))
 
+    async def _find_ended(self, store: Store) -> None:
+        async with store.database.read() as connection:
+            found = await SyncStatusRepository(connection).of_each(DataType.TRADES, self._symbol_feeds)
+        self._ended = {symbol: row.ended_at for symbol, row in found.items() if row.ended_at is not None}
+
     def _refuse(self, symbol_feed: SymbolFeed, error: KrakenDBError) -> None:
+        ended_at = self._ended.get(symbol_feed.symbol)
+        if ended_at is not None and isinstance(error, UnknownPairError):
+            known = f"its trades up to {ended_at:%Y-%m-%d %H:%M} UTC are known, and there are no others"
+            error = UnknownPairError(f"{symbol_feed.symbol} is delisted: {known}")
         _log.error("%s is not recorded: %s", symbol_feed.symbol, error)
         symbol_feed.state, symbol_feed.error = "refused", error
         if all(one.state == "refused" for one in self._symbol_feeds.values()):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Table, bindparam, delete, func, text, update
+from sqlalchemy import Table, bindparam, case, delete, func, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -75,7 +75,10 @@ class Ledger:
         }
 
     async def count(self, stored: Iterable[Stored]) -> None:
-        """Widen the ranges of ``data_sync_status``, add to its counts, and set the time of the sync."""
+        """Widen the ranges of ``data_sync_status``, add to its counts, and set the time of the sync.
+
+        A record that is newer than the newest one says that the pair has not ended.
+        """
         rows = [
             {
                 "symbol": one.symbol,
@@ -100,6 +103,7 @@ class Ledger:
                     "last_sync_at": new.last_sync_at,
                     "total_records": old.total_records + new.total_records,
                     "last_kraken_since": func.coalesce(new.last_kraken_since, old.last_kraken_since),
+                    "ended_at": case((new.newest_timestamp > old.newest_timestamp, None), else_=old.ended_at),
                 },
             ),
             rows,
@@ -116,6 +120,15 @@ class Ledger:
             .where(c.symbol == bindparam("of_symbol"), c.data_type == bindparam("of_type"))
             .values(last_sync_at=func.now()),
             rows,
+        )
+
+    async def end(self, symbol: str, moment: datetime | None) -> None:
+        """No trade of a symbol is expected from this moment on; None: they are, from now on."""
+        c = SYNC_STATUS.c
+        await self._connection.execute(
+            update(SYNC_STATUS)
+            .where(c.symbol == symbol, c.data_type == DataType.TRADES)
+            .values(ended_at=moment)
         )
 
     async def correct(self, symbol: str, data_type: DataType, *, counted: int, stored: int) -> bool:

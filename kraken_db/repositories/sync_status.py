@@ -24,6 +24,19 @@ class SyncStatus:
     last_sync: datetime
     last_kraken_since: int | None
     total_records: int
+    ended_at: datetime | None = None
+    """Of trades: Kraken has delisted the pair, and nothing is expected from then on. See ``end_of``."""
+
+
+def end_of(rows: Iterable[SyncStatus]) -> datetime | None:
+    """When a pair ended, by its rows; None where it goes on.
+
+    A candle that is behind the end says that it was listed again.
+    """
+    found = list(rows)
+    ended_at = next((row.ended_at for row in found if row.ended_at is not None), None)
+    newest = max((row.newest for row in found if row.newest is not None), default=None)
+    return None if ended_at is None or (newest is not None and newest >= ended_at) else ended_at
 
 
 class SyncStatusRepository:
@@ -59,6 +72,7 @@ class SyncStatusRepository:
                 c.last_sync_at,
                 c.last_kraken_since,
                 c.total_records,
+                c.ended_at,
             )
             .where(*conditions)  # type: ignore[arg-type]
             .order_by(c.symbol, c.data_type)

@@ -1,7 +1,7 @@
 """The pairs that the simulated exchange lists, with the names that Kraken gives them.
 
-A few dozen of Kraken's 1,450, chosen for their names: legacy codes, renamed assets, dark pools, and names
-that can be read in two ways.
+A few dozen of Kraken's 1,450, chosen for their names: legacy codes, renamed assets, successors of delisted
+pairs (POL/USD of MATIC/USD, A/USD of EOS/USD), dark pools, and names that can be read in two ways.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ MONAUSD    MON/AUSD   MON    AUSD  5  0.02500
 LUNAUSD    LUNA/USD   LUNA   ZUSD  8  0.00013000
 XZECZUSD   ZEC/USD    XZEC   ZUSD  2  28.40
 SHIBUSD    SHIB/USD   SHIB   ZUSD  8  0.00001030
+POLUSD     POL/USD    POL    ZUSD  4  0.4000
 XXBTZUSD.d -          XXBT   ZUSD  1  42000.0
 XETHXXBT.d -          XETH   XXBT  5  0.05420
 """

@@ -99,7 +99,7 @@ async def checksums(url: str) -> dict[str, str]:
         "trades": "SELECT * FROM trades",
         "data_coverage": "SELECT * FROM data_coverage",
         "data_sync_status": "SELECT symbol, data_type, oldest_timestamp, newest_timestamp, last_kraken_since,"
-        " total_records FROM data_sync_status",
+        " total_records, ended_at FROM data_sync_status",
         **{f"candles_{name}": f"SELECT * FROM candles_{name}" for name in ("5m", "1h", "12h", "1d", "1w")},
     }
     sums: dict[str, str] = {}

@@ -131,6 +131,17 @@ async def coverage(url: str, symbol: str, data_type: str = "trades") -> list[Tim
         return list(await CoverageRepository(connection).covered(symbol, data_type))
 
 
+async def ended(url: str, symbol: str = "BTC/USD") -> datetime | None:
+    """From when on nothing more is expected of a pair; None: it goes on."""
+    rows = await query(
+        url,
+        "SELECT ended_at FROM data_sync_status WHERE symbol = :symbol AND data_type = 'trades'",
+        symbol=symbol,
+    )
+    found: datetime | None = rows[0][0]
+    return found
+
+
 def in_order_of_the_store(trades: Iterable[TrueTrade]) -> list[TrueTrade]:
     """By time and id. Trades without an id come first in their microsecond, in the order they came.
 

@@ -56,6 +56,7 @@ def job(**changes: Any) -> StoreStatus:
         STATUS,
         data(lag=24 * HOUR),
         data(data_type="candles_1h", gaps=None, lag=9999 * HOUR),  # of a file: its coverage is not kept
+        data(lag=None, ended_at=NOW - 9999 * HOUR),
         job(),
         job(succeeded=None),
         job(succeeded=None, running_since=NOW - 99 * HOUR),  # an endless one is for a person to judge

@@ -71,6 +71,7 @@ async def test_detection_reads_next_to_nothing(plain_url: str) -> None:
     assert {node["Relation Name"] for plan in plans for node in nodes(plan) if "Relation Name" in node} <= {
         "trades",
         "data_coverage",
+        "data_sync_status",
         "dropped_ranges",
         "retention_periods",
     }

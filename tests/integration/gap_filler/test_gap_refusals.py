@@ -19,7 +19,7 @@ from kraken_db.errors import (
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.simulator import Faults, Market, RateLimit, SimulatedExchange
 from kraken_db.store import Store
-from tests.support.downloading import MINUTE, coverage, floor, quick_client, stored
+from tests.support.downloading import MINUTE, coverage, ended, floor, quick_client, stored
 from tests.support.gap_filling import DAY, HOUR, LATER, START, World, assert_filled, calm
 from tests.support.stores import opened
 
@@ -42,22 +42,55 @@ async def test_one_of_two_pairs_is_refused(db_url: str) -> None:
     assert await coverage(db_url, "ZZZ/USD", "candles_1m") == []
 
 
-async def test_a_delisted_pair_gets_what_there_is_and_stays_a_gap(plain_url: str) -> None:
-    """Its last trades can still be had. After them, that nothing is said does not mean that it was quiet."""
+async def test_a_delisted_pair_gets_what_there_is_and_has_an_end(plain_url: str) -> None:
+    """Its last trades can still be had. The newest of them was the last one: nothing more is expected."""
     market = Market("BTC/USD", seed=7, start=START, trades=300, trades_per_minute=2)
     newest = [*market.truth_trades()][-1].timestamp
     world = World(market, now=START + HOUR)
     await world.backfill(plain_url)
     world.advance(6 * HOUR)
     world.exchange = SimulatedExchange([market], Faults(delisted=["BTC/USD"]), clock=world.clock)
-    for _ in range(2):
-        result = await world.fill(plain_url)
-        assert (result["gaps_detected"], result["gaps_filled"]) == (1, 0)
-        (error,) = result["errors"]
-        assert "does not list BTC/USD any more" in error
-        found = await stored(plain_url, "BTC/USD")
-        assert len(found.trades) == 300
-        assert found.coverage["candles_1m"][-1][1] == floor(newest) + MINUTE
+    result = await world.fill(plain_url)
+    assert (result["gaps_detected"], result["gaps_filled"], result["errors"]) == (1, 1, [])
+    found = await stored(plain_url, "BTC/USD")
+    assert len(found.trades) == 300
+    end = floor(newest) + MINUTE
+    assert found.coverage["candles_1m"][-1][1] == found.coverage["trades"][-1][1] == end
+    assert await ended(plain_url) == end
+    world.advance(DAY)
+    assert await world.fill(plain_url) == NOTHING
+    assert world.asked() == ["AssetPairs"]
+
+
+async def test_a_delisted_pair_that_is_listed_again(plain_url: str) -> None:
+    """It was quiet meanwhile: that is known then, and what follows is wanted."""
+    market = Market("BTC/USD", seed=7, start=START, trades=300, trades_per_minute=2)
+    world = World(market, now=START + 6 * HOUR)
+    world.exchange = SimulatedExchange([market], Faults(delisted=["BTC/USD"]), clock=world.clock)
+    await world.backfill(plain_url)
+    assert (await world.fill(plain_url))["errors"] == []
+    assert await ended(plain_url) is not None
+    world.advance(DAY + LATER)
+    world.exchange = SimulatedExchange([market], clock=world.clock)
+    result = await world.fill(plain_url)
+    assert (result["gaps_detected"], result["gaps_filled"], result["errors"]) == (1, 1, [])
+    assert await ended(plain_url) is None
+    first = next(market.truth_trades()).timestamp
+    assert await coverage(plain_url, "BTC/USD", "candles_1m") == [(floor(first), floor(world.now()))]
+
+
+async def test_a_pair_that_is_gone_altogether_stays_a_gap(plain_url: str) -> None:
+    """REST does not even have its trades; the archives may."""
+    world = World(calm(), now=START + 2 * HOUR + LATER)
+    await world.backfill(plain_url)
+    world.advance(HOUR)
+    world.exchange = SimulatedExchange([calm()], Faults(unknown=["BTC/USD"]), clock=world.clock)
+    result = await world.fill(plain_url)
+    assert (result["gaps_detected"], result["gaps_filled"]) == (1, 0)
+    (error,) = result["errors"]
+    assert "Kraken does not list BTC/USD any more" in error
+    assert "kraken-db backfill --symbols BTC/USD --source archive" in error
+    assert await ended(plain_url) is None
 
 
 async def test_a_pair_without_data_gets_the_window(plain_url: str) -> None:

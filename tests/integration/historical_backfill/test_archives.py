@@ -13,11 +13,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
-from kraken_db import KrakenTradesBackfill
 from kraken_db.bulk_csv_importer import trade_batches
 from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.errors import (
@@ -27,18 +25,16 @@ from kraken_db.errors import (
     ImportFileError,
     UnknownPairError,
 )
-from kraken_db.historical_backfill import BackfillReport
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.simulator import ManualClock, Market, SimulatedExchange, archive_url
 from kraken_db.simulator.archive_faults import ArchiveFault, ArchiveFaults
+from tests.support.archive_backfilling import backfill
 from tests.support.archive_making import LATER, LATER_TRADES, NOW, ArchivedMarkets, archived_markets
 from tests.support.archives import checksums, query
 from tests.support.downloading import (
-    ShortTime,
     assert_same,
     candles_of,
     in_order_of_the_store,
-    quick_client,
     stored,
 )
 from tests.support.lanes import Lane
@@ -53,18 +49,6 @@ def made(tmp_path: Path) -> ArchivedMarkets:
     markets = archived_markets()
     markets.write(tmp_path / "archives")
     return markets
-
-
-async def backfill(
-    url: str, exchange: SimulatedExchange, *symbols: str, archive: str = "", **options: Any
-) -> list[BackfillReport]:
-    """From the archives at a place, or those that the exchange serves, and its REST."""
-    async with exchange.serve() as base_url:
-        service = KrakenTradesBackfill(
-            url, client=quick_client(base_url), clock=lambda: NOW, sleep=ShortTime().sleep
-        )
-        async with service:
-            return await service.backfill(symbols, archive=archive or archive_url(base_url), **options)
 
 
 async def assert_is_whole(url: str, made: ArchivedMarkets, symbol: str) -> None:

@@ -11,6 +11,7 @@ from kraken_db.errors import JobRunningError, UnknownPairError
 from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.simulator import FeedFaults
+from tests.support.archives import query
 from tests.support.downloading import download_one, floor, quick_client
 from tests.support.recording import (
     MINUTE,
@@ -139,6 +140,25 @@ async def test_a_pair_that_does_not_exist_leaves_the_others(plain_url: str, tmp_
         async with alone:
             with pytest.raises(UnknownPairError, match="NOPE/USD"):
                 await asyncio.wait_for(alone.run(), 10)
+
+
+async def test_a_pair_that_is_known_to_be_delisted(plain_url: str, tmp_path: Path) -> None:
+    """One line says so, and when it ended."""
+    await query(
+        plain_url,
+        "INSERT INTO data_sync_status (symbol, data_type, ended_at)"
+        " VALUES ('NOPE/USD', 'trades', '2026-02-01 00:00Z')",
+    )
+    exchange, clock = exchange_of(market())
+    async with (
+        exchange.serve() as base_url,
+        recorder_of(plain_url, base_url, clock, ["NOPE/USD"], tmp_path) as alone,
+    ):
+        with pytest.raises(UnknownPairError) as refused:
+            await asyncio.wait_for(alone.run(), 10)
+    assert str(refused.value) == (
+        "NOPE/USD is delisted: its trades up to 2026-02-01 00:00 UTC are known, and there are no others"
+    )
 
 
 async def test_stopping_is_quick_also_where_nobody_answers(plain_url: str, tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_rows_of_which_nothing_is_known_to_be_complete() -> None:
     assert gaps(Known(oldest_row=at(100.5))) == [("end", "candles_1m", span(101, 120))]
 
 
+def test_a_pair_that_has_ended() -> None:
+    """Nothing is wanted from its end on; before it, a gap stays one."""
+    known = Known(trades=(span(0, 30),), minutes=(span(0, 30),), ended_at=at(30))
+    assert gaps(known) == []
+    assert gaps(Known(trades=(span(0, 30),), minutes=(span(0, 20),), ended_at=at(30))) == [
+        ("not built", "candles_1m", span(20, 30))
+    ]
+    assert gaps(Known(minutes=(span(0, 20),), ended_at=at(30))) == [("inside", "candles_1m", span(20, 30))]
+
+
 @pytest.mark.parametrize(
     ("newest", "min_gap", "expected"),
     [(118, 2, True), (118.0, 3, False), (119, 2, False), (119, 1, True), (120, 0, False), (121, 0, False)],

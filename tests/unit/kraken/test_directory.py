@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kraken_db.errors import PairError, UnknownPairError
-from kraken_db.kraken.directory import PairDirectory
+from kraken_db.kraken.directory import PairDirectory, matching
 from kraken_db.kraken.messages import AssetPair
 
 
@@ -105,3 +105,28 @@ def test_a_pair_that_is_not_listed(text: str, told: str) -> None:
     with pytest.raises(UnknownPairError) as error:
         DIRECTORY.match(text)
     assert str(error.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("delisted", "successor"),
+    [
+        ("MATIC/USD", "POL/USD"),
+        ("MATIC/EUR", None),  # POL/EUR is not listed
+        ("EOS/USD", "A/USD"),
+        ("FTM/USD", "S/USD"),
+        ("LUNA/USD", None),  # it is listed itself
+        ("XLM/USD", None),
+    ],
+)
+def test_successors_are_named_where_they_are_listed(delisted: str, successor: str | None) -> None:
+    names = ("POL/USD", "A/USD", "S/USD", "LUNA/USD", "LUNA2/USD")
+    directory = PairDirectory({name: listed(name.replace("/", ""), name) for name in names})
+    assert directory.successor(delisted) == successor
+
+
+def test_names_and_patterns_among_any_symbols() -> None:
+    symbols = ["BTC/USD", "EOS/EUR", "EOS/USD", "MATIC/USD"]
+    assert matching("EOS/*", symbols) == ["EOS/EUR", "EOS/USD"]
+    assert matching("*/usd", symbols) == ["BTC/USD", "EOS/USD", "MATIC/USD"]
+    assert matching("maticusd", symbols) == ["MATIC/USD"]
+    assert matching("XLM/USD", symbols) == []
