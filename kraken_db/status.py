@@ -20,6 +20,7 @@ from kraken_db.policies import BackgroundJob, job_fails, job_state
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.coverage import CoverageSummary, CoverageSummaryRepository, MonthCoverage
 from kraken_db.repositories.retention import PausedJobRepository
+from kraken_db.repositories.running_jobs import RunningJob, RunningJobRepository
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository, end_of
 from kraken_db.times import period_text
 
@@ -62,6 +63,10 @@ class DataStatus:
     """From the first that is covered to the running one, or to the last one of a pair that has ended."""
     ended_at: datetime | None = None
     """From when on nothing is expected: Kraken has delisted the pair. None: it goes on."""
+    watched_until: datetime | None = None
+    """The last word of a recording that had the pair live; its trades may not be there yet, or be none."""
+    is_watched: bool = False
+    """Whether a recording has it live now: then its lag says how quiet the market is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,9 @@ class StoreStatus:
     tables: Sequence[TableStorage]
     database_size: int
     jobs: Sequence[BackgroundJob]
+    """Of the database."""
+    running: Sequence[RunningJob]
+    """Recordings, downloads, .. of any process and machine, the ended ones too."""
     pending_refreshes: int
     """Ranges that no refresh has been over yet."""
     pending_from: datetime | None
@@ -109,6 +117,7 @@ async def read_status(
     tables = await backend.storage(connection)
     kept_from: dict[str | None, datetime | None] = {table.table: table.kept_from for table in tables}
     ended = _ended(records)
+    running = await RunningJobRepository(connection).all()
     data = [
         _data_status(
             record,
@@ -117,6 +126,7 @@ async def read_status(
             kept_from.get(DataType.parse(record.data_type).table),
             now,
             ended.get(record.symbol),
+            [job for job in running if job.watches(record.symbol)],
         )
         for record in records
         if symbols is None or record.symbol in symbols
@@ -127,6 +137,7 @@ async def read_status(
         tables=tables,
         database_size=await database_size(connection),
         jobs=await backend.jobs.all(connection) if backend.jobs is not None else (),
+        running=running,
         pending_refreshes=len(pending),
         pending_from=min((item.start for item in pending), default=None),
         stalled_refreshes=_stalled(pending, records, now),
@@ -142,6 +153,7 @@ def _data_status(
     kept_from: datetime | None,
     now: datetime,
     ended_at: datetime | None,
+    watching: Sequence[RunningJob],
 ) -> DataStatus:
     known = max([moment for moment in (record.newest, covered and covered.end) if moment], default=None)
     until = now if ended_at is None else ended_at - TICK
@@ -159,6 +171,8 @@ def _data_status(
         lag=max(now - known, timedelta(0)) if known and ended_at is None else None,
         months=month_states(covered, months, kept_from, until) if covered else (),
         ended_at=ended_at,
+        watched_until=max((job.heard_at for job in watching), default=None),
+        is_watched=any(job.is_alive for job in watching),
     )
 
 
@@ -234,11 +248,16 @@ def problems(
     """What has to be looked after, the worst first; empty if all is well.
 
     Wrong are: a symbol of ``symbols`` of which nothing is stored (without any, an empty store); gaps in
-    trades or minutes; a lag above ``max_lag`` (None: any will do); a job of the database that fails or is
-    not started; minutes that a killed run has left out of the higher intervals; and retention that such a
-    run has left switched off.
+    trades or minutes; a lag above ``max_lag`` (None: any will do) of a pair that no recording has live; a
+    recording that was killed; a job of the database that fails or is not started; minutes that a killed run
+    has left out of the higher intervals; and retention that such a run has left switched off.
     """
-    return [*_missing(status, symbols), *_incomplete(status, max_lag), *_upkeep(status)]
+    return [
+        *_missing(status, symbols),
+        *_killed(status, symbols),
+        *_incomplete(status, max_lag),
+        *_upkeep(status),
+    ]
 
 
 def _missing(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[str]:
@@ -250,13 +269,22 @@ def _missing(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[str
         yield "nothing is stored"
 
 
+def _killed(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[str]:
+    for job in status.running:
+        concerned = symbols is None or not set(symbols).isdisjoint(job.symbols)
+        if job.kind == "recording" and job.is_dead and concerned:
+            yield f"{job} was killed: its last word is of {job.heard_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _incomplete(status: StoreStatus, max_lag: timedelta | None) -> Iterator[str]:
     checked = [item for item in status.data if item.data_type in _CHECKED]
     for item in checked:
         if item.gaps:
             yield f"{_named(item)} has {item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
     for item in checked:
-        if max_lag is not None and item.lag is not None and item.lag > max_lag:
+        if max_lag is None or item.lag is None or item.is_watched:
+            continue
+        if item.lag > max_lag:
             yield f"{_named(item)} is {lag_text(item.lag)} behind (allowed: {period_text(max_lag)})"
 
 

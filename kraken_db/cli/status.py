@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kraken_db.policies import TablePolicy
+    from kraken_db.repositories.running_jobs import RunningJob
     from kraken_db.store import Store
 
 _MONTHS = 12
@@ -139,6 +140,7 @@ def status_document(database: Mapping[str, Any], status: StoreStatus) -> dict[st
             "tables": [_table(table) for table in status.tables],
             "jobs": [_job(job, status.now) for job in status.jobs],
         },
+        "running": [_running(job) for job in status.running],
         "pending_refresh": {
             "ranges": status.pending_refreshes,
             "oldest": status.pending_from,
@@ -170,6 +172,7 @@ def _data(item: DataStatus) -> dict[str, Any]:
         "months": {f"{month.first_day:%Y-%m}": month.state for month in item.months},
         "sources": item.sources,
         "last_sync": item.last_sync,
+        "watched_until": item.watched_until,
     }
 
 
@@ -185,6 +188,13 @@ def _table(table: TableStorage) -> dict[str, Any]:
         "size_after_compression": table.size_after,
         "compression_ratio": None if ratio is None else round(ratio, 2),
     }
+
+
+def _running(job: RunningJob) -> dict[str, Any]:
+    state = "ended" if job.ended_at else "killed" if job.is_dead else "alive"
+    document = asdict(job) | {"id": str(job.id), "silence_seconds": job.silence, "life": state}
+    del document["silence"]
+    return document
 
 
 def _job(job: BackgroundJob, now: datetime) -> dict[str, Any]:
@@ -251,6 +261,7 @@ def _database_lines(database: Mapping[str, Any], status: StoreStatus) -> Iterato
     if status.retention_paused:
         yield f"{_INDENT}nothing is dropped until the run that writes old rows, or the next one, is through"
     yield from _job_lines(status)
+    yield from _running_lines(status)
     if status.pending_refreshes:
         yield (
             f"Pending   {plural(status.pending_refreshes, 'range')} from {moment_text(status.pending_from)}"
@@ -287,6 +298,16 @@ def _job_lines(status: StoreStatus) -> Iterator[str]:
     for job in failing:
         reason = f": {' '.join(job.last_error.split())}" if job.last_error and job.succeeded is False else ""
         yield f"{_INDENT}{job.task} of {job.relation}: {job_state(job, status.now)}{reason}"
+
+
+def _running_lines(status: StoreStatus) -> Iterator[str]:
+    """Who is at work, and who was killed at it; what ended by itself is not shown."""
+    shown = [job for job in status.running if job.ended_at is None]
+    for number, job in enumerate(shown):
+        word = f"killed, last word {moment_text(job.heard_at)}" if job.is_dead else job.state
+        error = f"; last error: {job.last_error}" if job.last_error else ""
+        head = _INDENT if number else "At work".ljust(len(_INDENT))
+        yield f"{head}{job}, since {moment_text(job.started_at)}: {word}{error}"
 
 
 def _row(item: DataStatus) -> tuple[str, ...]:
@@ -332,7 +353,8 @@ _SHOWN_PROBLEMS = 3
     "--check",
     is_flag=True,
     help="Exit with 1, and one line that says why, if anything is wrong: nothing stored, gaps in trades or"
-    " minutes, a lag above --max-lag, jobs of the database that fail or are not started, what a killed run"
+    " minutes, a lag above --max-lag of a pair that is not recorded, a recording that was killed, jobs of the"
+    " database that fail or are not started, what a killed run"
     " left undone.",
 )
 @click.option(

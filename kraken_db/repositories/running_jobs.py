@@ -38,6 +38,16 @@ class RunningJob:
     last_error: str | None
     silence: timedelta
 
+    def __str__(self) -> str:
+        """``recording of BTC/USD on host (process 123)``; of several pairs their number."""
+        pairs = f" of {self.symbols[0]}" if len(self.symbols) == 1 else ""
+        pairs = f" of {len(self.symbols):,} pairs" if len(self.symbols) > 1 else pairs
+        return f"{self.kind}{pairs} on {self.host} (process {self.pid})"
+
+    def watches(self, symbol: str) -> bool:
+        """Whether it is, or was, a recording that had the symbol live at its last word."""
+        return self.kind == "recording" and symbol in self.symbols and symbol not in self.behind
+
     @property
     def is_alive(self) -> bool:
         return self.ended_at is None and self.silence < DEAD_AFTER
