@@ -36,7 +36,7 @@ Row = tuple[str, str, Decimal, str, str, str, int]
 Bar = tuple[int, Decimal, Decimal, Decimal, Decimal, Decimal, int, Decimal]
 """Open time in Unix seconds, open, high, low, close, volume, number of trades, vwap."""
 ROUNDING = Decimal("1.5e-10")
-"""A vwap has ten decimals: it is rounded in the minutes, in the hours of them, and in the 4 hours of these."""
+"""A vwap has ten decimals: it is rounded in the minutes, in the hours of them, and in their 4 hours."""
 BAR_SECONDS = 4 * 3600
 RUNNING_SECONDS = 120
 """A minute gets its candle when it is over: the bar in which the last ones lie may not have all of them."""

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +181,11 @@ def kill_on_the_way(command: Sequence[str]) -> None:
 
 
 def record(command: Sequence[str]) -> None:
-    """Record until there are some seconds of live trades, and end it as Ctrl-C does."""
+    """Record until it has caught up and there are some seconds of live trades; end it as Ctrl-C does."""
     with start(command) as process:
-        until = now() + timedelta(seconds=LIVE_SECONDS)
-        asyncio.run(watch(lambda found: all(one["newest"] > until for one in found), process))
+        for seconds in (0, LIVE_SECONDS):
+            until = now() + timedelta(seconds=seconds)
+            asyncio.run(watch(partial(reach, until), process))
         process.send_signal(signal.SIGINT)
     check(process.returncode == 0, f"the recording ended with {process.returncode}")
 
@@ -191,6 +193,10 @@ def record(command: Sequence[str]) -> None:
 def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     print(f"$ {shlex.join(['kraken-db', *command])}", flush=True)
     return subprocess.Popen([COMMAND, *command])
+
+
+def reach(until: datetime, found: Sequence[dict[str, Any]]) -> bool:
+    return all(one["newest"] >= until for one in found)
 
 
 async def watch(
