@@ -38,6 +38,8 @@ FAULTS += ["--feed-fault", "lost=0.1"]
 LIVE_SECONDS = 5
 MARK = ".kraken-db-demo"
 """A folder with this file is the demo's own."""
+OWN = ("archives", "database", "journal")
+"""What is in it, and is removed."""
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
 
 
 def show(folder: Path) -> None:
-    address, archives_end = os.environ["KRAKEN_BASE_URL"], Quarter.of(now()).begin
+    address = os.environ["KRAKEN_BASE_URL"]
     sizes = {symbol: newest_id(address, name) for symbol, name in PAIRS.items()}
     print("".join(f"{symbol:<9} {size:,} trades until now\n" for symbol, size in sizes.items()), end="")
     backfill = ["backfill", "--symbols", *PAIRS, "--rate-limit", "0"]
@@ -86,10 +88,10 @@ def show(folder: Path) -> None:
     for pair in json.loads(run(*again, "--json", show_output=False))["pairs"]:
         print(f"{pair['symbol']:<9} {pair['received']:,} trades received, {pair['new']:,} of them new")
         check(pair["received"] >= sizes[pair["symbol"]], f"{pair['symbol']}: trades are missing")
-        check(pair["new"] == pair["candles_new"] == 0, f"{pair['symbol']}: the second download wrote rows")
+        check(pair["new"] == pair["changed"] == 0, f"{pair['symbol']}: the second download wrote trades")
 
     say("A file of the archives, imported by hand: nothing is new there either")
-    file = folder / "archives" / f"Kraken_Trades_{Quarter.of(archives_end).previous}.zip"
+    file = folder / "archives" / f"Kraken_Trades_{Quarter.of(now()).previous}.zip"
     totals = json.loads(run("import-csv", file, "--json", show_output=False))["totals"]
     print(f"{totals['read']:,} trades read, {totals['new']:,} of them new")
     check(totals["read"] > totals["new"] == 0, f"{file.name} has brought new trades")
@@ -119,8 +121,8 @@ def make_anew(folder: Path) -> None:
     try:
         if mark.exists():
             run("db", "stop", "--data-dir", folder / "database", quiet=True)
-            for path in folder.iterdir():
-                if path != mark:
+            for path in (folder / name for name in OWN):
+                if path.exists():
                     shutil.rmtree(path)
             return
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

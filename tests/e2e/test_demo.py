@@ -25,12 +25,13 @@ def sandbox() -> Iterator[Sandbox]:
 
 def test_one_history_in_a_folder_that_an_earlier_demo_left(sandbox: Sandbox) -> None:
     folder = sandbox.root / "demo"
-    for old in ("archives/old.zip", "database/old", "journal/old", ".kraken-db-demo"):
+    for old in ("archives/old.zip", "database/old", "journal/old", ".kraken-db-demo", "notes"):
         (folder / old).parent.mkdir(parents=True, exist_ok=True)
         (folder / old).touch()
-    done = sandbox.run(sys.executable, DEMO, "--data-dir", folder)
+    done = sandbox.run(sys.executable, DEMO, "--data-dir", folder, timeout=600)
     assert done.returncode == 0, done.stdout
     assert not list(folder.glob("*/old*"))
+    assert (folder / "notes").exists(), "what somebody has put there stays"
     assert "$ kill -9 " in done.stdout
     assert " trades stored, up to " in done.stdout
     assert "\nsymbol   outcome    archived  received" in done.stdout, (

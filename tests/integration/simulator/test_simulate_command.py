@@ -11,6 +11,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,8 @@ def test_a_long_history_before_a_live_market(tmp_path: Path) -> None:
         return int(result["XXBTZUSD"][0][-1])
 
     folder = tmp_path / "archives"
-    market = ("--live", "--pairs", "BTC/USD", "--start", "200 days ago", "--archive", str(folder))
+    start = datetime.now(UTC) - timedelta(days=200)
+    market = ("--live", "--pairs", "BTC/USD", "--start", f"{start:%Y-%m-%d}", "--archive", str(folder))
     made_from = []
     for _ in range(2):
         with running(*market, "--pace-before", "0.001", "--pace", "200") as (_, url):
