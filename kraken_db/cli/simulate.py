@@ -56,6 +56,12 @@ _Kind = TypeVar("_Kind", bound=StrEnum)
     metavar="N",
     help="About how many trades a second each pair has.",
 )
+@click.option(
+    "--pace-before",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="With --live: trades a second before this command was started; --pace is then that from there on.",
+)
 @click.option("--seed", default="0", show_default=True, help="Another seed is another market.")
 @click.option(
     "--start",
@@ -146,6 +152,8 @@ def simulate(more_pairs: Sequence[str], **options: Any) -> None:
     With --archive DIR also:
       export KRAKEN_ARCHIVE_URL=http://127.0.0.1:8710/marketing/institutions/
     """
+    if options["pace_before"] and not options["live"]:
+        raise click.UsageError("--pace-before goes with --live")
     exchange = _exchange(_symbols([*options.pop("pairs"), *more_pairs]) or DEFAULT_SYMBOLS, options)
     asyncio.run(_serve(exchange, options["host"], options["port"]))
 
@@ -160,6 +168,7 @@ def _exchange(symbols: Sequence[str], options: dict[str, Any]) -> SimulatedExcha
 
     delisted = _symbols(options["archive_only"])
     options["start"] = options["start"] or _usual_start(live=options["live"])
+    options["pace_since"] = utc_now() if options["pace_before"] else None
     markets = [_market(symbol, options) for symbol in symbols if symbol not in delisted]
     faults = FeedFaults.parse(
         {name: value for name, _, value in (text.partition("=") for text in options["feed_faults"])},
@@ -187,7 +196,8 @@ def _write_archives(folder: Path, markets: Sequence[Market], options: dict[str, 
     if full > last:
         raise ConfigurationError(f"{full} is not over yet", hint=f"the last whole quarter is {last}")
     note(f"writing the archives until {full} into {folder}")
-    what_counts = ("seed", "start", "live", "trades", "pace", "scenarios", "archive_part_size")
+    what_counts = ["seed", "start", "live", "trades", "pace", "scenarios", "archive_part_size"]
+    what_counts += ["pace_before", "pace_since"]  # the moment: what happens just before it depends on it
     made_from = {name: str(options[name]) for name in what_counts}
     made_from |= {"pairs": ",".join(market.symbol for market in markets), "until": f"{full}, {last}"}
     names = fill_archive_folder(
@@ -229,6 +239,8 @@ def _market(symbol: str, options: dict[str, Any]) -> Market:
         trades=trades,
         scenario=scenario,
         trades_per_minute=60 * options["pace"],
+        earlier_trades_per_minute=options["pace_before"] and 60 * options["pace_before"],
+        pace_since=options["pace_since"],
     )
 
 

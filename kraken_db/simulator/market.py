@@ -54,7 +54,8 @@ class Market:
 
     It begins at ``start`` and has ``trades`` trades, or all ``until`` then, or, with neither, no end. What of
     it has happened is a matter of the exchange's clock: a position counts from 0, and ``count_at`` says how
-    many trades there are by then. Kraken's ids begin at ``first_id``.
+    many trades there are by then. Kraken's ids begin at ``first_id``. With ``pace_since``, trades before that
+    moment come at ``earlier_trades_per_minute``: a long history of few trades, and then a busy market.
 
     Nothing is generated before it is asked for, and only the newest pieces are kept in memory.
     """
@@ -70,10 +71,12 @@ class Market:
         scenario: Scenario = Scenario.LIVELY,
         trades_per_minute: float = 60,
         first_id: int = 1,
+        earlier_trades_per_minute: float | None = None,
+        pace_since: datetime | None = None,
     ) -> None:
         if trades is not None and trades < 0:
             raise ConfigurationError(f"a market cannot have {trades} trades")
-        if trades_per_minute <= 0:
+        if min(trades_per_minute, earlier_trades_per_minute or trades_per_minute) <= 0:
             raise ConfigurationError("a market needs more than 0 trades a minute")
         self.pair = listed_pair(symbol)
         self.symbol = self.pair.symbol or symbol
@@ -81,7 +84,15 @@ class Market:
         self.first_id = first_id
         self._has_zeros = bool(scenario & (Scenario.ZERO_IDS | Scenario.ZERO_IDS_COUNTED))
         first_price = int(Decimal(self.pair.price).scaleb(self.pair.decimals))
-        plan = Plan(f"{seed}/{self.symbol}", to_ns(start), first_price, trades_per_minute, scenario)
+        plan = Plan(
+            f"{seed}/{self.symbol}",
+            to_ns(start),
+            first_price,
+            trades_per_minute,
+            scenario,
+            earlier_trades_per_minute,
+            0 if pace_since is None else to_ns(pace_since),
+        )
         self._tape: Tape = GeneratedTape(plan)
         self._prices = _PriceTexts(self.pair.decimals)
         self._size = trades

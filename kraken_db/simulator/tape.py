@@ -105,6 +105,9 @@ class Plan:
     first_price: int
     trades_per_minute: float
     scenario: Scenario
+    earlier_trades_per_minute: float | None = None
+    """The pace of pieces that begin before ``pace_since``; None: the same."""
+    pace_since: int = 0
 
 
 class GeneratedTape:
@@ -138,7 +141,7 @@ class GeneratedTape:
     def _plan_next(self) -> None:
         """Draw how long the last piece lasts, and with that where the next begins."""
         draw = self._random.random
-        active = int(PIECE * _MINUTE / self._plan.trades_per_minute * (0.5 + draw()))
+        active = self._active_length(0.5 + draw())
         quiet = int((1 + 5 * draw()) * 3600 * SECOND)
         pause = quiet if Scenario.QUIET in self._plan.scenario else 0
         price = self._prices[-1]
@@ -146,6 +149,19 @@ class GeneratedTape:
         self._pauses.append(pause)
         self._starts.append(self._starts[-1] + active + 2 * pause + 10 * _MILLISECOND)
         self._prices.append(max(20, price + int((draw() - 0.5) * price / 50)))
+
+    def _active_length(self, share: float) -> int:
+        """Of the last piece, without pauses, at ``share`` times the usual length.
+
+        One at the earlier pace ends where the pace changes, but is never faster than those behind it: its
+        trades would all have one stamp, and no page could get past it.
+        """
+        plan = self._plan
+        usual = int(PIECE * _MINUTE / plan.trades_per_minute * share)
+        left = plan.pace_since - self._starts[-1]
+        if plan.earlier_trades_per_minute is None or left <= 0:
+            return usual
+        return min(int(PIECE * _MINUTE / plan.earlier_trades_per_minute * share), max(usual, left))
 
     def _piece(self, number: int) -> Columns:
         if number in self._made:

@@ -1,16 +1,20 @@
-"""What ``scripts/demo`` shows once the environment is there."""
+"""What ``scripts/demo`` shows once the environment is there, and the check that it ends with."""
 
 from __future__ import annotations
 
+import asyncio
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.sandbox import Sandbox, new_sandbox
+from kraken_db.simulator import Market, SimulatedExchange
+from tests.support.sandbox import Done, Sandbox, new_sandbox
 
-DEMO = Path(__file__).parents[2] / "scripts" / "demo_main.py"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+DEMO, CHECK = SCRIPTS / "demo_main.py", SCRIPTS / "check_history.py"
 
 
 @pytest.fixture
@@ -19,34 +23,75 @@ def sandbox() -> Iterator[Sandbox]:
         yield found
 
 
-def test_once_again_and_with_a_wrong_database(sandbox: Sandbox) -> None:
-    """The second time finds everything there; what is wrong in the database is found."""
-    for was_there in (False, True):
-        done = sandbox.run(sys.executable, DEMO, "--data-dir", sandbox.data, "--trades", "20000")
-        assert done.returncode == 0, done.stdout
-        assert ("All 40,000 trades are there already" in done.stdout) is was_there
-        assert ("$ kill -9 " in done.stdout) is not was_there
-        assert "BTC/USD   20,000 trades received, 0 of them new" in done.stdout
-        for symbol in ("BTC/USD  ", "ETH/USD  ", "DOGE/USD "):
-            assert f"{symbol} 20,000 trades equal, ids 1 to 20,000: none missing, none twice" in done.stdout
-        assert done.stdout.count("candles of 4h equal") == 3
-        assert "The exchange stopped after " in done.stdout
-
-    damage = (
-        "UPDATE candles SET close = close + 0.1 WHERE symbol = 'ETH/USD' AND timestamp > '2024-01-01 04:00'"
-    )
-    sandbox.add_commands()
-    sandbox.run("kraken-db", "db", "start")
-    done = sandbox.run("bash", "-c", f'psql "$(kraken-db db url)" -c "{damage}" && kraken-db db stop')
+def test_one_history_in_a_folder_that_an_earlier_demo_left(sandbox: Sandbox) -> None:
+    folder = sandbox.root / "demo"
+    for old in ("archives/old.zip", "database/old", "journal/old", ".kraken-db-demo", "notes"):
+        (folder / old).parent.mkdir(parents=True, exist_ok=True)
+        (folder / old).touch()
+    done = sandbox.run(sys.executable, DEMO, "--data-dir", folder, timeout=600)
     assert done.returncode == 0, done.stdout
-    done = sandbox.run(sys.executable, DEMO, "--data-dir", sandbox.data, "--trades", "20000")
-    assert done.returncode == 1, done.stdout
-    assert "FAILED: 4h candles of ETH/USD differ" in done.stdout
+    assert not list(folder.glob("*/old*"))
+    assert (folder / "notes").exists(), "what somebody has put there stays"
+    assert "$ kill -9 " in done.stdout
+    assert " trades stored, up to " in done.stdout
+    assert "\nsymbol   outcome    archived  received" in done.stdout, (
+        "it was killed before all was read there"
+    )
+    assert done.stdout.count("trades received, 0 of them new\n") == 2
+    assert re.search(r"\n[\d,]+ trades read, 0 of them new\n", done.stdout)
+    assert re.search(r" 2 pairs, .* trades received, .*, stopped\n", done.stdout)
+    assert done.stdout.count("  nothing is wrong\n") == 2
+    for symbol in ("BTC/USD  ", "ETH/USD  "):
+        assert re.search(f"{symbol} ([\\d,]+) trades equal, ids 1 to \\1: none missing", done.stdout)
+    assert done.stdout.count("candles of 4h equal") == 2
+    assert "The exchange stopped after " in done.stdout
+    assert [path.name for path in sandbox.root.iterdir()] == ["demo"], "all that it makes is in its folder"
 
 
-def test_a_failure_is_told_and_ends_with_an_error(sandbox: Sandbox) -> None:
-    sandbox.data.write_text("not a folder")
-    done = sandbox.run(sys.executable, DEMO, "--data-dir", sandbox.data)
-    assert done.returncode == 1
-    assert "FAILED: " in done.stdout
-    assert "Traceback" not in done.stdout
+def test_what_is_not_the_demos_is_refused_in_one_line(sandbox: Sandbox) -> None:
+    (sandbox.root / "file").write_text("not a folder")
+    (sandbox.root / "folder").mkdir()
+    (sandbox.root / "folder" / "file").write_text("of somebody else")
+    for name in ("file", "folder"):
+        done = sandbox.run(sys.executable, DEMO, "--data-dir", sandbox.root / name)
+        assert done.returncode == 1
+        assert re.fullmatch(rf"\nFAILED: \S+/{name} is not the demo's\. Name .*\n", done.stdout)
+    assert (sandbox.root / "folder" / "file").read_text() == "of somebody else"
+
+
+DAMAGES = {
+    "UPDATE candles SET volume = 2 * volume WHERE symbol = 'ETH/USD'": (
+        "4h candles of ETH/USD differ from the independent computation"
+    ),
+    "UPDATE trades SET volume = 2 * volume WHERE symbol = 'ETH/USD' AND id = 4000": (
+        "the trades of ETH/USD differ from what the exchange has"
+    ),
+    "DELETE FROM trades WHERE symbol = 'ETH/USD' AND id = 4000": "ETH/USD: ids 1 to 9000, but 8999 trades",
+}
+"""What is done to a database, one after the other, and what is said of it."""
+
+
+async def test_what_is_wrong_in_the_database_is_found(sandbox: Sandbox) -> None:
+    sandbox.add_commands()
+    markets = [Market(symbol, seed=1, trades=9_000) for symbol in ("BTC/USD", "ETH/USD")]
+    async with SimulatedExchange(markets).serve() as base_url:
+        sandbox.environment["KRAKEN_BASE_URL"] = base_url
+
+        async def run(*command: str | Path) -> Done:
+            return await asyncio.to_thread(sandbox.run, *command)
+
+        await run("kraken-db", "db", "start")
+        done = await run("kraken-db", "backfill", "--symbols", "BTC/USD", "ETH/USD", "--rate-limit", "0")
+        assert done.returncode == 0, done.stdout
+        check = (sys.executable, CHECK, "BTC/USD=XBTUSD", "ETH/USD=ETHUSD")
+        done = await run(*check)
+        assert done.returncode == 0, done.stdout
+        for symbol in ("BTC/USD  ", "ETH/USD  "):
+            assert f"{symbol} 9,000 trades equal, ids 1 to 9,000: none missing, none twice" in done.stdout
+        assert done.stdout.count("candles of 4h equal") == 2
+        for damage, told in DAMAGES.items():
+            done = await run("bash", "-c", f'psql "$(kraken-db db url)" -c "{damage}"')
+            assert done.returncode == 0, done.stdout
+            done = await run(*check)
+            assert done.returncode == 1, done.stdout
+            assert done.stdout.endswith(f"\nFAILED: {told}\n")

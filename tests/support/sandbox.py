@@ -27,7 +27,9 @@ class Sandbox:
         inherited = {key: value for key, value in os.environ.items() if key not in dropped}
         self.environment = inherited | {"HOME": str(root), "KRAKEN_DB_DATA_DIR": str(self.data)}
 
-    def run(self, *command: str | Path, environment: Mapping[str, str] | None = None) -> Done:
+    def run(
+        self, *command: str | Path, environment: Mapping[str, str] | None = None, timeout: float = 180
+    ) -> Done:
         """Run to the end; what it printed, errors too, is in ``stdout``."""
         return subprocess.run(
             command,
@@ -37,7 +39,7 @@ class Sandbox:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=180,
+            timeout=timeout,
         )
 
     def add_commands(self) -> None:

@@ -6,10 +6,12 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,26 @@ def test_archives(tmp_path: Path) -> None:
     assert subprocess.run(["sha256sum", "--check", sums.name], cwd=folder, check=False).returncode == 0
 
 
+def test_a_long_history_before_a_live_market(tmp_path: Path) -> None:
+    def newest(url: str) -> int:
+        result = ask(url, "Trades?pair=XBTUSD&count=1")["result"]
+        assert isinstance(result, dict)
+        return int(result["XXBTZUSD"][0][-1])
+
+    folder = tmp_path / "archives"
+    start = datetime.now(UTC) - timedelta(days=200)
+    market = ("--live", "--pairs", "BTC/USD", "--start", f"{start:%Y-%m-%d}", "--archive", str(folder))
+    made_from = []
+    for _ in range(2):
+        with running(*market, "--pace-before", "0.001", "--pace", "200") as (_, url):
+            before = newest(url)
+            assert 200 * 86_400 * 0.001 / 2 < before < 200 * 86_400 * 0.001 * 2
+            time.sleep(1)
+            assert newest(url) >= before + 50
+            made_from.append((folder / ".kraken-db-simulate").read_text().splitlines()[0])
+    assert made_from[0] != made_from[1], "what the archives have depends on when the command was started"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -105,6 +127,7 @@ def test_archives(tmp_path: Path) -> None:
         (("--scenario", "nonsense"), "one of calm, quiet"),
         (("--pairs", "nonsense"), "nonsense"),
         (("--host", "192.0.2.1"), "cannot listen"),
+        (("--pace-before", "1"), "--pace-before goes with --live"),
         (("--archive-fault", "nonsense"), "one of transient, cut, slow"),
         (("--archive", "DIR", "--archive-until", "soon"), "write it like 2024Q1"),
         (("--archive", "DIR", "--archive-until", "2999Q1"), "not over yet"),

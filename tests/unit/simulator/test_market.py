@@ -156,6 +156,8 @@ def test_arguments_that_cannot_work() -> None:
         Market("BTC/USD", trades=-1)
     with pytest.raises(ConfigurationError):
         Market("BTC/USD", trades_per_minute=0)
+    with pytest.raises(ConfigurationError):
+        Market("BTC/USD", earlier_trades_per_minute=-1)
     with pytest.raises(ConfigurationError, match="no zone"):
         Market("BTC/USD", start=datetime(2024, 1, 1))  # noqa: DTZ001
     with pytest.raises(PairError):
@@ -169,3 +171,49 @@ def test_a_pair_that_is_not_in_the_list() -> None:
     market = Market("DOGE/AED", trades=1)
     assert (market.pair.key, market.pair.wsname, market.symbol) == ("XDGAED", "XDG/AED", "DOGE/AED")
     assert datetime(2024, 1, 1, tzinfo=UTC) == next(market.truth_trades()).timestamp
+
+
+def test_a_slow_history_and_then_a_busy_market() -> None:
+    """4,096 trades, a piece, take 28 days at 0.1 a minute, and 68 minutes at 60."""
+    hour, since = 3600 * 10**9, DEFAULT_START + timedelta(days=200)
+    market = Market(
+        "BTC/USD",
+        until=since + timedelta(hours=10),
+        scenario=Scenario.SAME_STAMPS,
+        trades_per_minute=60,
+        earlier_trades_per_minute=0.1,
+        pace_since=since,
+    )
+    found = stamps(market)
+    before = market.position(to_ns(since), after=False)
+    assert found == sorted(found)
+    assert before % 4_096 == 0, "a piece ends where the pace changes"
+    assert 200 * 1440 * 0.1 / 2 < before < 200 * 1440 * 0.1 * 2
+    assert 600 * 60 / 2 < len(found) - before < 600 * 60 * 2
+    assert found[before] - found[before - 1] < hour
+    assert max(Counter(found).values()) < 1_000
+
+
+@pytest.mark.parametrize("seconds", [0.000_001, 1, 600])
+def test_a_change_of_pace_soon_after_a_piece_has_begun(seconds: float) -> None:
+    """Its trades are not squeezed into what is left: pages could not get past one stamp."""
+    market = Market(
+        "BTC/USD",
+        trades=9_000,
+        scenario=Scenario.SAME_STAMPS,
+        trades_per_minute=60,
+        earlier_trades_per_minute=0.1,
+        pace_since=DEFAULT_START + timedelta(seconds=seconds),
+    )
+    found = stamps(market)
+    assert max(Counter(found).values()) < 1_000
+    minutes = (found[4_095] - found[0]) / (60 * 10**9)
+    assert 4_096 / 60 / 2 < minutes < 4_096 / 60 * 2
+
+
+def test_without_an_earlier_pace_nothing_changes() -> None:
+    since = DEFAULT_START + timedelta(minutes=90)
+    usual, named = Market("BTC/USD", trades=9_000), Market("BTC/USD", trades=9_000, pace_since=since)
+    assert stamps(usual) == stamps(named)
+    same = Market("BTC/USD", trades=9_000, earlier_trades_per_minute=60, pace_since=DEFAULT_START)
+    assert stamps(usual) == stamps(same)
