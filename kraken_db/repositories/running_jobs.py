@@ -70,7 +70,7 @@ class RunningJobRepository:
         mine = bindparam("mine", list(symbols), ARRAY(Text))
         is_old = c.heard_at < func.clock_timestamp() - _FORGOTTEN_AFTER
         is_dead = c.ended_at.is_(None) & (c.heard_at < func.clock_timestamp() - DEAD_AFTER)
-        again = (c.kind == kind) & c.symbols.bool_op("<@")(mine) & (is_dead | c.ended_at.is_not(None))
+        again = (c.kind == kind) & c.symbols.contained_by(mine) & (is_dead | c.ended_at.is_not(None))
         await self._connection.execute(delete(RUNNING_JOBS).where(is_old | again))
         row = {"id": job, "kind": kind, "symbols": list(symbols), "behind": [], "host": host, "pid": pid}
         await self._connection.execute(insert(RUNNING_JOBS).values(**row, state="begins"))

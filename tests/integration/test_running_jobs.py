@@ -1,0 +1,137 @@
+"""Who works on the store: the words of jobs in the database, and what a status says of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from kraken_db.heartbeat import Heartbeat, Word, pairs_done
+from kraken_db.repositories.running_jobs import RunningJob, RunningJobRepository
+from kraken_db.status import StoreStatus, problems, read_status
+from kraken_db.store import Store
+from tests.support.archives import query
+from tests.support.stores import opened
+
+LATE = datetime(2030, 1, 5, tzinfo=UTC)  # a weekend and more behind everything
+_KILL = "UPDATE running_jobs SET heard_at = heard_at - interval '46 seconds' WHERE ended_at IS NULL"
+_ROW = (
+    "INSERT INTO data_sync_status (symbol, data_type, oldest_timestamp, newest_timestamp, total_records)"
+    " VALUES ('BTC/USD', 'trades', '2030-01-01', '2030-01-02', 1)"
+)
+
+
+async def jobs(store: Store) -> list[RunningJob]:
+    async with store.database.read() as connection:
+        return await RunningJobRepository(connection).all()
+
+
+async def until(store: Store, holds: Callable[[list[RunningJob]], bool]) -> RunningJob:
+    """The first job, as soon as this holds."""
+    async with asyncio.timeout(10):
+        while not holds(found := await jobs(store)):
+            await asyncio.sleep(0.02)  # noqa: ASYNC110 - it is the database that changes
+    return found[0]
+
+
+async def status(store: Store, now: datetime = LATE) -> StoreStatus:
+    async with store.database.read() as connection:
+        return await read_status(connection, store.backend, now)
+
+
+async def test_a_job_from_its_beginning_to_its_end(db_url: str) -> None:
+    words = [Word("1 of 2 pairs live", ["ETH/USD"], "once"), Word("2 of 2 pairs live")]
+    async with opened(db_url) as store:
+        async with Heartbeat(store, "recording", ["BTC/USD", "ETH/USD"], lambda: words[0], every=0.05):
+            found = await until(store, lambda found: found[0].state != "begins")
+            assert (found.kind, found.symbols, found.behind) == (
+                "recording",
+                ["BTC/USD", "ETH/USD"],
+                ["ETH/USD"],
+            )
+            assert (found.state, found.last_error, found.is_alive) == ("1 of 2 pairs live", "once", True)
+            words.pop(0)
+            found = await until(store, lambda found: not found[0].behind)
+            assert found.last_error == "once"  # the last one stays
+        (found,) = await jobs(store)
+        assert found.ended_at is not None
+        assert (found.is_alive, found.is_dead) == (False, False)
+
+
+async def test_a_quiet_pair_that_is_recorded_is_not_behind_until_the_recording_dies(db_url: str) -> None:
+    async with opened(db_url) as store:
+        await query(db_url, _ROW)
+        assert problems(await status(store)) == [
+            "BTC/USD trades is 3 days 0 h behind (allowed: 1 day)",
+        ]
+        async with Heartbeat(store, "recording", ["BTC/USD"], lambda: Word("live")):
+            found = await status(store)
+            assert problems(found) == []
+            assert found.data[0].watched_until == found.running[0].heard_at
+            await query(db_url, _KILL)
+            killed, late = problems(await status(store))
+            assert killed.startswith("recording of BTC/USD on ")
+            assert "was killed: its last word is of " in killed
+            assert "behind" in late
+            assert problems(await status(store), symbols=["ETH/USD"])[0] == "nothing is stored of ETH/USD"
+        # It went on after all, and has ended by itself: the lag counts again.
+        assert problems(await status(store)) == [late]
+
+
+async def test_a_pair_that_is_not_live_is_behind(db_url: str) -> None:
+    async with opened(db_url) as store:
+        await query(db_url, _ROW)
+        word = Word("0 of 1 pairs live", ["BTC/USD"])
+        async with Heartbeat(store, "recording", ["BTC/USD"], lambda: word, every=0.02):
+            await until(store, lambda found: bool(found[0].behind))
+            found = await status(store)
+            assert "behind" in problems(found)[0]
+            assert found.data[0].watched_until is None
+
+
+async def test_who_begins_again_takes_the_killed_one_away(db_url: str) -> None:
+    async with opened(db_url) as store:
+        for symbols in (["BTC/USD"], ["ETH/USD", "XRP/USD"]):
+            async with store.database.begin() as connection:
+                heartbeat = Heartbeat(store, "recording", symbols)
+                await RunningJobRepository(connection).begin(heartbeat._id, "recording", symbols, "a", 1)
+        await query(db_url, _KILL)
+        assert [job.is_dead for job in await jobs(store)] == [True, True]
+        async with Heartbeat(store, "backfill", ["BTC/USD"]):
+            assert len(await jobs(store)) == 3  # other work of the same pair
+        async with Heartbeat(store, "recording", ["ETH/USD", "BTC/USD"]):
+            left = [(job.kind, job.symbols) for job in await jobs(store)]
+            # One of two pairs alone leaves the word that the other one is not recorded.
+            assert ("recording", ["BTC/USD"]) not in left
+            assert ("recording", ["ETH/USD", "XRP/USD"]) in left
+
+
+@pytest.mark.parametrize("lost", ["DELETE FROM running_jobs", "TRUNCATE running_jobs"])
+async def test_a_row_that_is_gone_comes_back(db_url: str, lost: str) -> None:
+    async with opened(db_url) as store, Heartbeat(store, "import", ["BTC/USD"], every=0.02):
+        await query(db_url, lost)
+        assert (await until(store, bool)).symbols == ["BTC/USD"]
+
+
+async def test_what_it_says_of_an_error_and_of_pairs() -> None:
+    async def nothing() -> None:
+        pass
+
+    done = asyncio.create_task(nothing())
+    await done
+    waiting = asyncio.create_task(asyncio.sleep(60))
+    assert pairs_done({"A/USD": done, "B/USD": waiting}) == Word("1 of 2 pairs done", ["B/USD"])
+    waiting.cancel()
+
+
+async def test_an_error_that_ends_the_job_stays_to_be_seen(db_url: str) -> None:
+    async with opened(db_url) as store:
+        with pytest.raises(ZeroDivisionError):
+            async with Heartbeat(store, "maintenance", []):
+                raise ZeroDivisionError
+        (found,) = await jobs(store)
+        assert (found.state, found.last_error) == ("failed", "ZeroDivisionError")
+        assert found.ended_at is not None
+        assert found.silence < timedelta(minutes=5)
