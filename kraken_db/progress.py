@@ -12,10 +12,26 @@ All calls come from the event loop's thread and must return at once. None of the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 Unit: TypeAlias = Literal["bytes", "rows", "trades", "seconds", "steps"]
 """What a task counts. ``seconds``: of market history, where the number of trades is not known beforehand."""
+
+
+@dataclass(slots=True)
+class Overview:
+    """How far a job over many pairs is. Whoever does the job changes it; it is shown as it is at a moment."""
+
+    of_pairs: int
+    of_rows: int
+    is_estimate: bool
+    """Whether nobody knows ``of_rows`` before the end."""
+    pairs: int = 0
+    """Those that are over, well or not."""
+    rows: int = 0
+    failed: int = 0
+    """Files."""
 
 
 class Task(Protocol):
@@ -34,8 +50,18 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where a job announces its tasks."""
 
-    def task(self, label: str, total: int | None = None, *, unit: Unit = "steps") -> Task:
-        """Begin a task of ``total`` units; None if nobody can know how many."""
+    def task(
+        self,
+        label: str,
+        total: int | None = None,
+        *,
+        unit: Unit = "steps",
+        overview: Overview | None = None,
+    ) -> Task:
+        """Begin a task of ``total`` units; None if nobody can know how many.
+
+        ``overview``: shown above it, with the time that is left by the units of the task.
+        """
 
     def note(self, message: str) -> None:
         """One line for the user that belongs to no task."""
@@ -61,7 +87,14 @@ class NullProgress:
 
     __slots__ = ()
 
-    def task(self, label: str, total: int | None = None, *, unit: Unit = "steps") -> Task:
+    def task(
+        self,
+        label: str,
+        total: int | None = None,
+        *,
+        unit: Unit = "steps",
+        overview: Overview | None = None,
+    ) -> Task:
         return NullTask()
 
     def note(self, message: str) -> None:

@@ -44,6 +44,21 @@ class Manifest:
     generated: str | None
     """The day on which it was made, as it is written there."""
 
+    def narrowed(
+        self, start: datetime | None, end: datetime | None
+    ) -> tuple[datetime | None, datetime | None]:
+        """What the archive covers whose name says ``start`` and ``end``, each None where it does not.
+
+        A beginning of None is that of all trades only where the name says an end. Where both say something,
+        only what they both say holds.
+        """
+        if self.start is None or self.end is None:
+            return start, end
+        if end is None:
+            return self.start, self.end
+        start, end = start and max(start, self.start), min(end, self.end)
+        return (None, None) if start and start >= end else (start, end)
+
     def contradiction(self, files: int, rows: int | None) -> str | None:
         """What was found otherwise than it is said here, in words; None if nothing was.
 

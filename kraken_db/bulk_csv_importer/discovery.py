@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -13,16 +13,25 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from kraken_db.archives.byte_source import ByteSource
-from kraken_db.archives.catalog import PublishedArchive, covered_by_name, open_archive
+from kraken_db.archives.catalog import Product, PublishedArchive, covered_by_name, open_archive
 from kraken_db.archives.manifest import Manifest, ManifestError, parse_manifest
 from kraken_db.archives.names import archive_symbols
 from kraken_db.archives.parts import check_file, check_sums, find_parts, find_sums, split_name, system_reason
 from kraken_db.archives.sources import FileSource, open_local
+from kraken_db.archives.web import shown
 from kraken_db.archives.zip_reading import ZipMember, printable, read_directory, unpack
-from kraken_db.bulk_csv_importer.report import ArchiveFile, ImportPlan, RefusedFile, SkippedFile
+from kraken_db.bulk_csv_importer.addresses import archives_at, is_address, of_whole
+from kraken_db.bulk_csv_importer.report import (
+    ArchiveFile,
+    ImportPlan,
+    RefusedFile,
+    SkippedFile,
+    WholeArchive,
+)
 from kraken_db.errors import ImportFileError, PairError
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_NAMES
 from kraken_db.pairs import from_archive_name, to_archive_name
+from kraken_db.times import Clock, utc_now
 
 INTERVAL_MAP: dict[str, int] = {str(minutes): minutes for minutes in INTERVAL_NAMES}
 """The number in a file's name to minutes."""
@@ -36,11 +45,13 @@ _AS = "to import it all the same: kraken-db import-csv FILE --as BTC/USD"
 
 @dataclass(frozen=True, slots=True)
 class _Archive:
-    """A zip, and what it says of itself."""
+    """A zip, and what it says of itself. ``files``: how many CSV files are in it."""
 
     source: ByteSource
+    files: int
     manifest: Manifest | None
     covers: tuple[datetime | None, datetime | None]
+    is_remote: bool
 
 
 @dataclass(slots=True)
@@ -92,31 +103,50 @@ class Discovery:
     symbols: Collection[str] | None
     skip_empty: bool
     check_sums: bool = False
+    product: Product | None = None
+    """Of the archives at an address, where there are several."""
+    clock: Clock = utc_now
     _found: list[_Found] = field(default_factory=list)
     _files: list[ArchiveFile] = field(default_factory=list)
     _skipped: list[SkippedFile] = field(default_factory=list)
     _refused: list[RefusedFile] = field(default_factory=list)
     _wanted: _Wanted | None = None
     _seen: dict[tuple[int, int], Path] = field(default_factory=dict)
+    _addresses: set[str] = field(default_factory=set)
+    _archives: list[_Archive] = field(default_factory=list)
     _sources: list[ByteSource] = field(default_factory=list)
 
-    async def plan(self, places: Sequence[Path | PublishedArchive]) -> ImportPlan:
+    async def plan(self, places: Sequence[Path | str | PublishedArchive]) -> ImportPlan:
+        """``places``: a text is an http(s) address."""
         self._wanted = None if self.symbols is None else _Wanted(self.symbols)
         for place in places:
             before = len(self._found) + len(self._skipped) + len(self._refused)
-            self._found += [found async for found in self._walk(place)]
+            try:
+                self._found += [found async for found in self._walk(place)]
+            except BaseException:
+                await ImportPlan([], sources=self._sources).close()
+                raise
             if len(self._found) + len(self._skipped) + len(self._refused) == before:
-                name = place.name if isinstance(place, PublishedArchive) else str(place)
-                self._refuse(name, "there are no CSV files and no zip archives in it")
+                self._refuse(_name_of(place), "there are no CSV files and no zip archives in it")
         self._sort_all()
         self._miss()
         if not self._files and not self._refused:
-            names = " ".join(one.name if isinstance(one, PublishedArchive) else str(one) for one in places)
+            names = " ".join(map(_name_of, places))
             self._refuse(names, "nothing to import: every file was skipped", self._hint())
         order = sorted(
             self._files, key=lambda file: (file.symbol, file.interval or 0, _begins(file), file.name)
         )
-        return ImportPlan(order, self._skipped, self._refused, self._sources)
+        return ImportPlan(order, self._skipped, self._refused, self._sources, self._whole_archives())
+
+    def _whole_archives(self) -> list[WholeArchive]:
+        wanted = Counter(id(file.source) for file in self._files)
+        empty = Counter(id(found.archive) for found in self._found if found.archive and not found.size)
+        return [
+            WholeArchive(archive.source, archive.manifest, wanted[id(archive.source)], empty[id(archive)])
+            for archive in self._archives
+            if archive.manifest is not None
+            and wanted[id(archive.source)] + empty[id(archive)] == archive.files
+        ]
 
     def _hint(self) -> str | None:
         return self._skipped[0].reason if self._skipped else None
@@ -135,9 +165,16 @@ class Discovery:
                     symbol, f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)"
                 )
 
-    async def _walk(self, place: Path | PublishedArchive) -> AsyncIterator[_Found]:
+    async def _walk(self, place: Path | str | PublishedArchive) -> AsyncIterator[_Found]:
         if isinstance(place, PublishedArchive):
-            async for found in self._members(Path(place.name), open_archive(place), place.covers):
+            is_remote = any(is_address(part.place) for part in place.parts)
+            async for found in self._members(
+                Path(place.name), open_archive(place), place.covers, is_remote=is_remote
+            ):
+                yield found
+            return
+        if isinstance(place, str):
+            async for found in self._download(place):
                 yield found
             return
         try:
@@ -146,6 +183,21 @@ class Discovery:
                     yield found
         except OSError as error:
             self._refuse(str(error.filename or place), system_reason(error))
+
+    async def _download(self, address: str) -> AsyncIterator[_Found]:
+        whole = of_whole(address)
+        if whole in self._addresses:
+            self._skip(shown(address), "named twice")
+            return
+        self._addresses.add(whole)
+        try:
+            archives = await archives_at(address, self.product, self.clock)
+        except ImportFileError as error:
+            self._refused.append(RefusedFile(str(error.path), error))
+            return
+        for source, covers in archives:
+            async for found in self._members(Path(source.name), source, covers, is_remote=True):
+                yield found
 
     def _paths(self, place: Path) -> list[Path]:
         return list(self._children(place)) if place.is_dir() else [place]
@@ -204,15 +256,21 @@ class Discovery:
         await check_sums(parts, sums)
 
     async def _members(
-        self, path: Path, source: ByteSource, covers: tuple[datetime | None, datetime | None]
+        self,
+        path: Path,
+        source: ByteSource,
+        covers: tuple[datetime | None, datetime | None],
+        *,
+        is_remote: bool = False,
     ) -> AsyncIterator[_Found]:
         self._sources.append(source)
         try:
             members = await read_directory(source)
-            archive = await self._archive(source, members, covers)
+            archive = await self._archive(source, members, covers, is_remote)
         except ImportFileError as error:
             self._refused.append(RefusedFile(source.name, error))
             return
+        self._archives.append(archive)
         by_name: defaultdict[str, list[ZipMember]] = defaultdict(list)
         for member in members:
             if not any(map(_is_hidden, PurePosixPath(member.name).parts)):
@@ -230,11 +288,13 @@ class Discovery:
         source: ByteSource,
         members: Sequence[ZipMember],
         covers: tuple[datetime | None, datetime | None],
+        is_remote: bool,
     ) -> _Archive:
         """What the zip says of itself. Raises ImportFileError where that cannot be."""
+        files = sum(member.name.lower().endswith(".csv") for member in members)
         told = [member for member in members if PurePosixPath(member.name).name == "MANIFEST.json"]
         if len(told) != 1:
-            return _Archive(source, None, covers)
+            return _Archive(source, files, None, covers, is_remote)
         name = f"{source.name}:{printable(told[0].name)}"
         if told[0].size > _MAX_MANIFEST:
             raise ImportFileError(name, f"it has {told[0].size:,} bytes: Kraken's have some hundreds")
@@ -244,10 +304,9 @@ class Discovery:
             manifest = parse_manifest(content)
         except ManifestError as error:
             raise ImportFileError(name, error.message, hint=error.hint) from error
-        files = sum(member.name.lower().endswith(".csv") for member in members)
         if (wrong := manifest.contradiction(files, None)) is not None:
             raise ImportFileError(source.name, wrong, hint="get the archive again")
-        return _Archive(source, manifest, (covers[0], covers[1] or manifest.end))
+        return _Archive(source, files, manifest, manifest.narrowed(*covers), is_remote)
 
     def _member(self, path: Path, archive: _Archive, copies: Sequence[ZipMember]) -> Iterable[_Found]:
         """A file of a zip; it is in doubt which one, if the zip has several of its name."""
@@ -312,8 +371,15 @@ class Discovery:
                 entry=found.entry,
                 declared=declared,
                 covers=archive.covers,
+                is_remote=archive.is_remote,
             )
         self._files.append(file)
+
+
+def _name_of(place: Path | str | PublishedArchive) -> str:
+    if isinstance(place, PublishedArchive):
+        return place.name
+    return shown(place) if isinstance(place, str) else str(place)
 
 
 def _begins(file: ArchiveFile) -> datetime:

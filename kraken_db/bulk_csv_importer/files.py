@@ -89,9 +89,12 @@ class FileImport:
             await self._merge_candles(interval)
         if interval == BASE_INTERVAL:
             assert report.oldest is not None and report.newest is not None
-            span = (report.oldest, report.newest + interval_length(interval))
+            rows = report.oldest, report.newest + interval_length(interval)
+            covers = _extended(rows, report.file.covers)
+            # No minute that has not ended yet, whatever the archive says.
+            span = covers[0], min(covers[1], floor_to_interval(self.transaction.now, BASE_INTERVAL))
             unit = self.transaction.unit(report.file.symbol, DataType.CANDLES_1M)
-            unit.mark_complete("csv", [self._whole(span, "interval")])
+            unit.mark_complete("csv", whole_minutes([self._whole(span, "interval")]))
 
     async def _load_candles(self, interval: int, start: datetime) -> None:
         report = self.report
@@ -133,8 +136,7 @@ class FileImport:
             raise reader.error("there is no trade in it")
         await self.transaction.begin()
         first, last = report.oldest, report.newest = batch.facts.first, batch.facts.last
-        start, end = report.file.covers
-        covers = min(start or first, first), max(end or last, last)
+        covers = _extended((first, last), report.file.covers)
         if not self.options.keeps_trades:
             await self._build_minutes(self._whole(covers, "minute"))
             return
@@ -309,6 +311,15 @@ class TradeFileImport:
             around = await beside(connection, self.report.file.symbol, run, oldest, newest)
         follows = around.after is not None and around.after[0] == last.trade_id + 1
         return around.after[1] if around.after and follows else None
+
+
+def _extended(rows: TimeRange, covers: tuple[datetime | None, datetime | None]) -> TimeRange:
+    """The range of a file's rows, out to what its archive says that it has in full.
+
+    Before the first row of a whole history there is nothing: that needs no saying.
+    """
+    (first, last), (start, end) = rows, covers
+    return min(start or first, first), max(end or last, last)
 
 
 def count_trades(report: FileReport, written: TradesWritten, rows: int) -> None:

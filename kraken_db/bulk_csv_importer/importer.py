@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -12,7 +13,8 @@ from typing import ClassVar
 
 from sqlalchemy import text
 
-from kraken_db.archives.catalog import PublishedArchive
+from kraken_db.archives.catalog import Product, PublishedArchive
+from kraken_db.bulk_csv_importer.addresses import is_address
 from kraken_db.bulk_csv_importer.discovery import INTERVAL_MAP, Discovery
 from kraken_db.bulk_csv_importer.files import FileImport, ImportOptions, TradeFileImport, keys_of
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
@@ -23,6 +25,8 @@ from kraken_db.bulk_csv_importer.report import (
     ImportPlan,
     ImportReport,
 )
+from kraken_db.bulk_csv_importer.run_progress import ROW_SIZE, FileProgress, RunProgress
+from kraken_db.data_types import DataType
 from kraken_db.errors import (
     ConfigurationError,
     CopyRowError,
@@ -37,15 +41,11 @@ from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
-from kraken_db.progress import NullProgress, Progress, Task
+from kraken_db.progress import NullProgress, Progress
 from kraken_db.retry import CONFLICT
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, period_text, utc_now
 
-# Bytes of a row of Kraken's, more or less: batch_size is a number of rows.
-_ROW_SIZE = 64
-# Measured: reading and staging take about a fifth of a file's time, checking and merging the rest.
-_READING_SHARE = 5
 _LARGEST_BLOCK = 4 * 2**20
 LARGE_FILE = 2**16
 """Bytes from which on it pays to see whether a file can go straight into its table."""
@@ -74,7 +74,7 @@ class BulkCSVImporter(StoreService):
     ) -> None:
         self._workers = max(1, workers or min(os.cpu_count() or 1, 4))
         super().__init__(db_url, pool_min_size=1, pool_max_size=self._workers + 1, clock=clock)
-        self._block_size = min(max(batch_size, 1) * _ROW_SIZE, _LARGEST_BLOCK)
+        self._block_size = min(max(batch_size, 1) * ROW_SIZE, _LARGEST_BLOCK)
         self._progress = progress or NullProgress()
 
     def plan(
@@ -97,20 +97,26 @@ class BulkCSVImporter(StoreService):
 
     async def discover(
         self,
-        places: Sequence[Path | PublishedArchive],
+        places: Sequence[Path | str | PublishedArchive],
         *,
         only_1m: bool = True,
         symbols: Collection[str] | None = None,
         skip_empty: bool = False,
         check_sums: bool = False,
+        product: Product | None = None,
     ) -> ImportPlan:
-        """``plan``, also of archives on a server: close the plan in the end.
+        """``plan``, also of archives on a server: close the plan in the end, in the same event loop.
 
-        ``check_sums``: the parts of an archive are compared with the list of sums beside them.
+        ``places``: also http(s) addresses: of a zip, of one of its parts, or of what has Kraken's archives,
+        of which ``product`` is wanted. ``check_sums``: the parts of an archive are compared with the list of
+        sums beside them.
         """
-        discovery = Discovery(only_1m, symbols, skip_empty, check_sums)
+        discovery = Discovery(only_1m, symbols, skip_empty, check_sums, product, self._clock)
         return await discovery.plan(
-            [place if isinstance(place, PublishedArchive) else Path(place) for place in places]
+            [
+                place if isinstance(place, PublishedArchive) or is_address(place) else Path(place)
+                for place in places
+            ]
         )
 
     async def count_rows(self, file: ArchiveFile) -> int:
@@ -171,7 +177,8 @@ class BulkCSVImporter(StoreService):
         options = ImportOptions(replace, build_candles, keeps_trades)
         store = self._connected()
         report = ImportReport(plan)
-        progress = self._progress.task("import", plan.size, unit="bytes")
+        began = time.monotonic()
+        progress = RunProgress(self._progress, plan)
         chains = [
             list(chain) for _, chain in groupby(plan.files, key=lambda file: (file.symbol, file.interval))
         ]
@@ -184,9 +191,9 @@ class BulkCSVImporter(StoreService):
                 for file in chain:
                     if report.stopped is not None:
                         return
-                    share = _FileProgress(progress, file)
-                    done = await self._import(ingest, file, options, share)
+                    done = await self._import(ingest, file, options, progress.file(file))
                     report.files.append(done)
+                    progress.is_over(done)
                     if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
                         report.stopped = done.error
 
@@ -197,19 +204,21 @@ class BulkCSVImporter(StoreService):
                     for _ in range(min(self._workers, len(chains))):
                         workers.create_task(work(ingest))
                 if report.stopped is None:
-                    await self._warn_of_retention(
-                        store, [done for done in report.files if done.error is None]
-                    )
-                    progress.update(note="refreshing the higher intervals")
+                    await self._warn_of_retention(store, report.files, options)
+                    progress.task.update(note="refreshing the higher intervals")
                     await self._refresh(store, report)
         finally:
-            progress.done("stopped" if report.not_tried else "", failed=bool(report.errors))
+            progress.task.done("stopped" if report.not_tried else "", failed=bool(report.errors))
         order = {file: position for position, file in enumerate(plan.files)}
         report.files.sort(key=lambda done: order[done.file])
+        report.contradictions = plan.contradictions(
+            (done.file, done.read) for done in report.files if done.error is None
+        )
+        report.seconds = time.monotonic() - began
         return report
 
     async def _import(
-        self, ingest: Ingest, file: ArchiveFile, options: ImportOptions, share: _FileProgress
+        self, ingest: Ingest, file: ArchiveFile, options: ImportOptions, share: FileProgress
     ) -> FileReport:
         report = FileReport(file)
 
@@ -218,6 +227,7 @@ class BulkCSVImporter(StoreService):
             report = FileReport(file)
             share.restart()
             async with ArchiveReader(file, self._block_size, share, clock=self._clock) as reader:
+                share.reader = reader
                 if file.interval is None and reader.has_ids:
                     share.reading_share = 1  # each batch is written before the next is read
                     await TradeFileImport(ingest, reader, report, options).run()
@@ -238,7 +248,7 @@ class BulkCSVImporter(StoreService):
         except KrakenDBError as error:
             report.error = error
             report.rejected = max(report.rejected, 1)
-        share.finish()
+        share.finish(report)
         return report
 
     async def _import_whole(
@@ -270,13 +280,17 @@ class BulkCSVImporter(StoreService):
                 hint="the rows are stored; the next import refreshes them",
             )
 
-    async def _warn_of_retention(self, store: Store, files: Sequence[FileReport]) -> None:
+    async def _warn_of_retention(
+        self, store: Store, files: Sequence[FileReport], options: ImportOptions
+    ) -> None:
         async with store.database.read() as connection:
             policies = await store.backend.policies(connection)
         kept = {policy.table: policy.retention for policy in policies if policy.retention is not None}
         for report in files:
-            table = report.file.data_type.table
-            if report.oldest is not None and table in kept and report.oldest < store.clock() - kept[table]:
+            table = (report.file.data_type if options.keeps_trades else DataType.CANDLES_1M).table
+            if report.error is not None or report.oldest is None or table not in kept:
+                continue
+            if report.oldest < store.clock() - kept[table]:
                 report.notes.append(
                     f"{table} older than {period_text(kept[table])} will be dropped by the retention policy"
                 )
@@ -289,29 +303,3 @@ async def _answers(store: Store) -> bool:
     except KrakenDBError:
         return False
     return True
-
-
-class _FileProgress:
-    """A file's part of the progress over all bytes: reading is the lesser part of the work."""
-
-    def __init__(self, whole: Task, file: ArchiveFile) -> None:
-        self._whole = whole
-        self._file = file
-        self._advanced = 0
-        self.reading_share = _READING_SHARE
-
-    def restart(self) -> None:
-        """The file is read from its beginning again."""
-        self._whole.advance(-self._advanced)
-        self._advanced = 0
-
-    def advance(self, size: int) -> None:
-        part = size // self.reading_share
-        self._advanced += part
-        self._whole.advance(part)
-
-    def all_read(self) -> None:
-        self._whole.update(note=f"writing {self._file.symbol} {self._file.kind}")
-
-    def finish(self) -> None:
-        self._whole.advance(self._file.size - self._advanced)

@@ -97,6 +97,11 @@ class ArchiveReader:
         """Whether the rows of a trade file carry ids, so that it can be stored in steps."""
         return "trade_id" in self.columns
 
+    @property
+    def rows(self) -> int:
+        """How many rows were handed out."""
+        return self._line - 1 - self.header_lines
+
     def error(self, reason: str, line: int | None = None, hint: str | None = None) -> ImportFileError:
         """An error about this file; ``line`` counts rows as they were handed out, from 1."""
         shown = None if line is None else line + self.header_lines

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from kraken_db.archives.byte_source import ByteSource
+from kraken_db.archives.manifest import Manifest
 from kraken_db.archives.zip_reading import ZipMember, printable
 from kraken_db.data_types import DataType
-from kraken_db.errors import KrakenDBError
+from kraken_db.errors import ImportFileError, KrakenDBError
 from kraken_db.intervals import interval_name
 
 
@@ -33,6 +35,8 @@ class ArchiveFile:
     """The columns that the archive says it has."""
     covers: tuple[datetime | None, datetime | None] = (None, None)
     """From when to when the archive says that it has everything; half-open, None where it does not say."""
+    is_remote: bool = field(default=False, compare=False)
+    """Whether it is on a server: to read it is to download it."""
 
     @property
     def name(self) -> str:
@@ -73,6 +77,17 @@ class RefusedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeArchive:
+    """An archive that a plan has all files of. ``files``: how many these are; ``empty``: how many more have
+    no row."""
+
+    source: ByteSource
+    manifest: Manifest
+    files: int
+    empty: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImportPlan:
     """What was found: in the order in which it will be imported."""
 
@@ -81,11 +96,32 @@ class ImportPlan:
     refused: Sequence[RefusedFile] = ()
     sources: Sequence[ByteSource] = field(default=(), repr=False)
     """The archives that were opened."""
+    whole_archives: Sequence[WholeArchive] = field(default=(), repr=False)
+    """Those of them that say what is in them, and of which nothing with a row is left out."""
 
     @property
     def size(self) -> int:
         """Bytes of all files, unpacked."""
         return sum(file.size for file in self.files)
+
+    def contradictions(self, rows: Iterable[tuple[ArchiveFile, int]]) -> list[KrakenDBError]:
+        """What the archives that were read whole say otherwise of themselves.
+
+        ``rows``: how many each file has that was read to its end.
+        """
+        counts: defaultdict[int, list[int]] = defaultdict(list)
+        for file, count in rows:
+            counts[id(file.source)].append(count)
+        errors: list[KrakenDBError] = []
+        for archive in self.whole_archives:
+            found = counts[id(archive.source)]
+            if len(found) != archive.files:
+                continue
+            wrong = archive.manifest.contradiction(archive.files + archive.empty, sum(found))
+            if wrong is not None:
+                hint = "get the archive again; what was imported of it stays"
+                errors.append(ImportFileError(archive.source.name, wrong, hint=hint))
+        return errors
 
     async def close(self) -> None:
         """Close the connections to archives on a server."""
@@ -126,6 +162,10 @@ class ImportReport:
     """Why the higher intervals could not be brought up to date; the rows themselves are stored."""
     stopped: KrakenDBError | None = None
     """Why the run ended before its last file: the database does not answer any more."""
+    contradictions: list[KrakenDBError] = field(default_factory=list)
+    """What archives that were read whole say otherwise of themselves; their rows are stored."""
+    seconds: float = 0.0
+    """How long it took."""
 
     @property
     def failures(self) -> list[tuple[str, KrakenDBError]]:
@@ -140,9 +180,9 @@ class ImportReport:
 
     @property
     def errors(self) -> list[KrakenDBError]:
-        """Everything that went wrong: the files', then the refresh's."""
+        """Everything that went wrong: the files', the archives', then the refresh's."""
         refresh = [self.refresh_error] if self.refresh_error is not None else []
-        return [error for _, error in self.failures] + refresh
+        return [error for _, error in self.failures] + self.contradictions + refresh
 
     @property
     def written(self) -> dict[str, dict[int, int]]:
@@ -157,7 +197,10 @@ class ImportReport:
 
 
 class ImportFailedError(KrakenDBError):
-    """A file of a run was not imported, or the refresh after it failed. ``report`` has all of it."""
+    """A file of a run was not imported, an archive has not the rows that it says, or the refresh failed.
+
+    ``report`` has all of it.
+    """
 
     def __init__(self, report: ImportReport) -> None:
         first, *others = report.errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,7 @@ from kraken_db.cli.options import (
 from kraken_db.cli.output import (
     Column,
     count_text,
+    duration,
     moment_text,
     note,
     plural,
@@ -43,15 +45,18 @@ from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.pairs import parse_symbol
 
 if TYPE_CHECKING:
+    from kraken_db.archives.catalog import Product
     from kraken_db.bulk_csv_importer import BulkCSVImporter
     from kraken_db.progress import Progress
 
-RowCounts = Mapping[str, int | KrakenDBError]
-"""The rows of each file of a plan by its name, or why they cannot be counted."""
+RowCounts = Mapping[str, int | KrakenDBError | None]
+"""The rows of each file of a plan by its name, or why they cannot be counted; None of one on a server."""
 
 _EXAMPLES = 3
+_MANY = 20
+"""Series from which on totals are shown instead of each, and notes from which on only their number is."""
 _COUNTERS = ("read", "new", "changed", "unchanged", "rejected")
-_JSON_COUNTERS = (*_COUNTERS, "differing")
+_JSON_COUNTERS = (*_COUNTERS, "differing", "candles")
 _KINDS = ["trades", *INTERVAL_NAMES.values()]
 
 Failures = Sequence[tuple[str, KrakenDBError]]
@@ -71,6 +76,7 @@ class Group:
     unchanged: int = 0
     rejected: int = 0
     differing: int = 0
+    candles: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
 
@@ -99,20 +105,17 @@ def show_report(report: ImportReport, *, as_json: bool) -> bool:
     failures: Failures = report.failures
     if as_json:
         print_json(_report_document(report, groups))
-    elif groups:
-        columns = [
-            Column("symbol"),
-            Column("data"),
-            *(Column(name, right=True) for name in ("files", *_COUNTERS)),
-        ]
-        print_table([*columns, Column("from (UTC)"), Column("to (UTC)")], map(_row, groups))
-    _remarks(
-        report.plan.skipped, [f"{done.file.name}: {text}" for done in report.files for text in done.notes]
-    )
+    elif len(groups) > _MANY:
+        _print_totals(report, groups)
+        groups = [group for group in groups if group.failed]
+        if groups:
+            click.echo()
+    if groups and not as_json:
+        _print_groups(groups)
+    _remarks(report.plan.skipped, [(done.file.name, text) for done in report.files for text in done.notes])
     if report.stopped is not None:  # that is said once, and not of each file that was on its way
         failures = [one for one in failures if not isinstance(one[1], DatabaseUnavailableError)]
-    for _, error in failures:
-        note(f"Failed: {sentence(error)}")
+    _show_failures(failures)
     missing = len(report.failures) + report.not_tried
     if missing:
         total = plural(len(report.plan.files) + len(report.plan.refused), "file")
@@ -120,17 +123,22 @@ def show_report(report: ImportReport, *, as_json: bool) -> bool:
         begun = sum(done.error is not None and done.new + done.unchanged > 0 for done in report.files)
         rest = f"{begun} of them in part: import again to go on" if begun else "nothing of them is stored"
         note(f"Error: {why}{missing} of {total} not imported; {rest}.")
+    for contradiction in report.contradictions:
+        note(f"Error: {sentence(contradiction)}")
     if report.refresh_error is not None:
         note(f"Error: {sentence(report.refresh_error)}")
     return not report.errors
 
 
 def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> bool:
-    """Print what an import would do; returns whether all of it can be read."""
+    """Print what an import would do; returns whether all of it can be read, and is what it says it is."""
     unreadable = [(name, count) for name, count in counts.items() if isinstance(count, KrakenDBError)]
     failures = [*((file.name, file.error) for file in plan.refused), *unreadable]
+    contradictions = plan.contradictions(
+        (file, count) for file in plan.files if isinstance(count := counts[file.name], int)
+    )
     if as_json:
-        print_json(_plan_document(plan, counts, failures))
+        print_json(_plan_document(plan, counts, failures, contradictions))
     elif plan.files:
         columns = [
             Column("symbol"),
@@ -145,43 +153,124 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> bool:
         ]
         print_table(columns, rows)
     _remarks(plan.skipped, [])
-    known = sum(count for count in counts.values() if isinstance(count, int))
-    note(
-        f"Would import {plural(len(plan.files), 'file')}, {plural(known, 'row')}, {size_text(plan.size)}."
-        " Nothing was changed."
-    )
-    for _, error in failures:
-        note(f"Failed: {sentence(error)}")
+    note(f"Would import {_extent(plan, counts)}. Nothing was changed.")
+    _show_failures(failures)
     if failures:
         note(f"Error: {plural(len(failures), 'file')} cannot be imported.")
-    return not failures
+    for contradiction in contradictions:
+        note(f"Error: {sentence(contradiction)}")
+    return not (failures or contradictions)
 
 
-def _row(group: Group) -> tuple[str, ...]:
-    counters = (getattr(group, name) for name in ("files", *_COUNTERS))
+def _extent(plan: ImportPlan, counts: RowCounts) -> str:
+    parts = [plural(len(plan.files), "file")]
+    if not plan.files or any(count is not None for count in counts.values()):
+        parts.append(plural(sum(count for count in counts.values() if isinstance(count, int)), "row"))
+    parts.append(size_text(plan.size))
+    download = sum(file.entry.packed_size for file in plan.files if file.is_remote and file.entry)
+    if download:
+        parts.append(f"{size_text(download)} to download (rows on a server are not counted)")
+    return ", ".join(parts)
+
+
+def _print_totals(report: ImportReport, groups: Sequence[Group]) -> None:
+    """Pairs, files, rows and time in one row."""
+    totals: list[tuple[str, str]] = [
+        ("pairs", count_text(len({group.symbol for group in groups}))),
+        ("files", count_text(len(report.plan.files) + len(report.plan.refused))),
+        *(
+            (name, count_text(sum(getattr(group, name) for group in groups)))
+            for name in _columns(groups)
+            if name not in ("unchanged", "rejected")
+        ),
+        ("failed", count_text(len(report.failures))),
+        ("time", duration(report.seconds)),
+    ]
+    print_table([Column(title, right=True) for title, _ in totals], [[cell for _, cell in totals]])
+
+
+def _print_groups(groups: Sequence[Group]) -> None:
+    counters = _columns(groups)
+    columns = [
+        Column("symbol"),
+        Column("data"),
+        *(Column(name, right=True) for name in ("files", *counters)),
+        Column("from (UTC)"),
+        Column("to (UTC)"),
+    ]
+    print_table(columns, [_row(group, counters) for group in groups])
+
+
+def _columns(groups: Sequence[Group]) -> Sequence[str]:
+    """The counters to show: candles only where some were built of trades."""
+    return (*_COUNTERS, "candles") if any(group.candles for group in groups) else _COUNTERS
+
+
+def _row(group: Group, counters: Sequence[str]) -> tuple[str, ...]:
     return (
         group.symbol,
         group.kind,
-        *map(count_text, counters),
+        *(count_text(getattr(group, name)) for name in ("files", *counters)),
         moment_text(group.oldest),
         moment_text(group.newest),
     )
 
 
-def _rows_text(count: int | KrakenDBError) -> str:
+def _rows_text(count: int | KrakenDBError | None) -> str:
+    if count is None:
+        return "-"
     return count_text(count) if isinstance(count, int) else "unreadable"
 
 
-def _remarks(skipped: Sequence[SkippedFile], notes: Sequence[str]) -> None:
-    """Skipped files by reason, an archive has thousands of them; then the notes."""
-    by_reason: dict[str, list[str]] = {}
+def _remarks(skipped: Sequence[SkippedFile], notes: Sequence[tuple[str, str]]) -> None:
+    """Skipped files by reason, an archive has thousands of them; then the notes on files, in the same way."""
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for file in skipped:
-        by_reason.setdefault(file.reason, []).append(PurePath(file.name).name)
+        by_reason[file.reason].append(file.name)
     for reason, names in by_reason.items():
-        more = f" and {count_text(len(names) - _EXAMPLES)} more" if len(names) > _EXAMPLES else ""
-        note(f"Skipped {plural(len(names), 'file')}: {reason} [{', '.join(names[:_EXAMPLES])}{more}]")
-    for text in notes:
-        note(f"Note: {text}")
+        note(f"Skipped {plural(len(names), 'file')}: {reason} {_examples(names)}")
+    by_text: defaultdict[str, list[str]] = defaultdict(list)
+    for name, text in notes:
+        by_text[text].append(name)
+    lines = [
+        line
+        for text, names in by_text.items()
+        for line in (
+            [f"{plural(len(names), 'file')}: {text} {_examples(names)}"]
+            if len(names) > _EXAMPLES
+            else [f"{name}: {text}" for name in names]
+        )
+    ]
+    for line in lines[:_MANY]:
+        note(f"Note: {line}")
+    if len(lines) > _MANY:
+        note(f"Note: and {count_text(len(lines) - _MANY)} more; --json has them all")
+
+
+def _show_failures(failures: Failures) -> None:
+    """Each in a line; those with one reason together, an archive may have a thousand empty files."""
+    alike: defaultdict[tuple[str, str | None], list[tuple[str, KrakenDBError]]] = defaultdict(list)
+    for name, error in failures:
+        alike[_reason(error), error.hint].append((name, error))
+    for (reason, hint), group in alike.items():
+        if len(group) > _EXAMPLES:
+            names = _examples([name for name, _ in group])
+            what = f"{plural(len(group), 'file')}: {reason} {names}"
+            note(f"Failed: {sentence(KrakenDBError(what, hint=hint))}")
+            continue
+        for _, error in group:
+            note(f"Failed: {sentence(error)}")
+
+
+def _reason(error: KrakenDBError) -> str:
+    """What is wrong, without the file's name where it is wrong with the file as a whole."""
+    return error.reason if isinstance(error, ImportFileError) and error.line is None else error.message
+
+
+def _examples(names: Sequence[str]) -> str:
+    shown = [PurePath(name).name.rpartition(":")[2] for name in names[:_EXAMPLES]]
+    more = f" and {count_text(len(names) - _EXAMPLES)} more" if len(names) > _EXAMPLES else ""
+    return f"[{', '.join(shown)}{more}]"
 
 
 def _report_document(report: ImportReport, groups: Sequence[Group]) -> dict[str, Any]:
@@ -204,6 +293,8 @@ def _report_document(report: ImportReport, groups: Sequence[Group]) -> dict[str,
         "files": [_file_document(done) for done in report.files],
         "not_tried": report.not_tried,
         "stopped": _error_document(report.stopped),
+        "contradictions": [_error_document(error) for error in report.contradictions],
+        "seconds": round(report.seconds, 3),
         "refresh_error": _error_document(report.refresh_error),
         **_leftovers(report.plan, report.failures),
     }
@@ -216,14 +307,15 @@ def _file_document(done: FileReport) -> dict[str, Any]:
         "data": done.file.kind,
         "stored": done.error is None,
         **{name: getattr(done, name) for name in _JSON_COUNTERS},
-        "candles": done.candles,
         "oldest": done.oldest,
         "newest": done.newest,
         "notes": done.notes,
     }
 
 
-def _plan_document(plan: ImportPlan, counts: RowCounts, failures: Failures) -> dict[str, Any]:
+def _plan_document(
+    plan: ImportPlan, counts: RowCounts, failures: Failures, contradictions: Sequence[KrakenDBError]
+) -> dict[str, Any]:
     files = []
     for file in plan.files:
         count = counts[file.name]
@@ -231,7 +323,12 @@ def _plan_document(plan: ImportPlan, counts: RowCounts, failures: Failures) -> d
         files.append(
             {"file": file.name, "symbol": file.symbol, "data": file.kind, "bytes": file.size, "rows": rows}
         )
-    return {"dry_run": True, "files": files, **_leftovers(plan, failures)}
+    return {
+        "dry_run": True,
+        "files": files,
+        "contradictions": [_error_document(error) for error in contradictions],
+        **_leftovers(plan, failures),
+    }
 
 
 def _leftovers(plan: ImportPlan, failures: Failures) -> dict[str, Any]:
@@ -258,12 +355,21 @@ def _error_document(error: KrakenDBError | None) -> dict[str, Any] | None:
 DEFAULT_DIRECTORY = Path("./data/kraken_csv")
 
 
+class SourcePlace(SourcePath):
+    """A path, or an http(s) address, which stays a text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from kraken_db.bulk_csv_importer.addresses import is_address
+
+        return value if is_address(value) else super().convert(value, param, ctx)
+
+
 @click.command(
     cls=MultiValueCommand,
     short_help="Import Kraken's CSV files and zips.",
     epilog="Example: kraken-db import-csv Kraken_OHLCVT.zip --symbols BTC/USD ETH/USD --dry-run",
 )
-@click.argument("paths", nargs=-1, type=SourcePath())
+@click.argument("places", metavar="[PATHS]...", nargs=-1, type=SourcePlace())
 @click.option(
     "--dir",
     "directory",
@@ -282,6 +388,11 @@ DEFAULT_DIRECTORY = Path("./data/kraken_csv")
     help="The one file named is of this pair, whatever its name; with --interval it has candles.",
 )
 @click.option("--interval", type=IntervalType(), help="Of the candles in the file named with --as.")
+@click.option(
+    "--product",
+    type=click.Choice(["trades", "ohlcvt"]),
+    help="Which archives of an address that has both: trades bring their candles.",
+)
 @click.option("--check-sums", is_flag=True, help="Compare the parts of an archive with the sums beside them.")
 @click.option("--skip-empty", is_flag=True, help="An empty file is left out instead of being an error.")
 @click.option("--dry-run", is_flag=True, help="Show what would be imported; needs no database.")
@@ -300,7 +411,7 @@ DEFAULT_DIRECTORY = Path("./data/kraken_csv")
 @click.pass_context
 def import_csv(
     context: click.Context,
-    paths: tuple[Path, ...],
+    places: tuple[Path | str, ...],
     directory: Path | None,
     symbols: tuple[str, ...] | None,
     every_interval: bool,
@@ -309,6 +420,7 @@ def import_csv(
     no_trades: bool,
     symbol: str | None,
     interval: int | None,
+    product: Product | None,
     check_sums: bool,
     skip_empty: bool,
     dry_run: bool,
@@ -319,6 +431,9 @@ def import_csv(
 ) -> None:
     """Import Kraken's archive: PATHS are files, folders and zips (read in place, also in parts).
 
+    An http(s) address of a zip, of one of its parts, or of a folder with Kraken's archives is a path too:
+    only the wanted files are downloaded.
+
     OHLCVT files (XBTUSD_1.csv) become candles, Time & Sales files (XBTUSD.csv) become trades, and candles of
     them. A file with trade ids is stored in steps, and goes on where it ended; any other is stored whole or
     not at all. Each may be imported again: what is stored already is not written twice. The exit code is 1
@@ -327,44 +442,54 @@ def import_csv(
     from kraken_db.bulk_csv_importer import BulkCSVImporter
     from kraken_db.cli.progress import show_progress
 
+    addresses = [place for place in places if isinstance(place, str)]
     if interval is not None and symbol is None:
         raise click.UsageError("--interval goes with --as: it says what is in the one file named.")
     if no_candles and no_trades:
         raise click.UsageError("--no-candles and --no-trades leave nothing to store.")
+    if check_sums and addresses:
+        raise click.UsageError(
+            "--check-sums works on files only. What comes from a server is checked by the CRC of each member."
+        )
+    if product and not addresses:
+        raise click.UsageError("--product goes with an address: of paths, name the archives that you want.")
     with show_progress() as progress:
         importer = BulkCSVImporter(db_url, batch_size, workers=jobs, progress=progress)
-        if symbol is not None:
-            plan = _named(paths, symbol, interval)
-        else:
-            discovering = importer.discover(
-                _sources(paths, directory),
-                only_1m=not every_interval,
-                symbols=symbols,
-                skip_empty=skip_empty,
-                check_sums=check_sums,
-            )
-            plan = asyncio.run(discovering)
-        outcome: dict[str, int | KrakenDBError] | ImportReport
-        if dry_run:
-            outcome = asyncio.run(_count(importer, plan, progress))
-        else:
-            running = _run(
-                importer, plan, replace=replace, build_candles=not no_candles, keeps_trades=not no_trades
-            )
-            outcome = asyncio.run(running)
+
+        async def work() -> tuple[ImportPlan, RowCounts | ImportReport]:
+            if symbol is not None:
+                plan = _named(places, symbol, interval)
+            else:
+                plan = await importer.discover(
+                    _sources(places, directory),
+                    only_1m=not every_interval,
+                    symbols=symbols,
+                    skip_empty=skip_empty,
+                    check_sums=check_sums,
+                    product=product,
+                )
+            try:
+                if dry_run:
+                    return plan, await _count(importer, plan, progress)
+                options = {"replace": replace, "build_candles": not no_candles, "keeps_trades": not no_trades}
+                return plan, await _run(importer, plan, **options)
+            finally:
+                await plan.close()
+
+        plan, outcome = asyncio.run(work())
     # Only here, where the bars are gone: they share the screen.
     went_well = (
-        show_plan(plan, outcome, as_json=as_json)
-        if isinstance(outcome, dict)
-        else show_report(outcome, as_json=as_json)
+        show_report(outcome, as_json=as_json)
+        if isinstance(outcome, ImportReport)
+        else show_plan(plan, outcome, as_json=as_json)
     )
     context.exit(0 if went_well else 1)
 
 
-def _sources(paths: Sequence[Path], directory: Path | None) -> list[Path]:
+def _sources(places: Sequence[Path | str], directory: Path | None) -> list[Path | str]:
     """What to import: everything that was named, else the default folder."""
-    if paths or directory:
-        return [*paths, *([directory] if directory else [])]
+    if places or directory:
+        return [*places, *([directory] if directory else [])]
     if not DEFAULT_DIRECTORY.is_dir():
         raise ConfigurationError(
             f"no files were named, and there is no folder ./{DEFAULT_DIRECTORY}",
@@ -373,31 +498,27 @@ def _sources(paths: Sequence[Path], directory: Path | None) -> list[Path]:
     return [DEFAULT_DIRECTORY]
 
 
-def _named(paths: Sequence[Path], symbol: str, interval: int | None) -> ImportPlan:
-    if len(paths) != 1:
+def _named(places: Sequence[Path | str], symbol: str, interval: int | None) -> ImportPlan:
+    if len(places) != 1 or isinstance(places[0], str):
         raise click.UsageError("--as takes one file.")
-    size = check_file(paths[0]).st_size
-    return ImportPlan([ArchiveFile(paths[0], None, size, parse_symbol(symbol), interval)])
+    size = check_file(places[0]).st_size
+    return ImportPlan([ArchiveFile(places[0], None, size, parse_symbol(symbol), interval)])
 
 
 async def _run(importer: BulkCSVImporter, plan: ImportPlan, **options: bool) -> ImportReport:
-    from kraken_db.bulk_csv_importer import ImportReport
-
     if not plan.files:
         return ImportReport(plan)  # nothing that a database would be needed for
     async with importer:
         return await importer.run(plan, **options)
 
 
-async def _count(
-    importer: BulkCSVImporter, plan: ImportPlan, progress: Progress
-) -> dict[str, int | KrakenDBError]:
-    """The rows of each file of a plan, or why they cannot be read, by the file's name."""
+async def _count(importer: BulkCSVImporter, plan: ImportPlan, progress: Progress) -> RowCounts:
+    """The rows of each file of a plan by its name, or why they cannot be read; nothing is downloaded."""
     task = progress.task("counting rows", plan.size, unit="bytes")
-    counts: dict[str, int | KrakenDBError] = {}
+    counts: dict[str, int | KrakenDBError | None] = {}
     for file in plan.files:
         try:
-            counts[file.name] = await importer.count_rows(file)
+            counts[file.name] = None if file.is_remote else await importer.count_rows(file)
         except KrakenDBError as error:
             counts[file.name] = error
         task.advance(file.size)

@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kraken_db.cli.output import duration, note, size_text
-from kraken_db.progress import Progress, Task, Unit
+from kraken_db.cli.output import count_text, duration, note, plural, size_text
+from kraken_db.progress import Overview, Progress, Task, Unit
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
 SECONDS_BETWEEN_LINES = 5.0
-_ROOM_FOR_A_BAR = 100  # characters; on narrower terminals the numbers need them
+_WIDTH = 80
+"""Characters that a line over many pairs keeps to."""
+_MILLION = 10**6
 
 
 @contextmanager
@@ -27,26 +29,36 @@ def show_progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield LineProgress()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-    from rich.table import Column
+    from kraken_db.cli.bars import open_bars
 
-    console = Console(stderr=True)
-    columns: list[ProgressColumn] = [
-        TextColumn("{task.description}", markup=False),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[amount]}", markup=False),
-        TimeRemainingColumn(),
-        # Takes what the others leave, and is cut where that is too little.
-        TextColumn(
-            "{task.fields[remark]}", markup=False, style="dim", table_column=Column(no_wrap=True, ratio=1)
-        ),
-    ]
-    if console.width >= _ROOM_FOR_A_BAR:
-        columns.insert(1, BarColumn(bar_width=20))
-    with Bars(*columns, console=console, transient=True, expand=True) as bars:
+    with open_bars() as bars:
         yield BarProgress(bars)
+
+
+def overview_text(seen: Overview, seconds_left: float | None) -> str:
+    """``47 of 318 pairs, 12.1 of about 98 M rows, 0:02:10 left, 3 failed``: one line of 80 characters."""
+    parts = [f"{count_text(seen.pairs)} of {plural(seen.of_pairs, 'pair')}", _rows_text(seen)]
+    if seconds_left is not None:
+        parts.append(f"{duration(seconds_left)} left")
+    if seen.failed:
+        parts.append(f"{count_text(seen.failed)} failed")
+    return ", ".join(parts)
+
+
+def _rows_text(seen: Overview) -> str:
+    about, total = "", float(seen.of_rows)
+    if seen.is_estimate:
+        about, total = "about ", max(float(f"{total:.3g}"), seen.rows)
+    if total < _MILLION:
+        return f"{seen.rows:,} of {about}{total:,.0f} rows"
+    digits = 1 if total < 1000 * _MILLION else 0
+    of = f"{total / _MILLION:,.{digits}f}".removesuffix(".0")
+    return f"{seen.rows / _MILLION:,.{digits}f} of {about}{of} M rows"
+
+
+def _seconds_left(done: float, total: float | None, seconds: float) -> float | None:
+    """By the pace until now; None where that says nothing."""
+    return seconds * (total - done) / done if total and 0 < done < total and seconds > 0 else None
 
 
 def _amount(unit: Unit, done: float, total: float | None, rate: float | None) -> str:
@@ -71,20 +83,35 @@ class BarProgress:
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
 
-    def task(self, label: str, total: int | None = None, *, unit: Unit = "steps") -> Task:
-        return _BarTask(self._bars, label, total, unit)
+    def task(
+        self,
+        label: str,
+        total: int | None = None,
+        *,
+        unit: Unit = "steps",
+        overview: Overview | None = None,
+    ) -> Task:
+        return _BarTask(self._bars, label, total, unit, overview)
 
     def note(self, message: str) -> None:
         self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 class _BarTask:
-    def __init__(self, bars: Bars, label: str, total: int | None, unit: Unit) -> None:
+    def __init__(
+        self, bars: Bars, label: str, total: int | None, unit: Unit, overview: Overview | None
+    ) -> None:
         self._bars = bars
         self._unit = unit
         self._total = total
         self._done = 0
-        self._id = bars.add_task(label, total=total, amount="", remark="")
+        self._began = time.monotonic()
+        head = None if overview is None else lambda: self._head(overview)
+        self._id = bars.add_task(label, total=total, amount="", remark="", head=head)
+
+    def _head(self, overview: Overview) -> str:
+        seconds = time.monotonic() - self._began
+        return overview_text(overview, _seconds_left(self._done, self._total, seconds))
 
     def advance(self, amount: int = 1) -> None:
         self._done += amount
@@ -109,8 +136,15 @@ class LineProgress:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
 
-    def task(self, label: str, total: int | None = None, *, unit: Unit = "steps") -> Task:
-        return _LineTask(self, label, total, unit)
+    def task(
+        self,
+        label: str,
+        total: int | None = None,
+        *,
+        unit: Unit = "steps",
+        overview: Overview | None = None,
+    ) -> Task:
+        return _LineTask(self, label, total, unit, overview)
 
     def note(self, message: str) -> None:
         note(message)
@@ -120,8 +154,16 @@ class LineProgress:
 
 
 class _LineTask:
-    def __init__(self, progress: LineProgress, label: str, total: int | None, unit: Unit) -> None:
+    def __init__(
+        self,
+        progress: LineProgress,
+        label: str,
+        total: int | None,
+        unit: Unit,
+        overview: Overview | None,
+    ) -> None:
         self._progress = progress
+        self._overview = overview
         self._label = label
         self._total = total
         self._unit = unit
@@ -135,7 +177,7 @@ class _LineTask:
         now = self._progress.now()
         if now - self._last >= SECONDS_BETWEEN_LINES:
             self._last, self._was_seen = now, True
-            note(f"{self._label}: {self._state()}")
+            note(f"{self._label}: {self._state()}" if self._overview is None else self._head(self._overview))
 
     def update(self, *, total: int | None = None, note: str | None = None) -> None:
         if total is not None:
@@ -147,12 +189,18 @@ class _LineTask:
         if outcome or self._was_seen:  # else it was over before anybody waited for it
             note(f"{self._label}: {outcome or ('failed' if failed else 'done')}")
 
+    def _head(self, overview: Overview) -> str:
+        left = _seconds_left(self._done, self._total, self._progress.now() - self._began)
+        text = overview_text(overview, left)
+        told = f"{text} ({self._remark})"
+        return told if self._remark and len(told) <= _WIDTH else text
+
     def _state(self) -> str:
         seconds = self._progress.now() - self._began
         rate = self._done / seconds if seconds > 0 else None
         text = _amount(self._unit, self._done, self._total, rate)
         if self._total:
             text = f"{min(self._done / self._total, 1):.0%}, {text}"
-            if rate and self._done < self._total:
-                text += f", {duration((self._total - self._done) / rate)} left"
+            if (left := _seconds_left(self._done, self._total, seconds)) is not None:
+                text += f", {duration(left)} left"
         return f"{text} ({self._remark})" if self._remark else text

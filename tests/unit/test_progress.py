@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kraken_db.progress import NullProgress, Progress, Task, Unit
+from kraken_db.progress import NullProgress, Overview, Progress, Task, Unit
 
 
 @dataclass
@@ -29,7 +29,14 @@ class CountingProgress:
     tasks: list[CountingTask] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def task(self, label: str, total: int | None = None, *, unit: Unit = "steps") -> Task:
+    def task(
+        self,
+        label: str,
+        total: int | None = None,
+        *,
+        unit: Unit = "steps",
+        overview: Overview | None = None,
+    ) -> Task:
         self.tasks.append(CountingTask(label, total))
         return self.tasks[-1]
 

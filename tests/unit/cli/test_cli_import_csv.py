@@ -148,6 +148,90 @@ def test_reports_of_one_symbol_and_interval_become_one_row() -> None:
     assert minutes.newest == datetime(2023, 1, 3, 23, tzinfo=UTC)
 
 
+def report_of(count: int, *, failed: int = 0, candles: int = 0) -> ImportReport:
+    """Files of so many pairs, the first ones of which failed; 1,000 rows each, an hour and two seconds."""
+    files = [ArchiveFile(Path(f"A{n}USD.csv"), None, 1, f"A{n}/USD", None) for n in range(count)]
+    done = [
+        FileReport(file, read=1000, rejected=1, error=ImportFileError(file.name, f"no {n}"))
+        if n < failed
+        else FileReport(file, read=1000, new=990, changed=7, unchanged=3, candles=candles)
+        for n, file in enumerate(files)
+    ]
+    return ImportReport(ImportPlan(files), done, seconds=3602.4)
+
+
+def shown(report: ImportReport, capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
+    show_report(report, as_json=False)
+    out, err = capsys.readouterr()
+    return [" ".join(line.split()) for line in out.splitlines()], err.splitlines()
+
+
+def test_of_many_pairs_the_totals_are_shown_and_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = shown(report_of(1200, failed=2), capsys)
+    assert out == [
+        "pairs files read new changed failed time",
+        # 1,198 x 990 and 1,198 x 7
+        "1,200 1,200 1,200,000 1,186,020 8,386 2 1:00:02",
+        "",
+        "symbol data files read new changed unchanged rejected from (UTC) to (UTC)",
+        "A0/USD trades 1 1,000 0 0 0 1 - -",
+        "A1/USD trades 1 1,000 0 0 0 1 - -",
+    ]
+    assert err == [
+        "Failed: A0USD.csv: no 0",
+        "Failed: A1USD.csv: no 1",
+        "Error: 2 of 1,200 files not imported; nothing of them is stored.",
+    ]
+
+
+def test_of_many_pairs_that_all_went_well_there_are_totals_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = shown(report_of(21, candles=40), capsys)
+    assert out == [
+        "pairs files read new changed candles failed time",
+        "21 21 21,000 20,790 147 840 0 1:00:02",
+    ]
+    assert err == []
+    out, _ = shown(report_of(20), capsys)
+    assert len(out) == 21  # each of its own
+
+
+def test_failures_of_one_reason_are_told_together(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"A{number}USD.csv").write_text("")
+    (tmp_path / "XBTUSD_1.csv").write_bytes(b"\x00\xff\x00 rubbish\n")
+    done = run(tmp_path, "--dry-run")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Failed")]
+    assert lines[0] == (
+        "Failed: 5 files: the file is empty [A0USD.csv, A1USD.csv, A2USD.csv and 2 more]."
+        " --skip-empty passes over such files"
+    )
+    assert len(lines) == 2
+
+
+def test_notes_without_end_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of(30)
+    for number, done in enumerate(report.files):
+        done.notes += ["by the way", f"this is number {number}"]
+    _, err = shown(report, capsys)
+    assert err[0] == "Note: 30 files: by the way [A0USD.csv, A1USD.csv, A2USD.csv and 27 more]"
+    assert err[19:] == ["Note: A18USD.csv: this is number 18", "Note: and 11 more; --json has them all"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["http://localhost:1/X.zip", "--check-sums"], "--check-sums works on files only. What comes from a"),
+        (["a.csv", "--product", "trades"], "--product goes with an address"),
+        (["http://localhost:1/X.zip", "--as", "BTC/USD"], "--as takes one file."),
+        (["http://localhost:1/X.zip", "--product", "books"], "'books' is not one of"),
+    ],
+)
+def test_what_does_not_go_with_an_address(arguments: list[str], told: str) -> None:
+    done = run(*arguments, "--dry-run")
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
 @pytest.mark.parametrize("with_bad_file", [True, False])
 def test_a_refresh_that_failed_is_not_counted_as_a_file(
     capsys: pytest.CaptureFixture[str], with_bad_file: bool

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import click
 import pytest
+from rich.console import Console, Group
 
-from kraken_db.cli.progress import BarProgress, LineProgress, show_progress
+from kraken_db.cli.progress import BarProgress, LineProgress, overview_text, show_progress
+from kraken_db.progress import Overview
 
 
 class Clock:
@@ -93,3 +97,81 @@ def test_on_a_narrow_terminal_the_remark_is_cut_and_nothing_else(
     assert "14,000,000 of 103,456,789 trades" in shown
     assert "at 2016-05-06" in shown
     assert "time range" not in shown
+
+
+@pytest.mark.parametrize(
+    ("seen", "left", "expected"),
+    [
+        (
+            Overview(318, 98_000_000, False, pairs=47, rows=12_140_000, failed=3),
+            130,
+            "47 of 318 pairs, 12.1 of 98 M rows, 0:02:10 left, 3 failed",
+        ),
+        (
+            Overview(318, 98_123_456, True, pairs=47, rows=12_140_000),
+            130,
+            "47 of 318 pairs, 12.1 of about 98.1 M rows, 0:02:10 left",
+        ),
+        (Overview(1, 4321, False), None, "0 of 1 pair, 0 of 4,321 rows"),
+        (
+            Overview(2, 654_321, True, rows=1000),
+            3725,
+            "0 of 2 pairs, 1,000 of about 654,000 rows, 1:02:05 left",
+        ),
+        # An estimate that was too low is never below what was read.
+        (Overview(2, 654_321, True, rows=654_321), None, "0 of 2 pairs, 654,321 of about 654,321 rows"),
+        # Kraken's whole history at its worst: one line of a narrow terminal.
+        (
+            Overview(1659, 1_873_113_017, True, pairs=1659, rows=1_873_113_017, failed=1659),
+            360_130,
+            "1,659 of 1,659 pairs, 1,873 of about 1,873 M rows, 100:02:10 left, 1,659 failed",
+        ),
+    ],
+)
+def test_a_job_over_many_pairs_in_one_line(seen: Overview, left: float | None, expected: str) -> None:
+    assert overview_text(seen, left) == expected
+    assert len(expected) < 80
+
+
+def test_lines_of_a_job_over_many_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    seen = Overview(4, 2_000_000, True)
+    task = LineProgress(clock).task("import", 100, unit="bytes", overview=seen)
+    clock.now = 5
+    seen.rows, seen.pairs = 600_000, 1
+    task.update(note="writing ETH/USD trades")
+    task.advance(25)
+    clock.now = 10
+    seen.rows, seen.pairs, seen.failed = 2_000_000, 4, 1
+    task.update(note="a remark that is too long for a line of eighty characters")
+    task.advance(75)
+    task.done()
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 4 pairs, 0.6 of about 2 M rows, 0:00:15 left (writing ETH/USD trades)",
+        "4 of 4 pairs, 2.0 of about 2 M rows, 1 failed",
+        "import: done",
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 40, 120])
+def test_on_a_terminal_a_job_over_many_pairs_has_a_line_above(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with show_progress() as progress:
+        seen = Overview(318, 98_000_000, False, pairs=47, rows=12_140_000, failed=3)
+        task = progress.task("import", 3_300_000_000, unit="bytes", overview=seen)
+        task.advance(1_200_000_000)
+        assert isinstance(progress, BarProgress)
+        head, *others = progress._bars.get_renderables()
+        assert len(others) == 1
+    screen = Console(file=io.StringIO(), width=columns)
+    with screen.capture() as captured:
+        screen.print(Group(head))
+    lines = captured.get().splitlines()
+    assert len(lines) == 1  # it is cut where there is no room, and never folds
+    assert len(lines[0]) <= columns
+    if columns >= 80:
+        assert lines[0].startswith("47 of 318 pairs, 12.1 of 98 M rows, 0:00:0")
+        assert lines[0].endswith(" left, 3 failed")
