@@ -31,8 +31,8 @@ async def jobs(store: Store) -> list[RunningJob]:
 async def until(store: Store, holds: Callable[[list[RunningJob]], bool]) -> RunningJob:
     """The first job, as soon as this holds."""
     async with asyncio.timeout(10):
-        while not holds(found := await jobs(store)):
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - it is the database that changes
+        while not holds(found := await jobs(store)):  # noqa: ASYNC110 - it is the database that changes
+            await asyncio.sleep(0.02)
     return found[0]
 
 

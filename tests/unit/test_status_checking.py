@@ -33,6 +33,7 @@ STATUS = StoreStatus(
     tables=(),
     database_size=1,
     jobs=(),
+    running=(),
     pending_refreshes=0,
     pending_from=None,
     stalled_refreshes=0,
