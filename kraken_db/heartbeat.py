@@ -51,7 +51,7 @@ class Heartbeat:
     symbols: Sequence[str]
     describe: Callable[[], Word] | None = None
     every: float = EVERY
-    _id: UUID = field(default_factory=uuid4, init=False)
+    id: UUID = field(default_factory=uuid4, init=False)
     _beating: asyncio.Task[None] | None = field(default=None, init=False)
     _has_failed: bool = field(default=False, init=False)
 
@@ -81,12 +81,12 @@ class Heartbeat:
     async def _begin(self) -> None:
         async with self.store.database.begin() as connection:
             repository = RunningJobRepository(connection)
-            await repository.begin(self._id, self.kind, self.symbols, socket.gethostname(), os.getpid())
+            await repository.begin(self.id, self.kind, self.symbols, socket.gethostname(), os.getpid())
 
     async def _say(self, word: Word, *, is_over: bool = False) -> None:
         state, behind, error = word.state[:_LONGEST], word.behind, word.error and word.error[:_LONGEST]
         async with self.store.database.begin() as connection:
-            if await RunningJobRepository(connection).beat(self._id, state, behind, error, is_over=is_over):
+            if await RunningJobRepository(connection).beat(self.id, state, behind, error, is_over=is_over):
                 return
         await self._begin()  # somebody has taken it for dead, or the server was away when it began
 

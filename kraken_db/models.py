@@ -212,7 +212,7 @@ class RunningJobRow(Base):
     """A process that downloads, records, fills gaps or looks after the store, and its last word.
 
     ``behind``: the symbols of it that are not up to date at the moment. Without ``ended_at`` and long without
-    a word it was killed. Who begins the same work anew takes such a row away.
+    a word it was killed.
     """
 
     __tablename__ = "running_jobs"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.backends import TableStorage
+from kraken_db.cli.jobs import job_document
 from kraken_db.cli.options import MultiValueCommand, PeriodType, db_url_option, json_option, symbols_option
 from kraken_db.cli.output import (
     Column,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kraken_db.policies import TablePolicy
-    from kraken_db.repositories.running_jobs import RunningJob
     from kraken_db.store import Store
 
 _MONTHS = 12
@@ -140,7 +140,7 @@ def status_document(database: Mapping[str, Any], status: StoreStatus) -> dict[st
             "tables": [_table(table) for table in status.tables],
             "jobs": [_job(job, status.now) for job in status.jobs],
         },
-        "running": [_running(job) for job in status.running],
+        "running": [job_document(job) for job in status.running],
         "pending_refresh": {
             "ranges": status.pending_refreshes,
             "oldest": status.pending_from,
@@ -188,13 +188,6 @@ def _table(table: TableStorage) -> dict[str, Any]:
         "size_after_compression": table.size_after,
         "compression_ratio": None if ratio is None else round(ratio, 2),
     }
-
-
-def _running(job: RunningJob) -> dict[str, Any]:
-    state = "ended" if job.ended_at else "killed" if job.is_dead else "alive"
-    document = asdict(job) | {"id": str(job.id), "silence_seconds": job.silence, "life": state}
-    del document["silence"]
-    return document
 
 
 def _job(job: BackgroundJob, now: datetime) -> dict[str, Any]:

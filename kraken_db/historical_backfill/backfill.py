@@ -10,12 +10,19 @@ from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, TypeVar
+from uuid import UUID
 
 from kraken_db.backends import kept_for
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, ImportFileError, KrakenDBError, UnknownPairError
+from kraken_db.errors import (
+    ConfigurationError,
+    ImportFileError,
+    JobRunningError,
+    KrakenDBError,
+    UnknownPairError,
+)
 from kraken_db.heartbeat import Heartbeat, pairs_done
 from kraken_db.historical_backfill.archive import (
     ArchivedHistory,
@@ -32,8 +39,9 @@ from kraken_db.historical_backfill.download import (
     Remaining,
 )
 from kraken_db.historical_backfill.estimate import BackfillEstimate, Estimator
+from kraken_db.historical_backfill.sharing import SharedHistory, Stretches
 from kraken_db.ingest.missing import build_missing, build_ranges
-from kraken_db.ingest.pages import PageStore, ResumePoint, find_resume_point, store_rows
+from kraken_db.ingest.pages import PageStore, store_rows
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
@@ -51,6 +59,8 @@ _T = TypeVar("_T")
 MAX_PAIRS = 10
 """Pairs that are downloaded side by side, unless more are asked for: each has a limit of its own."""
 
+ELSEWHERE_EVERY = 2.0
+"""Seconds between two looks at a pair that another process is at the end of."""
 REFRESH_EVERY = 600.0
 """Seconds between two refreshes of the higher intervals while a download runs."""
 
@@ -240,7 +250,7 @@ class KrakenTradesBackfill(StoreService):
             async with heartbeat, Ingest(store) as ingest:
                 async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
                     for name in names:
-                        work = self._run(name, wanted, ingest, history, estimator.check_rest)
+                        work = self._run(name, wanted, ingest, history, estimator.check_rest, heartbeat.id)
                         tasks[name] = group.create_task(work)
                 refresh_error = await store.refresh_or_warn()
         finally:
@@ -340,17 +350,51 @@ class KrakenTradesBackfill(StoreService):
         ingest: Ingest,
         history: ArchivedHistory | None,
         check: Callable[[int], None],
+        me: UUID,
     ) -> BackfillReport:
         report = BackfillReport(symbol)
-        async with self._pairs_at_once:
-            task = self._progress.task(symbol, unit="trades")
-            try:
-                await self._download(report, wanted, ingest, Remaining(task, check), history)
-            except KrakenDBError as error:
-                report.error, report.outcome = error, "failed"
-            finally:
-                task.done(report.outcome, failed=report.error is not None)
+        task = self._progress.task(symbol, unit="trades")
+        remaining = Remaining(task, check)
+        try:
+            await self._run_shared(report, wanted, ingest, remaining, history, me)
+        except KrakenDBError as error:
+            report.error, report.outcome = error, "failed"
+        finally:
+            task.done(report.outcome, failed=report.error is not None)
         return report
+
+    async def _run_shared(
+        self,
+        report: BackfillReport,
+        wanted: Wanted,
+        ingest: Ingest,
+        remaining: Remaining,
+        history: ArchivedHistory | None,
+        me: UUID,
+    ) -> None:
+        """Download a pair, or help whoever does; until it is there, or others are sure to go on."""
+        stretches = Stretches(ingest, self._client, self._exchange, self._retry, self._stop, wanted)
+        if history is not None:
+            stretches = stretches.behind(history.files.get(report.symbol, ()))
+        was_shared = False
+        while not self._stop.is_set():
+            async with self._pairs_at_once:
+                shared = await SharedHistory.find(self._connected(), report.symbol, me, resume=wanted.resume)
+                try:
+                    return await self._download(report, wanted, ingest, remaining, history, shared)
+                except JobRunningError:
+                    # Who has the lock may have begun a moment ago.
+                    shared = await SharedHistory.find(self._connected(), report.symbol, me, resume=True)
+                    if not (shared.is_shared or was_shared):
+                        raise
+                if was_shared:  # else it may be over soon
+                    await stretches.take_all(shared, report, remaining.task)
+            if not shared.is_shared or await shared.is_done(wanted.end or self._clock()):
+                report.outcome = "elsewhere"
+                return
+            was_shared = True
+            remaining.task.update(note="another process downloads it, too")
+            await unless_set(self._stop, asyncio.sleep(ELSEWHERE_EVERY))
 
     async def _download(
         self,
@@ -359,6 +403,7 @@ class KrakenTradesBackfill(StoreService):
         ingest: Ingest,
         remaining: Remaining,
         history: ArchivedHistory | None,
+        shared: SharedHistory,
     ) -> None:
         store, symbol = self._connected(), report.symbol
         files = history.files.get(symbol, ()) if history is not None else ()
@@ -370,32 +415,52 @@ class KrakenTradesBackfill(StoreService):
             if files:
                 await self._from_archive(report, wanted, ingest, remaining.task, lock, files, name)
             stored = await self._again(lock, lambda: self.get_resume_point(symbol))
-            report.cursor = since = wanted.first_cursor(stored, files)
+            report.cursor = wanted.first_cursor(stored, files)
             if wanted.build_candles:
                 await self._build_missing(ingest, report, lock)
             if report.outcome == "delisted" and history is not None and wanted.end is None:
                 await self._again(lock, lambda: delisted.settle(history, report))
             if not name or self._stop.is_set() or wanted.source == "archive":
                 return
-            resume_point = await self._again(lock, lambda: self._resume_point(symbol, since))
-            walk = self._exchange.pager(name, resume_point.since, wanted.end, resume_point.sequence)
-            pager = await unless_set(self._stop, walk)
-            if pager is None:
-                return
-            pages = PageStore(ingest, symbol, resume_point, wanted.build_candles)
-            download = Download(
-                pager, pages, lock, report, remaining, self._retry, self._stop, wanted.auto_stop
-            )
-            await download.run_with_estimate(self._client, name, wanted.end)
-            if wanted.build_candles and not resume_point.is_joined:
-                await self._build_missing(ingest, report, lock)  # the minute that it began in
+            while await self._walk(name, report, wanted, ingest, remaining, shared, lock):
+                pass
+
+    async def _walk(
+        self,
+        name: str,
+        report: BackfillReport,
+        wanted: Wanted,
+        ingest: Ingest,
+        remaining: Remaining,
+        shared: SharedHistory,
+        lock: JobLock,
+    ) -> bool:
+        """Download from ``report.cursor`` on; returns whether there is more behind what others have."""
+        since = report.cursor or 0
+        resume_point = await self._again(lock, lambda: shared.resume_point(since))
+        walk = self._exchange.pager(name, resume_point.since, wanted.end, resume_point.sequence)
+        pager = await unless_set(self._stop, walk)
+        if pager is None:
+            return False
+        pages = PageStore(ingest, report.symbol, resume_point, wanted.build_candles)
+        download = Download(
+            pager,
+            pages,
+            lock,
+            report,
+            remaining,
+            self._retry,
+            self._stop,
+            wanted.auto_stop,
+            known_until=shared.known_until,
+        )
+        await download.run_with_estimate(self._client, name, wanted.end)
+        if wanted.build_candles and not resume_point.is_joined:
+            await self._build_missing(ingest, report, lock)  # the minute that it began in
+        return download.met and not self._stop.is_set()
 
     async def _again(self, lock: JobLock, work: Callable[[], Awaitable[_T]]) -> _T:
         return await lock.outlasting(work, self._retry, lambda: not self._stop.is_set())
-
-    async def _resume_point(self, symbol: str, since: int) -> ResumePoint:
-        async with self._connected().database.read() as connection:
-            return await find_resume_point(connection, symbol, since)
 
     async def _rest_name(self, symbol: str, files: Sequence[ArchiveFile], source: BackfillSource) -> str:
         """What REST calls the pair; empty if it serves it no more, and archives have its trades."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import KrakenDBError
+from kraken_db.errors import DatabaseError, KrakenDBError
 from kraken_db.id_runs import IdHole
 from kraken_db.ingest.pages import Pages, PageStore, PagesWritten
 from kraken_db.kraken.messages import KrakenTrade
@@ -95,6 +96,9 @@ async def find_goal(client: KrakenRestClient, pair: str, end: datetime | None) -
 # is slower than the network has fewer transactions to commit.
 AT_ONCE = 16
 
+LOOK_EVERY = 1.0
+"""Seconds between two looks at what others have brought meanwhile."""
+
 DOWNLOAD_JOB = "download"
 """The job that whoever downloads a symbol's trades holds the lock of."""
 
@@ -113,6 +117,10 @@ class Download:
     retry: Retry
     stop: asyncio.Event
     auto_stop: bool = True
+    known_until: Callable[[int], Awaitable[datetime | None]] | None = None
+    """Whether somebody else has brought what comes behind a cursor: then it ends, and has ``met`` them."""
+    met: bool = field(default=False, init=False)
+    _looked_at: float = field(default=0.0, init=False)
     _queue: asyncio.Queue[Step] = field(default_factory=lambda: asyncio.Queue(AT_ONCE), init=False)
 
     async def run(self) -> None:
@@ -124,6 +132,8 @@ class Download:
         try:
             while steps := await self._fetched(fetching):
                 await self._save(steps)
+                if await self._meets(steps[-1].cursor):
+                    return
             if not fetching.cancelled():
                 fetching.result()
         finally:
@@ -158,6 +168,15 @@ class Download:
             steps.append(self._queue.get_nowait())
         return steps
 
+    async def _meets(self, cursor: int) -> bool:
+        now = time.monotonic()
+        if self.known_until is None or now - self._looked_at < LOOK_EVERY:
+            return False
+        self._looked_at = now
+        with contextlib.suppress(DatabaseError):  # the next page reports it
+            self.met = await self.known_until(cursor) is not None
+        return self.met
+
     async def _save(self, steps: list[Step]) -> None:
         pages = Pages.of(steps)
         stored = await self.lock.outlasting(
@@ -176,8 +195,9 @@ class Download:
         report.candles_changed += stored.candles_changed
         report.cursor = pages.cursor
         if pages.trades:
-            report.oldest = report.oldest or pages.trades[0].timestamp
-            report.newest = pages.trades[-1].timestamp
+            first, last = pages.trades[0].timestamp, pages.trades[-1].timestamp
+            report.oldest = min(report.oldest or first, first)
+            report.newest = max(report.newest or last, last)
         if steps[-1].reached_end:
             report.outcome = "reached the end"
         elif steps[-1].caught_up and self.auto_stop:
@@ -194,7 +214,10 @@ class Download:
 MOST_EXAMPLES = 20
 
 
-Outcome: TypeAlias = Literal["caught up", "reached the end", "archive read", "delisted", "stopped", "failed"]
+Outcome: TypeAlias = Literal[
+    "caught up", "reached the end", "archive read", "delisted", "elsewhere", "stopped", "failed"
+]
+"""``elsewhere``: another process downloads the pair, and goes on with it."""
 
 
 @dataclass(slots=True)

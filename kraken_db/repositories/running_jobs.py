@@ -65,13 +65,16 @@ class RunningJobRepository:
         self._connection = connection
 
     async def begin(self, job: UUID, kind: JobKind, symbols: Sequence[str], host: str, pid: int) -> None:
-        """Note a job; those that were killed at the same work, and old ones, are forgotten."""
+        """Note a job. Those that were killed at the same work have ended; old ones are forgotten."""
         c = RUNNING_JOBS.c
+        now = func.clock_timestamp()
+        await self._connection.execute(delete(RUNNING_JOBS).where(c.heard_at < now - _FORGOTTEN_AFTER))
         mine = bindparam("mine", list(symbols), ARRAY(Text))
-        is_old = c.heard_at < func.clock_timestamp() - _FORGOTTEN_AFTER
-        is_dead = c.ended_at.is_(None) & (c.heard_at < func.clock_timestamp() - DEAD_AFTER)
-        again = (c.kind == kind) & c.symbols.contained_by(mine) & (is_dead | c.ended_at.is_not(None))
-        await self._connection.execute(delete(RUNNING_JOBS).where(is_old | again))
+        again = (c.kind == kind) & c.symbols.contained_by(mine)
+        killed = c.ended_at.is_(None) & (c.heard_at < now - DEAD_AFTER)
+        await self._connection.execute(
+            update(RUNNING_JOBS).where(again, killed).values(ended_at=c.heard_at, state="killed")
+        )
         row = {"id": job, "kind": kind, "symbols": list(symbols), "behind": [], "host": host, "pid": pid}
         await self._connection.execute(insert(RUNNING_JOBS).values(**row, state="begins"))
 

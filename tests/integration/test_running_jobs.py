@@ -91,21 +91,21 @@ async def test_a_pair_that_is_not_live_is_behind(db_url: str) -> None:
             assert found.data[0].watched_until is None
 
 
-async def test_who_begins_again_takes_the_killed_one_away(db_url: str) -> None:
+async def test_who_begins_again_ends_the_killed_one(db_url: str) -> None:
     async with opened(db_url) as store:
         for symbols in (["BTC/USD"], ["ETH/USD", "XRP/USD"]):
             async with store.database.begin() as connection:
                 heartbeat = Heartbeat(store, "recording", symbols)
-                await RunningJobRepository(connection).begin(heartbeat._id, "recording", symbols, "a", 1)
+                await RunningJobRepository(connection).begin(heartbeat.id, "recording", symbols, "a", 1)
         await query(db_url, _KILL)
-        assert [job.is_dead for job in await jobs(store)] == [True, True]
-        async with Heartbeat(store, "backfill", ["BTC/USD"]):
-            assert len(await jobs(store)) == 3  # other work of the same pair
+        async with Heartbeat(store, "backfill", ["BTC/USD"]):  # other work of the same pair
+            assert [job.is_dead for job in await jobs(store)] == [True, True, False]
         async with Heartbeat(store, "recording", ["ETH/USD", "BTC/USD"]):
-            left = [(job.kind, job.symbols) for job in await jobs(store)]
+            first, second, *_ = await jobs(store)
             # One of two pairs alone leaves the word that the other one is not recorded.
-            assert ("recording", ["BTC/USD"]) not in left
-            assert ("recording", ["ETH/USD", "XRP/USD"]) in left
+            assert (first.symbols, first.state, first.is_dead) == (["BTC/USD"], "killed", False)
+            assert first.ended_at == first.heard_at
+            assert (second.symbols, second.is_dead) == (["ETH/USD", "XRP/USD"], True)
 
 
 @pytest.mark.parametrize("lost", ["DELETE FROM running_jobs", "TRUNCATE running_jobs"])

@@ -1,0 +1,224 @@
+"""One history, downloaded by several processes, on one machine or on many.
+
+Kraken's limit is per address and pair: so many addresses, so many times as fast. Who has the lock of a pair
+walks forward from its beginning. Everybody else who wants the pair takes stretches of it, the newest first,
+each under a lock of its own, until they meet. Coverage says what is done, and locks say what is at work: they
+end with the session of a process that dies. Nothing else is agreed upon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.bulk_csv_importer.report import ArchiveFile
+from kraken_db.data_types import DataType
+from kraken_db.db.locks import JobLock
+from kraken_db.errors import JobRunningError, UnknownPairError
+from kraken_db.historical_backfill.archive import Wanted
+from kraken_db.historical_backfill.download import BackfillReport, Download, Remaining, find_goal
+from kraken_db.ingest.pages import PageStore, ResumePoint, find_resume_point
+from kraken_db.ingest.write_unit import Ingest
+from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
+from kraken_db.kraken.exchange import Exchange
+from kraken_db.kraken.messages import KrakenTrade
+from kraken_db.kraken.page_walk import cursor_time, to_cursor
+from kraken_db.kraken.rest import MAX_COUNT, KrakenRestClient
+from kraken_db.progress import Task
+from kraken_db.ranges import TICK, TimeRange, difference, union
+from kraken_db.repositories.coverage import CoverageRepository, Source
+from kraken_db.repositories.running_jobs import RunningJobRepository
+from kraken_db.repositories.trade_neighbours import TradeNeighbours
+from kraken_db.repositories.trades import TradeRepository
+from kraken_db.retry import Retry, unless_set
+from kraken_db.store import Store
+
+STRETCH_JOB = "download"
+"""With the time of the stretch behind the symbol."""
+MOST_STRETCHES, LEAST_PAGES = 64, 25
+"""Stretches of a pair, about, and pages of one at least: each costs a page or two more."""
+
+_JUST_NOW = timedelta(minutes=2)
+_HOUR = timedelta(hours=1)
+_BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
+_OFFICIAL: tuple[Source, ...] = ("rest_trades", "csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Stretches of time of one length, the same for everybody: so many hours as a power of 2."""
+
+    length: timedelta
+
+    @classmethod
+    def between(cls, first: KrakenTrade, last: KrakenTrade) -> Grid | None:
+        """None where there is too little to share, or no ids say how much."""
+        pages = ((last.trade_id or 0) - (first.trade_id or 0)) / MAX_COUNT
+        count = min(MOST_STRETCHES, int(pages / LEAST_PAGES))
+        if not first.trade_id or count < 2:
+            return None
+        hours = (last.timestamp - first.timestamp) / count / _HOUR
+        return cls(_HOUR * 2 ** max(0, math.ceil(math.log2(hours))) if hours > 0 else _HOUR)
+
+    def stretches(self, start: datetime, end: datetime) -> list[TimeRange]:
+        """Those that end by ``end``, oldest first; the first one begins with the minute of ``start``."""
+        at = _BEGIN + (start - _BEGIN) // self.length * self.length
+        ends = [at + (n + 1) * self.length for n in range(max(0, (end - at) // self.length))]
+        begins = [floor_to_interval(start, BASE_INTERVAL), *ends]
+        return list(zip(begins, ends, strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedHistory:
+    """What processes bring of one symbol. ``before``: what is covered and to be downloaded all the same."""
+
+    store: Store
+    symbol: str
+    before: Sequence[TimeRange] = ()
+    is_shared: bool = False
+    """Whether another backfill of the symbol is at work."""
+
+    @classmethod
+    async def find(cls, store: Store, symbol: str, me: UUID, *, resume: bool) -> SharedHistory:
+        """Without ``resume``, and without anybody else, what is stored is downloaded again."""
+        found = cls(store, symbol)
+        async with store.database.read() as connection:
+            jobs = await RunningJobRepository(connection).all()
+        began = next((job.started_at for job in jobs if job.id == me), _BEGIN)
+        others = [job for job in jobs if job.kind == "backfill" and job.id != me and symbol in job.symbols]
+        # Who was at work since this process began has done a part of it.
+        did_a_part = any(job.is_alive or (job.ended_at or job.heard_at) >= began for job in others)
+        before = [] if resume or did_a_part else await found.covered()
+        return replace(found, before=before, is_shared=any(job.is_alive for job in others))
+
+    async def covered(self) -> list[TimeRange]:
+        """What Kraken's REST or its archives have brought."""
+        async with self.store.database.read() as connection:
+            coverage = await CoverageRepository(connection).all(self.symbol)
+        return union(
+            *(
+                item.ranges
+                for item in coverage
+                if item.data_type == DataType.TRADES and item.source in _OFFICIAL
+            )
+        )
+
+    async def is_done(self, now: datetime) -> bool:
+        """Whether all is there up to ``now``, or nearly so."""
+        covered = await self.covered()
+        return bool(covered) and covered[-1][1] >= now - _JUST_NOW
+
+    async def known_until(self, since: int) -> datetime | None:
+        """The last trade of what is done already and goes on behind a cursor, in ns; None if none does."""
+        known = difference(await self.covered(), self.before)
+        async with self.store.database.read() as connection:
+            end = await self._end(connection, known, since)
+            last = end and await TradeRepository(connection).newest_until(self.symbol, end - TICK)
+        return last[1] if last and (not since or last[1] > cursor_time(since) + TICK) else None
+
+    async def _end(
+        self, connection: AsyncConnection, known: Sequence[TimeRange], since: int
+    ) -> datetime | None:
+        if since:
+            moment = cursor_time(since)
+            return next((end for start, end in known if start <= moment < end), None)
+        if not known:
+            return None
+        first = await TradeNeighbours(connection, self.symbol).behind(known[0][0])
+        return known[0][1] if first is not None and first.id == 1 else None
+
+    async def resume_point(self, since: int) -> ResumePoint:
+        """Where to go on from a cursor: behind what others have brought since."""
+        known_until = await self.known_until(since)
+        since = since if known_until is None else to_cursor(known_until)
+        async with self.store.database.read() as connection:
+            found = await find_resume_point(connection, self.symbol, since)
+        # All before it is known: the next download may go on from where this one ends.
+        return found if known_until is None else replace(found, stored_cursor=since, chain_start=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Takes stretches of a symbol that another process walks through."""
+
+    ingest: Ingest
+    client: KrakenRestClient
+    exchange: Exchange
+    retry: Retry
+    stop: asyncio.Event
+    wanted: Wanted
+
+    def behind(self, files: Sequence[ArchiveFile]) -> Stretches:
+        """Only those behind what archives have: nobody asks REST for that."""
+        ends = [to_cursor(end) for file in files if (end := file.covers[1])]
+        return replace(self, wanted=replace(self.wanted, since=max([self.wanted.since, *ends])))
+
+    async def take_all(self, shared: SharedHistory, report: BackfillReport, task: Task) -> None:
+        """Until there is none left that nobody has. Where there is little to share, nothing is done."""
+        if self.wanted.source == "archive":
+            return
+        try:
+            name = await unless_set(self.stop, self.exchange.rest_name(shared.symbol))
+        except UnknownPairError:
+            return  # who has its lock says so, or reads its archive
+        if name is None:
+            return
+        page = await self.client.trades(name, self.wanted.since, count=1)
+        goal = await find_goal(self.client, name, self.wanted.end)
+        grid = Grid.between(page.trades[0], goal) if page.trades and goal else None
+        if grid is None or goal is None:
+            return
+        stretches = grid.stretches(page.trades[0].timestamp, goal.timestamp)[::-1]
+        while not self.stop.is_set() and await self._take_one(name, stretches, shared, report, task):
+            pass
+
+    async def _take_one(
+        self,
+        name: str,
+        stretches: Sequence[TimeRange],
+        shared: SharedHistory,
+        report: BackfillReport,
+        task: Task,
+    ) -> bool:
+        """The newest stretch that is not done and that nobody has; False if there is none."""
+        for stretch in stretches:
+            if not difference([stretch], await shared.covered()):
+                continue
+            lock = JobLock(
+                shared.store.database, STRETCH_JOB, f"{shared.symbol} from {stretch[0]:%Y-%m-%d %H}"
+            )
+            try:
+                async with lock:
+                    for start, end in difference([stretch], await shared.covered()):
+                        await self._download(name, (start, end), shared, report, task, lock)
+            except JobRunningError:
+                continue
+            return True
+        return False
+
+    async def _download(
+        self,
+        name: str,
+        stretch: TimeRange,
+        shared: SharedHistory,
+        report: BackfillReport,
+        task: Task,
+        lock: JobLock,
+    ) -> None:
+        since = to_cursor(stretch[0] - TICK)
+        async with shared.store.database.read() as connection:
+            found = await find_resume_point(connection, shared.symbol, since)
+        # Where the next download goes on from is for the one to say who walks from the beginning.
+        resume_point = replace(found, is_repair=True)
+        walk = self.exchange.pager(name, resume_point.since, stretch[1], resume_point.sequence)
+        pager = await unless_set(self.stop, walk)
+        if pager is None:
+            return
+        pages = PageStore(self.ingest, shared.symbol, resume_point, self.wanted.build_candles)
+        await Download(pager, pages, lock, report, Remaining(task), self.retry, self.stop).run()
