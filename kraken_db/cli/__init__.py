@@ -25,9 +25,7 @@ _COMMANDS = {
     ),
     "gaps": LazyCommand("kraken_db.cli.gaps:gaps", "List what is missing, and fill it from Kraken."),
     "import-csv": LazyCommand("kraken_db.cli.import_csv:import_csv", "Import Kraken's CSV files and zips."),
-    "jobs": LazyCommand(
-        "kraken_db.cli.jobs:jobs", "Show who downloads, records and imports, on any machine."
-    ),
+    "jobs": LazyCommand("kraken_db.cli.jobs:jobs", "Show who is at work, on any machine."),
     "pairs": LazyCommand("kraken_db.cli.pairs:pairs", "List the pairs of Kraken, by all their names."),
     "policies": LazyCommand(
         "kraken_db.cli.policies:policies", "Show and change when old rows are compressed and dropped."

@@ -17,7 +17,7 @@ _MOST_NAMES = 3
 
 
 @click.command(
-    short_help="Show who downloads, records and imports, on any machine.",
+    short_help="Show who is at work, on any machine.",
     epilog="Example: kraken-db jobs --all",
 )
 @click.option("--all", "with_ended", is_flag=True, help="Those of the last week that have ended, too.")
@@ -26,7 +26,7 @@ _MOST_NAMES = 3
 def jobs(with_ended: bool, as_json: bool, db_url: str) -> None:
     """Show every process that works on this database, on whichever machine it runs.
 
-    Downloads, recordings, imports, fillings of gaps and upkeep each give a word every ten seconds: which pairs,
+    Downloads, recordings, imports, fillings of gaps and upkeep give a word every ten seconds: which pairs,
     how far they are, the last error. One without a word for 45 seconds was killed, or has lost the database.
     """
     found = asyncio.run(_read(db_url))
@@ -35,7 +35,8 @@ def jobs(with_ended: bool, as_json: bool, db_url: str) -> None:
         print_json([job_document(job) for job in shown])
         return
     columns = ("job", "pairs", "where", "since (UTC)", "last word (UTC)", "state")
-    print_table([Column(title) for title in columns], [_row(job) for job in shown])
+    if shown:
+        print_table([Column(title) for title in columns], [_row(job) for job in shown])
     for job in shown:
         if job.last_error:
             note(f"{job}: {job.last_error}")

@@ -130,6 +130,7 @@ COMMANDS = [
     "export",
     "gaps",
     "import-csv",
+    "jobs",
     "pairs",
     "policies",
     "record",
