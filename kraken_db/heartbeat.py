@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,6 +19,7 @@ from kraken_db.store import Store
 
 EVERY = 10.0
 """Seconds between two words."""
+_APART = 0.5
 _LAST_WORD_WITHIN = 2.0
 _LONGEST = 500
 """Letters of a state or an error."""
@@ -33,10 +34,10 @@ class Word(NamedTuple):
     error: str | None = None
 
 
-def pairs_done(tasks: Mapping[str, asyncio.Task[object]]) -> Word:
-    """Of a job with a task for each symbol."""
-    left = [symbol for symbol, task in tasks.items() if not task.done()]
-    return Word(f"{len(tasks) - len(left):,} of {len(tasks):,} pairs done", left)
+def pairs_done(symbols: Sequence[str], done: Collection[str]) -> Word:
+    """Of a job that does one symbol after the other."""
+    behind = [symbol for symbol in symbols if symbol not in done]
+    return Word(f"{len(symbols) - len(behind):,} of {len(symbols):,} pairs done", behind)
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Heartbeat:
     describe: Callable[[], Word] | None = None
     every: float = EVERY
     id: UUID = field(default_factory=uuid4, init=False)
+    _has_news: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _beating: asyncio.Task[None] | None = field(default=None, init=False)
     _has_failed: bool = field(default=False, init=False)
 
@@ -71,17 +73,27 @@ class Heartbeat:
                 word = self._word()
                 is_failure = error is not None and not isinstance(error, asyncio.CancelledError)
                 state = "failed" if is_failure else word.state if self.describe else "ended"
-                await self._try(lambda: self._say(Word(state, (), _text(error) or word.error), is_over=True))
+                last = Word(state, word.behind, _text(error) or word.error)
+                await self._try(lambda: self._say(last, is_over=True))
+
+    def tell(self) -> None:
+        """There is news that others wait for: the next word comes at once, or nearly so."""
+        self._has_news.set()
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self.every)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_news.wait(), self.every)
+            self._has_news.clear()
             await self._try(lambda: self._say(self._word()))
+            await asyncio.sleep(min(_APART, self.every))
 
     async def _begin(self) -> None:
+        behind = self._word().behind
         async with self.store.database.begin() as connection:
             repository = RunningJobRepository(connection)
-            await repository.begin(self.id, self.kind, self.symbols, socket.gethostname(), os.getpid())
+            where = socket.gethostname(), os.getpid()
+            await repository.begin(self.id, self.kind, self.symbols, behind, *where)
 
     async def _say(self, word: Word, *, is_over: bool = False) -> None:
         state, behind, error = word.state[:_LONGEST], word.behind, word.error and word.error[:_LONGEST]

@@ -206,14 +206,15 @@ class GapFiller(StoreService):
             gaps = await self.survey(min_gap_minutes)
         reports = [FillReport(symbol) for symbol in gaps]
         turn = asyncio.Semaphore(max_concurrent)
-        tasks: dict[str, asyncio.Task[None]] = {}
-        heartbeat = Heartbeat(store, "gap filling", self.symbols, lambda: pairs_done(tasks))
+        done: set[str] = set()
+        heartbeat = Heartbeat(store, "gap filling", self.symbols, lambda: pairs_done(self.symbols, done))
         async with heartbeat, Ingest(store) as ingest:
             async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
                 for report in reports:
                     if report.gaps.found:
-                        work = self._run(report, ingest, turn, min_gap_minutes)
-                        tasks[report.symbol] = group.create_task(work)
+                        group.create_task(self._run(report, ingest, turn, min_gap_minutes, done))
+                    else:
+                        done.add(report.symbol)
             refresh_error = await store.refresh_or_warn()
         self._stop.clear()
         if refresh_error is not None:
@@ -243,7 +244,9 @@ class GapFiller(StoreService):
             await note_listed(store, symbol)
         return bool(listed)
 
-    async def _run(self, report: FillReport, ingest: Ingest, turn: asyncio.Semaphore, min_gap: int) -> None:
+    async def _run(
+        self, report: FillReport, ingest: Ingest, turn: asyncio.Semaphore, min_gap: int, done: set[str]
+    ) -> None:
         store, symbol = self._connected(), report.symbol
         async with turn:
             task = self._progress.task(symbol, unit="trades")
@@ -262,6 +265,8 @@ class GapFiller(StoreService):
                 report.errors.append(f"{symbol}: {error}")
             finally:
                 task.done(_outcome(report), failed=bool(report.errors))
+            if not report.errors:
+                done.add(symbol)
 
     def _trade_filler(self, ingest: Ingest) -> TradeFiller:
         return TradeFiller(ingest, self._client, self._exchange, self._retry, self._stop)

@@ -63,6 +63,12 @@ class Wanted:
         """The first moment after the cursor ``since``; None: from the first trade on."""
         return cursor_time(as_nanoseconds(self.since)) + TICK if self.since else None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of a pair's history, with candles, and then over: what several may share."""
+        is_bounded = bool(self.since) or self.end is not None or self.source == "archive"
+        return self.build_candles and self.auto_stop and not is_bounded
+
     def has_part_of(self, file: ArchiveFile) -> bool:
         """Whether the archive's file may have something that is wanted."""
         start, end = file.covers

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, TypeVar
-from uuid import UUID
 
 from kraken_db.backends import kept_for
 from kraken_db.bulk_csv_importer.report import ArchiveFile
@@ -49,6 +49,7 @@ from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
+from kraken_db.repositories.running_jobs import JobKind
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL, archive_place
@@ -59,10 +60,24 @@ _T = TypeVar("_T")
 MAX_PAIRS = 10
 """Pairs that are downloaded side by side, unless more are asked for: each has a limit of its own."""
 
+HELP_AFTER = 15.0
+"""Seconds that another process has a pair until it is helped: a small one is through by then."""
 ELSEWHERE_EVERY = 2.0
 """Seconds between two looks at a pair that another process is at the end of."""
 REFRESH_EVERY = 600.0
 """Seconds between two refreshes of the higher intervals while a download runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the pairs of one run have in common. ``done``: those that are there."""
+
+    wanted: Wanted
+    ingest: Ingest
+    history: ArchivedHistory | None
+    check: Callable[[int], None]
+    heartbeat: Heartbeat
+    done: set[str]
 
 
 class KrakenTradesBackfill(StoreService):
@@ -245,19 +260,19 @@ class KrakenTradesBackfill(StoreService):
             estimator = self._estimator(wanted)
             if history is not None:
                 await estimator.check_room(names, history.files)
-            tasks: dict[str, asyncio.Task[BackfillReport]] = {}
-            heartbeat = Heartbeat(store, "backfill", names, lambda: pairs_done(tasks))
+            done: set[str] = set()
+            kind: JobKind = "backfill" if wanted.is_whole else "partial backfill"
+            heartbeat = Heartbeat(store, kind, names, lambda: pairs_done(names, done))
             async with heartbeat, Ingest(store) as ingest:
+                run = _Run(wanted, ingest, history, estimator.check_rest, heartbeat, done)
                 async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
-                    for name in names:
-                        work = self._run(name, wanted, ingest, history, estimator.check_rest, heartbeat.id)
-                        tasks[name] = group.create_task(work)
+                    tasks = [group.create_task(self._run(name, run)) for name in names]
                 refresh_error = await store.refresh_or_warn()
         finally:
             if history is not None:
                 await history.close()
         self._stop.clear()
-        reports = [task.result() for task in tasks.values()]
+        reports = [task.result() for task in tasks]
         for report in reports:
             report.refresh_error = refresh_error
         return reports
@@ -343,106 +358,93 @@ class KrakenTradesBackfill(StoreService):
             found.update(dict.fromkeys(matching))
         return list(found)
 
-    async def _run(
-        self,
-        symbol: str,
-        wanted: Wanted,
-        ingest: Ingest,
-        history: ArchivedHistory | None,
-        check: Callable[[int], None],
-        me: UUID,
-    ) -> BackfillReport:
+    async def _run(self, symbol: str, run: _Run) -> BackfillReport:
         report = BackfillReport(symbol)
         task = self._progress.task(symbol, unit="trades")
-        remaining = Remaining(task, check)
         try:
-            await self._run_shared(report, wanted, ingest, remaining, history, me)
+            await self._run_shared(report, run, Remaining(task, run.check))
         except KrakenDBError as error:
             report.error, report.outcome = error, "failed"
         finally:
             task.done(report.outcome, failed=report.error is not None)
+        if report.outcome not in ("stopped", "failed"):
+            run.done.add(symbol)
+        run.heartbeat.tell()
         return report
 
-    async def _run_shared(
-        self,
-        report: BackfillReport,
-        wanted: Wanted,
-        ingest: Ingest,
-        remaining: Remaining,
-        history: ArchivedHistory | None,
-        me: UUID,
-    ) -> None:
+    async def _run_shared(self, report: BackfillReport, run: _Run, remaining: Remaining) -> None:
         """Download a pair, or help whoever does; until it is there, or others are sure to go on."""
-        stretches = Stretches(ingest, self._client, self._exchange, self._retry, self._stop, wanted)
-        if history is not None:
-            stretches = stretches.behind(history.files.get(report.symbol, ()))
-        was_shared = False
+        files = run.history.files.get(report.symbol, ()) if run.history is not None else ()
+        ours = Stretches(run.ingest, self._client, self._exchange, self._retry, self._stop, run.wanted)
+        stretches = ours.behind(files)
+        waits_since: float | None = None
         while not self._stop.is_set():
             async with self._pairs_at_once:
-                shared = await SharedHistory.find(self._connected(), report.symbol, me, resume=wanted.resume)
-                try:
-                    return await self._download(report, wanted, ingest, remaining, history, shared)
-                except JobRunningError:
-                    # Who has the lock may have begun a moment ago.
-                    shared = await SharedHistory.find(self._connected(), report.symbol, me, resume=True)
-                    if not (shared.is_shared or was_shared):
-                        raise
-                if was_shared:  # else it may be over soon
-                    await stretches.take_all(shared, report, remaining.task)
-            if not shared.is_shared or await shared.is_done(wanted.end or self._clock()):
+                shared = await self._shared(report.symbol, run)
+                if not shared.is_finished:
+                    try:
+                        return await self._download(report, run, remaining, files, shared)
+                    except JobRunningError:
+                        shared = await self._shared(report.symbol, run)  # it may have begun a moment ago
+                        if not shared.is_shared and waits_since is None:
+                            raise
+                    waits_since = waits_since or time.monotonic()
+                    if time.monotonic() - waits_since >= HELP_AFTER:
+                        await stretches.take_all(shared, report, remaining.task)
+            if shared.is_finished or not shared.is_shared:
                 report.outcome = "elsewhere"
                 return
-            was_shared = True
             remaining.task.update(note="another process downloads it, too")
             await unless_set(self._stop, asyncio.sleep(ELSEWHERE_EVERY))
+
+    async def _shared(self, symbol: str, run: _Run) -> SharedHistory:
+        return await SharedHistory.find(self._connected(), symbol, run.heartbeat.id, run.wanted)
 
     async def _download(
         self,
         report: BackfillReport,
-        wanted: Wanted,
-        ingest: Ingest,
+        run: _Run,
         remaining: Remaining,
-        history: ArchivedHistory | None,
+        files: Sequence[ArchiveFile],
         shared: SharedHistory,
     ) -> None:
-        store, symbol = self._connected(), report.symbol
-        files = history.files.get(symbol, ()) if history is not None else ()
+        store, symbol, wanted, history = self._connected(), report.symbol, run.wanted, run.history
         delisted = Delisted(store, self._exchange, symbol)
         async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
             name = await unless_set(self._stop, self._rest_name(symbol, files, wanted.source))
             if name:
                 await unless_set(self._stop, self._again(lock, delisted.take_back))
             if files:
-                await self._from_archive(report, wanted, ingest, remaining.task, lock, files, name)
+                await self._from_archive(report, run, remaining.task, lock, files, name)
             stored = await self._again(lock, lambda: self.get_resume_point(symbol))
             report.cursor = wanted.first_cursor(stored, files)
             if wanted.build_candles:
-                await self._build_missing(ingest, report, lock)
+                await self._build_missing(run.ingest, report, lock)
             if report.outcome == "delisted" and history is not None and wanted.end is None:
                 await self._again(lock, lambda: delisted.settle(history, report))
             if not name or self._stop.is_set() or wanted.source == "archive":
                 return
-            while await self._walk(name, report, wanted, ingest, remaining, shared, lock):
-                pass
+            while await self._walk(name, report, run, remaining, shared, lock):
+                if wanted.build_candles:
+                    await self._build_missing(run.ingest, report, lock)  # the minute in which they met
 
     async def _walk(
         self,
         name: str,
         report: BackfillReport,
-        wanted: Wanted,
-        ingest: Ingest,
+        run: _Run,
         remaining: Remaining,
         shared: SharedHistory,
         lock: JobLock,
     ) -> bool:
         """Download from ``report.cursor`` on; returns whether there is more behind what others have."""
-        since = report.cursor or 0
+        since, wanted = report.cursor or 0, run.wanted
         resume_point = await self._again(lock, lambda: shared.resume_point(since))
         walk = self._exchange.pager(name, resume_point.since, wanted.end, resume_point.sequence)
         pager = await unless_set(self._stop, walk)
         if pager is None:
             return False
-        pages = PageStore(ingest, report.symbol, resume_point, wanted.build_candles)
+        pages = PageStore(run.ingest, report.symbol, resume_point, wanted.build_candles)
         download = Download(
             pager,
             pages,
@@ -456,7 +458,7 @@ class KrakenTradesBackfill(StoreService):
         )
         await download.run_with_estimate(self._client, name, wanted.end)
         if wanted.build_candles and not resume_point.is_joined:
-            await self._build_missing(ingest, report, lock)  # the minute that it began in
+            await self._build_missing(run.ingest, report, lock)  # the minute that it began in
         return download.met and not self._stop.is_set()
 
     async def _again(self, lock: JobLock, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -478,8 +480,7 @@ class KrakenTradesBackfill(StoreService):
     async def _from_archive(
         self,
         report: BackfillReport,
-        wanted: Wanted,
-        ingest: Ingest,
+        run: _Run,
         task: Task,
         lock: JobLock,
         files: Sequence[ArchiveFile],
@@ -488,15 +489,7 @@ class KrakenTradesBackfill(StoreService):
         if name:
             await check_market(files[0], self._client, name, self._clock)
         async with self._archives_at_once:
-            download = ArchiveDownload(
-                ingest,
-                report,
-                task,
-                self._stop,
-                self._retry,
-                lock,
-                wanted,
-            )
+            download = ArchiveDownload(run.ingest, report, task, self._stop, self._retry, lock, run.wanted)
             await download.run(files)
         if not self._stop.is_set():
             report.outcome = "archive read" if name else "delisted"

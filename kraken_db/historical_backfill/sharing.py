@@ -23,6 +23,7 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import JobRunningError, UnknownPairError
 from kraken_db.historical_backfill.archive import Wanted
 from kraken_db.historical_backfill.download import BackfillReport, Download, Remaining, find_goal
+from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.pages import PageStore, ResumePoint, find_resume_point
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
@@ -44,7 +45,6 @@ STRETCH_JOB = "download"
 MOST_STRETCHES, LEAST_PAGES = 64, 25
 """Stretches of a pair, about, and pages of one at least: each costs a page or two more."""
 
-_JUST_NOW = timedelta(minutes=2)
 _HOUR = timedelta(hours=1)
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFICIAL: tuple[Source, ...] = ("rest_trades", "csv")
@@ -83,19 +83,27 @@ class SharedHistory:
     before: Sequence[TimeRange] = ()
     is_shared: bool = False
     """Whether another backfill of the symbol is at work."""
+    is_finished: bool = False
+    """Whether another one has brought all of it, since this process began."""
 
     @classmethod
-    async def find(cls, store: Store, symbol: str, me: UUID, *, resume: bool) -> SharedHistory:
-        """Without ``resume``, and without anybody else, what is stored is downloaded again."""
+    async def find(cls, store: Store, symbol: str, me: UUID, wanted: Wanted) -> SharedHistory:
+        """``me``: this process' job. Where nobody else is at work, and it does not resume, what is stored is
+        downloaded again. A part of a history is not shared."""
         found = cls(store, symbol)
         async with store.database.read() as connection:
             jobs = await RunningJobRepository(connection).all()
         began = next((job.started_at for job in jobs if job.id == me), _BEGIN)
         others = [job for job in jobs if job.kind == "backfill" and job.id != me and symbol in job.symbols]
+        others = others if wanted.is_whole else []
         # Who was at work since this process began has done a part of it.
-        did_a_part = any(job.is_alive or (job.ended_at or job.heard_at) >= began for job in others)
-        before = [] if resume or did_a_part else await found.covered()
-        return replace(found, before=before, is_shared=any(job.is_alive for job in others))
+        recent = [job for job in others if job.is_alive or (job.ended_at or job.heard_at) >= began]
+        return replace(
+            found,
+            before=[] if wanted.resume or recent else await found.covered(),
+            is_shared=any(job.is_alive for job in recent),
+            is_finished=any(symbol not in job.behind for job in recent),
+        )
 
     async def covered(self) -> list[TimeRange]:
         """What Kraken's REST or its archives have brought."""
@@ -108,11 +116,6 @@ class SharedHistory:
                 if item.data_type == DataType.TRADES and item.source in _OFFICIAL
             )
         )
-
-    async def is_done(self, now: datetime) -> bool:
-        """Whether all is there up to ``now``, or nearly so."""
-        covered = await self.covered()
-        return bool(covered) and covered[-1][1] >= now - _JUST_NOW
 
     async def known_until(self, since: int) -> datetime | None:
         """The last trade of what is done already and goes on behind a cursor, in ns; None if none does."""
@@ -222,3 +225,5 @@ class Stretches:
             return
         pages = PageStore(self.ingest, shared.symbol, resume_point, self.wanted.build_candles)
         await Download(pager, pages, lock, report, Remaining(task), self.retry, self.stop).run()
+        if self.wanted.build_candles and not resume_point.is_joined:
+            await build_missing(self.ingest, shared.symbol)  # the minute that it began in

@@ -13,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.models import RUNNING_JOBS
 
-JobKind: TypeAlias = Literal["recording", "backfill", "gap filling", "import", "maintenance"]
+JobKind: TypeAlias = Literal[
+    "recording", "backfill", "partial backfill", "gap filling", "import", "maintenance"
+]
 
 DEAD_AFTER = timedelta(seconds=45)
 """A job that has said nothing for so long was killed, or has lost the database."""
@@ -64,7 +66,15 @@ class RunningJobRepository:
     def __init__(self, connection: AsyncConnection | AsyncSession) -> None:
         self._connection = connection
 
-    async def begin(self, job: UUID, kind: JobKind, symbols: Sequence[str], host: str, pid: int) -> None:
+    async def begin(
+        self,
+        job: UUID,
+        kind: JobKind,
+        symbols: Sequence[str],
+        behind: Sequence[str],
+        host: str,
+        pid: int,
+    ) -> None:
         """Note a job. Those that were killed at the same work have ended; old ones are forgotten."""
         c = RUNNING_JOBS.c
         now = func.clock_timestamp()
@@ -75,8 +85,9 @@ class RunningJobRepository:
         await self._connection.execute(
             update(RUNNING_JOBS).where(again, killed).values(ended_at=c.heard_at, state="killed")
         )
-        row = {"id": job, "kind": kind, "symbols": list(symbols), "behind": [], "host": host, "pid": pid}
-        await self._connection.execute(insert(RUNNING_JOBS).values(**row, state="begins"))
+        pairs = {"symbols": list(symbols), "behind": list(behind)}
+        row = {"id": job, "kind": kind, "host": host, "pid": pid, "state": "begins", **pairs}
+        await self._connection.execute(insert(RUNNING_JOBS).values(row))
 
     async def beat(
         self, job: UUID, state: str, behind: Sequence[str], error: str | None, *, is_over: bool = False

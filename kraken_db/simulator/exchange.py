@@ -318,7 +318,7 @@ class SimulatedExchange:
         client = request.remote or ""
         call = request.path.removeprefix(_PUBLIC) if request.path.startswith(_PUBLIC) else ""
         symbol = self._symbol(params)
-        fault = self._fault(client, call, symbol or "")
+        fault = self._fault(_limited_by(request), call, symbol or "")
         text, answer = "", str(fault)
         if fault is None or fault in ODD_PAGES or fault is Fault.TRUNCATED:
             text, error = self._text(call, symbol or "", params, fault)
@@ -397,6 +397,15 @@ def feed_url(base_url: str) -> str:
 def archive_url(base_url: str) -> str:
     """The address for ``KRAKEN_ARCHIVE_URL`` of an exchange whose REST is at ``base_url``."""
     return base_url + ARCHIVE_PATH
+
+
+def _limited_by(request: web.Request) -> str:
+    """Whose limit a request counts for: the client's address and the one that it asked.
+
+    So clients of one machine that ask 127.0.0.2, 127.0.0.3, .. are like machines of their own.
+    """
+    asked = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    return f"{request.remote} at {asked[0] if asked else ''}"
 
 
 async def _wait_until(moment: float) -> None:

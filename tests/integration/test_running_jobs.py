@@ -96,7 +96,7 @@ async def test_who_begins_again_ends_the_killed_one(db_url: str) -> None:
         for symbols in (["BTC/USD"], ["ETH/USD", "XRP/USD"]):
             async with store.database.begin() as connection:
                 heartbeat = Heartbeat(store, "recording", symbols)
-                await RunningJobRepository(connection).begin(heartbeat.id, "recording", symbols, "a", 1)
+                await RunningJobRepository(connection).begin(heartbeat.id, "recording", symbols, [], "a", 1)
         await query(db_url, _KILL)
         async with Heartbeat(store, "backfill", ["BTC/USD"]):  # other work of the same pair
             assert [job.is_dead for job in await jobs(store)] == [True, True, False]
@@ -115,15 +115,17 @@ async def test_a_row_that_is_gone_comes_back(db_url: str, lost: str) -> None:
         assert (await until(store, bool)).symbols == ["BTC/USD"]
 
 
-async def test_what_it_says_of_an_error_and_of_pairs() -> None:
-    async def nothing() -> None:
-        pass
+def test_what_it_says_of_pairs() -> None:
+    assert pairs_done(["A/USD", "B/USD"], {"A/USD"}) == Word("1 of 2 pairs done", ["B/USD"])
 
-    done = asyncio.create_task(nothing())
-    await done
-    waiting = asyncio.create_task(asyncio.sleep(60))
-    assert pairs_done({"A/USD": done, "B/USD": waiting}) == Word("1 of 2 pairs done", ["B/USD"])
-    waiting.cancel()
+
+async def test_news_are_told_at_once(db_url: str) -> None:
+    word = Word("0 of 1 pairs done", ["BTC/USD"])
+    async with opened(db_url) as store, Heartbeat(store, "backfill", ["BTC/USD"], lambda: word) as heartbeat:
+        assert (await jobs(store))[0].behind == ["BTC/USD"]
+        word = Word("1 of 1 pairs done")
+        heartbeat.tell()
+        await until(store, lambda found: not found[0].behind)
 
 
 async def test_an_error_that_ends_the_job_stays_to_be_seen(db_url: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from kraken_db import KrakenTradesBackfill
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import JobRunningError
-from kraken_db.heartbeat import Heartbeat
+from kraken_db.heartbeat import Heartbeat, Word
 from kraken_db.historical_backfill import BackfillReport, backfill, download, sharing
 from kraken_db.historical_backfill.sharing import Grid
 from kraken_db.kraken.messages import KrakenTrade
@@ -34,6 +34,7 @@ NAMES = ("ADA", "ALGO", "APE", "ATOM", "AVAX", "BAT", "BCH", "DASH", "DOT", "ETC
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pairs are shared too, and nobody waits for long."""
     monkeypatch.setattr(sharing, "LEAST_PAGES", 2)
+    monkeypatch.setattr(backfill, "HELP_AFTER", 0.0)
     monkeypatch.setattr(backfill, "ELSEWHERE_EVERY", 0.05)
     monkeypatch.setattr(download, "LOOK_EVERY", 0.0)
 
@@ -56,7 +57,7 @@ async def working(url: str, kind: JobKind) -> AsyncIterator[None]:
     """Another process that has the lock of BTC/USD, and says so."""
     async with (
         opened(url) as store,
-        Heartbeat(store, kind, ["BTC/USD"]),
+        Heartbeat(store, kind, ["BTC/USD"], lambda: Word("at work", ["BTC/USD"])),
         JobLock(store.database, "download", "BTC/USD"),
     ):
         yield
