@@ -218,7 +218,7 @@ class Database:
                 if not isinstance(error, TooManyConnectionsError) or not self._in_use:
                     self._places.release()
                     raise
-                # The server has fewer than we have places. This one stays empty for a while; another comes free.
+                # The server has fewer than we have places. This one stays empty for a while.
                 asyncio.get_running_loop().call_later(_NOT_USED_SECONDS, self._places.release)
             else:
                 self._in_use += 1

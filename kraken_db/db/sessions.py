@@ -112,9 +112,9 @@ async def _is_lent(connection: asyncpg.Connection[Any]) -> bool:
     await connection.execute(
         "BEGIN; SELECT set_config('application_name', 'kraken-db ' || pg_backend_pid(), true)"
     )
-    reported = connection.get_settings().application_name
+    reported = getattr(connection.get_settings(), "application_name", None)
     await connection.execute("ROLLBACK")
-    return bool(reported != f"kraken-db {connection.get_server_pid()}")
+    return reported != f"kraken-db {connection.get_server_pid()}"
 
 
 def _setting(settings: dict[str, str], *, is_local: bool) -> str:
