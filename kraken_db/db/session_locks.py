@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from kraken_db.errors import DatabaseError, DatabaseUnavailableError
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _ANSWER_SECONDS = 5.0
+_SECONDS_OF_TRUST = 5.0
 _TAKE = """
     SELECT key, CASE WHEN is_shared THEN pg_try_advisory_lock_shared(hashtextextended(key, 0))
                 ELSE pg_try_advisory_lock(hashtextextended(key, 0)) END
@@ -53,6 +55,7 @@ class SessionLocks:
         self._session: asyncpg.Connection[Any] | None = None
         self._held: dict[str, _Held] = {}
         self._turn = asyncio.Lock()
+        self._last_used = 0.0
 
     async def take(self, owner: object, *keys: str, shared: bool = False) -> str | None:
         """Have these locks, those that the owner has already too: returns the first that another one has.
@@ -63,17 +66,22 @@ class SessionLocks:
         """
         async with self._turn:
             with translated_errors(self._sessions.display):
-                await self._be_there()
-                new: dict[str, _Held] = {}
+                await self._be_there(is_asked=all(key in self._held for key in keys))
                 for key in keys:
                     held = self._held.get(key)
-                    if held is None:
-                        new[key] = self._held[key] = _Held(shared, [owner])
-                    elif owner not in held.owners:
-                        if not (shared and held.is_shared):
-                            return key
-                        held.owners.append(owner)
-                return next(iter(await self._lock(new)), None)
+                    if held and owner not in held.owners and not (shared and held.is_shared):
+                        return key
+                new: dict[str, _Held] = {}
+                for key in keys:
+                    if key not in self._held:
+                        new[key] = self._held[key] = _Held(shared, [])
+                    if owner not in self._held[key].owners:
+                        self._held[key].owners.append(owner)
+                try:
+                    return next(iter(await self._lock(new)), None)
+                except Exception:
+                    await self._end()  # what it holds is not known; the next one takes all anew
+                    raise
 
     async def release(self, owner: object) -> None:
         """Let everything go that the owner has."""
@@ -96,15 +104,18 @@ class SessionLocks:
             self._held.clear()
             await self._end()
 
-    async def _be_there(self) -> None:
-        if self._session is not None:
+    async def _be_there(self, *, is_asked: bool) -> None:
+        """Have a session that answers, and in it what is held."""
+        if self._session is not None and not self._session.is_closed():
             try:
-                with translated_errors(self._sessions.display):
-                    await _whole(self._session.execute("SELECT 1"))
+                if is_asked or time.monotonic() - self._last_used > _SECONDS_OF_TRUST:
+                    with translated_errors(self._sessions.display):
+                        await _whole(self._session.execute("SELECT 1"))
             except DatabaseError:
-                await self._end()
+                pass
             else:
                 return
+        await self._end()
         self._session = await self._open()
         try:
             if self._sessions.are_pooled:
@@ -126,6 +137,7 @@ class SessionLocks:
     async def _ask(self, statement: str, locks: Mapping[str, _Held]) -> Sequence[Sequence[Any]]:
         if self._session is None or not locks:
             return []
+        self._last_used = time.monotonic()
         kinds = [held.is_shared for held in locks.values()]
         rows: Sequence[Sequence[Any]] = await _whole(self._session.fetch(statement, list(locks), kinds))
         return rows

@@ -88,7 +88,7 @@ async def test_every_command(plain_empty_url: str, mode: str, tmp_path: Path) ->
             ):
                 await run(*arguments, environment=addresses)
             await record("ETH/USD", tmp_path / "journal", addresses)
-            for arguments in (
+            for command in (
                 ("status",),
                 ("verify", "--offline"),
                 ("gaps", "list", "--symbols", "ETH/USD", "--min-gap", "120"),
@@ -97,7 +97,7 @@ async def test_every_command(plain_empty_url: str, mode: str, tmp_path: Path) ->
                 ("policies", "show"),
                 ("db", "maintain"),
             ):
-                await run(*arguments, environment=addresses)
+                await run(*command, environment=addresses)
     await assert_is_truth(plain_empty_url, past)
     bounds = "SELECT min(timestamp), max(timestamp) FROM candles WHERE symbol = 'XRP/USD'"
     first, last = datetime(2023, 1, 1, tzinfo=UTC), datetime(2023, 1, 3, 1, 59, tzinfo=UTC)
