@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import Backend, Jobs, PendingRefresh, RetentionJob
 from kraken_db.db.engine import Database
-from kraken_db.db.locks import hold_shared, lock_job, try_exclusive
+from kraken_db.db.locks import held_shared, lock_job, try_exclusive
 from kraken_db.errors import KrakenDBError, PermissionDeniedError
 from kraken_db.repositories.retention import PausedJobRepository
 
@@ -60,7 +60,7 @@ class RetentionPause:
             if job is None or table in self._paused or oldest >= job.may_drop_before(self._clock()):
                 return
             if not self._is_holding:
-                await self._holding.enter_async_context(_holding_off(self._database))
+                await self._holding.enter_async_context(held_shared(self._database, _LOCK))
                 self._is_holding = True
             await self._pause(self._scheduler, table, job)
             self._paused.add(table)
@@ -136,10 +136,3 @@ async def _old_rows_wait(connection: AsyncConnection, jobs: Jobs, now: datetime)
     oldest = await PendingRefresh(connection).oldest()
     job = await jobs.retention(connection, "candles")
     return oldest is not None and job is not None and oldest < job.may_drop_before(now)
-
-
-@asynccontextmanager
-async def _holding_off(database: Database) -> AsyncIterator[None]:
-    async with database.dedicated() as connection:
-        await hold_shared(connection, _LOCK)
-        yield

@@ -1,8 +1,8 @@
 """What is tried again, how often, and how long is waited in between.
 
 One mechanism, ``Retry``; a policy for each purpose: ``REQUEST`` (Kraken), ``DOWNLOAD``, ``CONFLICT``
-(transactions), ``READ``, ``REFRESH`` and ``STARTING`` (the database); one classification of errors,
-``may_pass``.
+(transactions), ``READ``, ``REFRESH``, ``STARTING`` and ``CROWDED`` (the database); one classification of
+errors, ``may_pass``.
 
 Being throttled is not a failure of the exchange but of our pace, and ends no run early: it has a count of
 its own, ``MAX_THROTTLED``, and only a wait of more than ``MAX_WAIT`` seconds that Kraken asks for gives up at
@@ -27,6 +27,7 @@ from kraken_db.errors import (
     ExchangeThrottledError,
     RefreshInProgressError,
     ServerStartingError,
+    TooManyConnectionsError,
     TransactionConflictError,
     TransientError,
 )
@@ -168,6 +169,10 @@ REFRESH = Retry(
 """A refresh of the higher intervals, which waits for that of another session."""
 STARTING = Retry(seconds=60.0, pause=0.25, longest=2.0, only=ServerStartingError, level=logging.DEBUG)
 """A connection to a server that starts."""
+CROWDED = Retry(
+    seconds=600.0, pause=0.25, longest=5.0, jitter=0.5, only=TooManyConnectionsError, level=logging.DEBUG
+)
+"""A connection to a server, or a pooler, that has none free."""
 
 
 async def unless_set(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:

@@ -21,7 +21,6 @@ from sqlalchemy import (
     ColumnElement,
     MetaData,
     Table,
-    TextClause,
     bindparam,
     delete,
     func,
@@ -39,7 +38,7 @@ from kraken_db.backends.base import StaleRange
 from kraken_db.backends.rollup import AnySelect, rollup
 from kraken_db.backends.timescale_chunks import ranges_behind, ranges_between
 from kraken_db.data_types import DataType
-from kraken_db.db.driver import driver_errors
+from kraken_db.db.driver import run_alone
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import lock_job
 from kraken_db.db.multiranges import from_multirange, lies_in, to_multirange
@@ -147,17 +146,12 @@ class Refresh:
             return
         async with self._database.autocommit() as connection:
             for start, end in windows:
-                call = text(
+                call = (
                     f"CALL refresh_continuous_aggregate('{INTERVAL_VIEWS[interval]}',"
-                    f" CAST(:start AS timestamptz), CAST(:end AS timestamptz){self._options})"
+                    f" TIMESTAMPTZ '{start.isoformat()}', TIMESTAMPTZ '{end.isoformat()}'{self._options})"
                 )
-                await REFRESH.run(partial(_call, connection, call, {"start": start, "end": end}))
-
-
-async def _call(connection: AsyncConnection, call: TextClause, window: Mapping[str, datetime]) -> None:
-    # Our own refreshes wait for each other; but the database's jobs know nothing of that.
-    with driver_errors(connection):
-        await connection.execute(call, window)
+                # Our own refreshes wait for each other; but the database's jobs know nothing of that.
+                await REFRESH.run(partial(run_alone, connection, call))
 
 
 def coalesced(stale: Sequence[StaleRange]) -> list[StaleRange]:

@@ -19,9 +19,10 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.db.errors import translated_errors
+from kraken_db.db.sessions import Sessions
 
-ADDRESS = "kraken_db_address"
-"""The execution option of an engine that has its address, without password, for the messages of errors."""
+SESSIONS = "kraken_db_sessions"
+"""The execution option of an engine that has the ``Sessions`` under it."""
 _DIALECT = dialect.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -58,23 +59,45 @@ def driver_errors(connection: AsyncConnection | AsyncSession) -> AbstractContext
 
     For code that goes on after an error of its statements. Works on connections of any engine.
     """
+    sessions = _sessions(connection)
+    return translated_errors(sessions.display if sessions else "the database")
+
+
+def _sessions(connection: AsyncConnection | AsyncSession) -> Sessions | None:
     used = (
         connection.sync_session.bind if isinstance(connection, AsyncSession) else connection.sync_connection
     )
-    options = used.get_execution_options() if used is not None else {}
-    return translated_errors(options.get(ADDRESS, "the database"))
+    found: Sessions | None = used.get_execution_options().get(SESSIONS) if used is not None else None
+    return found
 
 
 async def begun(connection: AsyncConnection | AsyncSession) -> AsyncConnection:
-    """The connection, ready for the driver: in its transaction, if it has one.
+    """The connection, ready for the driver: in its transaction, if it has one, or behind a pooler.
 
     Where nobody has begun one, a statement is a transaction of its own.
     """
     if isinstance(connection, AsyncSession):
         connection = await connection.connection()
-    if connection.in_transaction() and not (await raw_connection(connection)).is_in_transaction():
+    sessions = _sessions(connection)
+    is_wanted = connection.in_transaction() or (sessions is not None and sessions.are_pooled)
+    if is_wanted and not (await raw_connection(connection)).is_in_transaction():
         await connection.execute(text("SELECT 1"))
     return connection
+
+
+async def run_alone(connection: AsyncConnection, statement: str) -> None:
+    """Run a statement that refuses to run in a transaction; it can have no parameters.
+
+    Raises errors of ``kraken_db.errors``.
+    """
+    # To prepare it first would take two requests: a pooler may answer them with two sessions.
+    with driver_errors(connection):
+        driver = await raw_connection(connection)
+        try:
+            await driver.execute(statement)
+        except Exception:
+            await give_up_if_closed(connection, driver)
+            raise
 
 
 async def fetch(
@@ -82,8 +105,8 @@ async def fetch(
 ) -> Sequence[Sequence[Any]]:
     """All rows of a statement, each a sequence of its values.
 
-    In the transaction of the connection, or, where nobody has begun one, in one of its own. Raises errors of
-    ``kraken_db.errors``.
+    In the transaction of the connection, or, where nobody has begun one, in one of its own. Raises errors
+    of ``kraken_db.errors``.
     """
     with driver_errors(connection):
         connection = await begun(connection)

@@ -1,6 +1,6 @@
-"""Connections: one engine for each store, made where a service starts and closed where it ends.
+"""Connections: one pool for each store, made where a service starts and closed where it ends.
 
-A server that is gone without a word (power cut, network, firewall) is noticed, instead of waited for.
+Whoever finds no connection free waits for one, whether the pool has no more or the server.
 """
 
 from __future__ import annotations
@@ -8,41 +8,44 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from decimal import Decimal
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.util import await_only
 
 from kraken_db import retry
 from kraken_db.db.disk import DiskRoom
-from kraken_db.db.driver import ADDRESS
+from kraken_db.db.driver import SESSIONS
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
 from kraken_db.db.errors import translated_errors
-from kraken_db.db.urls import DatabaseURL, parse_url
-from kraken_db.errors import ServerStartingError
+from kraken_db.db.session_locks import SessionLocks
+from kraken_db.db.sessions import Sessions
+from kraken_db.db.urls import parse_url
+from kraken_db.errors import TooManyConnectionsError
+from kraken_db.retry import Retry
 from kraken_db.settings import EMBEDDED_URL, Settings
 
-# jit costs more than it gains on the short queries of this package. A batch may take long, and may wait for
-# another one: a limit that a role or a database sets for its own programs is not meant for it.
-_SETTINGS = {
-    "application_name": "kraken-db",
-    "timezone": "UTC",
-    "jit": "off",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-}
-_SINCE_17 = {"transaction_timeout": "0"}
+MOST_CONNECTIONS = 16
+"""In the pool of a run, however much it does at once. The embedded server has 100, for all processes."""
+_NOT_USED_SECONDS = 30.0
+"""How long a place in the pool stays empty that the server had no connection for."""
 _SLOW_START = 2.0
-"""Seconds that a starting server may take before somebody wonders."""
+"""Seconds that a server may take before somebody wonders."""
 
 _notices = logging.getLogger("kraken_db.notices")
 _T = TypeVar("_T")
@@ -55,56 +58,42 @@ def is_embedded(url: str) -> bool:
     return url.startswith(EMBEDDED_URL)
 
 
-async def _connect(url: DatabaseURL) -> asyncpg.Connection[Any]:
-    connection = await asyncpg.connect(url.dsn, timeout=url.connect_timeout)
-    try:
-        keep_alive(connection)
-        await _set_up(connection)
-        # Decimal's own parser is faster than asyncpg's binary decoder, and as exact.
-        await connection.set_type_codec(
-            "numeric", schema="pg_catalog", encoder=str, decoder=Decimal, format="text"
-        )
-    except BaseException:
-        connection.terminate()
-        raise
-    return connection
-
-
-async def _set_up(connection: asyncpg.Connection[Any]) -> None:
-    """Set what our sessions need, in one statement: at their start, poolers refuse most settings."""
-    settings = _SETTINGS | (_SINCE_17 if connection.get_server_version() >= (17,) else {})
-    await connection.execute(
-        "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
-    )
-
-
-def make_engine(url: DatabaseURL, *, pool_max_size: int = 10, display: str | None = None) -> AsyncEngine:
+def make_engine(sessions: Sessions, *, pool_max_size: int = 10) -> AsyncEngine:
     """An engine whose connections asyncpg itself opens from the address, with all its parameters.
 
     Up to ``pool_max_size`` connections are opened when that many are needed at once, and stay open: to open
     one takes longer than most reads. With ``pool_max_size=0`` every connection is opened and closed anew.
-    Errors name the database ``display``, by default by its address.
     """
-    options = {ADDRESS: display or url.display}
 
-    async def connect() -> asyncpg.Connection[Any]:
-        return await _connect(url)
+    def connect() -> Any:
+        driver = await_only(sessions.open())
 
-    if pool_max_size == 0:
-        return create_async_engine(
-            "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool, execution_options=options
+        async def opened() -> asyncpg.Connection[Any]:
+            return driver
+
+        options = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+        return engine.dialect.dbapi.connect(  # type: ignore[union-attr]  # it is loaded
+            async_creator_fn=opened, **(options if sessions.are_pooled else {})
         )
+
+    pool: dict[str, Any] = {"pool_size": pool_max_size, "max_overflow": 0, "pool_use_lifo": True}
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connect,
-        pool_size=pool_max_size,
-        max_overflow=0,
-        pool_use_lifo=True,
-        execution_options=options,
+        creator=connect,
+        execution_options={SESSIONS: sessions},
+        **(pool if pool_max_size else {"poolclass": NullPool}),
     )
-    event.listen(engine.sync_engine, "checkin", _note_time)
-    event.listen(engine.sync_engine, "checkout", _refuse_dead)
+    if pool_max_size:
+        event.listen(engine.sync_engine, "checkin", _note_time)
+        event.listen(engine.sync_engine, "checkout", _refuse_dead)
+    event.listen(engine.sync_engine, "begin", _set_in_transaction)
     return engine
+
+
+def _set_in_transaction(connection: Connection) -> None:
+    sessions: Sessions = connection.get_execution_options()[SESSIONS]
+    if sessions.are_pooled and connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql(sessions.setting_in_transaction())
 
 
 def _note_time(_connection: object, record: ConnectionPoolEntry) -> None:
@@ -128,15 +117,20 @@ def _refuse_dead(connection: Any, record: ConnectionPoolEntry, _proxy: object) -
 
 
 class Database:
-    """An open store: an engine, and the embedded server under it where that is used.
+    """An open store: its connections, and the embedded server under it where that is used.
 
     Made by ``Database.open``; every driver error that leaves its context managers is one of
-    ``kraken_db.errors``.
+    ``kraken_db.errors``. Who asks for a connection while all are in use waits for one, so nobody may hold one
+    and wait for another.
     """
 
-    def __init__(self, engine: AsyncEngine, display: str, server: EmbeddedServer | None = None) -> None:
-        self.engine = engine
-        self.display = display
+    def __init__(self, sessions: Sessions, pool_max_size: int, server: EmbeddedServer | None = None) -> None:
+        self.display = sessions.display
+        self.locks = SessionLocks(sessions, partial(self._waiting, sessions.open))
+        self._sessions = sessions
+        self.engine = make_engine(sessions, pool_max_size=pool_max_size)
+        self._places = asyncio.Semaphore(pool_max_size or sys.maxsize)
+        self._in_use = 0
         self._server = server
 
     @classmethod
@@ -151,9 +145,8 @@ class Database:
             directory = resolve_embedded(url) or Settings.from_environment().data_dir
             server = EmbeddedServer(directory)
             url = await asyncio.to_thread(server.attach)
-        address = parse_url(url)
-        display = "the embedded database" if server else address.display
-        return cls(make_engine(address, pool_max_size=pool_max_size, display=display), display, server)
+        sessions = Sessions(parse_url(url), "the embedded database" if server else None)
+        return cls(sessions, pool_max_size, server)
 
     @property
     def is_embedded(self) -> bool:
@@ -165,6 +158,7 @@ class Database:
         return None if self._server is None else DiskRoom.at(self._server.cluster_dir)
 
     async def close(self) -> None:
+        await self.locks.close()
         await self.engine.dispose()
         if self._server is not None:
             await asyncio.to_thread(self._server.detach)
@@ -174,41 +168,70 @@ class Database:
 
         Raises the errors of ``kraken_db.errors`` about addresses, rights and servers that are away.
         """
-        began, has_warned = time.monotonic(), False
 
         async def connect() -> None:
-            nonlocal has_warned
-            try:
-                await self.open_connections(1)
-            except ServerStartingError as error:
-                if not has_warned and time.monotonic() - began >= _SLOW_START:
-                    has_warned = True
-                    _notices.info("%s; waiting for it", error.message)
-                raise
+            async with self._connection():
+                pass
 
-        await retry.STARTING.run(connect)
+        await _patiently(retry.STARTING, connect)
 
     async def set_in_sessions(self, settings: Mapping[str, str]) -> None:
-        """Have these settings in every session from now on."""
-        if not settings:
-            return
-
-        def apply(connection: Any, _record: object) -> None:
-            cursor = connection.cursor()
-            for name, value in settings.items():
-                cursor.execute("SELECT set_config($1, $2, false)", (name, value))
-            cursor.close()
-            connection.commit()
-
-        event.listen(self.engine.sync_engine, "connect", apply)
-        await self.engine.dispose()
+        """Have these settings in every session from now on, behind a pooler in every transaction."""
+        if settings:
+            self._sessions.settings |= settings
+            await self.engine.dispose()
 
     async def open_connections(self, count: int) -> None:
-        """Open so many connections of the pool now, so that nobody waits for them later."""
-        with self.errors():
+        """Open so many connections of the pool now, if there are as many: nobody waits for them later."""
+        with suppress(TooManyConnectionsError), self.errors():
             async with AsyncExitStack() as stack:
                 for _ in range(count):
                     await stack.enter_async_context(self.engine.connect())
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        with self.errors():
+            try:
+                connection = await self._take()
+            except TooManyConnectionsError:
+                connection = await self._waiting(self._take)
+            try:
+                yield connection
+            finally:
+                self._in_use -= 1
+                try:
+                    await asyncio.shield(connection.close())
+                finally:
+                    self._places.release()
+
+    async def _take(self) -> AsyncConnection:
+        """A connection as soon as one of ours is free.
+
+        Raises TooManyConnectionsError if the server has none for us.
+        """
+        while True:
+            await self._places.acquire()
+            try:
+                with self.errors():
+                    connection = await self.engine.connect()
+            except BaseException as error:
+                if not isinstance(error, TooManyConnectionsError) or not self._in_use:
+                    self._places.release()
+                    raise
+                # The server has fewer than we have places. This one stays empty for a while.
+                asyncio.get_running_loop().call_later(_NOT_USED_SECONDS, self._places.release)
+            else:
+                self._in_use += 1
+                return connection
+
+    async def _waiting(self, connect: Callable[[], Awaitable[_T]]) -> _T:
+        """What ``connect`` returns, as soon as the server has a connection for it."""
+
+        async def attempt() -> _T:
+            with self.errors():
+                return await connect()
+
+        return await _patiently(retry.CROWDED, attempt)
 
     async def revive(self) -> None:
         """After the connection was lost: start the embedded server again, should it be gone.
@@ -225,16 +248,12 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A unit of work: committed at the end of the block, rolled back if it raises."""
-        with self.errors():
-            async with self.engine.begin() as connection:
-                yield connection
+        async with self._connection() as connection, connection.begin():
+            yield connection
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection for reading; what it did is rolled back."""
-        with self.errors():
-            async with self.engine.connect() as connection:
-                yield connection
+        return self._connection()
 
     async def reading(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         """What ``work`` returns on a connection for reading.
@@ -251,46 +270,26 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:
-        """A connection outside of transactions, for statements that refuse to run in one."""
-        with self.errors():
-            async with self.engine.connect() as connection:
-                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        """A connection outside of transactions, for statements that refuse to run in one.
 
-    @asynccontextmanager
-    async def dedicated(self) -> AsyncIterator[AsyncConnection]:
-        """A connection outside of transactions that takes no place in the pool, for as long as it is held.
-
-        Closed for good at the end, and its session's locks with it.
+        Behind a pooler only ``run_alone`` is right there.
         """
-        with self.errors():
-            async with self.engine.connect() as connection:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                await connection.run_sync(lambda held: held.detach())
-                yield connection
+        async with self._connection() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
-# Seconds. A quiet connection is asked after the first, then at every second of them: gone after two minutes.
-_IDLE, _INTERVAL, _PROBES = 60, 10, 6
-# Sent data that nobody confirms: Linux gives up after a quarter of an hour by itself. Not sooner than this: a
-# server whose disk stalls takes no data for a while either.
-_UNCONFIRMED_MILLISECONDS = 300_000
-_OPTIONS = {
-    "TCP_KEEPIDLE": _IDLE,
-    "TCP_KEEPALIVE": _IDLE,  # what macOS calls it
-    "TCP_KEEPINTVL": _INTERVAL,
-    "TCP_KEEPCNT": _PROBES,
-    "TCP_USER_TIMEOUT": _UNCONFIRMED_MILLISECONDS,
-}
+async def _patiently(policy: Retry, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """What ``attempt`` returns in the end; somebody who waits for long is told why."""
+    began, has_warned = time.monotonic(), False
 
+    async def one() -> _T:
+        nonlocal has_warned
+        try:
+            return await attempt()
+        except policy.only as error:
+            if not has_warned and time.monotonic() - began >= _SLOW_START:
+                has_warned = True
+                _notices.info("%s; waiting for it", getattr(error, "message", error))
+            raise
 
-def keep_alive(connection: asyncpg.Connection[Any]) -> None:
-    """Set what this system has of it; a Unix socket has no use for it."""
-    # asyncpg has no other way to its socket.
-    used = connection._transport.get_extra_info("socket")
-    if used is None or used.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    used.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _OPTIONS.items():
-        option = getattr(socket, name, None)
-        if option is not None:
-            used.setsockopt(socket.IPPROTO_TCP, option, value)
+    return await policy.run(one)

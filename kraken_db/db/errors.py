@@ -125,6 +125,7 @@ _OF_THE_CONNECTION = (
             # What poolers say: PgBouncer, Supavisor.
             (asyncpg.PostgresError, "max_client_conn"),
             (asyncpg.PostgresError, "max client"),
+            (asyncpg.PostgresError, "query_wait_timeout"),
             (exc.TimeoutError, "queuepool limit"),
         )
     ),
@@ -147,6 +148,19 @@ _OF_THE_CONNECTION = (
         "create the database or correct its name in the URL",
     ),
     _Rule(asyncpg.exceptions.ClientConfigurationError, ConfigurationError, "{line}", _URL_HINT),
+    _Rule(
+        asyncpg.exceptions.TargetServerAttributeNotMatched,
+        DatabaseUnavailableError,
+        "no server there is what target_session_attrs in the URL asks for",
+        "name other hosts, or take target_session_attrs out of the URL",
+    ),
+    _Rule(
+        asyncpg.PostgresError,
+        ConfigurationError,
+        "the pooler there is in statement mode, which knows no transactions",
+        "connect to the server itself, or to a pool in session or transaction mode (pool_mode)",
+        "statement pooling",
+    ),
     *(
         _Rule(asyncpg.PostgresError, ConfigurationError, "{line}", _URL_HINT, text)
         for text in ("unrecognized configuration parameter", "startup parameter", "invalid value for param")
@@ -295,6 +309,13 @@ _OF_NO_ANSWER = (
             (asyncpg.InternalClientError, "cannot switch to state"),
             (asyncpg.InterfaceError, "connection is closed"),
         )
+    ),
+    _Rule(
+        # No server says so of itself.
+        asyncpg.ProtocolViolationError,
+        DatabaseUnavailableError,
+        "the pooler there refuses the connection: {line}",
+        "check the database and user in the URL, and the pooler's settings and log",
     ),
     _Rule(
         (OSError, TimeoutError, asyncpg.PostgresConnectionError, exc.InterfaceError),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -62,26 +62,39 @@ async def lock_for_writing(
     return str(rows.scalars().first())
 
 
-async def hold_shared(connection: AsyncConnection, key: str) -> None:
-    """Hold ``key`` together with any number of others, until the connection is closed."""
-    await connection.execute(text("SELECT pg_advisory_lock_shared(hashtextextended(:key, 0))"), {"key": key})
+@asynccontextmanager
+async def held_shared(database: Database, key: str) -> AsyncIterator[None]:
+    """Hold ``key`` together with any number of others; waits while somebody has it alone, which is short."""
+    async with _held(database, key, shared=True):
+        yield
 
 
 @asynccontextmanager
 async def held_alone(database: Database, key: str, *, waiting: str) -> AsyncIterator[None]:
-    """Hold ``key`` of the connection's schema alone, on a connection of its own.
+    """Hold ``key`` of the store's schema alone, for as long as the block takes.
 
-    Waits for as long as another session has it; what is waited for is logged once, as ``waiting``.
+    Waits for as long as somebody else has it; what is waited for is logged once, as ``waiting``.
     """
-    statement = text("SELECT pg_try_advisory_lock(hashtextextended(:key || current_schema(), 0))")
-    async with database.dedicated() as connection:
-        waited = 0.0
-        while not await connection.scalar(statement, {"key": f"kraken-db:{key}:"}):
+    async with database.read() as connection:
+        schema = await connection.scalar(text("SELECT current_schema()"))
+    async with _held(database, f"{_name(key, schema)}", waiting=waiting):
+        yield
+
+
+@asynccontextmanager
+async def _held(
+    database: Database, key: str, *, shared: bool = False, waiting: str = ""
+) -> AsyncIterator[None]:
+    owner, waited = object(), 0.0
+    try:
+        while await database.locks.take(owner, key, shared=shared):
             await asyncio.sleep(_POLL_SECONDS)
             waited += _POLL_SECONDS
-            if waited == _PATIENT_SECONDS:
+            if waiting and waited == _PATIENT_SECONDS:
                 _log.info("%s", waiting)
         yield
+    finally:
+        await database.locks.release(owner)
 
 
 async def try_exclusive(connection: AsyncConnection, key: str) -> bool:
@@ -93,46 +106,39 @@ async def try_exclusive(connection: AsyncConnection, key: str) -> bool:
 
 
 class JobLock:
-    """Held on a connection of its own for as long as a run takes: a second run is refused at once.
+    """Held for as long as a run takes: a second run is refused at once, in this process or in another one.
 
-    Of several symbols it is held for all or for none.
+    Of several symbols it is held for all or for none. It ends with the process, however that ends.
 
-    An asynchronous context manager; entering it raises JobRunningError where another process has the lock.
+    An asynchronous context manager; entering it raises JobRunningError where another run has the lock.
     """
 
     def __init__(self, database: Database, job: str, *symbols: str) -> None:
         self._database = database
         self._job = job
-        self._symbols = symbols
-        self._connection: AsyncConnection | None = None
-        self._held = AsyncExitStack()
+        self._symbols = {_name(job, symbol): symbol for symbol in symbols}
 
     async def __aenter__(self) -> Self:
-        await self.hold()
+        try:
+            await self.hold()
+        except BaseException:
+            await self._database.locks.release(self)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._release()
+        await self._database.locks.release(self)
 
     async def hold(self) -> None:
         """Have the lock: again, too, after the connection was lost. Raises JobRunningError."""
-        if self._connection is not None and await self._is_alive():
-            return
-        await self._release()
-        self._connection = await self._held.enter_async_context(self._database.dedicated())
-        for symbol in self._symbols:
-            taken = await self._connection.scalar(
-                text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"),
-                {"key": _name(self._job, symbol)},
+        taken_by_another = await self._database.locks.take(self, *self._symbols)
+        if taken_by_another is not None:
+            raise JobRunningError(
+                f"another {self._job} of {self._symbols[taken_by_another]} is running on this database",
+                hint="wait for it to end, or stop it",
             )
-            if not taken:
-                await self._release()
-                raise JobRunningError(
-                    f"another {self._job} of {symbol} is running on this database",
-                    hint="wait for it to end, or stop it",
-                )
 
     async def outlasting(
         self, work: Callable[[], Awaitable[_T]], policy: Retry, is_worth_it: Callable[[], bool]
@@ -152,20 +158,6 @@ class JobLock:
             pass  # the next attempt reports it
         except EmbeddedServerError as error:  # killed while it started, perhaps
             _log.warning("%s", error.message)
-
-    async def _is_alive(self) -> bool:
-        assert self._connection is not None
-        try:
-            with self._database.errors():
-                await self._connection.execute(text("SELECT 1"))
-        except DatabaseUnavailableError:
-            return False
-        return True
-
-    async def _release(self) -> None:
-        self._connection = None
-        with suppress(DatabaseUnavailableError):  # then the lock is gone already
-            await self._held.aclose()
 
 
 def _name(job: str, symbol: str) -> str:

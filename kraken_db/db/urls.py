@@ -17,23 +17,41 @@ from kraken_db.errors import ConfigurationError
 _SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg"}
 _ENCODE = "write the special characters of a password with %-encoding, for example %40 for @"
 _EXAMPLE = "postgresql://user:password@host:5432/database"
-# libpq knows these and asyncpg does not: it would send them to the server, which refuses them.
-_LIBPQ_ONLY = {
+# libpq and the drivers of other languages know these, and asyncpg does not: it would send them to the server,
+# which refuses them. They are about connections that these programs make, or about what ours do anyway.
+_NOT_SENT = {
     "channel_binding",
     "gssencmode",
+    "gssdelegation",
     "keepalives",
     "keepalives_idle",
     "keepalives_interval",
     "keepalives_count",
     "tcp_user_timeout",
+    "load_balance_hosts",
+    "min_protocol_version",
+    "max_protocol_version",
     "sslcompression",
     "sslsni",
-    "sslnegotiation",
+    "sslcertmode",
+    "sslkeylogfile",
     "client_encoding",
     "fallback_application_name",
-    # Our sessions have a name of their own.
-    "application_name",
+    "application_name",  # our sessions have a name of their own
+    "connect_timeout",
+    "connection_limit",
+    "pool_timeout",
 }
+# Nobody may believe in them who is not given them.
+_REFUSED = {"require_auth", "requirepeer", "hostaddr", "replication", "scram_client_key"}
+# What each says of a pooler, in small letters; with any other value it says nothing.
+_OF_POOLERS = {
+    "pgbouncer": {"true": True, "1": True, "false": False, "0": False},
+    "statement_cache_size": {"0": True},
+    "prepared_statement_cache_size": {"0": True},
+    "preparethreshold": {"0": True},
+}
+_TARGETS = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 DEFAULT_CONNECT_TIMEOUT = 15.0
 
@@ -45,6 +63,8 @@ class DatabaseURL:
     dsn: str = field(repr=False)
     display: str
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+    is_pooled: bool | None = None
+    """Whether a pooler stands before the server; None where the address does not say it."""
 
     def __str__(self) -> str:
         return self.display
@@ -69,10 +89,11 @@ def parse_url(url: str) -> DatabaseURL:
     if _is_cut_short(parts):
         raise _malformed(f"its user or password holds a character with a meaning of its own: {_ENCODE}")
     options = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(key, value) for key, value in options if key not in _LIBPQ_ONLY | {"connect_timeout"}]
-    _check_files(options)
+    _check(options)
+    kept = [(key, value) for key, value in options if key not in _NOT_SENT and key.lower() not in _OF_POOLERS]
     dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(kept, quote_via=quote), ""))
-    return DatabaseURL(dsn, _without_password(parts.netloc, parts.path, kept), _timeout(dict(options)))
+    display = _without_password(parts.netloc, parts.path, kept)
+    return DatabaseURL(dsn, display, _timeout(dict(options)), _is_pooled(options))
 
 
 def _is_cut_short(parts: SplitResult) -> bool:
@@ -83,7 +104,19 @@ def _is_cut_short(parts: SplitResult) -> bool:
     return parts.netloc.count("@") > 1 or bool(parts.fragment) or any("@" in text for text in moved)
 
 
-def _check_files(options: list[tuple[str, str]]) -> None:
+def _is_pooled(options: list[tuple[str, str]]) -> bool | None:
+    said = [_OF_POOLERS.get(name.lower(), {}).get(value.lower()) for name, value in options]
+    return next((pooled for pooled in said if pooled is not None), None)
+
+
+def _check(options: list[tuple[str, str]]) -> None:
+    for name, value in options:
+        if name in _REFUSED:
+            raise ConfigurationError(
+                f"kraken-db cannot do what {name} in the database URL asks for", hint=f"take {name} out of it"
+            )
+        if name == "target_session_attrs" and value not in _TARGETS:
+            raise _malformed(f"target_session_attrs is one of {', '.join(_TARGETS)}, not {value!r}")
     for name, path in options:
         if name in _FILES and path and not os.access(path, os.R_OK):
             why = "cannot be read" if Path(path).exists() else "does not exist"

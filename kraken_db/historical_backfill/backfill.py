@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from kraken_db.backends import kept_for
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
+from kraken_db.db.engine import MOST_CONNECTIONS
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import (
     ConfigurationError,
@@ -109,7 +110,7 @@ class KrakenTradesBackfill(StoreService):
     ) -> None:
         if pairs_at_once < 1:
             raise ConfigurationError(f"pairs_at_once is {pairs_at_once}: it is 1 or more")
-        super().__init__(db_url, pool_min_size=2, pool_max_size=2 * pairs_at_once + 1, clock=clock)
+        super().__init__(db_url, pool_max_size=min(2 * pairs_at_once + 1, MOST_CONNECTIONS), clock=clock)
         base_url = self.BASE_URL if self.BASE_URL != KRAKEN_BASE_URL else None
         self._client = client or KrakenRestClient(
             base_url, rate_limit_delay=rate_limit_delay, max_retries=max_retries

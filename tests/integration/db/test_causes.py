@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from kraken_db import retry
-from kraken_db.db import migrations
+from kraken_db.db import migrations, sessions
 from kraken_db.db.engine import Database
 from kraken_db.db.urls import parse_url
 from kraken_db.errors import (
@@ -30,7 +30,6 @@ from kraken_db.errors import (
     ServerMemoryError,
     ServerStartingError,
     StatementCancelledError,
-    TooManyConnectionsError,
     TransactionConflictError,
 )
 from kraken_db.historical_provider import HistoricalDataProvider
@@ -119,19 +118,6 @@ async def test_a_row_that_is_there(database: Database) -> None:
     assert isinstance(await refused(database, row, row), DuplicateRowError)
 
 
-async def test_a_limit_of_connections(plain_url: str) -> None:
-    await query(plain_url, "DROP ROLE IF EXISTS crowded")
-    await query(plain_url, "CREATE ROLE crowded LOGIN PASSWORD 'secret' CONNECTION LIMIT 1")
-    try:
-        database = await Database.open(with_user(plain_url, "crowded"))
-        with pytest.raises(TooManyConnectionsError, match="too many connections for role") as found:
-            await database.open_connections(2)
-        assert "fewer jobs" in str(found.value.hint)
-        await database.close()
-    finally:
-        await query(plain_url, "DROP ROLE crowded")
-
-
 async def test_a_role_without_rights(plain_url: str) -> None:
     await query(plain_url, "DROP ROLE IF EXISTS stranger")
     await query(plain_url, "CREATE ROLE stranger LOGIN PASSWORD 'secret'")
@@ -164,6 +150,55 @@ async def test_no_schema_in_the_search_path(plain_empty_url: str) -> None:
 async def test_a_parameter_that_the_server_does_not_know(plain_url: str) -> None:
     with pytest.raises(ConfigurationError, match='unrecognized configuration parameter "pool_mode"'):
         await Store.open(with_options(plain_url, "pool_mode=session"))
+
+
+@pytest.mark.parametrize("name", ["require_auth", "hostaddr"])
+def test_a_parameter_that_is_not_understood(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"cannot do what {name} .*take {name} out"):
+        parse_url(f"postgresql://db.example/kraken?{name}=x")
+
+
+def test_a_server_of_a_kind_that_there_is_not() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"target_session_attrs is one of any, primary, .* not 'master'"
+    ):
+        parse_url("postgresql://db.example/kraken?target_session_attrs=master")
+
+
+async def test_no_server_of_that_kind(plain_url: str) -> None:
+    with pytest.raises(
+        DatabaseUnavailableError, match="no server there is what target_session_attrs"
+    ) as found:
+        await Store.open(with_options(plain_url, "target_session_attrs=standby"))
+    assert "name other hosts" in str(found.value.hint)
+
+
+async def test_what_other_drivers_write_into_addresses(plain_url: str) -> None:
+    options = (
+        "sslmode=prefer&channel_binding=prefer&gssencmode=disable&load_balance_hosts=random&pgbouncer=false"
+    )
+    store = await Store.open(with_options(plain_url, f"{options}&connection_limit=5&sslcertmode=disable"))
+    await store.close()
+
+
+async def test_a_server_that_is_too_old(plain_empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "OLDEST_SERVER", (99, 0))
+    for opening in (Store.open(plain_empty_url), migrations.upgrade(plain_empty_url)):
+        with pytest.raises(
+            ConfigurationError, match=r"PostgreSQL \d+\.\d+ is too old .*needs PostgreSQL 99 or newer"
+        ):
+            await opening
+
+
+async def test_a_role_that_may_only_read(plain_empty_url: str) -> None:
+    await query(plain_empty_url, "DROP ROLE IF EXISTS reader")
+    await query(plain_empty_url, "CREATE ROLE reader LOGIN PASSWORD 'secret'")
+    try:
+        with pytest.raises(PermissionDeniedError, match="permission denied for schema public") as found:
+            await migrations.upgrade(with_user(plain_empty_url, "reader"))
+        assert "\n" not in str(found.value)
+    finally:
+        await query(plain_empty_url, "DROP ROLE reader")
 
 
 async def test_tls_that_the_server_does_not_speak(plain_url: str) -> None:

@@ -55,14 +55,14 @@ class Account:
 
 
 def start_postgres() -> Server:
-    account = _account()
+    account = server_account()
     directory = Path(tempfile.mkdtemp(prefix="kraken-test-"))
     try:
         os.chown(directory, account.uid, account.gid)
         binaries = _binaries(directory, account)
         password = secrets.token_hex(8)
         _initdb(binaries, directory, account, password)
-        port = _free_port()
+        port = free_port()
         guardian = _start(binaries, directory, account, port)
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
@@ -81,7 +81,7 @@ def start_postgres() -> Server:
     return Server(f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres", stop)
 
 
-def _account() -> Account:
+def server_account() -> Account:
     """PostgreSQL refuses to run as root, so root lends it another user."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), switch=False)
@@ -146,7 +146,7 @@ def _start(binaries: Path, directory: Path, account: Account, port: int) -> subp
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -113,6 +113,8 @@ export class Connection {
     this.send(Buffer.concat([
       message('R', wire.int32(0)), // authenticated
       ...Object.entries(PARAMETERS).map(([name, value]) => wire.parameterStatus(name, value)),
+      // What a session of a server reports of itself, and one that a pooler lends does not: see Sessions.
+      wire.parameterStatus('application_name', `kraken-db ${this.#id}`),
       message('K', wire.int32(this.#id, this.#secret)),
       wire.readyForQuery('I'),
     ]))
