@@ -25,7 +25,7 @@ a PairError that names both, never a guess.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kraken_db.errors import PairError
@@ -143,13 +143,13 @@ def is_tokenized_asset(name: str) -> bool:
     return _TOKENIZED_ASSET.fullmatch(name) is not None
 
 
-def known_spelling(symbol: str, symbols: Container[str]) -> str:
-    """``'AAPLX/USD'`` -> ``'AAPLx/USD'`` where ``symbols`` have that alone; else the symbol as it is."""
+def known_spelling(symbol: str, symbols: Collection[str]) -> str:
+    """``'AAPLX/USD'`` -> ``'AAPLx/USD'``, if ``symbols`` have that and no currency AAPLX; else it stays."""
     base, slash, quote = symbol.partition("/")
-    if not base.endswith("X") or symbol in symbols:
-        return symbol
     tokenized = f"{base[:-1]}x{slash}{quote}"
-    return tokenized if tokenized in symbols else symbol
+    if not base.endswith("X") or tokenized not in symbols:
+        return symbol
+    return symbol if any(other.startswith(f"{base}/") for other in symbols) else tokenized
 
 
 def _tokenized(name: str) -> tuple[str, str] | None:

@@ -87,7 +87,7 @@ def matching(pattern: str, symbols: Iterable[str], kinds: Collection[PairClass] 
         name = known_spelling(parse_symbol(pattern), listed)
         return [name] if name in listed and (not kinds or pair_class(name) in kinds) else []
     fitting = _fitting(pattern, listed)
-    wanted = kinds or [_class_of(pattern.strip().partition("/")[0], fitting)]
+    wanted = kinds or [_class_of(pattern.strip().partition("/")[0], listed)]
     return [symbol for symbol in fitting if pair_class(symbol) in wanted]
 
 
@@ -134,11 +134,12 @@ def _fitting(pattern: str, symbols: Iterable[str]) -> list[str]:
     return [symbol for symbol in symbols if fnmatch.fnmatchcase(symbol.upper(), glob)]
 
 
-def _class_of(base: str, fitting: Collection[str]) -> PairClass:
+def _class_of(base: str, symbols: Iterable[str]) -> PairClass:
     if is_pattern(base):
         return _wild_class(base)
-    exact = is_tokenized_asset(base)
-    return "tokenized" if exact or all(map(is_tokenized, fitting)) else "currency"
+    currency = f"{_our_spelling(base.upper())}/"
+    is_currency = not is_tokenized_asset(base) and any(symbol.startswith(currency) for symbol in symbols)
+    return "currency" if is_currency else "tokenized"
 
 
 def _wild_class(base: str) -> PairClass:

@@ -103,7 +103,7 @@ async def _found(
         unknown = error
     gone: list[str] = []
     if delisted or unknown is not None:
-        archived = await _archived(place, base_url)
+        archived = await _archived(place, base_url, are_wanted=delisted)
         left = sorted(symbol for symbol in archived if symbol not in directory)
         gone = matching(pattern, left, kinds)
     if unknown is not None and not gone:
@@ -111,12 +111,14 @@ async def _found(
     return [*map(_listed, listed), *(_delisted(symbol, directory) for symbol in gone)]
 
 
-async def _archived(place: str | None, base_url: str) -> Collection[str]:
+async def _archived(place: str | None, base_url: str, *, are_wanted: bool) -> Collection[str]:
     """The pairs that the archives have; none, and one line that says why, where they cannot be read."""
     from kraken_db.archives.pairs import archived_pairs
     from kraken_db.settings import archive_place
 
     place = place or archive_place(base_url)
+    if place is None and not are_wanted:
+        return ()
     if place is None:
         note("Note: no archives are known of this exchange (--archive PLACE): delisted pairs are not shown.")
         return ()

@@ -16,6 +16,7 @@ LISTED = [
     "BTC/USD",
     "DOGE/BTC",
     "SPX/USD",
+    "SPx/EUR",
     "SPx/USD",
     "TSLAx/EUR",
     "XRP/USD",
@@ -31,14 +32,16 @@ LISTED = [
         ("*X/USD", ["AVAX/USD", "SPX/USD"]),
         ("*x/USD", ["AAPLx/USD", "BRK.Bx/USD", "SPx/USD"]),
         ("*x/usd", ["AAPLx/USD", "BRK.Bx/USD", "SPx/USD"]),
-        ("*x/*", ["AAPLx/USD", "BRK.Bx/USD", "SPx/USD", "TSLAx/EUR"]),
+        ("*x/*", ["AAPLx/USD", "BRK.Bx/USD", "SPx/EUR", "SPx/USD", "TSLAx/EUR"]),
         ("brk.?x/*", ["BRK.Bx/USD"]),
         # Without * in it, a base is a name like any other.
         ("avax/*", ["AVAX/EUR", "AVAX/USD"]),
         ("aaplx/*", ["AAPLx/USD"]),
         ("AAPLX/*", ["AAPLx/USD"]),
         ("spx/*", ["SPX/USD"]),
-        ("SPx/*", ["SPx/USD"]),
+        ("SPx/*", ["SPx/EUR", "SPx/USD"]),
+        ("spx/eur", []),  # the currency is not traded in it, and nobody has asked for the share
+        ("spx/EU?", []),
         ("AVAx/*", []),
         # Bitcoin and Dogecoin by both of their names, as whole words.
         ("xbt/*", ["BTC/USD"]),
@@ -60,7 +63,13 @@ def test_what_fits(pattern: str, symbols: list[str]) -> None:
 
 
 def test_a_class_that_is_named_wins() -> None:
-    assert matching("*", LISTED, ["tokenized"]) == ["AAPLx/USD", "BRK.Bx/USD", "SPx/USD", "TSLAx/EUR"]
+    assert matching("*", LISTED, ["tokenized"]) == [
+        "AAPLx/USD",
+        "BRK.Bx/USD",
+        "SPx/EUR",
+        "SPx/USD",
+        "TSLAx/EUR",
+    ]
     assert matching("*x/USD", LISTED, ["currency"]) == ["AVAX/USD", "SPX/USD"]
     assert matching("AAPLx/USD", LISTED, ["currency"]) == []
 
@@ -84,6 +93,7 @@ def test_what_is_excluded() -> None:
         "AAPLx/USD",
         "AVAX/EUR",
         "BRK.Bx/USD",
+        "SPx/EUR",
         "SPx/USD",
         "TSLAx/EUR",
     ]

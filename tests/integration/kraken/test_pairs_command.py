@@ -72,6 +72,7 @@ async def test_json(kraken: FakeKraken) -> None:
         "status": "online",
         "price_decimals": 5,
         "volume_decimals": 8,
+        "successor": None,
     }
 
 
