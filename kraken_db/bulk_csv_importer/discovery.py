@@ -79,9 +79,9 @@ class _Wanted:
     """The symbols that were asked for, under every name that their files may have."""
 
     def __init__(self, symbols: Collection[str], named: Collection[str]) -> None:
-        self.named = named
-        """Those that were asked for by name: they must be there."""
         self.names = {symbol: to_archive_name(symbol) for symbol in symbols}
+        self.named = {symbol: name for symbol, name in self.names.items() if symbol in named}
+        """Those that were asked for one by one: they must be there."""
         readings: defaultdict[str, set[str]] = defaultdict(set)
         for symbol, name in self.names.items():
             readings[name].add(symbol)
@@ -162,8 +162,8 @@ class Discovery:
 
     def _miss(self) -> None:
         found = {file.symbol for file in self._files}
-        for symbol, name in (self._wanted.names if self._wanted else {}).items():
-            if symbol not in found and self._wanted and symbol in self._wanted.named:
+        for symbol, name in (self._wanted.named if self._wanted else {}).items():
+            if symbol not in found:
                 self._refuse(
                     symbol, f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)"
                 )
