@@ -13,6 +13,10 @@ REST result key         XXBTZUSD      XXDGXXBT     ``from_result_key``
 
 Only two assets have other names at Kraken than here, XBT and XDG, and only as whole words: AIXBT stays.
 
+Tokenized assets (shares) have a small x at the end of their names, which belongs to it, and dots occur:
+``AAPLx/USD`` and ``BRK.Bx/USD``, at Kraken ``AAPLxUSD`` and ``BRK.BxUSD``. All other names are of capital
+letters and digits, so the x is what tells the two kinds apart, and the base from the quote.
+
 A name without a slash is split by the list of quote currencies. Where two quotes fit (``XYZAUSD`` is XYZA/USD
 or XYZ/AUSD), and neither Kraken's listings known here nor those passed as ``known`` settle it, the answer is
 a PairError that names both, never a guess.
@@ -21,7 +25,7 @@ a PairError that names both, never a guess.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kraken_db.errors import PairError
@@ -99,23 +103,65 @@ _ASSET = re.compile(r"[A-Z0-9]+")
 _DOTTED_ASSETS = frozenset({"ETH2.S"})
 _PLAIN_NAME = re.compile(r"[A-Z0-9.]+")
 _SEPARATOR = re.compile(r"[/\-_]")
+_TOKENIZED_ASSET = re.compile(r"(?=[0-9.]*[A-Z])[A-Z0-9]+(?:\.[A-Z0-9]+)*x")
+_TOKENIZED_NAME = re.compile(rf"({_TOKENIZED_ASSET.pattern})([A-Z0-9]+)")
+# Only tokenized assets have a dot before an X at the end: in capital letters it is the small x, too.
+_DOTTED_NAME = re.compile(rf"([A-Z0-9]+(?:\.[A-Z0-9]+)+)X[/\-_]?({'|'.join(sorted(_QUOTE_SPELLINGS))})")
 _NAME_IT = "name the pair as BASE/QUOTE"
 
 
 def parse_symbol(text: str, known: Mapping[str, str] | None = None) -> str:
     """What a user typed: ``'xbt/usd'``, ``'BTC-USD'``, ``'btc_usd'`` and ``'XBTUSD'`` are ``'BTC/USD'``.
 
-    Without a separator the name is read as ``from_rest_pair`` reads it, ``known`` included. Raises PairError.
+    Without a separator the name is read as ``from_rest_pair`` reads it, ``known`` included. A base in capital
+    letters with a small x at its end is a tokenized asset: ``'AAPLx/USD'`` stays. ``'aaplx/usd'`` is
+    ``'AAPLX/USD'``, unless ``known`` has the tokenized pair and no such currency. Raises PairError.
     """
     name = text.strip()
+    if tokenized := _tokenized(name):
+        base, quote = tokenized
+        return _symbol(base, quote, written=text)
     if name.isascii():  # some foreign letters have an ASCII capital
         name = name.upper()
     parts = _SEPARATOR.split(name)
     if len(parts) == 1:
-        return _from_kraken(name, known)
-    if len(parts) != 2:
+        symbol = _from_kraken(name, known)
+    elif len(parts) == 2:
+        symbol = _symbol(*parts, written=text)
+    else:
         raise PairError(f"{text!r} is not a pair", hint="write it as BASE/QUOTE, e.g. BTC/USD")
-    return _symbol(*parts, written=text)
+    return known_spelling(symbol, known.values()) if known else symbol
+
+
+def is_tokenized(symbol: str) -> bool:
+    """Whether it is a pair of a tokenized asset, by its name: ``'AAPLx/USD'``, ``'BRK.Bx/USD'``."""
+    return is_tokenized_asset(symbol.partition("/")[0])
+
+
+def is_tokenized_asset(name: str) -> bool:
+    """Whether it is spelled as a tokenized asset, ``'AAPLx'``: capital letters, then a small x."""
+    return _TOKENIZED_ASSET.fullmatch(name) is not None
+
+
+def known_spelling(symbol: str, symbols: Collection[str]) -> str:
+    """``'AAPLX/USD'`` -> ``'AAPLx/USD'``, if ``symbols`` have that and no currency AAPLX; else it stays."""
+    base, slash, quote = symbol.partition("/")
+    tokenized = f"{base[:-1]}x{slash}{quote}"
+    if not base.endswith("X") or tokenized not in symbols:
+        return symbol
+    return symbol if any(other.startswith(f"{base}/") for other in symbols) else tokenized
+
+
+def _tokenized(name: str) -> tuple[str, str] | None:
+    """Base and quote of what is spelled as a tokenized pair; None for everything else."""
+    base, *rest = _SEPARATOR.split(name)
+    if len(rest) == 1 and is_tokenized_asset(base):
+        return base, rest[0].upper() if rest[0].isascii() else rest[0]
+    if (found := _TOKENIZED_NAME.fullmatch(name)) and found[2] in _QUOTE_SPELLINGS:
+        return found[1], found[2]
+    if name.isascii() and (found := _DOTTED_NAME.fullmatch(name.upper())):
+        return f"{found[1]}x", found[2]
+    return None
 
 
 def to_rest_pair(symbol: str) -> str:
@@ -125,6 +171,8 @@ def to_rest_pair(symbol: str) -> str:
     """
     base, quote = _split_symbol(symbol)
     name = _TO_KRAKEN.get(base, base) + _TO_KRAKEN.get(quote, quote)
+    if is_tokenized_asset(base):
+        return name
     for other in _LISTED.intersection(_readings(name)) - {symbol}:
         raise PairError(f"Kraken has no {symbol}: its {name} is {other}")
     return name
@@ -181,10 +229,13 @@ def from_ws_symbol(name: str) -> str:
 def known_pairs(listing: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The ``result`` of AssetPairs as a map for the ``known`` parameters: keys and altnames to symbols.
 
-    What has no readable ``wsname`` (dark pools, tokenized shares) is left out.
+    Left out are what has no readable ``wsname``, dark pools (``XXBTZUSD.d``) and the markets of other venues
+    (``XBTUSD:BTNL``).
     """
     known: dict[str, str] = {}
     for key, pair in listing.items():
+        if _other_market(key):
+            continue
         try:
             symbol = from_wsname(pair.get("wsname") or "")
         except PairError:
@@ -199,20 +250,27 @@ def readings(name: str, known: Mapping[str, str] | None = None) -> list[str]:
     ``known`` as for ``from_rest_pair``, and Kraken's markets known here, settle it. Raises PairError for what
     is no name of a pair.
     """
-    if not _PLAIN_NAME.fullmatch(name):
-        dark = name.endswith(".d")
-        reason = "a dark pool, which has no public history" if dark else "not a name of a pair"
+    tokenized = _TOKENIZED_NAME.fullmatch(name)
+    if not (tokenized or _PLAIN_NAME.fullmatch(name)):
+        reason = _other_market(name) or "not a name of a pair"
         raise PairError(f"{name!r} is {reason}", hint="capital letters and digits only, e.g. XBTUSD")
     for names in (CSV_SYMBOL_MAP, known or {}, _IRREGULAR_KEYS):
         if name in names:
             return [names[name]]
-    found = _readings(name)
+    found = _readings(name) if tokenized is None else _tokenized_readings(tokenized)
     if not found:
         raise PairError(
             f"{name!r} is not a pair: it is not some asset followed by a currency that Kraken quotes in",
             hint=_NAME_IT,
         )
     return found if len(found) == 1 else sorted(_LISTED.intersection(found)) or found
+
+
+def _other_market(name: str) -> str:
+    """What a key of Kraken's list is that is no market of its order book; empty for one that is."""
+    if name.endswith(".d"):
+        return "a dark pool, which has no public history"
+    return "a market of another venue" if ":" in name else ""
 
 
 def _from_kraken(name: str, known: Mapping[str, str] | None) -> str:
@@ -234,9 +292,14 @@ def _readings(name: str) -> list[str]:
     return sorted(_symbol(base, quote, written=name) for base, quote in splits if base not in ("", quote))
 
 
+def _tokenized_readings(name: re.Match[str]) -> list[str]:
+    base, quote = name.groups()
+    return [_symbol(base, quote, written=name[0])] if quote in _QUOTE_SPELLINGS else []
+
+
 def _symbol(base: str, quote: str, *, written: str) -> str:
     """Base and quote, each in any spelling, as a symbol; ``written`` is what an error shows."""
-    if not (_is_asset(base) and _is_asset(quote)):
+    if not ((_is_asset(base) or is_tokenized_asset(base)) and _is_asset(quote)):
         raise PairError(f"{written!r} is not a pair", hint="expected BASE/QUOTE, capital letters and digits")
     base, quote = _FROM_KRAKEN.get(base, base), _FROM_KRAKEN.get(quote, quote)
     if base == quote:

@@ -14,6 +14,8 @@ from kraken_db.backends import Backend, StaleRange, detect
 from kraken_db.db.engine import Database
 from kraken_db.db.migrations import check_schema, current_revision, head_revision, migrate
 from kraken_db.errors import DatabaseError, KrakenDBError, NotConnectedError
+from kraken_db.patterns import select
+from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import release
 from kraken_db.retry import CONFLICT
 from kraken_db.times import Clock, utc_now
@@ -138,6 +140,20 @@ class StoreService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def stored_symbols(self) -> list[str]:
+        """Every symbol of which something was ever stored, in alphabetical order."""
+        rows = await self._connected().database.reading(
+            lambda connection: SyncStatusRepository(connection).all()
+        )
+        return sorted({row.symbol for row in rows})
+
+    async def select_stored(self, wanted: Sequence[str] | None, exclude: Sequence[str] = ()) -> list[str]:
+        """The pairs of names and patterns, by what is stored: see ``kraken_db.patterns.select``.
+
+        ``wanted``: None for all that are stored. A name of which nothing is stored stays.
+        """
+        return select(wanted, await self.stored_symbols(), exclude=exclude)
 
     def _connected(self) -> Store:
         if self._store is None:

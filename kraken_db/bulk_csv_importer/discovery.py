@@ -30,7 +30,8 @@ from kraken_db.bulk_csv_importer.report import (
 )
 from kraken_db.errors import ImportFileError, PairError
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_NAMES
-from kraken_db.pairs import from_archive_name, to_archive_name
+from kraken_db.pairs import from_archive_name, known_spelling, parse_symbol, to_archive_name
+from kraken_db.patterns import is_pattern, select
 from kraken_db.times import Clock, utc_now
 
 INTERVAL_MAP: dict[str, int] = {str(minutes): minutes for minutes in INTERVAL_NAMES}
@@ -77,8 +78,10 @@ class _Found:
 class _Wanted:
     """The symbols that were asked for, under every name that their files may have."""
 
-    def __init__(self, symbols: Collection[str]) -> None:
+    def __init__(self, symbols: Collection[str], named: Collection[str]) -> None:
         self.names = {symbol: to_archive_name(symbol) for symbol in symbols}
+        self.named = {symbol: name for symbol, name in self.names.items() if symbol in named}
+        """Those that were asked for one by one: they must be there."""
         readings: defaultdict[str, set[str]] = defaultdict(set)
         for symbol, name in self.names.items():
             readings[name].add(symbol)
@@ -103,6 +106,7 @@ class Discovery:
     symbols: Collection[str] | None
     skip_empty: bool
     check_sums: bool = False
+    exclude: Collection[str] = ()
     product: Product | None = None
     """Of the archives at an address, where there are several."""
     clock: Clock = utc_now
@@ -118,7 +122,6 @@ class Discovery:
 
     async def plan(self, places: Sequence[Path | str | PublishedArchive]) -> ImportPlan:
         """``places``: a text is an http(s) address."""
-        self._wanted = None if self.symbols is None else _Wanted(self.symbols)
         for place in places:
             before = len(self._found) + len(self._skipped) + len(self._refused)
             try:
@@ -159,7 +162,7 @@ class Discovery:
 
     def _miss(self) -> None:
         found = {file.symbol for file in self._files}
-        for symbol, name in (self._wanted.names if self._wanted else {}).items():
+        for symbol, name in (self._wanted.named if self._wanted else {}).items():
             if symbol not in found:
                 self._refuse(
                     symbol, f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)"
@@ -332,17 +335,39 @@ class Discovery:
                 self._refuse(found.name, "the name is neither <PAIR>_<minutes>.csv nor <PAIR>.csv", _AS)
             else:
                 groups[id(found.archive)].append((found, match))
-        for group in groups.values():
-            names = [match["pair"] for _, match in group]
-            symbols = archive_symbols(names, self._wanted.spellings if self._wanted else None)
+        names = [[match["pair"] for _, match in group] for group in groups.values()]
+        self._wanted = self._choose(names)
+        for group, pairs in zip(groups.values(), names, strict=True):
+            symbols = archive_symbols(pairs, self._wanted.spellings if self._wanted else None)
             for found, match in group:
                 self._sort(found, match["pair"], match["minutes"], symbols)
+
+    def _choose(self, names: Sequence[Sequence[str]]) -> _Wanted | None:
+        """The pairs that were asked for, by what there are files of; None for all."""
+        if self.symbols is None and not self.exclude:
+            return None
+        plain = [parse_symbol(text) for text in self.symbols or () if not is_pattern(text)]
+        spellings = _Wanted(plain, plain).spellings
+        found = [symbol for group in names for symbol in archive_symbols(group, spellings).values()]
+        present = sorted({symbol for symbol in found if isinstance(symbol, str)})
+        wanted = None if self.symbols is None else list(self.symbols)
+        try:
+            chosen = select(wanted, present, exclude=list(self.exclude), place="in these files")
+        except PairError as error:
+            self._refuse(" ".join(wanted or self.exclude), error.message, error.hint)
+            chosen = []
+        return _Wanted(chosen, {known_spelling(symbol, present) for symbol in plain})
+
+    def _is_wanted(self, pair: str, symbol: str | PairError) -> bool:
+        if self._wanted is None or (self.symbols is None and isinstance(symbol, PairError)):
+            return True
+        return symbol in self._wanted.names or self._wanted.may_be(pair)
 
     def _sort(
         self, found: _Found, pair: str, minutes: str | None, symbols: dict[str, str | PairError]
     ) -> None:
         symbol = symbols[pair]
-        if self._wanted is not None and not (symbol in self._wanted.names or self._wanted.may_be(pair)):
+        if not self._is_wanted(pair, symbol):
             self._skip(found.name, "not among the symbols asked for")
         elif minutes is not None and minutes not in INTERVAL_MAP:
             self._skip(found.name, f"candles of {minutes} minutes are not kept")

@@ -101,6 +101,7 @@ class BulkCSVImporter(StoreService):
         *,
         only_1m: bool = True,
         symbols: Collection[str] | None = None,
+        exclude: Collection[str] = (),
         skip_empty: bool = False,
         check_sums: bool = False,
         product: Product | None = None,
@@ -108,10 +109,11 @@ class BulkCSVImporter(StoreService):
         """``plan``, also of archives on a server: close the plan in the end, in the same event loop.
 
         ``places``: also http(s) addresses: of a zip, of one of its parts, or of what has Kraken's archives,
-        of which ``product`` is wanted. ``check_sums``: the parts of an archive are compared with the list of
-        sums beside them.
+        of which ``product`` is wanted. ``symbols`` may have patterns such as ``'XRP/*'``; ``exclude``: what
+        is not wanted of them. ``check_sums``: the parts of an archive are compared with the list of sums
+        beside them.
         """
-        discovery = Discovery(only_1m, symbols, skip_empty, check_sums, product, self._clock)
+        discovery = Discovery(only_1m, symbols, skip_empty, check_sums, exclude, product, self._clock)
         return await discovery.plan(
             [
                 place if isinstance(place, PublishedArchive) or is_address(place) else Path(place)

@@ -15,8 +15,10 @@ from kraken_db.cli.options import (
     MultiValueCommand,
     TimeType,
     db_url_option,
+    exclude_option,
     json_option,
     rate_limit_option,
+    stored_option,
     symbols_option,
 )
 from kraken_db.cli.output import (
@@ -189,9 +191,9 @@ def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
     short_help="Download every trade of a pair from Kraken.",
     epilog="Example: kraken-db backfill --symbols XRP/USDT BTC/USDT --resume",
 )
-@symbols_option(
-    f"Pairs, or patterns such as 'XRP/*'. Default: {' '.join(DEFAULT_SYMBOLS)}.", takes_patterns=True
-)
+@symbols_option(f"Default: {' '.join(DEFAULT_SYMBOLS)}.")
+@exclude_option
+@stored_option
 @click.option("--resume", is_flag=True, help="Go on where the last download of each pair ended.")
 @click.option("--since", type=TimeType(), help="Trades from this time on. Default: the pair's first trade.")
 @click.option("--until", type=TimeType(), help="Trades before this time. Default: now.")
@@ -222,6 +224,8 @@ def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
 def backfill(
     context: click.Context,
     symbols: tuple[str, ...] | None,
+    exclude: tuple[str, ...],
+    stored: bool,
     resume: bool,
     since: datetime | None,
     until: datetime | None,
@@ -240,7 +244,8 @@ def backfill(
     What Kraken's archives have comes from there, as fast as the database takes it; the rest comes by REST,
     1,000 trades a request and about one request a second for each pair. Pairs are downloaded side by side.
     It may be stopped or killed at any moment, and repeated: nothing is stored twice, and --resume goes on
-    where it ended. Ctrl-C stores what has been received; a second one ends it at once.
+    where it ended. Ctrl-C stores what has been received; a second one ends it at once. Patterns are of what
+    Kraken lists or its archives have.
 
     Asks Kraken over the network, or whatever KRAKEN_BASE_URL and KRAKEN_ARCHIVE_URL name.
     """
@@ -248,6 +253,8 @@ def backfill(
         raise click.UsageError("--resume cannot be combined with --since: choose where to begin")
     if since and until and since >= until:
         raise click.UsageError("--since is not before --until")
+    if symbols and stored:
+        raise click.UsageError("--stored cannot be combined with --symbols: it means all of them")
     if archive and source == "rest":
         raise click.UsageError("--archive goes with --source auto or archive")
     from kraken_db.cli.base import Signals
@@ -256,8 +263,8 @@ def backfill(
     from kraken_db.kraken.page_walk import to_cursor
 
     signals = Signals()
-    names = symbols or DEFAULT_SYMBOLS
     wanted: Any = {
+        "exclude": exclude,
         "since": to_cursor(since) if since else 0,
         "end_timestamp": until,
         "resume": resume,
@@ -268,6 +275,7 @@ def backfill(
 
     async def run() -> list[BackfillReport] | BackfillEstimate:
         async with KrakenTradesBackfill(db_url, rate_limit, pairs_at_once=jobs, progress=progress) as service:
+            names = await service.stored_symbols() if stored else symbols or DEFAULT_SYMBOLS
             if dry_run:
                 return await service.estimate(names, **wanted)
             with signals.stopping(service):

@@ -11,7 +11,7 @@ import difflib
 import io
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from shutil import get_terminal_size
@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import click
 
 from kraken_db.charts.series import decimals_of
-from kraken_db.cli.options import IntervalType, SymbolType, TimeType, db_url_option, json_option
+from kraken_db.cli.options import (
+    IntervalType,
+    MultiValueCommand,
+    SymbolType,
+    TimeType,
+    db_url_option,
+    exclude_option,
+    json_option,
+    symbol_arguments,
+)
 from kraken_db.cli.output import (
     Column,
     count_text,
@@ -36,6 +45,7 @@ from kraken_db.cli.output import (
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES, floor_to_interval, interval_length, interval_name
+from kraken_db.pairs import known_spelling
 from kraken_db.types import Candle
 
 if TYPE_CHECKING:
@@ -113,6 +123,13 @@ def candle_query(
     if start and end and start >= end:
         raise click.UsageError(f"--start ({iso(start)}) is not before --end ({iso(end)})")
     return CandleQuery(symbol, interval, start, end, last or default_count, fill)
+
+
+async def stored_spelling(provider: HistoricalDataProvider, query: CandleQuery) -> CandleQuery:
+    """``aaplx/usd`` as the stored AAPLx/USD, where no currency of the name is stored."""
+    if not query.symbol.partition("/")[0].endswith("X"):
+        return query
+    return replace(query, symbol=known_spelling(query.symbol, await provider.get_symbols()))
 
 
 async def select_candles(
@@ -379,17 +396,21 @@ def _rounded(value: Decimal, decimals: int) -> str:
 DEFAULT_COUNT = 50
 
 
-@click.command(epilog="Example: kraken-db candles build BTC/USD")
-@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
+@click.command(cls=MultiValueCommand, epilog="Example: kraken-db candles build BTC/USD")
+@symbol_arguments()
+@exclude_option
 @json_option
 @db_url_option
-def build(symbols: tuple[str, ...], as_json: bool, db_url: str) -> None:
-    """Build the candles of stored trades that have none yet, of all pairs or of some. Nobody is asked."""
+def build(symbols: tuple[str, ...], exclude: tuple[str, ...], as_json: bool, db_url: str) -> None:
+    """Build the candles of stored trades that have none yet, of all pairs or of some. Nobody is asked.
+
+    SYMBOL is a pair, or a pattern in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized).
+    """
     from kraken_db.historical_backfill import KrakenTradesBackfill
 
     async def run() -> dict[str, int]:
         async with KrakenTradesBackfill(db_url) as service:
-            return await service.build_missing_candles(symbols)
+            return await service.build_missing_candles(symbols, exclude=exclude)
 
     written = asyncio.run(run())
     if as_json:
@@ -459,6 +480,7 @@ async def _print(query: CandleQuery, style: Literal["table", "csv", "json"], db_
     from kraken_db.historical_provider import HistoricalDataProvider
 
     async with HistoricalDataProvider(db_url, pool_min_size=1, pool_max_size=2) as provider:
+        query = await stored_spelling(provider, query)
         chunks = await select_candles(provider, query)
         writer = candle_writer(style, query.symbol, query.interval)
         found = 0

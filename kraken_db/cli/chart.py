@@ -22,6 +22,7 @@ from kraken_db.cli.candles import (
     note_file,
     nothing_there,
     select_candles,
+    stored_spelling,
 )
 from kraken_db.cli.options import db_url_option
 from kraken_db.cli.output import count_text, note, wants_colour
@@ -112,6 +113,7 @@ async def _read(query: CandleQuery, db_url: str) -> Series:
 
     candles: list[Candle] = []
     async with HistoricalDataProvider(db_url, pool_min_size=1, pool_max_size=2) as provider:
+        query = await stored_spelling(provider, query)
         async with aclosing(await select_candles(provider, query)) as chunks:
             async for chunk in chunks:
                 candles += chunk

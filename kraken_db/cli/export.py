@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from kraken_db.cli.options import IntervalType, SymbolType, TimeType, db_url_option, json_option
+from kraken_db.cli.options import (
+    IntervalType,
+    MultiValueCommand,
+    TimeType,
+    db_url_option,
+    exclude_option,
+    json_option,
+    stored_option,
+    symbol_arguments,
+)
 from kraken_db.cli.output import (
     Column,
     count_text,
@@ -32,10 +41,13 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=MultiValueCommand,
     short_help="Write candles or trades into Parquet, CSV or feather.",
     epilog="Example: kraken-db export BTC/USD ETH/USD --interval 1h --interval 1d --out data",
 )
-@click.argument("symbols", type=SymbolType(), nargs=-1, required=True, metavar="SYMBOL...")
+@symbol_arguments(required=True)
+@exclude_option
+@stored_option
 @click.option("--what", type=click.Choice(["candles", "trades"]), default="candles", show_default=True)
 @click.option(
     "-i",
@@ -71,6 +83,8 @@ if TYPE_CHECKING:
 @db_url_option
 def export(
     symbols: tuple[str, ...],
+    exclude: tuple[str, ...],
+    stored: bool,
     what: Literal["candles", "trades"],
     intervals: tuple[int, ...],
     style: Literal["parquet", "csv", "feather"],
@@ -83,9 +97,13 @@ def export(
 ) -> None:
     """Write the stored history of each SYMBOL into files below --out.
 
+    SYMBOL is a pair, or a pattern in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized).
+
     Run it again to bring them up to date: a file is written again only if its rows have changed. Only closed
     candles are exported. Times are UTC: 2023-01-31, 2023-01-31T15:30, now.
     """
+    if symbols and stored:
+        raise click.UsageError("--stored cannot be combined with SYMBOL: it means all of them")
     if what == "trades" and intervals:
         raise click.UsageError("--interval belongs to candles; trades have none")
     if since and until and since >= until:
@@ -94,17 +112,26 @@ def export(
 
     options = {"what": what, "intervals": intervals or (1,), "style": style, "recheck": recheck}
     with show_progress() as progress:
-        report = asyncio.run(_run(db_url, progress, symbols, folder, since=since, until=until, **options))
+        running = _run(db_url, progress, symbols, exclude, folder, since=since, until=until, **options)
+        report = asyncio.run(running)
     _show(report, as_json=as_json)
 
 
 async def _run(
-    db_url: str, progress: Progress, symbols: Sequence[str], folder: Path, **options: Any
+    db_url: str,
+    progress: Progress,
+    symbols: Sequence[str],
+    exclude: Sequence[str],
+    folder: Path,
+    **options: Any,
 ) -> ExportReport:
     from kraken_db.exporting import Exporter
 
     async with Exporter(db_url, progress=progress) as exporter:
-        return await exporter.export(symbols, folder, **options)
+        names = await exporter.select_stored(symbols or None, exclude)
+        if not names:
+            raise ConfigurationError("nothing is stored yet", hint="see: kraken-db status")
+        return await exporter.export(names, folder, **options)
 
 
 def _show(report: ExportReport, *, as_json: bool) -> None:

@@ -14,12 +14,15 @@ from kraken_db.cli.options import (
     MultiValueCommand,
     PeriodType,
     db_url_option,
+    exclude_option,
     json_option,
     rate_limit_option,
+    stored_option,
     symbols_option,
 )
 from kraken_db.cli.output import Column, count_text, moment_text, note, plural, print_json, print_table
 from kraken_db.pairs import DEFAULT_SYMBOLS
+from kraken_db.patterns import select
 from kraken_db.times import period_text
 
 if TYPE_CHECKING:
@@ -225,21 +228,28 @@ def gaps() -> None:
 
 
 @gaps.command("list", cls=MultiValueCommand, short_help="List the gaps; asks nobody but the database.")
-@symbols_option(f"Pairs. Default: all that are stored, or {_DEFAULT} if none is.")
+@symbols_option(f"Default: all that are stored, or {_DEFAULT} if none is.")
+@exclude_option
 @_gap_options
 def list_gaps(
-    symbols: tuple[str, ...] | None, min_gap: int, window: timedelta, as_json: bool, db_url: str
+    symbols: tuple[str, ...] | None,
+    exclude: tuple[str, ...],
+    min_gap: int,
+    window: timedelta,
+    as_json: bool,
+    db_url: str,
 ) -> None:
     """List the gaps, from coverage alone: whatever the size of the history, it takes a moment.
 
-    Of a pair of which nothing is stored the whole window is a gap.
+    Of a pair of which nothing is stored the whole window is a gap. Patterns are of what is stored.
     """
     from kraken_db.gap_filler import GapFiller
 
     async def run() -> list[SymbolGaps]:
-        async with GapFiller(db_url, list(symbols or DEFAULT_SYMBOLS), window=window) as filler:
-            if symbols is None:
-                filler.symbols = await filler.stored_symbols() or DEFAULT_SYMBOLS
+        async with GapFiller(db_url, window=window) as filler:
+            filler.symbols = await filler.select_stored(symbols, exclude) or select(
+                DEFAULT_SYMBOLS, (), exclude=exclude
+            )
             return await filler.survey(min_gap)
 
     show_gaps(asyncio.run(run()), as_json=as_json)
@@ -251,8 +261,9 @@ def list_gaps(
     short_help="Fill the gaps from Kraken.",
     epilog="Example: kraken-db gaps fill --symbols XRP/USDT BTC/USDT",
 )
-@symbols_option(f"Pairs. Default: {_DEFAULT}.")
-@click.option("--stored", is_flag=True, help="All pairs of which something is stored.")
+@symbols_option(f"Default: {_DEFAULT}.")
+@exclude_option
+@stored_option
 @click.option(
     "--max-concurrent",
     type=click.IntRange(min=1),
@@ -267,6 +278,7 @@ def list_gaps(
 def fill_gaps(
     context: click.Context,
     symbols: tuple[str, ...] | None,
+    exclude: tuple[str, ...],
     stored: bool,
     max_concurrent: int,
     rate_limit: float,
@@ -279,6 +291,7 @@ def fill_gaps(
 
     It may be stopped or killed at any moment, and repeated. What Kraken cannot fill stays a gap, is
     reported, and makes the exit code 1. Ctrl-C stores what has been received; a second one ends it at once.
+    Patterns are of what Kraken lists.
 
     Asks Kraken over the network, or whatever KRAKEN_BASE_URL names.
     """
@@ -292,12 +305,13 @@ def fill_gaps(
     signals = Signals()
 
     async def run() -> list[FillReport]:
-        wanted = list(symbols or DEFAULT_SYMBOLS)
-        async with GapFiller(db_url, wanted, rate_limit, window=window, progress=progress) as filler:
-            everything = await filler.stored_symbols()
+        async with GapFiller(db_url, [], rate_limit, window=window, progress=progress) as filler:
             if stored:
-                filler.symbols = everything
-            elif symbols is None and (others := set(everything) - set(wanted)):
+                filler.symbols = await filler.select_stored(None, exclude)
+            else:
+                filler.symbols = await filler.select_listed(symbols or DEFAULT_SYMBOLS, exclude)
+            others = set() if symbols or stored or exclude else set(await filler.stored_symbols())
+            if others := others.difference(filler.symbols):
                 progress.note(f"Note: {plural(len(others), 'other pair')} stored; --stored fills them all")
             with signals.stopping(filler):
                 return await filler.fill(max_concurrent=max_concurrent, min_gap_minutes=min_gap)

@@ -26,6 +26,7 @@ from kraken_db.cli.options import (
     MultiValueCommand,
     SourcePath,
     db_url_option,
+    exclude_option,
     json_option,
     symbols_option,
 )
@@ -376,7 +377,8 @@ class SourcePlace(SourcePath):
     type=SourcePath(),
     help=f"A folder to import, with all its subfolders. Default, without PATHS: ./{DEFAULT_DIRECTORY}",
 )
-@symbols_option("Only these pairs.")
+@symbols_option("Default: all that there are files of.")
+@exclude_option
 @click.option("--all", "every_interval", is_flag=True, help="Files of all intervals, not only those of 1m.")
 @click.option("--replace", is_flag=True, help="Overwrite stored rows that differ, whichever is better.")
 @click.option("--no-candles", is_flag=True, help="Store trades without building their candles.")
@@ -414,6 +416,7 @@ def import_csv(
     places: tuple[Path | str, ...],
     directory: Path | None,
     symbols: tuple[str, ...] | None,
+    exclude: tuple[str, ...],
     every_interval: bool,
     replace: bool,
     no_candles: bool,
@@ -464,6 +467,7 @@ def import_csv(
                     _sources(places, directory),
                     only_1m=not every_interval,
                     symbols=symbols,
+                    exclude=exclude,
                     skip_empty=skip_empty,
                     check_sums=check_sums,
                     product=product,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from kraken_db.errors import KrakenDBError, PairError
+from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import parse_interval
-from kraken_db.pairs import QUOTES, parse_symbol
+from kraken_db.pairs import parse_symbol
+from kraken_db.patterns import has_known_quote, parse_pair
 from kraken_db.times import parse_period, parse_time, utc_now
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -72,7 +72,13 @@ class TimeType(_Parsed):
         return parse_time(text, utc_now())
 
 
-_PATTERN = re.compile(r"[A-Za-z0-9.*?]+/[A-Za-z0-9.*?]+")
+class PairType(_Parsed):
+    """A pair as SymbolType has it, or a pattern such as ``XRP/*``."""
+
+    name = "pair"
+
+    def parse(self, text: str) -> str:
+        return parse_pair(text)
 
 
 class PeriodType(_Parsed):
@@ -84,21 +90,13 @@ class PeriodType(_Parsed):
         return (parse_period(text),)
 
 
-class _SymbolList(_Parsed):
-    """Pairs separated by commas, and patterns such as ``XRP/*`` where a command knows all pairs."""
+class _PairList(_Parsed):
+    """Pairs and patterns, separated by commas."""
 
     name = "symbols"
 
-    def __init__(self, *, takes_patterns: bool) -> None:
-        self._takes_patterns = takes_patterns
-
     def parse(self, text: str) -> tuple[str, ...]:
-        return tuple(self._one(item.strip()) for item in text.split(",") if item.strip())
-
-    def _one(self, text: str) -> str:
-        if self._takes_patterns and _PATTERN.fullmatch(text) and ("*" in text or "?" in text):
-            return text.upper()
-        return parse_symbol(text)
+        return tuple(parse_pair(item) for item in text.split(",") if item.strip())
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return "SYMBOL..."
@@ -150,31 +148,70 @@ def _is_symbol(text: str) -> bool:
     """Whether a value that may be a symbol or a path is a symbol."""
     if Path(text).exists():
         return False
-    try:
-        return all(
-            parse_symbol(item).rpartition("/")[2] in QUOTES for item in text.split(",") if item.strip()
-        )
-    except PairError:
-        return False
+    return all(has_known_quote(item) for item in text.split(",") if item.strip())
 
 
 def _flattened(
     _ctx: click.Context, _option: click.Parameter, groups: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(symbol for group in groups for symbol in group))
+
+
+def _flattened_or_none(
+    ctx: click.Context, option: click.Parameter, groups: Sequence[Sequence[str]]
 ) -> tuple[str, ...] | None:
-    symbols = dict.fromkeys(symbol for group in groups for symbol in group)
-    return tuple(symbols) or None
+    return _flattened(ctx, option, groups) or None
 
 
-def symbols_option(help_text: str, *, takes_patterns: bool = False) -> Callable[[_Decorated], _Decorated]:
-    """``--symbols``: a tuple of symbols, or None if it was not given. The command is a MultiValueCommand."""
+_SEVERAL = "Several after one another, separated by commas, or by repeating the option."
+
+
+def symbols_option(help_text: str) -> Callable[[_Decorated], _Decorated]:
+    """``--symbols``: a tuple of pairs and patterns, or None if it was not given. For a MultiValueCommand.
+
+    ``help_text`` says the default. ``kraken_db.patterns.select`` finds the pairs.
+    """
     return click.option(
         "--symbols",
         cls=_SymbolsOption,
-        type=_SymbolList(takes_patterns=takes_patterns),
+        type=_PairList(),
         multiple=True,
-        callback=_flattened,
-        help=f"{help_text} Several after one another, separated by commas, or by repeating the option.",
+        callback=_flattened_or_none,
+        help=f"Pairs, or patterns in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized). {help_text} {_SEVERAL}",
     )
+
+
+def _require_symbols(
+    ctx: click.Context, argument: click.Parameter, symbols: tuple[str, ...]
+) -> tuple[str, ...]:
+    if not symbols and not ctx.params.get("stored"):
+        raise click.MissingParameter(ctx=ctx, param=argument, param_hint="'SYMBOL...' (or --stored)")
+    return symbols
+
+
+def symbol_arguments(*, required: bool = False) -> Callable[[_Decorated], _Decorated]:
+    """``SYMBOL...`` as ``symbols``: a tuple of pairs and patterns.
+
+    ``required``: it is empty only with ``--stored``.
+    """
+    metavar, check = ("SYMBOL...", _require_symbols) if required else ("[SYMBOL]...", None)
+    return click.argument("symbols", nargs=-1, type=PairType(), metavar=metavar, callback=check)
+
+
+exclude_option = click.option(
+    "--exclude",
+    cls=_SymbolsOption,
+    type=_PairList(),
+    multiple=True,
+    callback=_flattened,
+    help="Not these pairs, or the pairs of these patterns; several after one another.",
+)
+"""``--exclude`` as ``exclude``: a tuple of pairs and patterns, maybe empty. For a MultiValueCommand."""
+
+stored_option = click.option(
+    "--stored", is_flag=True, is_eager=True, help="All pairs of which something is stored."
+)
+"""``--stored`` as ``stored``, instead of pairs by name."""
 
 
 def _database_url(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str:

@@ -11,17 +11,30 @@ import click
 from kraken_db.cli.options import json_option
 from kraken_db.cli.output import Column, note, print_json, print_table
 from kraken_db.errors import ImportFileError, UnknownPairError
+from kraken_db.patterns import PairClass, classes_of, matching, pair_class
 
 if TYPE_CHECKING:
     from kraken_db.kraken.directory import ListedPair, PairDirectory
 
 _Document = dict[str, str | int | None]
 
+_KINDS: dict[str, Sequence[PairClass]] = {
+    "currency": ("currency",),
+    "tokenized": ("tokenized",),
+    "all": ("currency", "tokenized"),
+}
+
 
 @click.command(
     short_help="List the pairs of Kraken, by all their names.", epilog="Example: kraken-db pairs 'XRP/*'"
 )
-@click.argument("pattern", default="*")
+@click.argument("pattern", required=False)
+@click.option(
+    "--class",
+    "kind",
+    type=click.Choice(list(_KINDS)),
+    help="Of currencies, of tokenized assets (xStocks), or of both. Default: what PATTERN means, or both.",
+)
 @click.option(
     "--delisted", is_flag=True, help="Also the pairs that Kraken's archives have, and it lists no more."
 )
@@ -31,66 +44,81 @@ _Document = dict[str, str | int | None]
     help="A folder or an address with Kraken's archives. Default: KRAKEN_ARCHIVE_URL, or Kraken's own.",
 )
 @json_option
-def pairs(pattern: str, delisted: bool, archive: str | None, as_json: bool) -> None:
+def pairs(pattern: str | None, kind: str | None, delisted: bool, archive: str | None, as_json: bool) -> None:
     """List the pairs that Kraken trades now, with its names for them.
 
-    PATTERN is a pair or has * in it: 'XRP/*', '*/USD'. Put it in quotes. What is not listed is looked for in
-    Kraken's archives, of which only the directories travel: a pair that is there alone is delisted. Where it
-    got a new name, the successor is named as well: a market of its own, with its own history.
+    PATTERN is a pair, or has * or ? in it and is put in quotes: 'XRP/*', '*/USD'. It means currencies; if its
+    base ends in a small x, as in '*x/USD', tokenized assets alone. That holds for all commands: what is shown
+    here is what a pattern means there.
+
+    What is not listed is looked for in Kraken's archives, of which only the directories travel: a pair that
+    is there alone is delisted. Where it got a new name, the successor is named as well: a market of its own,
+    with its own history.
 
     Asks Kraken over the network, or whatever KRAKEN_BASE_URL and KRAKEN_ARCHIVE_URL name.
     """
-    found = asyncio.run(_found(pattern, archive, delisted=delisted or archive is not None))
+    if pattern is None:
+        pattern, kind = "*", kind or "all"
+    kinds = _KINDS[kind] if kind else ()
+    found = asyncio.run(_found(pattern, kinds, archive, delisted=delisted or archive is not None))
     if as_json:
         print_json(found)
         return
-    columns = [
-        Column("symbol"),
-        Column("REST"),
-        Column("WebSocket"),
-        Column("status"),
-        Column("price decimals", right=True),
-        Column("volume decimals", right=True),
-        Column("successor"),
-    ]
-    has_successor = any(document["successor"] for document in found)
-    shown = len(columns) if has_successor else len(columns) - 1
-    rows = [["-" if value is None else str(value) for value in one.values()][:shown] for one in found]
-    print_table(columns[:shown], rows)
+    columns = {
+        "symbol": Column("symbol"),
+        "class": Column("class"),
+        "rest_name": Column("REST"),
+        "ws_name": Column("WebSocket"),
+        "status": Column("status"),
+        "price_decimals": Column("price decimals", right=True),
+        "volume_decimals": Column("volume decimals", right=True),
+        "successor": Column("successor"),
+    }
+    if all(one["class"] == "currency" for one in found):
+        del columns["class"]
+    if not any(one["successor"] for one in found):
+        del columns["successor"]
+    rows = [["-" if one[name] is None else str(one[name]) for name in columns] for one in found]
+    print_table(list(columns.values()), rows)
 
 
-async def _found(pattern: str, place: str | None, *, delisted: bool) -> list[_Document]:
+async def _found(
+    pattern: str, kinds: Collection[PairClass], place: str | None, *, delisted: bool
+) -> list[_Document]:
     """The listed pairs of a pattern, and then those that are in the archives alone.
 
     Raises UnknownPairError where there is none of them.
     """
-    from kraken_db.kraken.directory import matching, pair_directory
+    from kraken_db.kraken.directory import pair_directory
     from kraken_db.kraken.rest import KrakenRestClient
 
     async with KrakenRestClient() as client:
-        directory = await pair_directory(client)
+        directory = await pair_directory(client, kinds=kinds or sorted(classes_of(pattern)))
         base_url = client.base_url
     listed: Sequence[ListedPair] = []
     unknown: UnknownPairError | None = None
     try:
-        listed = directory.match(pattern)
+        listed = directory.match(pattern, kinds)
     except UnknownPairError as error:
         unknown = error
     gone: list[str] = []
     if delisted or unknown is not None:
-        archived = await _archived(place, base_url)
-        gone = matching(pattern, sorted(symbol for symbol in archived if symbol not in directory))
+        archived = await _archived(place, base_url, are_wanted=delisted)
+        left = sorted(symbol for symbol in archived if symbol not in directory)
+        gone = matching(pattern, left, kinds)
     if unknown is not None and not gone:
         raise unknown
     return [*map(_listed, listed), *(_delisted(symbol, directory) for symbol in gone)]
 
 
-async def _archived(place: str | None, base_url: str) -> Collection[str]:
+async def _archived(place: str | None, base_url: str, *, are_wanted: bool) -> Collection[str]:
     """The pairs that the archives have; none, and one line that says why, where they cannot be read."""
     from kraken_db.archives.pairs import archived_pairs
     from kraken_db.settings import archive_place
 
     place = place or archive_place(base_url)
+    if place is None and not are_wanted:
+        return ()
     if place is None:
         note("Note: no archives are known of this exchange (--archive PLACE): delisted pairs are not shown.")
         return ()
@@ -104,6 +132,7 @@ async def _archived(place: str | None, base_url: str) -> Collection[str]:
 def _listed(pair: ListedPair) -> _Document:
     return {
         "symbol": pair.symbol,
+        "class": pair.kind,
         "rest_name": pair.rest_name,
         "ws_name": pair.ws_name,
         "status": pair.status,
@@ -117,6 +146,7 @@ def _delisted(symbol: str, directory: PairDirectory) -> _Document:
     """Neither REST nor the WebSocket has a name for it any more."""
     return {
         "symbol": symbol,
+        "class": pair_class(symbol),
         "rest_name": None,
         "ws_name": None,
         "status": "delisted",

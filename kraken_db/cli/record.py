@@ -133,7 +133,7 @@ def _seconds(value: float | None) -> str:
     short_help="Record live trades, and build their candles.",
     epilog="Example: kraken-db record --symbols BTC/USD ETH/USD",
 )
-@symbols_option(f"Pairs. Default: {' '.join(DEFAULT_SYMBOLS)}.")
+@symbols_option(f"Default: {' '.join(DEFAULT_SYMBOLS)}.")
 @click.option(
     "--every",
     type=click.FloatRange(0.1),

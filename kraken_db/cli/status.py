@@ -15,7 +15,14 @@ import click
 
 from kraken_db.backends import TableStorage
 from kraken_db.cli.jobs import job_document
-from kraken_db.cli.options import MultiValueCommand, PeriodType, db_url_option, json_option, symbols_option
+from kraken_db.cli.options import (
+    MultiValueCommand,
+    PeriodType,
+    db_url_option,
+    exclude_option,
+    json_option,
+    symbols_option,
+)
 from kraken_db.cli.output import (
     Column,
     count_text,
@@ -30,6 +37,8 @@ from kraken_db.cli.output import (
 from kraken_db.data_types import DataType
 from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES
+from kraken_db.pairs import known_spelling
+from kraken_db.patterns import is_pattern, select, without
 from kraken_db.policies import BackgroundJob, job_fails, job_state
 from kraken_db.status import DataStatus, Month, MonthState, StoreStatus, lag_text
 from kraken_db.times import period_text
@@ -341,7 +350,8 @@ _SHOWN_PROBLEMS = 3
     short_help="Show what is stored: ranges, gaps, sizes, jobs.",
     epilog="Example: kraken-db status --check --max-lag 15min",
 )
-@symbols_option("Only these pairs. Default: all that are stored.")
+@symbols_option("Default: all that are stored.")
+@exclude_option
 @click.option(
     "--check",
     is_flag=True,
@@ -361,6 +371,7 @@ _SHOWN_PROBLEMS = 3
 @db_url_option
 def status(
     symbols: tuple[str, ...] | None,
+    exclude: tuple[str, ...],
     check: bool,
     max_lag: tuple[timedelta | None],
     as_json: bool,
@@ -375,8 +386,8 @@ def status(
     """
     from kraken_db.status import problems
 
-    database, found = asyncio.run(_read(db_url, symbols))
-    wrong = problems(found, max_lag[0], symbols)
+    database, found = asyncio.run(_read(db_url, symbols, exclude))
+    wrong = problems(found, max_lag[0], _named(symbols, exclude, found))
     if as_json:
         checked = {"max_lag_seconds": max_lag[0], "problems": wrong}
         print_json({**status_document(database, found), "check": checked})
@@ -391,14 +402,23 @@ def status(
         click.echo(f"\nCheck passed: no gaps, {lag}, no failing jobs, nothing left undone")
 
 
-async def _read(db_url: str, symbols: tuple[str, ...] | None) -> tuple[dict[str, Any], StoreStatus]:
+def _named(symbols: Sequence[str] | None, exclude: Sequence[str], found: StoreStatus) -> list[str]:
+    """The pairs that were asked for by name: of these something has to be stored."""
+    stored = [item.symbol for item in found.data]
+    named = [known_spelling(symbol, stored) for symbol in symbols or () if not is_pattern(symbol)]
+    return without(named, exclude)
+
+
+async def _read(
+    db_url: str, symbols: Sequence[str] | None, exclude: Sequence[str] = ()
+) -> tuple[dict[str, Any], StoreStatus]:
     """Which database it is, and the state of what is stored in it."""
     from kraken_db.store import Store
 
     store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
     try:
         found, policies, revision = await store.database.reading(
-            lambda connection: _read_all(connection, store, symbols)
+            lambda connection: _read_all(connection, store, symbols, exclude)
         )
         database = {
             "kind": store.backend.name,
@@ -413,13 +433,18 @@ async def _read(db_url: str, symbols: tuple[str, ...] | None) -> tuple[dict[str,
 
 
 async def _read_all(
-    connection: AsyncConnection, store: Store, symbols: tuple[str, ...] | None
+    connection: AsyncConnection, store: Store, symbols: Sequence[str] | None, exclude: Sequence[str]
 ) -> tuple[StoreStatus, Sequence[TablePolicy], str | None]:
     from kraken_db.db.migrations import current_revision
+    from kraken_db.repositories.sync_status import SyncStatusRepository
     from kraken_db.status import read_status
 
+    names: Sequence[str] | None = None
+    if symbols or exclude:
+        stored = {record.symbol for record in await SyncStatusRepository(connection).all()}
+        names = select(symbols, sorted(stored), exclude=exclude) or None
     return (
-        await read_status(connection, store.backend, store.clock(), symbols),
+        await read_status(connection, store.backend, store.clock(), names),
         await store.backend.policies(connection),
         await current_revision(connection),
     )

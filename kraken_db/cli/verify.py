@@ -13,12 +13,14 @@ import click
 
 from kraken_db.cli.base import sentence
 from kraken_db.cli.options import (
+    MultiValueCommand,
     SourcePath,
-    SymbolType,
     TimeType,
     db_url_option,
+    exclude_option,
     json_option,
     rate_limit_option,
+    symbol_arguments,
 )
 from kraken_db.cli.output import count_text, moment_text, note, plural, print_json
 
@@ -145,10 +147,12 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 @click.command(
+    cls=MultiValueCommand,
     short_help="Prove that what is stored is complete and right.",
     epilog="Example: kraken-db verify BTC/USD ETH/USD --since '30 days ago' --repair",
 )
-@click.argument("symbols", nargs=-1, type=SymbolType(), metavar="[SYMBOL]...")
+@symbol_arguments()
+@exclude_option
 @click.option("--since", type=TimeType(), help="Only what is from this time on. Default: everything.")
 @click.option("--until", type=TimeType(), help="Only what is before this time. Default: everything.")
 @click.option("--offline", "--no-exchange", "offline", is_flag=True, help="Do not ask Kraken.")
@@ -172,6 +176,7 @@ def _part(part: Part) -> dict[str, Any]:
 def verify(
     context: click.Context,
     symbols: tuple[str, ...],
+    exclude: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
     offline: bool,
@@ -183,6 +188,8 @@ def verify(
     db_url: str,
 ) -> None:
     """Verify what is stored of each SYMBOL; of all of them by default.
+
+    SYMBOL is a pair, or a pattern in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized).
 
     Trade ids without a hole, candles that are what the trades say, higher intervals that are what the minutes
     say, and the newest 720 minutes as Kraken has them. Whatever cannot be compared is named and not claimed.
@@ -199,8 +206,9 @@ def verify(
 
     async def run() -> list[Certificate]:
         async with StoreVerifier(db_url, rate_limit, progress=progress) as verifier:
+            names = await verifier.select_stored(symbols or None, exclude)
             return await verifier.verify(
-                symbols or None,
+                names or None,
                 since=since,
                 until=until,
                 ask_exchange=not offline,

@@ -31,7 +31,6 @@ from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.progress import NullProgress, NullTask, Progress
 from kraken_db.ranges import TICK
 from kraken_db.repositories.candles import CandleRepository
-from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, utc_now
@@ -101,12 +100,9 @@ class GapFiller(StoreService):
         """Let every download finish the pages that it has, and end."""
         self._stop.set()
 
-    async def stored_symbols(self) -> list[str]:
-        """Every symbol of which something was ever stored, in alphabetical order."""
-        rows = await self._connected().database.reading(
-            lambda connection: SyncStatusRepository(connection).all()
-        )
-        return sorted({row.symbol for row in rows})
+    async def select_listed(self, wanted: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
+        """The pairs of names and patterns, by Kraken's list: see ``kraken_db.patterns.select``."""
+        return await self._exchange.expand(wanted, exclude)
 
     async def survey(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[SymbolGaps]:
         """What ``detect_gaps`` finds, by symbol, with what is known of each."""

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import Any, ClassVar, TypeVar
 
 from kraken_db.backends import kept_for
@@ -44,11 +43,13 @@ from kraken_db.historical_backfill.sharing import SharedHistory, Stretches
 from kraken_db.ingest.missing import build_missing, build_ranges
 from kraken_db.ingest.pages import PageStore, store_rows
 from kraken_db.ingest.write_unit import Ingest
+from kraken_db.kraken.directory import LISTED
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
+from kraken_db.patterns import select
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.repositories.running_jobs import JobKind
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -184,18 +185,19 @@ class KrakenTradesBackfill(StoreService):
             await build_ranges(ingest, parse_symbol(symbol), [(start_time, end_time)])
             await store.refresh_pending()
 
-    async def build_missing_candles(self, symbols: Sequence[str] = ()) -> dict[str, int]:
+    async def build_missing_candles(
+        self, symbols: Sequence[str] = (), *, exclude: Sequence[str] = ()
+    ) -> dict[str, int]:
         """Build the minutes of stored trades that have none yet; how many of each symbol were written.
 
-
-        Without symbols, those of all that have trades. Kraken is not asked. Minutes whose trades are not
-        known to be complete stay as they are.
+        ``symbols`` and ``exclude`` may have patterns; without ``symbols``, those of all that have trades.
+        Kraken is not asked. Minutes whose trades are not known to be complete stay as they are.
         """
         store = self._connected()
-        names = [parse_symbol(name) for name in symbols]
         async with store.database.read() as connection:
             stored = await SyncStatusRepository(connection).all()
-        names = names or [status.symbol for status in stored if status.data_type == DataType.TRADES]
+        traded = [status.symbol for status in stored if status.data_type == DataType.TRADES]
+        names = select(symbols or None, traded, exclude=exclude)
         written: dict[str, int] = {}
         async with Ingest(store) as ingest:
             for name in names:
@@ -234,6 +236,7 @@ class KrakenTradesBackfill(StoreService):
         self,
         symbols: Sequence[str],
         *,
+        exclude: Sequence[str] = (),
         since: int = 0,
         end_timestamp: datetime | None = None,
         resume: bool = False,
@@ -244,8 +247,8 @@ class KrakenTradesBackfill(StoreService):
     ) -> list[BackfillReport]:
         """Download several pairs side by side; what happens to one does nothing to the others.
 
-        ``symbols`` may have patterns such as ``'XRP/*'``. With ``resume`` each pair goes on where its last
-        download ended, else all begin at ``since``.
+        ``symbols`` may have patterns such as ``'XRP/*'``, and so may ``exclude``: what is not wanted of them.
+        With ``resume`` each pair goes on where its last download ended, else all begin at ``since``.
 
         ``source``: ``"auto"`` takes what Kraken's archives have and is not stored from there, and goes on by
         REST where they end; ``archive``: the folder or the address of them, else ``KRAKEN_ARCHIVE_URL``.
@@ -256,7 +259,7 @@ class KrakenTradesBackfill(StoreService):
         wanted = Wanted(since, end_timestamp, resume, build_candles, auto_stop_realtime, source)
         history = await unless_set(self._stop, self._find_archives(source, archive))
         try:
-            names = await unless_set(self._stop, self._expand(symbols, history)) or []
+            names = await unless_set(self._stop, self._expand(symbols, exclude, history)) or []
             await self._warn_of_retention(store, 0 if resume else since)
             estimator = self._estimator(wanted)
             if history is not None:
@@ -282,6 +285,7 @@ class KrakenTradesBackfill(StoreService):
         self,
         symbols: Sequence[str],
         *,
+        exclude: Sequence[str] = (),
         since: int = 0,
         end_timestamp: datetime | None = None,
         resume: bool = False,
@@ -297,7 +301,7 @@ class KrakenTradesBackfill(StoreService):
         self._connected()
         history = await self._find_archives(source, archive)
         try:
-            names = await self._expand(symbols, history)
+            names = await self._expand(symbols, exclude, history)
             return await self._estimator(wanted).run(names, {} if history is None else history.files)
         finally:
             if history is not None:
@@ -345,19 +349,13 @@ class KrakenTradesBackfill(StoreService):
                 self._progress.note(f"Note: {error}. All trades come by REST.")
             return None
 
-    async def _expand(self, symbols: Sequence[str], history: ArchivedHistory | None) -> list[str]:
+    async def _expand(
+        self, symbols: Sequence[str], exclude: Sequence[str], history: ArchivedHistory | None
+    ) -> list[str]:
         """Patterns as the pairs that Kraken lists, or had once."""
-        archived = [] if history is None else sorted(history.files)
-        found: dict[str, None] = {}
-        for name in symbols:
-            matching = [symbol for symbol in archived if fnmatchcase(symbol, name.strip().upper())]
-            try:
-                found.update(dict.fromkeys(await self._exchange.expand([name])))
-            except UnknownPairError:
-                if not matching:
-                    raise
-            found.update(dict.fromkeys(matching))
-        return list(found)
+        listed = await self._exchange.list_for(symbols)
+        archived = () if history is None else sorted(history.files)
+        return select(symbols, [*listed, *archived], exclude=exclude, place=LISTED, error=UnknownPairError)
 
     async def _run(self, symbol: str, run: _Run) -> BackfillReport:
         report = BackfillReport(symbol)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from kraken_db.errors import PairError, UnknownPairError
-from kraken_db.kraken.messages import AssetPair
-from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.pairs import known_pairs, parse_symbol, to_ws_symbol
+from kraken_db.errors import UnknownPairError
+from kraken_db.kraken.messages import AssetPair, symbols_of
+from kraken_db.kraken.rest import TOKENIZED_ASSET, KrakenRestClient
+from kraken_db.pairs import known_spelling, parse_symbol, to_ws_symbol
+from kraken_db.patterns import PairClass, is_pattern, matching, pair_class, select
 
-_GLOB = re.compile(r"[*?\[]")
+LISTED = "that Kraken lists"
+"""What an error calls the pairs of a directory."""
 
 # Kraken has renamed these. It has both histories, which overlap: MATIC/USD ends in March 2025, POL/USD
 # begins in December 2023.
@@ -34,6 +34,7 @@ class ListedPair:
     """``'online'``, or what is restricted at the moment, e.g. ``'cancel_only'``."""
     price_decimals: int
     volume_decimals: int
+    kind: PairClass = "currency"
 
     @property
     def ws_name(self) -> str:
@@ -41,17 +42,25 @@ class ListedPair:
 
 
 class PairDirectory:
-    """The markets of one AssetPairs answer that have a symbol; dark pools and tokenized shares have none."""
+    """The markets of Kraken's lists that have a symbol; dark pools and those of other venues have none.
+
+    A tokenized asset is listed under two keys: it is one pair.
+    """
 
     def __init__(self, listing: Mapping[str, AssetPair]) -> None:
-        self._known = known_pairs(
-            {key: {"wsname": pair.wsname, "altname": pair.altname} for key, pair in listing.items()}
-        )
+        self._known = symbols_of(listing)
         self._pairs: dict[str, ListedPair] = {}
-        for key, pair in sorted(listing.items()):
+        # Of two keys the one that is the altname comes last, and stays.
+        for key, pair in sorted(listing.items(), key=lambda item: (item[0] == item[1].altname, item[0])):
             if symbol := self._known.get(key):
                 self._pairs[symbol] = ListedPair(
-                    symbol, pair.altname, key, pair.status, pair.pair_decimals, pair.lot_decimals
+                    symbol,
+                    pair.altname,
+                    key,
+                    pair.status,
+                    pair.pair_decimals,
+                    pair.lot_decimals,
+                    "tokenized" if pair.aclass_base == TOKENIZED_ASSET else pair_class(symbol),
                 )
 
     def __len__(self) -> int:
@@ -78,24 +87,31 @@ class PairDirectory:
 
         Raises UnknownPairError with the nearest names, and PairError for what is no name.
         """
-        symbol = parse_symbol(text, self._known)
+        return self.named(known_spelling(parse_symbol(text, self._known), self._pairs))
+
+    def named(self, symbol: str) -> ListedPair:
+        """The pair of exactly this symbol. Raises UnknownPairError with the nearest names."""
         if symbol not in self._pairs:
             raise UnknownPairError(f"Kraken does not list {symbol}", hint=self._advice(symbol))
         return self._pairs[symbol]
 
-    def match(self, pattern: str) -> list[ListedPair]:
+    def match(self, pattern: str, kinds: Collection[PairClass] = ()) -> list[ListedPair]:
         """The pairs of a pattern such as ``'XRP/*'`` or ``'*/USD'``, or the one of a name, by their symbols.
 
-        Raises UnknownPairError where there is none.
+        ``kinds``: of these, whatever the pattern itself says of currencies and tokenized assets. Raises
+        UnknownPairError where there is none.
         """
-        if not _GLOB.search(pattern):
-            return [self.resolve(pattern)]
-        names = set(matching(pattern, self._pairs))
-        found = [pair for pair in self if pair.symbol in names]
-        if not found:
-            hint = "write it as BASE/QUOTE, with * for anything, e.g. 'XRP/*'"
-            raise UnknownPairError(f"no pair that Kraken lists matches {pattern!r}", hint=hint)
-        return found
+        if not is_pattern(pattern):
+            pair = self.resolve(pattern)
+            if kinds and pair.kind not in kinds:
+                raise UnknownPairError(f"{pair.symbol} is not among these: its class is {pair.kind}")
+            return [pair]
+        symbols = sorted(self._pairs)
+        if not kinds:
+            found = select([pattern], symbols, place=LISTED, error=UnknownPairError)
+        elif not (found := matching(pattern, symbols, kinds)):
+            raise UnknownPairError(f"no pair of this class {LISTED} matches {pattern!r}")
+        return [self._pairs[symbol] for symbol in found]
 
     def expand(self, patterns: list[str]) -> list[ListedPair]:
         """The pairs of several names and patterns, in their order, each pair once."""
@@ -109,31 +125,33 @@ class PairDirectory:
         return f"near it: {', '.join(near)}" if near else f"kraken-db pairs '*/{quote}' lists what there is"
 
 
-def matching(pattern: str, symbols: Iterable[str]) -> list[str]:
-    """The symbols of a pattern such as ``'XRP/*'``, or the one of a name, in their order.
+@dataclass(slots=True)
+class _Lists:
+    """What one exchange has said, and the directory of it."""
 
-    Raises PairError for what is no name.
+    lists: dict[PairClass, Mapping[str, AssetPair]] = field(default_factory=dict)
+    directory: PairDirectory | None = None
+
+
+_CACHE: dict[str, _Lists] = {}
+
+
+async def pair_directory(
+    client: KrakenRestClient, *, refresh: bool = False, kinds: Collection[PairClass] | None = None
+) -> PairDirectory:
+    """The directory of the exchange that ``client`` asks, each list fetched once in the life of the process.
+
+    ``kinds``: the lists that are needed, of which ``refresh`` fetches a new one; by default that of the
+    currencies, and what was needed before. What is known of the others is in the directory, too.
     """
-    if not _GLOB.search(pattern):
-        wanted = parse_symbol(pattern)
-        return [symbol for symbol in symbols if symbol == wanted]
-    wanted = "/".join(_our_spelling(part) for part in pattern.strip().upper().split("/"))
-    return [symbol for symbol in symbols if fnmatch.fnmatchcase(symbol, wanted)]
-
-
-def _our_spelling(asset: str) -> str:
-    """``'XBT'`` -> ``'BTC'``; a pattern stays as it is."""
-    try:
-        return parse_symbol(f"{asset}/{'EUR' if asset != 'EUR' else 'USD'}").partition("/")[0]
-    except PairError:
-        return asset
-
-
-_CACHE: dict[str, PairDirectory] = {}
-
-
-async def pair_directory(client: KrakenRestClient, *, refresh: bool = False) -> PairDirectory:
-    """The directory of the exchange that ``client`` asks, fetched once in the life of the process."""
-    if refresh or client.base_url not in _CACHE:
-        _CACHE[client.base_url] = PairDirectory(await client.asset_pairs())
-    return _CACHE[client.base_url]
+    known = _CACHE.setdefault(client.base_url, _Lists())
+    for kind in dict.fromkeys(("currency", *known.lists) if kinds is None else kinds):
+        if refresh or kind not in known.lists:
+            known.lists[kind] = await client.asset_pairs(kind)
+            known.directory = None
+    if known.directory is None:
+        # Some server may know no classes, and send its currencies twice.
+        known.directory = PairDirectory(
+            {**known.lists.get("tokenized", {}), **known.lists.get("currency", {})}
+        )
+    return known.directory

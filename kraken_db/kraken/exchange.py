@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kraken_db.errors import ConfigurationError, ExchangeRequestError, UnknownPairError
 from kraken_db.id_runs import IdSequence
 from kraken_db.intervals import BASE_INTERVAL
-from kraken_db.kraken.directory import pair_directory
+from kraken_db.kraken.directory import LISTED, PairDirectory, pair_directory
 from kraken_db.kraken.messages import OhlcPage, TradesPage
 from kraken_db.kraken.page_walk import TradePager, as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.pairs import PAIR_MAP, parse_symbol, to_rest_pair
+from kraken_db.pairs import PAIR_MAP, to_rest_pair
+from kraken_db.patterns import PairClass, classes_of, is_pattern, pair_class, select
 from kraken_db.retry import Retry
 from kraken_db.times import Clock, require_aware
 
@@ -49,16 +50,25 @@ class Exchange:
         self._clock = clock
         self._offset: timedelta | None = None
 
-    async def expand(self, names: Sequence[str]) -> list[str]:
-        """Patterns as the pairs that Kraken lists; each pair once."""
-        found: dict[str, None] = {}
+    async def expand(self, names: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
+        """The pairs of names and patterns, by Kraken's list; each pair once, without those of ``exclude``."""
+        listed = await self.list_for(names)
+        return select(names, listed, exclude=exclude, place=LISTED, error=UnknownPairError)
+
+    async def list_for(self, names: Sequence[str]) -> list[str]:
+        """The symbols of Kraken's list, in alphabetical order, as far as names and patterns need it.
+
+        What a name without a pattern means is known without it, but for one that ends in an X.
+        """
+        kinds: set[PairClass] = set()
         for name in names:
-            if "*" in name or "?" in name:
-                listed = (await pair_directory(self._client)).match(name)
-                found.update(dict.fromkeys(pair.symbol for pair in listed))
-            else:
-                found[parse_symbol(name)] = None
-        return list(found)
+            meant = classes_of(name)
+            if is_pattern(name) or len(meant) > 1:
+                kinds |= meant
+        return [pair.symbol for pair in await self._directory(kinds)] if kinds else []
+
+    async def _directory(self, kinds: Collection[PairClass]) -> PairDirectory:
+        return await pair_directory(self._client, kinds=sorted(kinds))
 
     async def pager(
         self, name: str, since: int, end: datetime | None, sequence: IdSequence | None = None
@@ -102,14 +112,15 @@ class Exchange:
                 _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
                 self._offset = timedelta()
 
-    async def listed(self, symbols: Iterable[str]) -> list[str]:
+    async def listed(self, symbols: Collection[str]) -> list[str]:
         """Those of the pairs that are in Kraken's list as it is now."""
-        directory = await pair_directory(self._client, refresh=True)
+        kinds = sorted(set(map(pair_class, symbols)))
+        directory = await pair_directory(self._client, refresh=True, kinds=kinds)
         return [symbol for symbol in symbols if symbol in directory]
 
     async def successor(self, symbol: str) -> str | None:
         """See ``PairDirectory.successor``."""
-        return (await pair_directory(self._client)).successor(symbol)
+        return (await self._directory([pair_class(symbol)])).successor(symbol)
 
     async def rest_name(self, symbol: str, *, is_checked: bool = False) -> str:
         """What REST calls the pair: those beyond the map are looked up in Kraken's list.
@@ -120,7 +131,7 @@ class Exchange:
         if symbol in PAIR_MAP and not is_checked:
             return PAIR_MAP[symbol]
         try:
-            return (await pair_directory(self._client)).resolve(symbol).rest_name
+            return (await self._directory([pair_class(symbol)])).named(symbol).rest_name
         except UnknownPairError as unknown:
             name = to_rest_pair(symbol)
             try:

@@ -11,7 +11,7 @@ names the place and shows a little of what was there.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
@@ -23,6 +23,7 @@ from msgspec import Meta, Raw
 
 from kraken_db.errors import ExchangeError, ExchangeFormatError, ExchangeUnavailableError
 from kraken_db.kraken.transport import application_error, excerpt
+from kraken_db.pairs import known_pairs
 from kraken_db.types import CandleRecord, TradeRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -209,6 +210,8 @@ class AssetPair(msgspec.Struct, frozen=True):
     status: str = "online"
     ordermin: str | None = None
     """The smallest order, in the base asset."""
+    aclass_base: str = "currency"
+    """``'currency'`` or ``'tokenized_asset'``."""
 
 
 class _Time(msgspec.Struct):
@@ -364,6 +367,13 @@ def _ohlc(row: _OhlcRow) -> KrakenOhlc:
 
 def decode_asset_pairs(result: Raw | bytes, what: str) -> dict[str, AssetPair]:
     return _decode(_PAIRS, result, what, "result")
+
+
+def symbols_of(listing: Mapping[str, AssetPair]) -> dict[str, str]:
+    """The keys and altnames of a list and the symbols of them: see ``known_pairs``."""
+    return known_pairs(
+        {key: {"wsname": pair.wsname, "altname": pair.altname} for key, pair in listing.items()}
+    )
 
 
 def decode_time(result: Raw | bytes, what: str) -> datetime:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
@@ -27,6 +27,7 @@ from kraken_db.kraken.limiter import RateLimiter, shared_limiter
 from kraken_db.kraken.messages import AssetPair, OhlcPage, SystemStatus, TradesPage
 from kraken_db.kraken.transport import status_error
 from kraken_db.pairs import from_rest_pair
+from kraken_db.patterns import PairClass, pair_class
 from kraken_db.retry import MAX_WAIT, REQUEST
 from kraken_db.settings import Settings
 from kraken_db.times import Sleep
@@ -35,6 +36,9 @@ OHLC_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """The minutes that OHLC knows; 720 is not among them."""
 MAX_COUNT = 1000
 """Trades of one page, at most."""
+
+TOKENIZED_ASSET = "tokenized_asset"
+"""What Kraken calls the class of the shares: a list, a page or candles of them need it as a parameter."""
 
 _LONG_WAIT = 10.0  # seconds that a user wonders about
 
@@ -144,9 +148,15 @@ class KrakenRestClient:
             pair, "OHLC", params, lambda result, what: messages.decode_ohlc(result, what, interval)
         )
 
-    async def asset_pairs(self) -> dict[str, AssetPair]:
-        """Every market that is listed now, by Kraken's key (``'XXBTZUSD'``)."""
-        return await self._ask("AssetPairs", {}, "AssetPairs", messages.decode_asset_pairs)
+    async def asset_pairs(self, kind: PairClass = "currency") -> dict[str, AssetPair]:
+        """Every market of a kind that is listed now, by Kraken's keys (``'XXBTZUSD'``); a pair may have two.
+
+        What the names mean is remembered, for what is asked of the pairs later.
+        """
+        params = {"aclass_base": TOKENIZED_ASSET} if kind == "tokenized" else {}
+        listing = await self._ask("AssetPairs", params, "AssetPairs", messages.decode_asset_pairs)
+        _names_at(self.base_url).learn(listing, kind)
+        return listing
 
     async def time(self) -> datetime:
         """Kraken's clock, to the second, UTC."""
@@ -159,15 +169,28 @@ class KrakenRestClient:
         self, pair: str, method: str, params: Mapping[str, str], decode: Callable[[Raw, str], _Page]
     ) -> _Page:
         """An answer about this pair: rows of another one are none of it."""
-        symbol = limit_name(pair)
+        names = _names_at(self.base_url)
+        symbol, kind = names.of(pair)
+        if kind == "tokenized":
+            params = {**params, "asset_class": TOKENIZED_ASSET}
+            await self._learn_keys(names)
 
         def decode_own(result: Raw, what: str) -> _Page:
             page = decode(result, what)
-            if page.key != pair and limit_name(page.key) != symbol:
+            if page.key != pair and names.of(page.key)[0] != symbol:
                 raise ExchangeFormatError(f"{what}: the answer is for {page.key!r:.40}, another pair")
             return page
 
         return await self._ask(method, params, f"{method} of {pair}", decode_own, limit=symbol)
+
+    async def _learn_keys(self, names: _Names) -> None:
+        """Before the first answer about a tokenized pair: its other key does not tell the pair by itself."""
+        if "tokenized" not in names.asked:
+            try:
+                await self.asset_pairs("tokenized")
+            except ExchangeRequestError as error:
+                _log.info("the keys of tokenized pairs are not known: %s", error.message)
+                names.asked.add("tokenized")
 
     async def _ask(
         self,
@@ -225,6 +248,38 @@ def limit_name(pair: str) -> str:
         return from_rest_pair(pair)
     except PairError:
         return pair
+
+
+@dataclass(slots=True)
+class _Names:
+    """What the names of pairs mean at one exchange, as far as its lists have said."""
+
+    asked: set[PairClass] = field(default_factory=set)
+    """The lists that were asked for."""
+    _known: dict[str, tuple[str, PairClass]] = field(default_factory=dict)
+
+    def learn(self, listing: Mapping[str, AssetPair], kind: PairClass) -> None:
+        self.asked.add(kind)
+        symbols = messages.symbols_of(listing)
+        for key, pair in listing.items():
+            if symbol := symbols.get(key):
+                listed = "tokenized" if pair.aclass_base == TOKENIZED_ASSET else pair_class(symbol)
+                self._known[key] = self._known[pair.altname] = symbol, listed
+
+    def of(self, name: str) -> tuple[str, PairClass]:
+        """The pair, one however it is written, and its kind; without a list as far as the letters tell."""
+        if name in self._known:
+            return self._known[name]
+        symbol = limit_name(name)
+        return symbol, pair_class(symbol)
+
+
+_NAMES: dict[str, _Names] = {}
+
+
+def _names_at(base_url: str) -> _Names:
+    """Shared by all clients of the process, as their limits are."""
+    return _NAMES.setdefault(base_url, _Names())
 
 
 def checked_base_url(url: str) -> str:

@@ -113,8 +113,11 @@ class Answers:
         """Everything that is listed under a name of ours, which is that of the WebSocket too."""
         return [pair.symbol for pair in self._listed.values() if pair.symbol]
 
-    def pair(self, params: Mapping[str, str]) -> ListedPair:
-        """The pair that a request is about."""
+    def pair(self, params: Mapping[str, str], class_name: str = "asset_class") -> ListedPair:
+        """The pair that a request is about; ``class_name``: the parameter that says of which class it is.
+
+        Kraken knows a tokenized pair only where its class is named, and a currency pair only where it is not.
+        """
         name = params.get("pair", "")
         if not name:
             raise RequestError("EGeneral:Invalid arguments")
@@ -122,6 +125,8 @@ class Answers:
         if found is None:
             plain = name.isascii() and name.replace("/", "").replace(".", "").isalnum()
             raise RequestError(MESSAGES[Fault.UNKNOWN_PAIR if plain else Fault.INVALID_PAIR])
+        if found.asset_class != _asset_class(params, class_name):
+            raise RequestError(MESSAGES[Fault.UNKNOWN_PAIR])
         return found
 
     def time(self) -> str:
@@ -134,9 +139,14 @@ class Answers:
         return result_text({"status": self._faults.state, "timestamp": self._now().strftime("%FT%TZ")})
 
     def asset_pairs(self, params: Mapping[str, str]) -> str:
-        pairs = [pair for pair in self._listed.values() if not self._is_delisted(pair)]
+        asset_class = _asset_class(params, "aclass_base")
+        pairs = [
+            pair
+            for pair in self._listed.values()
+            if pair.asset_class == asset_class and not self._is_delisted(pair)
+        ]
         if wanted := params.get("pair"):
-            named = [self.pair({"pair": name}) for name in wanted.split(",")]
+            named = [self.pair({**params, "pair": name}, "aclass_base") for name in wanted.split(",")]
             if any(self._is_delisted(pair) for pair in named):
                 raise RequestError(MESSAGES[Fault.UNKNOWN_PAIR])
             pairs = named
@@ -202,6 +212,13 @@ class Answers:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock() // SECOND, UTC)
+
+
+def _asset_class(params: Mapping[str, str], name: str) -> str:
+    found = params.get(name) or "currency"
+    if found not in ("currency", "tokenized_asset"):
+        raise RequestError(f"EGeneral:Invalid arguments:{name}")
+    return found
 
 
 def _whole_number(params: Mapping[str, str], name: str, default: int) -> int:

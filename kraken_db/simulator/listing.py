@@ -1,7 +1,8 @@
 """The pairs that the simulated exchange lists, with the names that Kraken gives them.
 
 A few dozen of Kraken's 1,450, chosen for their names: legacy codes, renamed assets, successors of delisted
-pairs (POL/USD of MATIC/USD, A/USD of EOS/USD), dark pools, and names that can be read in two ways.
+pairs (POL/USD of MATIC/USD, A/USD of EOS/USD), dark pools, markets of another venue, tokenized assets under
+two keys, and names that can be read in two ways.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kraken_db.pairs import parse_symbol, to_rest_pair
+from kraken_db.pairs import is_tokenized, parse_symbol, to_rest_pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class ListedPair:
     key: str
     """What a REST result is filed under: ``XXBTZUSD``."""
     wsname: str | None
-    """``XBT/USD``; None for a dark pool."""
+    """``XBT/USD``; ``XBT/USD:BTNL`` for another venue's market; None for a dark pool."""
     base: str
     quote: str
     decimals: int
@@ -29,18 +30,30 @@ class ListedPair:
     """What a generated market begins at."""
     altname: str
     symbol: str | None
-    """Our name: ``BTC/USD``; None for a dark pool."""
+    """Our name: ``BTC/USD``; None for a dark pool and another venue's market."""
+    other_key: str | None = None
+    """Of a tokenized asset, which is listed under this one as well: ``AAPLxUSD`` beside ``AAPLSPVUSD``."""
+
+    @property
+    def asset_class(self) -> str:
+        """``currency`` or ``tokenized_asset``."""
+        return "currency" if self.symbol is None or not is_tokenized(self.symbol) else "tokenized_asset"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those of AssetPairs; the first is that of a result."""
+        return (self.key,) if self.other_key is None else (self.key, self.other_key)
 
     @property
     def names(self) -> frozenset[str]:
         """Everything that the ``pair`` parameter may say."""
-        return frozenset(name for name in (self.key, self.altname, self.wsname) if name)
+        return frozenset(name for name in (*self.keys, self.altname, self.wsname) if name)
 
     def entry(self, status: str = "online") -> dict[str, Any]:
         """As AssetPairs shows it."""
         names = {"altname": self.altname} | ({"wsname": self.wsname} if self.wsname else {})
         return names | {
-            "aclass_base": "currency",
+            "aclass_base": self.asset_class,
             "base": self.base,
             "aclass_quote": "currency",
             "quote": self.quote,
@@ -107,8 +120,14 @@ LUNAUSD    LUNA/USD   LUNA   ZUSD  8  0.00013000
 XZECZUSD   ZEC/USD    XZEC   ZUSD  2  28.40
 SHIBUSD    SHIB/USD   SHIB   ZUSD  8  0.00001030
 POLUSD     POL/USD    POL    ZUSD  4  0.4000
+AVAXUSD    AVAX/USD   AVAX   ZUSD  2  36.50
+AAPLSPVUSD AAPLx/USD  AAPLx  ZUSD  2  190.10
+TSLASPVUSD TSLAx/USD  TSLAx  ZUSD  2  238.50
+TSLASPVEUR TSLAx/EUR  TSLAx  ZEUR  2  218.30
+BRK.BSPVUSD BRK.Bx/USD BRK.Bx ZUSD 2  361.80
 XXBTZUSD.d -          XXBT   ZUSD  1  42000.0
 XETHXXBT.d -          XETH   XXBT  5  0.05420
+XBTUSD:BTNL XBT/USD:BTNL XXBT ZUSD 1  42000.0
 """
 
 _OURS = {"XBT": "BTC", "XDG": "DOGE"}
@@ -120,8 +139,12 @@ def _listed(line: str) -> ListedPair:
     if wsname == "-":
         dark = f"{base[1:]}{quote[1:]}.d"
         return ListedPair(key, None, base, quote, int(decimals), price, dark, None)
+    altname = wsname.replace("/", "")
+    if ":" in key:
+        return ListedPair(key, wsname, base, quote, int(decimals), price, altname, None)
     symbol = "/".join(_OURS.get(asset, asset) for asset in wsname.split("/"))
-    return ListedPair(key, wsname, base, quote, int(decimals), price, wsname.replace("/", ""), symbol)
+    second = altname if is_tokenized(symbol) else None
+    return ListedPair(key, wsname, base, quote, int(decimals), price, altname, symbol, second)
 
 
 LISTED: tuple[ListedPair, ...] = tuple(_listed(line) for line in _TABLE.split("\n") if line)
@@ -139,12 +162,13 @@ def listed_pair(symbol: str) -> ListedPair:
         return found
     name = to_rest_pair(symbol)
     base, quote = (_KRAKENS.get(asset, asset) for asset in symbol.split("/"))
-    return ListedPair(name, f"{base}/{quote}", base, quote, 5, "1.00000", name, symbol)
+    key, second = (f"{base[:-1]}SPV{quote}", name) if is_tokenized(symbol) else (name, None)
+    return ListedPair(key, f"{base}/{quote}", base, quote, 5, "1.00000", name, symbol, second)
 
 
 def asset_pairs(
     pairs: Iterable[ListedPair] = LISTED, statuses: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The ``result`` of AssetPairs. ``statuses`` by key, where it is not ``online``."""
+    """The ``result`` of AssetPairs, of all classes. ``statuses`` by key, where it is not ``online``."""
     wanted = statuses or {}
-    return {pair.key: pair.entry(wanted.get(pair.key, "online")) for pair in pairs}
+    return {key: pair.entry(wanted.get(pair.key, "online")) for pair in pairs for key in pair.keys}

@@ -312,4 +312,4 @@ def test_candles_of_trades_that_are_stored(shell: Shell) -> None:
     found = [(row["open"], row["close"], row["volume"]) for row in json.loads(done.stdout)["candles"]]
     assert [tuple(map(float, row)) for row in found] == [(500, 501, 1), (502, 503, 1), (504, 505, 1)]
     assert "0" in shell.run("candles", "build", "XBTUSD").stdout
-    assert shell.run("candles", "build", "nonsense").returncode == 1
+    assert shell.run("candles", "build", "nonsense").returncode == 2  # as of every command

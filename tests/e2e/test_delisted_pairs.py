@@ -73,6 +73,7 @@ async def test_pairs_that_are_not_listed(tmp_path: Path) -> None:
         assert document == [
             {
                 "symbol": "MATIC/USD",
+                "class": "currency",
                 "rest_name": None,
                 "ws_name": None,
                 "status": "delisted",
@@ -101,7 +102,7 @@ async def test_pairs_without_archives(tmp_path: Path) -> None:
         assert len(shown.err.splitlines()) == 1
         assert "Delisted pairs are not shown" in shown.err
         del nowhere["KRAKEN_ARCHIVE_URL"]
-        unknown = await run(nowhere, "pairs", "MATIC/USD")
+        unknown = await run(nowhere, "pairs", "MATIC/USD", "--delisted")
         assert unknown.code == 1
         assert "no archives are known of this exchange" in unknown.err
         assert "Kraken does not list MATIC/USD" in unknown.err

@@ -82,6 +82,12 @@ KRAKEN = [
     ("MONAUSD", "MONAUSD", "MON/AUSD", "MON/AUSD"),
     ("ADAUSD", "ADAUSD", "ADA/USD", "ADA/USD"),
     ("LUNAUSD", "LUNAUSD", "LUNA/USD", "LUNA/USD"),
+    # Tokenized assets: the small x belongs to the name.
+    ("AAPLxUSD", "AAPLxUSD", "AAPLx/USD", "AAPLx/USD"),
+    ("TSLAxEUR", "TSLAxEUR", "TSLAx/EUR", "TSLAx/EUR"),
+    ("BRK.BxUSD", "BRK.BxUSD", "BRK.Bx/USD", "BRK.Bx/USD"),
+    ("VxUSD", "VxUSD", "Vx/USD", "Vx/USD"),
+    ("XBTxXBT", "XBTxXBT", "XBTx/XBT", "XBTx/BTC"),  # a share called XBT is not Bitcoin
 ]
 
 assets = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=1, max_size=10)
@@ -159,7 +165,9 @@ def test_krakens_list_settles_what_the_name_does_not() -> None:
         "ABCAUSD": {"altname": "ABCAUSD", "wsname": "ABC/AUSD"},
         "XXDGAUSD": {"altname": "XDGAUSD", "wsname": "XDG/AUSD"},
         "XXBTZUSD.d": {"altname": "XBTUSD.d"},
-        "AAPLxUSD": {"altname": "AAPLxUSD", "wsname": "AAPLx/USD"},
+        "XXBTZEUR.d": {"altname": "XBTEUR", "wsname": "XBT/EUR"},
+        "XBTUSD:BTNL": {"altname": "XBTUSD:BTNL", "wsname": "XBT/USD:BTNL"},
+        "XBTEUR:BTNL": {"altname": "XBTEUR", "wsname": "XBT/EUR"},
         "NULLUSD": {"altname": None, "wsname": None},
     }
     known = known_pairs(listing)
@@ -182,7 +190,14 @@ def test_krakens_list_settles_what_the_name_does_not() -> None:
         ("XBTABC", "not a pair"),
         ("MASTER", "not a pair"),
         ("xbtusd", "capital letters"),
-        ("AAPLxUSD", "capital letters"),
+        ("AAPLxyz", "capital letters"),
+        ("AAPLxABC", "not a pair"),
+        ("AAPLx", "capital letters"),
+        ("xUSD", "capital letters"),
+        ("0xUSD", "capital letters"),
+        ("aAPLxUSD", "capital letters"),
+        ("BRK..BxUSD", "capital letters"),
+        ("XBTUSD:BTNL", "a market of another venue"),
         ("XBT/USD", "not a name"),
         ("XBT USD", "not a name"),
         ("XBTUSD\n", "not a name"),
@@ -270,6 +285,66 @@ def test_a_symbol_comes_back_from_every_form_or_is_refused(base: str, quote: str
         except PairError as error:
             assert symbol in str(error)
     assert from_rest_pair(name, {name: symbol}) == symbol or name in CSV_SYMBOL_MAP
+
+
+tokenized = st.from_regex(r"[A-Z]{1,5}(\.[A-Z])?x", fullmatch=True)
+
+
+@given(base=tokenized, quote=st.sampled_from(sorted(QUOTES)))
+def test_a_tokenized_pair_comes_back_from_every_form(base: str, quote: str) -> None:
+    symbol = f"{base}/{quote}"
+    name = to_rest_pair(symbol)
+    assert pairs.is_tokenized(symbol) and name.startswith(base)
+    assert to_archive_name(symbol) == name
+    for convert in (from_rest_pair, from_archive_name, from_result_key, parse_symbol):
+        assert convert(name) == symbol
+    assert from_ws_symbol(to_ws_symbol(symbol)) == from_wsname(symbol) == parse_symbol(symbol) == symbol
+
+
+markets = st.tuples(assets | tokenized, st.sampled_from(sorted(QUOTES))).map("/".join)
+
+
+@given(st.sets(markets, max_size=8))
+def test_no_two_pairs_have_one_name(symbols: set[str]) -> None:
+    names: dict[str, str] = {}
+    for symbol in symbols:
+        try:
+            name = to_rest_pair(symbol)
+        except PairError:
+            continue
+        other = names.setdefault(name, symbol)
+        if other != symbol:  # two quotes fit: neither is what the name alone means
+            assert set(pairs.readings(name)) >= {other, symbol}
+        elif pairs.is_tokenized(symbol):
+            assert pairs.readings(name) == [symbol]
+
+
+def test_a_tokenized_pair_as_users_type_it() -> None:
+    for text in ("AAPLx/USD", " AAPLx-usd", "AAPLx_USD", "AAPLxUSD"):
+        assert parse_symbol(text) == "AAPLx/USD"
+    for text in ("BRK.Bx/USD", "brk.bx/usd", "BRK.BX-USD", "brk.bxusd", "BRK.BxUSD"):
+        assert parse_symbol(text) == "BRK.Bx/USD"  # no currency has a dot there
+    # Of all other names nobody knows without a list.
+    assert parse_symbol("aaplx/usd") == parse_symbol("AAPLXUSD") == "AAPLX/USD"
+    assert parse_symbol("avaxusd") == "AVAX/USD"
+    assert parse_symbol("XRPxbt") == "XRP/BTC"
+
+
+def test_a_small_x_that_is_typed_large_needs_a_list() -> None:
+    listing = {
+        "AAPLxUSD": {"altname": "AAPLxUSD", "wsname": "AAPLx/USD"},
+        "AAPLSPVUSD": {"altname": "AAPLxUSD", "wsname": "AAPLx/USD"},
+        "SPXUSD": {"altname": "SPXUSD", "wsname": "SPX/USD"},
+        "SPxUSD": {"altname": "SPxUSD", "wsname": "SPx/USD"},
+    }
+    known = known_pairs(listing)
+    assert known["AAPLSPVUSD"] == known["AAPLxUSD"] == "AAPLx/USD"
+    assert from_result_key("AAPLSPVUSD", known) == "AAPLx/USD"
+    for text in ("aaplx/usd", "AAPLXUSD", "aaplx-usd", "AAPLx/USD", "aaplspvusd"):
+        assert parse_symbol(text, known) == "AAPLx/USD"
+    assert parse_symbol("spx/usd", known) == parse_symbol("SPXUSD", known) == "SPX/USD"  # a currency
+    assert parse_symbol("SPx/USD", known) == parse_symbol("SPxUSD", known) == "SPx/USD"
+    assert parse_symbol("msftx/usd", known) == "MSFTX/USD"
 
 
 @given(st.text(max_size=30) | st.from_regex(r"[A-Z0-9]{1,24}", fullmatch=True))

@@ -66,12 +66,41 @@ async def test_json(kraken: FakeKraken) -> None:
     assert [found["symbol"] for found in json.loads(out)] == ["SOL/USD", "XRP/BTC", "XRP/USD"]
     assert json.loads(out)[0] == {
         "symbol": "SOL/USD",
+        "class": "currency",
         "rest_name": "SOLUSD",
         "ws_name": "SOL/USD",
         "status": "online",
         "price_decimals": 5,
         "volume_decimals": 8,
+        "successor": None,
     }
+
+
+SHARES = ok(
+    {
+        name: pair("AAPLxUSD", "AAPLx/USD") | {"aclass_base": "tokenized_asset"}
+        for name in ("AAPLxUSD", "AAPLSPVUSD")
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lists", "shown"),
+    [
+        ([], "ct", ["AAPLx/USD tokenized", "SOL/USD currency", "XRP/BTC currency", "XRP/USD currency"]),
+        (["--class", "tokenized"], "t", ["AAPLx/USD tokenized"]),
+        (["*", "--class", "currency"], "c", ["SOL/USD SOLUSD", "XRP/BTC XRPXBT", "XRP/USD XRPUSD"]),
+        (["*/USD"], "c", ["SOL/USD SOLUSD", "XRP/USD XRPUSD"]),
+        (["*/USD", "--class", "all"], "ct", ["AAPLx/USD tokenized", "SOL/USD currency", "XRP/USD currency"]),
+        (["*x/USD"], "t", ["AAPLx/USD tokenized"]),
+        (["aaplx-usd"], "ct", ["AAPLx/USD tokenized"]),
+    ],
+)
+async def test_classes(kraken: FakeKraken, arguments: list[str], lists: str, shown: list[str]) -> None:
+    kraken.script(*({"c": LISTING, "t": SHARES}[one] for one in lists))
+    code, out, err = await run(kraken.url, *arguments)
+    assert (code, err) == (0, "")
+    assert [" ".join(line.split()[:2]) for line in out.splitlines()[1:]] == shown
 
 
 @pytest.mark.parametrize(

@@ -407,3 +407,73 @@ async def test_the_list_of_pairs_is_fetched_once(
     assert len(kraken.seen) == 1
     await directory.pair_directory(client, refresh=True)
     assert len(kraken.seen) == 2
+
+
+# --- tokenized assets ---
+
+
+def share(altname: str, wsname: str) -> dict[str, object]:
+    names = {"altname": altname, "wsname": wsname, "base": "AAPLx", "quote": "ZUSD"}
+    return {**names, "aclass_base": "tokenized_asset", "pair_decimals": 2, "lot_decimals": 8}
+
+
+SHARES = ok({"AAPLxUSD": share("AAPLxUSD", "AAPLx/USD"), "AAPLSPVUSD": share("AAPLxUSD", "AAPLx/USD")})
+
+
+def page_of(key: str) -> Reply:
+    return ok({key: [["190.10", "0.5", 1700000000.1, "b", "l", "", 7]], "last": "1700000000100000000"})
+
+
+async def test_a_tokenized_pair_is_asked_for_by_its_class(
+    kraken: FakeKraken, client: KrakenRestClient
+) -> None:
+    kraken.script(SHARES, page_of("AAPLSPVUSD"), page_of("AAPLxUSD"), ok({"AAPLSPVUSD": [], "last": 0}))
+    assert (await client.trades("AAPLxUSD", 5)).trades[0].trade_id == 7
+    assert (await client.newest_trades("AAPLxUSD")).key == "AAPLxUSD"
+    assert (await client.ohlc("AAPLxUSD")).key == "AAPLSPVUSD"
+    assert [(path.rpartition("/")[2], query) for _, path, query in kraken.seen] == [
+        ("AssetPairs", {"aclass_base": "tokenized_asset"}),
+        ("Trades", {"pair": "AAPLxUSD", "count": "1000", "since": "5", "asset_class": "tokenized_asset"}),
+        ("Trades", {"pair": "AAPLxUSD", "count": "1000", "asset_class": "tokenized_asset"}),
+        ("OHLC", {"pair": "AAPLxUSD", "interval": "1", "asset_class": "tokenized_asset"}),
+    ]
+
+
+async def test_the_other_key_has_the_same_class(kraken: FakeKraken, client: KrakenRestClient) -> None:
+    kraken.script(SHARES, page_of("AAPLSPVUSD"))
+    await client.asset_pairs("tokenized")
+    await client.trades("AAPLSPVUSD")
+    assert kraken.seen[1][2]["asset_class"] == "tokenized_asset"
+
+
+async def test_a_currency_pair_is_asked_for_without_a_class(
+    kraken: FakeKraken, client: KrakenRestClient
+) -> None:
+    kraken.script(GOOD)
+    await client.trades("XBTUSD")
+    assert [list(query) for _, _, query in kraken.seen] == [["pair", "count", "since"]]
+
+
+async def test_a_small_x_is_enough_where_no_list_has_the_pair(
+    kraken: FakeKraken, client: KrakenRestClient
+) -> None:
+    kraken.script(refused("EGeneral:Invalid arguments"), page_of("MSFTxUSD"))
+    assert (await client.trades("MSFTxUSD")).key == "MSFTxUSD"
+    await client.trades("MSFTxUSD")
+    assert [query.get("asset_class") for _, _, query in kraken.seen[1:]] == ["tokenized_asset"] * 2
+    kraken.script(page_of("AAPLxUSD"))
+    with pytest.raises(ExchangeFormatError, match="another pair"):
+        await client.trades("MSFTxUSD")
+
+
+async def test_each_list_is_fetched_where_it_is_needed(
+    kraken: FakeKraken, client: KrakenRestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "_CACHE", {})
+    kraken.script(PAIRS, SHARES)
+    assert len(await directory.pair_directory(client)) == 1
+    both = await directory.pair_directory(client, kinds=["tokenized"])
+    assert [pair.symbol for pair in both] == ["AAPLx/USD", "BTC/USD"]
+    assert [query for _, _, query in kraken.seen] == [{}, {"aclass_base": "tokenized_asset"}]
+    await directory.pair_directory(client, kinds=["tokenized"], refresh=True)
+    assert len(kraken.seen) == 3

@@ -189,6 +189,13 @@ async def test_shapes_of_the_recordings(real_data: Path) -> None:
         ("OHLC?pair=XBTUSD&interval=720", "EGeneral:Invalid arguments:interval"),
         ("OHLC?pair=XBTUSD&interval=1.5", "EGeneral:Invalid arguments:interval"),
         ("AssetPairs?pair=XBTUSD,NOPE", "EQuery:Unknown asset pair"),
+        ("AssetPairs?pair=AAPLxUSD", "EQuery:Unknown asset pair"),
+        ("AssetPairs?pair=XBTUSD&aclass_base=tokenized_asset", "EQuery:Unknown asset pair"),
+        ("AssetPairs?aclass_base=shares", "EGeneral:Invalid arguments:aclass_base"),
+        ("Trades?pair=AAPLxUSD", "EQuery:Unknown asset pair"),
+        ("Trades?pair=AAPLSPVUSD", "EQuery:Unknown asset pair"),
+        ("OHLC?pair=AAPLxUSD", "EQuery:Unknown asset pair"),
+        ("Trades?pair=XBTUSD&asset_class=tokenized_asset", "EQuery:Unknown asset pair"),
         ("Nothing", "EGeneral:Unknown method"),
         ("../../etc/passwd", "EGeneral:Unknown method"),
     ],
@@ -211,6 +218,23 @@ async def test_asset_pairs() -> None:
         assert "XXBTZUSD" not in pairs
         two = (await ask(http, "AssetPairs", pair="ETHXBT,SOLUSD"))["result"]
         assert list(two) == ["XETHXXBT", "SOLUSD"]
+
+
+async def test_tokenized_assets_have_a_list_of_their_own_and_two_keys() -> None:
+    async with served(SimulatedExchange([Market("AAPLx/USD", trades=10)])) as http:
+        currencies = (await ask(http, "AssetPairs"))["result"]
+        assert {"XBTUSD:BTNL", "XXBTZUSD.d"} <= set(currencies)
+        assert {pair["aclass_base"] for pair in currencies.values()} == {"currency"}
+        shares = (await ask(http, "AssetPairs", aclass_base="tokenized_asset"))["result"]
+        assert {pair["aclass_base"] for pair in shares.values()} == {"tokenized_asset"}
+        assert "BRK.BxUSD" in shares and not set(shares) & set(currencies)
+        for key in ("AAPLxUSD", "AAPLSPVUSD"):
+            assert (shares[key]["altname"], shares[key]["wsname"]) == ("AAPLxUSD", "AAPLx/USD")
+            for call in ("Trades", "OHLC"):
+                answer = await ask(http, call, pair=key, asset_class="tokenized_asset")
+                assert set(answer["result"]) == {"AAPLSPVUSD", "last"}
+        one = await ask(http, "AssetPairs", pair="AAPLxUSD", aclass_base="tokenized_asset")
+        assert len(one["result"]) == 2
 
 
 async def test_request_log_and_delay() -> None:

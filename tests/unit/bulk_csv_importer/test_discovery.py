@@ -23,8 +23,8 @@ from kraken_db.errors import ImportFileError
 from tests.support.archives import minutes, write
 
 
-def plan_of(*paths: Path, symbols: Sequence[str] | None = None) -> ImportPlan:
-    planning = Discovery(only_1m=True, symbols=symbols, skip_empty=False).plan(paths)
+def plan_of(*paths: Path, symbols: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> ImportPlan:
+    planning = Discovery(only_1m=True, symbols=symbols, skip_empty=False, exclude=exclude).plan(paths)
     with ThreadPoolExecutor(1) as thread:  # some tests have a loop of their own
         return thread.submit(asyncio.run, planning).result()
 
@@ -236,3 +236,46 @@ def test_an_archive_of_many_small_files(tmp_path: Path) -> None:
     began = time.monotonic()
     assert asyncio.run(count()) == 10_000
     assert time.monotonic() - began < 60
+
+
+def files_of_pairs(folder: Path) -> Path:
+    names = ("XBTUSD", "XBTEUR", "AVAXUSD", "XRPEUR", "AAPLxUSD", "BRK.BxUSD", "ABCAUSD")
+    for name in names:
+        write(folder, f"{name}_1.csv", minutes(1))
+    write(folder, "XRPUSD_60.csv", minutes(1))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("symbols", "exclude", "found"),
+    [
+        (["*/EUR"], [], ["BTC/EUR", "XRP/EUR"]),
+        (["*"], [], ["AVAX/USD", "BTC/EUR", "BTC/USD", "XRP/EUR"]),
+        (["*x/*"], [], ["AAPLx/USD", "BRK.Bx/USD"]),
+        (["aaplx/*", "AAPLX/USD", "xbt/*"], ["*/EUR"], ["AAPLx/USD", "BTC/USD"]),
+        (["AAPLX/USD", "AVAX/USD"], [], ["AAPLx/USD", "AVAX/USD"]),
+        (["BTC/USD", "ABC/AUSD"], [], ["ABC/AUSD", "BTC/USD"]),
+        (["XRP/*"], [], ["XRP/EUR"]),  # the other one has no file of minutes, and was not named
+    ],
+)
+def test_patterns_are_of_what_there_are_files_of(
+    symbols: list[str], exclude: list[str], found: list[str], tmp_path: Path
+) -> None:
+    plan = plan_of(files_of_pairs(tmp_path), symbols=symbols, exclude=exclude)
+    assert [file.symbol for file in plan.files] == found
+    assert refused(plan) == []
+
+
+def test_all_but_some(tmp_path: Path) -> None:
+    plan = plan_of(files_of_pairs(tmp_path), exclude=["*/USD", "BRK.Bx/USD"])
+    assert [file.symbol for file in plan.files] == ["AAPLx/USD", "BTC/EUR", "XRP/EUR"]
+    (unclear,) = refused(plan)  # a name that nobody can read is not left out in silence
+    assert "'ABCAUSD' cannot be told apart" in unclear
+
+
+def test_a_pattern_without_a_file_and_a_name_without_one(tmp_path: Path) -> None:
+    (told,) = refused(plan_of(files_of_pairs(tmp_path), symbols=["XPR/*"]))
+    assert told == "XPR/*: no pair in these files matches 'XPR/*' (near it: XRP/*)"
+    plan = plan_of(tmp_path, symbols=["XRP/*", "XRP/USD"])
+    assert [file.symbol for file in plan.files] == ["XRP/EUR"]
+    assert refused(plan)[0].startswith("XRP/USD: no file to import for this symbol")

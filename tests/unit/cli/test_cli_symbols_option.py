@@ -8,7 +8,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from kraken_db.cli.options import MultiValueCommand, symbols_option
+from kraken_db.cli.options import (
+    MultiValueCommand,
+    exclude_option,
+    stored_option,
+    symbol_arguments,
+    symbols_option,
+)
 
 
 @click.command(cls=MultiValueCommand)
@@ -29,8 +35,27 @@ def without_paths(resume: bool, symbols: tuple[str, ...] | None) -> None:
     click.echo(f"{resume} {symbols}")
 
 
+@click.command(cls=MultiValueCommand)
+@click.option("--all", "everything", is_flag=True)
+@symbol_arguments(required=True)
+@exclude_option
+@stored_option
+def with_arguments(
+    everything: bool, symbols: tuple[str, ...], exclude: tuple[str, ...], stored: bool
+) -> None:
+    click.echo(f"{everything} {list(symbols)} {list(exclude)} {stored}")
+
+
+@click.command(cls=MultiValueCommand)
+@click.argument("paths", nargs=-1)
+@symbols_option("Which.")
+@exclude_option
+def with_both(paths: tuple[str, ...], symbols: tuple[str, ...] | None, exclude: tuple[str, ...]) -> None:
+    click.echo(f"{list(paths)} {symbols} {list(exclude)}")
+
+
 @click.command()
-@symbols_option("Which.", takes_patterns=True)
+@symbols_option("Which.")
 def with_patterns(symbols: tuple[str, ...] | None) -> None:
     click.echo(str(symbols))
 
@@ -92,3 +117,44 @@ def test_what_is_no_pair_is_refused() -> None:
 def test_patterns_with_a_dot() -> None:
     done = CliRunner().invoke(with_patterns, ["--symbols", "eth2.*/eth,eth2.s/eth"])
     assert done.output == "('ETH2.*/ETH', 'ETH2.S/ETH')\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("*/USD xbtusd --all", "True ['*/USD', 'BTC/USD'] [] False"),
+        ("*x/usd AAPLx/USD aaplx/*", "False ['*x/USD', 'AAPLx/USD', 'AAPLX/*'] [] False"),
+        ("* --exclude XRP/* doge/btc --all", "True ['*'] ['XRP/*', 'DOGE/BTC'] False"),
+        ("--stored --exclude XRP/*,*/EUR", "False [] ['XRP/*', '*/EUR'] True"),
+        ("--exclude XRP/* --stored", "False [] ['XRP/*'] True"),
+    ],
+)
+def test_symbols_as_arguments(line: str, expected: str) -> None:
+    done = CliRunner().invoke(with_arguments, line.split())
+    assert done.output.strip() == expected
+
+
+def test_arguments_that_are_missing() -> None:
+    done = CliRunner().invoke(with_arguments, ["--exclude", "XRP/*"])
+    assert done.exit_code == 2
+    assert "Missing argument 'SYMBOL...' (or --stored)" in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a.zip --symbols */USD XRP/* --exclude *x/USD", "['a.zip'] ('*/USD', 'XRP/*') ['*x/USD']"),
+        ("--exclude XRP/* --symbols * a.zip", "['a.zip'] ('*',) ['XRP/*']"),
+        ("--symbols XRP/* */XBT a.zip ../*", "['a.zip', '../*'] ('XRP/*', '*/XBT') []"),
+        ("--exclude XRP/* data/*.csv", "['data/*.csv'] None ['XRP/*']"),
+    ],
+)
+def test_patterns_beside_paths(line: str, expected: str) -> None:
+    done = CliRunner().invoke(with_both, line.split())
+    assert done.output.strip() == expected
+
+
+def test_what_is_no_pattern_is_refused() -> None:
+    done = CliRunner().invoke(with_patterns, ["--symbols", "XRP/*/x"])
+    assert done.exit_code == 2
+    assert "'XRP/*/x' is not a pattern of pairs" in done.output

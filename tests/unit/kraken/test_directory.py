@@ -5,12 +5,17 @@ from __future__ import annotations
 import pytest
 
 from kraken_db.errors import PairError, UnknownPairError
-from kraken_db.kraken.directory import PairDirectory, matching
+from kraken_db.kraken.directory import PairDirectory
 from kraken_db.kraken.messages import AssetPair
+from kraken_db.patterns import matching
 
 
 def listed(altname: str, wsname: str | None, status: str = "online") -> AssetPair:
     return AssetPair(altname, "base", "quote", 1, 8, wsname, status)
+
+
+def tokenized(altname: str, wsname: str) -> AssetPair:
+    return AssetPair(altname, "base", "quote", 2, 8, wsname, aclass_base="tokenized_asset")
 
 
 DIRECTORY = PairDirectory(
@@ -24,13 +29,16 @@ DIRECTORY = PairDirectory(
         "XRPRLUSD": listed("XRPRLUSD", "XRP/RLUSD", "cancel_only"),
         "AIXBTUSD": listed("AIXBTUSD", "AIXBT/USD"),
         "NEWAUSD": listed("NEWAUSD", "NEWA/USD"),
-        "AAPLxUSD": listed("AAPLxUSD", "AAPLx/USD"),
+        "AAPLxUSD": tokenized("AAPLxUSD", "AAPLx/USD"),
+        "AAPLSPVUSD": tokenized("AAPLxUSD", "AAPLx/USD"),
+        "XBTUSD:BTNL": listed("XBTUSD:BTNL", "XBT/USD:BTNL"),
     }
 )
 
 
 def test_what_has_no_symbol_is_left_out() -> None:
     assert [pair.symbol for pair in DIRECTORY] == [
+        "AAPLx/USD",
         "AIXBT/USD",
         "BTC/USD",
         "DOGE/BTC",
@@ -40,7 +48,7 @@ def test_what_has_no_symbol_is_left_out() -> None:
         "XRP/RLUSD",
         "XRP/USD",
     ]
-    assert len(DIRECTORY) == 8
+    assert len(DIRECTORY) == 9
 
 
 @pytest.mark.parametrize("text", ["BTC/USD", "xbt-usd", "XBTUSD", "XXBTZUSD", "btc_usd"])
@@ -74,10 +82,46 @@ def test_the_listing_settles_what_a_name_alone_does_not() -> None:
         ("XRP/?UR", ["XRP/EUR"]),
         ("XRP/[EU]*", ["XRP/EUR", "XRP/USD"]),
         ("xbtusd", ["BTC/USD"]),
+        ("*/USD", ["AIXBT/USD", "BTC/USD", "NEWA/USD", "XRP/USD"]),
+        ("*x/USD", ["AAPLx/USD"]),
+        ("aaplx/*", ["AAPLx/USD"]),
+        ("aaplx/usd", ["AAPLx/USD"]),
     ],
 )
 def test_patterns(pattern: str, symbols: list[str]) -> None:
     assert [pair.symbol for pair in DIRECTORY.match(pattern)] == symbols
+
+
+def test_two_keys_of_one_pair_are_one_pair() -> None:
+    for text in ("AAPLx/USD", "AAPLxUSD", "AAPLSPVUSD", "aaplx/usd", "AAPLXUSD"):
+        pair = DIRECTORY.resolve(text)
+        assert (pair.symbol, pair.ws_name, pair.rest_name, pair.key, pair.kind) == (
+            "AAPLx/USD",
+            "AAPLx/USD",
+            "AAPLxUSD",
+            "AAPLxUSD",
+            "tokenized",
+        )
+    assert DIRECTORY.resolve("BTC/USD").kind == "currency"
+
+
+def test_a_symbol_is_taken_as_it_is_written() -> None:
+    with pytest.raises(UnknownPairError, match="Kraken does not list AAPLX/USD"):
+        DIRECTORY.named("AAPLX/USD")
+    assert DIRECTORY.named("AAPLx/USD").rest_name == "AAPLxUSD"
+
+
+def test_a_class_says_more_than_the_pattern() -> None:
+    assert [pair.symbol for pair in DIRECTORY.match("*", ["tokenized"])] == ["AAPLx/USD"]
+    assert [pair.symbol for pair in DIRECTORY.match("A*", ["currency", "tokenized"])] == [
+        "AAPLx/USD",
+        "AIXBT/USD",
+    ]
+    assert [pair.symbol for pair in DIRECTORY.match("*A/*", ["currency"])] == ["NEWA/USD"]
+    with pytest.raises(UnknownPairError, match="of this class"):
+        DIRECTORY.match("XRP/*", ["tokenized"])
+    with pytest.raises(UnknownPairError, match="its class is currency"):
+        DIRECTORY.match("BTC/USD", ["tokenized"])
 
 
 def test_an_asset_with_a_dot() -> None:
