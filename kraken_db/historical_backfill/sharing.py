@@ -218,7 +218,7 @@ class Stretches:
         async with shared.store.database.read() as connection:
             found = await find_resume_point(connection, shared.symbol, since)
         # Where the next download goes on from is for the one to say who walks from the beginning.
-        resume_point = replace(found, is_repair=True)
+        resume_point = replace(found, is_repair=True, stored_cursor=None)
         walk = self.exchange.pager(name, resume_point.since, stretch[1], resume_point.sequence)
         pager = await unless_set(self.stop, walk)
         if pager is None:

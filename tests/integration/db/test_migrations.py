@@ -125,6 +125,7 @@ async def test_keys_hold_the_symbol_wherever_there_is_one(db_url: str) -> None:
         "paused_jobs": "job_id",
         "pending_refresh": "symbol id",
         "retention_periods": "table_name",
+        "running_jobs": "id",
         "rolled_candles": "symbol interval_minutes timestamp",
         "trades": "timestamp symbol id",
         "unproven_ranges": "symbol data_type",

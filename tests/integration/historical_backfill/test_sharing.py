@@ -27,6 +27,10 @@ from tests.support.processes import backfilling, run_backfill
 from tests.support.stores import opened
 
 HOUR = timedelta(hours=1)
+COUNTERS = (
+    "SELECT data_type, oldest_timestamp, newest_timestamp, last_kraken_since, total_records"
+    " FROM data_sync_status ORDER BY data_type"
+)
 NAMES = ("ADA", "ALGO", "APE", "ATOM", "AVAX", "BAT", "BCH", "DASH", "DOT", "ETC", "ETH", "FIL")
 
 
@@ -88,7 +92,7 @@ async def test_one_long_pair(plain_url: str, lanes: dict[str, Lane], resume: boo
     with lanes["postgres"].migrated_database() as other_url:
         async with exchange.serve() as base_url:
             await run(other_url, base_url, "BTC/USD")
-        one_alone = await checksums(other_url)
+        one_alone, counters = await checksums(other_url), await query(other_url, COUNTERS)
     async with exchange.serve() as base_url:
         alone = len(exchange.requests)
         first = asyncio.create_task(run(plain_url, base_url, "BTC/USD", resume=resume))
@@ -98,6 +102,7 @@ async def test_one_long_pair(plain_url: str, lanes: dict[str, Lane], resume: boo
     assert {one.outcome, two.outcome} <= {"caught up", "elsewhere"}
     assert "caught up" in (one.outcome, two.outcome)
     await assert_is_truth(plain_url, market)
+    assert await query(plain_url, COUNTERS) == counters
     assert await checksums(plain_url) == one_alone
     assert one.new + two.new == 60_000
     assert min(one.new, two.new) > 10_000
