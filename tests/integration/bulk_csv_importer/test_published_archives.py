@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from kraken_db import KrakenTradesBackfill
 from kraken_db.bulk_csv_importer import BulkCSVImporter, ImportReport
 from kraken_db.cli import cli
 from kraken_db.repositories.coverage import CoverageRepository
@@ -19,6 +20,7 @@ from tests.support.archives import minutes, query, write
 from tests.support.stores import opened
 
 JANUARY, FEBRUARY, APRIL, JULY = (datetime(2023, month, 1, tzinfo=UTC) for month in (1, 2, 4, 7))
+DAY = timedelta(days=1)
 FIRST = FEBRUARY.replace(minute=10)
 """Of the rows of ``ROWS``, of which the last closes at ``LAST_CLOSE``."""
 ROWS = minutes(3, start=int(FIRST.timestamp()))
@@ -221,3 +223,42 @@ async def test_of_trades_that_are_not_stored_none_will_be_dropped(timescale_url:
         report = await importer.run(importer.plan([path]), keeps_trades=False)
     assert report.errors == []
     assert report.files[0].notes == ["candles older than 365 days will be dropped by the retention policy"]
+
+
+def traded(*days: datetime) -> str:
+    """Whole seconds, no ids: two trades in the first minute of each day."""
+    return "".join(f"{int(day.timestamp()) + n},100.5,0.25\n" for day in days for n in (5, 5))
+
+
+@pytest.mark.parametrize("first", [1, 2])
+async def test_quiet_days_of_archives_without_ids_are_built(db_url: str, tmp_path: Path, first: int) -> None:
+    """Two quarters that adjoin: every minute of them is known, traded or not, whichever came first."""
+    quarters = {
+        1: {"XBTUSD.csv": traded(JANUARY, FEBRUARY, APRIL - DAY)},
+        2: {"XBTUSD.csv": traded(APRIL + DAY)},
+    }
+    for number in (first, 3 - first):
+        path = tmp_path / f"Kraken_Trading_History_Q{number}_2023.zip"
+        await imported(db_url, archive(path, quarters[number]))
+    assert await covered(db_url, kind="trades") == [(JANUARY, JULY)]
+    assert await covered(db_url) == [(JANUARY, JULY)]
+    built = [JANUARY, FEBRUARY, APRIL - DAY, APRIL + DAY]
+    assert await query(db_url, "SELECT timestamp, trade_count FROM candles ORDER BY 1") == [
+        (day, 2) for day in built
+    ]
+    async with opened(db_url) as store, store.database.read() as connection:
+        assert await CoverageRepository(connection).without_candles("BTC/USD") == []
+
+
+async def test_days_whose_trades_may_have_been_dropped_are_not_called_quiet(
+    plain_url: str, tmp_path: Path
+) -> None:
+    """The trades of January are gone without a note: nobody knows the minutes of that time any more."""
+    path = tmp_path / "Kraken_Trading_History_Q1_2023.zip"
+    content = {"XBTUSD.csv": traded(JANUARY, FEBRUARY, APRIL - DAY)}
+    async with BulkCSVImporter(plain_url, workers=1) as importer:
+        await importer.run(importer.plan([archive(path, content)]), build_candles=False)
+    await query(plain_url, "DELETE FROM trades WHERE timestamp < '2023-02-01'")
+    async with KrakenTradesBackfill(plain_url) as service:
+        assert await service.build_missing_candles(["BTC/USD"]) == {"BTC/USD": 2}
+    assert await covered(plain_url) == [(FEBRUARY, APRIL)]
