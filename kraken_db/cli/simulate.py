@@ -94,7 +94,8 @@ _Kind = TypeVar("_Kind", bound=StrEnum)
     multiple=True,
     metavar="NAME[=VALUE]",
     help="What goes wrong on the WebSocket: cut=TRADES, duplicates=TRADES; lost, silence, mute and burst, the"
-    " share of the frames with trades; refused, the share of the subscriptions. May be repeated.",
+    " share of the frames with trades; refused and no_snapshot, the share of the subscriptions; answers_only"
+    " and no_heartbeats, the share of the connections; msg_rate=FRAMES, a second. May be repeated.",
 )
 @click.option("--since-exclusive", is_flag=True, help="`since` leaves out trades at its very stamp.")
 @click.option(

@@ -14,7 +14,7 @@ from kraken_db.simulator.exchange import Request, SimulatedExchange, archive_url
 from kraken_db.simulator.faults import ODD_PAGES, PERMANENT, TRANSIENT, Fault, Faults, FeedFaults, RateLimit
 from kraken_db.simulator.listing import LISTED, ListedPair, asset_pairs
 from kraken_db.simulator.market import DEFAULT_START, Market
-from kraken_db.simulator.tape import Scenario
+from kraken_db.simulator.tape import Scenario, Surge
 from kraken_db.simulator.truth import TradeText, TrueCandle, TrueTrade
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Request",
     "Scenario",
     "SimulatedExchange",
+    "Surge",
     "TradeLayout",
     "TradeText",
     "TrueCandle",

@@ -113,6 +113,17 @@ class Answers:
         """Everything that is listed under a name of ours, which is that of the WebSocket too."""
         return [pair.symbol for pair in self._listed.values() if pair.symbol]
 
+    def list_market(self, market: Market) -> None:
+        """From now on there is one more."""
+        self.markets[market.pair.key] = market
+        self._listed[market.pair.key] = market.pair
+        self._by_name |= dict.fromkeys(market.pair.names, market.pair)
+
+    def delist(self, symbol: str) -> None:
+        """From now on nobody knows it, as with Kraken's delisted pairs."""
+        self._listed = {key: pair for key, pair in self._listed.items() if pair.symbol != symbol}
+        self._by_name = {name: pair for name, pair in self._by_name.items() if pair.symbol != symbol}
+
     def pair(self, params: Mapping[str, str], class_name: str = "asset_class") -> ListedPair:
         """The pair that a request is about; ``class_name``: the parameter that says of which class it is.
 
@@ -320,6 +331,17 @@ class SimulatedExchange:
                 self.archive.closing.set()
             await runner.cleanup()
             await asyncio.sleep(0)  # connections that were cut are closed in the loop's next round
+
+    def list_market(self, market: Market) -> None:
+        """A new listing: from now on it is in AssetPairs, in REST and on the WebSocket."""
+        self.markets[market.symbol] = market
+        self._answers.list_market(market)
+        self.feed.list_market(market)
+
+    def delist(self, symbol: str) -> None:
+        """From now on neither REST nor the WebSocket knows the pair; ``markets`` still has its past."""
+        self._answers.delist(symbol)
+        self.feed.delist(symbol)
 
     def _application(self) -> web.Application:
         application = web.Application()

@@ -161,9 +161,12 @@ class FaultPlan:
         return None
 
 
+_SHARES = ("lost", "silence", "mute", "refused", "burst", "answers_only", "no_heartbeats", "no_snapshot")
+
+
 @dataclass(frozen=True, slots=True)
 class FeedFaults:
-    """By itself nothing goes wrong. Shares are of the frames with trades, from 0 to 1.
+    """By itself nothing goes wrong. Shares are from 0 to 1, of the frames with trades unless said otherwise.
 
     What happens when is a matter of time too: the same seed does not give the same run.
     """
@@ -182,13 +185,24 @@ class FeedFaults:
     """Before such a frame nothing comes for ``burst_seconds``, then everything at once."""
     duplicates: int = 0
     """So many trades that were in a snapshot come again in the first update behind it."""
+    answers_only: float = 0.0
+    """Connections on which everything that is asked is answered, and nothing else ever comes."""
+    no_heartbeats: float = 0.0
+    """Connections without a heartbeat; all the rest comes."""
+    no_snapshot: float = 0.0
+    """Subscriptions that are accepted and whose snapshot never comes; updates do."""
+    msg_rate: float = 0.0
+    """Frames a second that a connection may send, and as many at once; those beyond are refused, in both
+    spellings in turn. 0: any number."""
     seed: int | str = 0
     burst_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("lost", "silence", "mute", "refused", "burst"):
+        for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"{name} is a share, from 0 to 1")
+        if not 0 <= self.msg_rate < float("inf"):
+            raise ConfigurationError("msg_rate is a number of frames a second, from 0 on")
         if self.cut < 0 or self.duplicates < 0:
             raise ConfigurationError("cut and duplicates count trades, from 0 on")
 
@@ -208,7 +222,9 @@ class FeedFaults:
             try:
                 value = type(usual)(text) if text else usual
             except ValueError:
-                kind = "a number of trades" if isinstance(usual, int) else "a share from 0 to 1"
+                kind = "a number of trades" if isinstance(usual, int) else "a number"
+                if name in _SHARES:
+                    kind = "a share from 0 to 1"
                 raise ConfigurationError(f"{name}={text}: the value is {kind}") from None
             changes: dict[str, Any] = {name: value}
             faults = replace(faults, **changes)
@@ -223,6 +239,10 @@ USUAL: Mapping[str, int | float] = {
     "refused": 0.1,
     "burst": 0.01,
     "duplicates": 5,
+    "answers_only": 0.1,
+    "no_heartbeats": 0.1,
+    "no_snapshot": 0.01,
+    "msg_rate": 4.0,
 }
 """The faults that can be asked for by name, and their values where none is given."""
 assert USUAL.keys() <= {field.name for field in fields(FeedFaults)}
@@ -235,6 +255,28 @@ class FeedPlan:
         self.faults = faults
         self._random = Random(f"{faults.seed}/feed/{connection}")  # noqa: S311 - nothing here is a secret
         self._left = self._until_cut()
+        self.answers_only = self.happens(faults.answers_only)
+        self.has_heartbeats = not self.happens(faults.no_heartbeats)
+        self._room, self._asked_at = faults.msg_rate, 0.0
+        self._excess = 0
+
+    def is_too_fast(self, now: float) -> bool:
+        """Count a frame of the client, at ``now`` in seconds; whether it is one too many."""
+        rate = self.faults.msg_rate
+        if not rate:
+            return False
+        self._room = min(max(rate, 1.0), self._room + (now - self._asked_at) * rate)
+        self._asked_at = now
+        if self._room < 1.0:
+            self._excess += 1
+            return True
+        self._room -= 1.0
+        return False
+
+    @property
+    def spells_oddly(self) -> bool:
+        """How the refusal of the last frame that was too many is spelled."""
+        return self._excess % 2 == 1
 
     def happens(self, share: float) -> bool:
         return share > 0 and self._random.random() < share

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -105,6 +106,7 @@ MOST_WAITING = 20_000
 """Frames that a client may leave unread before it is cut off."""
 HEARTBEAT_EVERY = 1.0
 """Seconds without another frame after which there is a heartbeat."""
+_RESTART = b"Service Restart"
 
 
 @dataclass(slots=True)
@@ -129,6 +131,15 @@ class FeedCounts:
     silences: int = 0
     mutes: int = 0
     bursts: int = 0
+    heard: int = 0
+    """Frames of clients."""
+    too_fast: int = 0
+    """Those of them that were refused for their rate."""
+    without_snapshot: int = 0
+    answers_only: int = 0
+    """Connections that only answer."""
+    without_heartbeats: int = 0
+    """Connections without them."""
 
 
 @dataclass(eq=False)
@@ -155,7 +166,7 @@ class FeedSocket:
             while (frame := await self._outbox.get()) is not None:
                 await self.response.send_str(frame)
             if self.plan.closes_in_order():
-                await self.response.close(code=WSCloseCode.SERVICE_RESTART)
+                await self.response.close(code=WSCloseCode.SERVICE_RESTART, message=_RESTART)
         if not self.response.closed:
             transport.reset(self.request.transport)
 
@@ -165,7 +176,15 @@ class FeedSocket:
         if message.type is not WSMsgType.TEXT:
             return "" if message.type is WSMsgType.BINARY else None
         self.heard_at = time.monotonic()
+        self.counts.heard += 1
         return str(message.data)
+
+    def refuses(self) -> str | None:
+        """The answer to the frame that has just come, if it is one too many."""
+        if not self.plan.is_too_fast(self.heard_at):
+            return None
+        self.counts.too_fast += 1
+        return frames.TOO_FAST if self.plan.spells_oddly else ""
 
     def send(self, frame: str) -> None:
         if self.is_silent or self._is_cut:
@@ -178,7 +197,7 @@ class FeedSocket:
     def send_trades(self, key: Key, frame: str, trades: int) -> None:
         """A frame with trades, and what goes wrong with it."""
         subscription, faults = self.subscriptions[key], self.plan.faults
-        if subscription.is_muted or self.is_silent or self._is_cut:
+        if subscription.is_muted or self.is_silent or self._is_cut or self.plan.answers_only:
             return
         if self.plan.happens(faults.lost):
             self.counts.lost += 1
@@ -210,14 +229,15 @@ class FeedSocket:
             self._is_cut = True
             self._end()
 
-    def tick(self, heartbeat: str) -> None:
+    def tick(self, heartbeat: str, every: float) -> None:
         """Call this often: it lets go of what was held back, and sends heartbeats."""
         now = time.monotonic()
         if self._held_until and now >= self._held_until:
             self._held_until = 0.0
             while self._held:
                 self._put(self._held.popleft())
-        if self.subscriptions and now - self._sent_at >= HEARTBEAT_EVERY:
+        is_due = self.subscriptions and now - self._sent_at >= every
+        if is_due and self.plan.has_heartbeats and not self.plan.answers_only:
             self.send(heartbeat)
 
     def _put(self, frame: str) -> None:
@@ -246,7 +266,8 @@ _LARGEST_REQUEST = 100_000  # bytes
 class Feed:
     """``listed``: names of pairs that can be subscribed to though they have no trades.
 
-    ``idle_seconds``: a connection without a subscription is closed after so long.
+    ``idle_seconds``: a connection without a subscription is closed after so long. ``heartbeat_seconds``: a
+    connection with one gets a heartbeat after so long without another frame.
     """
 
     def __init__(
@@ -254,19 +275,23 @@ class Feed:
     ) -> None:
         self.counts = FeedCounts()
         self.idle_seconds = 60.0
+        self.heartbeat_seconds = HEARTBEAT_EVERY
         self.state: SystemState = "online"
         self._markets = {market.symbol: market for market in markets}
-        self._known = frozenset({*self._markets, *listed})
+        self._known = {*self._markets, *listed}
         self._faults = faults
         self._clock = clock
         self._sockets: set[FeedSocket] = set()
         self._books: dict[Key, CandleBook] = {}
-        self._sent = dict.fromkeys(self._markets, 0)
+        self._sent: dict[str, int] = {}
+        self._coming: list[tuple[int, str]] = []
+        """When the next trade of each market happens, as a heap."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While this lasts, time goes by and trades are sent."""
-        self._look()
+        for symbol in self._markets:
+            self._begin(symbol)
         pump = asyncio.create_task(self._pump())
         try:
             yield
@@ -278,10 +303,33 @@ class Feed:
                 return_exceptions=True,
             )
 
+    def list_market(self, market: Market) -> None:
+        """From now on there is one more."""
+        self._markets[market.symbol] = market
+        self._known.add(market.symbol)
+        self._begin(market.symbol)
+
+    def delist(self, symbol: str) -> None:
+        """From now on nothing comes of it, and it cannot be subscribed to."""
+        self._markets.pop(symbol, None)
+        self._known.discard(symbol)
+        for socket in self._sockets:
+            for key in [key for key in socket.subscriptions if key.symbol == symbol]:
+                del socket.subscriptions[key]
+
     def announce(self, state: SystemState) -> None:
         """Tell all clients that the exchange is in this state now. Only ``online`` has trades."""
         self.state = state
         self._to_all(lambda socket: socket.send(self._status()))
+
+    @property
+    def sent(self) -> Mapping[str, int]:
+        """How many trades of each market have happened so far."""
+        return self._sent
+
+    def set_faults(self, faults: FeedFaults) -> None:
+        """What goes wrong on the connections that are made from now on."""
+        self._faults = faults
 
     def cut_all(self) -> None:
         """End every connection."""
@@ -293,6 +341,8 @@ class Feed:
         await response.prepare(request)
         self.counts.connections += 1
         plan = FeedPlan(self._faults, self.counts.connections)
+        self.counts.answers_only += plan.answers_only
+        self.counts.without_heartbeats += not plan.has_heartbeats
         socket = FeedSocket(response, request, plan, self.counts)
         self._sockets.add(socket)
         socket.send(self._status())
@@ -309,6 +359,11 @@ class Feed:
     def _answer(self, socket: FeedSocket, text: str) -> None:
         now = self._clock()
         try:
+            if (refusal := socket.refuses()) is not None:
+                if refusal:
+                    socket.send(refusal)
+                    return
+                raise RequestRefusedError("Exceeded msg rate", "subscribe")
             request = read_request(text)
         except RequestRefusedError as refused:
             told = (refused.method, refused.error, refused.symbol, refused.req_id, now)
@@ -345,8 +400,12 @@ class Feed:
             result |= {"warnings": ["timestamp is deprecated, use interval_begin"]}
         socket.subscriptions[key] = Subscription(self._faults.duplicates if request.snapshot else 0)
         socket.send(frames.accepted("subscribe", result, request.req_id, now))
-        if request.snapshot and self.state == "online" and key.symbol in self._markets:
-            self._send_snapshot(socket, key, now)
+        if not request.snapshot or self.state != "online" or key.symbol not in self._markets:
+            return
+        if socket.plan.answers_only or socket.plan.happens(self._faults.no_snapshot):
+            self.counts.without_snapshot += 1
+            return
+        self._send_snapshot(socket, key, now)
 
     def _send_snapshot(self, socket: FeedSocket, key: Key, now: int) -> None:
         market, there = self._markets[key.symbol], self._sent[key.symbol]
@@ -362,19 +421,35 @@ class Feed:
             await asyncio.sleep(TICK)
             if self.state == "online":
                 self._look()
-            self._to_all(lambda socket: socket.tick(frames.HEARTBEAT))
+            self._to_all(lambda socket: socket.tick(frames.HEARTBEAT, self.heartbeat_seconds))
             self._to_all(lambda socket: socket.close_idle(self.idle_seconds))
+
+    def _begin(self, symbol: str) -> None:
+        """What has happened so far is past: updates are of what comes."""
+        self._sent[symbol] = self._markets[symbol].count_at(self._clock())
+        self._await_next(symbol)
+
+    def _await_next(self, symbol: str) -> None:
+        market, there = self._markets[symbol], self._sent[symbol]
+        if market.size is None or there < market.size:
+            heapq.heappush(self._coming, (market.stamp(there), symbol))
 
     def _look(self) -> None:
         """Send what has happened since the last look."""
         now = self._clock()
-        for symbol, market in self._markets.items():
+        happened: list[str] = []
+        while self._coming and self._coming[0][0] <= now:
+            happened.append(heapq.heappop(self._coming)[1])
+        for symbol in happened:
+            market = self._markets.get(symbol)
+            if market is None:
+                continue  # delisted
             before, there = self._sent[symbol], market.count_at(now)
             self._sent[symbol] = there
-            if there > before and self._sockets:
-                for socket in list(self._sockets):
-                    for key in [key for key in socket.subscriptions if key.symbol == symbol]:
-                        self._send_update(socket, key, before, there, now)
+            self._await_next(symbol)
+            for socket in list(self._sockets):
+                for key in [key for key in _keys(symbol) if key in socket.subscriptions]:
+                    self._send_update(socket, key, before, there, now)
 
     def _send_update(self, socket: FeedSocket, key: Key, before: int, there: int, now: int) -> None:
         market = self._markets[key.symbol]
@@ -405,3 +480,8 @@ class Feed:
         for socket in list(self._sockets):
             with contextlib.suppress(ConnectionError):
                 what(socket)
+
+
+def _keys(symbol: str) -> list[Key]:
+    """Everything that a subscription to a symbol can be for."""
+    return [Key("trade", symbol, 0), *(Key("ohlc", symbol, interval) for interval in INTERVALS)]

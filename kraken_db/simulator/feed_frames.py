@@ -10,6 +10,8 @@ from typing import Any
 from kraken_db.simulator.market import Market
 
 HEARTBEAT = '{"channel":"heartbeat"}'
+TOO_FAST = '{"Error":"Exceeded msg rate"}'
+"""One of two spellings; the other is a refusal with that text."""
 BELOW_REST = 1
 """Microseconds by which a trade is stamped earlier here than in REST."""
 

@@ -21,6 +21,8 @@ from kraken_db.simulator.tape import (
     GeneratedTape,
     Plan,
     Scenario,
+    Surge,
+    SurgingTape,
     Tape,
 )
 from kraken_db.simulator.truth import TradeText, TrueCandle, TrueTrade, true_candles, true_trade
@@ -55,7 +57,8 @@ class Market:
     It begins at ``start`` and has ``trades`` trades, or all ``until`` then, or, with neither, no end. What of
     it has happened is a matter of the exchange's clock: a position counts from 0, and ``count_at`` says how
     many trades there are by then. Kraken's ids begin at ``first_id``. With ``pace_since``, trades before that
-    moment come at ``earlier_trades_per_minute``: a long history of few trades, and then a busy market.
+    moment come at ``earlier_trades_per_minute``: a long history of few trades, and then a busy market. In the
+    ``surges`` more happens.
 
     Nothing is generated before it is asked for, and only the newest pieces are kept in memory.
     """
@@ -73,6 +76,7 @@ class Market:
         first_id: int = 1,
         earlier_trades_per_minute: float | None = None,
         pace_since: datetime | None = None,
+        surges: Sequence[Surge] = (),
     ) -> None:
         if trades is not None and trades < 0:
             raise ConfigurationError(f"a market cannot have {trades} trades")
@@ -94,6 +98,8 @@ class Market:
             0 if pace_since is None else to_ns(pace_since),
         )
         self._tape: Tape = GeneratedTape(plan)
+        if surges:
+            self._tape = SurgingTape(self._tape, surges)
         self._prices = _PriceTexts(self.pair.decimals)
         self._size = trades
         if until is not None:

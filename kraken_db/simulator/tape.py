@@ -96,6 +96,53 @@ class FixedTape:
         return (bisect_right if after else bisect_left)(self._columns.stamps, stamp)
 
 
+class Surge(NamedTuple):
+    """From ``start`` to ``end``, ns since 1970, a market trades ``factor`` times as much as it would."""
+
+    start: int
+    end: int
+    factor: int
+
+
+class SurgingTape:
+    """A tape whose time runs faster in the surges: they are in order, and do not overlap."""
+
+    def __init__(self, tape: Tape, surges: Sequence[Surge]) -> None:
+        self._tape = tape
+        self._surges = surges
+
+    def columns(self, start: int, stop: int) -> Sequence[Columns]:
+        return [
+            part._replace(stamps=array("q", map(self._to_real, part.stamps)))
+            for part in self._tape.columns(start, stop)
+        ]
+
+    def position(self, stamp: int, *, after: bool) -> int:
+        last = stamp if after else stamp - 1
+        if last % _MINUTE >= _MINUTE_END:  # the trades that were moved from there
+            last += _MINUTE - last % _MINUTE - 1
+        return self._tape.position(self._to_tape(last + 1), after=False)
+
+    def _to_tape(self, stamp: int) -> int:
+        gained = sum(
+            (min(stamp, surge.end) - surge.start) * (surge.factor - 1)
+            for surge in self._surges
+            if stamp > surge.start
+        )
+        return stamp + gained
+
+    def _to_real(self, stamp: int) -> int:
+        gained = 0
+        for start, end, factor in self._surges:
+            into = stamp - gained - start
+            if into <= 0:
+                break
+            gained += into - into // factor if into < (end - start) * factor else (end - start) * (factor - 1)
+        real = stamp - gained
+        place = real % _MINUTE
+        return real if place <= _MINUTE_END else real - place + _MINUTE_END
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a tape is generated from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -285,3 +286,57 @@ async def test_silence_says_no_heartbeat_and_muteness_does() -> None:
             except TimeoutError:
                 heard = {}
             assert (heard.get("method") == "pong") is is_heard
+
+
+async def test_too_many_frames_are_refused_in_both_spellings() -> None:
+    made = SimulatedExchange([Market(BTC, trades=0)], feed_faults=FeedFaults(msg_rate=1))
+    async with made.serve() as url, connected(url) as socket:
+        await socket.hear()
+        for number in range(3):
+            await socket.say("ping", req_id=number)
+        answers = [await socket.hear() for _ in range(3)]
+    assert answers[0]["method"] == "pong"
+    assert answers[1] == {"Error": "Exceeded msg rate"}
+    assert (answers[2]["error"], answers[2]["success"]) == ("Exceeded msg rate", False)
+    assert made.feed.counts.too_fast == 2
+
+
+async def test_a_connection_that_only_answers_and_one_without_heartbeats() -> None:
+    for faults, kinds in (
+        (FeedFaults(answers_only=1), {"subscribe", "pong"}),
+        (FeedFaults(no_heartbeats=1), {"subscribe", "pong", "trade"}),
+        (FeedFaults(no_snapshot=1), {"subscribe", "pong", "heartbeat"}),
+    ):
+        made = SimulatedExchange([Market(BTC, trades=100)], feed_faults=faults)
+        made.feed.heartbeat_seconds = 0.1
+        heard: set[str] = set()
+        async with made.serve() as url, connected(url) as socket:
+            await socket.hear()
+            await socket.subscribe("trade", BTC, snapshot=True)
+            await socket.say("ping")
+            with contextlib.suppress(TimeoutError):
+                for _ in range(6):
+                    frame = await socket.hear(0.5)
+                    heard.add(frame.get("channel") or frame["method"])
+        assert heard == kinds
+
+
+async def test_listed_and_delisted_on_the_way() -> None:
+    made = SimulatedExchange([market()])
+    async with made.serve() as url, connected(url) as socket, aiohttp.ClientSession(url) as http:
+        await socket.hear()
+        await socket.subscribe("trade", BTC)
+        await socket.trades(1)
+        made.list_market(Market("NEW/USD", start=datetime.now(UTC), trades_per_minute=6_000))
+        made.delist(BTC)
+        listed = (await ask(http, "AssetPairs"))["result"]
+        assert "NEWUSD" in listed
+        assert "XXBTZUSD" not in listed
+        assert (await ask(http, "Trades", pair="XBTUSD"))["error"] == ["EQuery:Unknown asset pair"]
+        assert (await ask(http, "Trades", pair="NEWUSD"))["error"] == []
+        await socket.subscribe("trade", "NEW/USD", BTC)
+        assert await socket.trades(2, "NEW/USD")
+        await socket.subscribe("trade", BTC)
+        while (frame := await socket.hear()).get("method") != "subscribe":
+            assert frame.get("channel") != "trade" or frame["data"][0]["symbol"] == "NEW/USD"
+        assert frame["error"] == f"Currency pair not supported {BTC}"

@@ -23,6 +23,9 @@ def test_by_name() -> None:
         ("lost", "often", "share from 0 to 1"),
         ("lost", "2", "share, from 0 to 1"),
         ("cut", "-1", "from 0 on"),
+        ("answers_only", "2", "share, from 0 to 1"),
+        ("msg_rate", "-1", "from 0 on"),
+        ("msg_rate", "many", "a number"),
     ],
 )
 def test_what_cannot_be(name: str, value: str, said: str) -> None:
@@ -47,3 +50,20 @@ def test_shares() -> None:
     assert sum(plan.happens(0.1) for _ in range(10_000)) == pytest.approx(1_000, rel=0.1)
     assert not any(plan.happens(0.0) for _ in range(1_000))
     assert not any(plan.is_cut_by(1_000) for _ in range(1_000))
+
+
+def test_a_connection_only_answers_or_has_no_heartbeats_from_its_beginning_on() -> None:
+    plans = [FeedPlan(FeedFaults(answers_only=0.2, no_heartbeats=0.4), number) for number in range(2_000)]
+    assert sum(plan.answers_only for plan in plans) == pytest.approx(400, rel=0.2)
+    assert sum(not plan.has_heartbeats for plan in plans) == pytest.approx(800, rel=0.2)
+    assert FeedPlan(FeedFaults(), 1).has_heartbeats
+
+
+def test_so_many_frames_a_second_and_as_many_at_once() -> None:
+    plan = FeedPlan(FeedFaults(msg_rate=4), 1)
+    assert [plan.is_too_fast(100.0) for _ in range(6)] == [False] * 4 + [True] * 2
+    assert not plan.is_too_fast(100.25)
+    assert plan.is_too_fast(100.3)
+    slow = FeedPlan(FeedFaults(msg_rate=0.5), 1)
+    assert [slow.is_too_fast(at) for at in (10.0, 11.0, 12.0, 13.0)] == [False, True, False, True]
+    assert not any(FeedPlan(FeedFaults(), 1).is_too_fast(1.0) for _ in range(100))
