@@ -17,12 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,8 +35,9 @@ from kraken_db.errors import (
     ExchangeUnavailableError,
     TransientError,
 )
-from kraken_db.kraken.transport import network_failure, open_session, status_error
+from kraken_db.kraken.transport import excerpt, network_failure, open_session, status_error
 from kraken_db.kraken.websocket_messages import (
+    Alive,
     Answer,
     Candles,
     Connected,
@@ -47,19 +45,23 @@ from kraken_db.kraken.websocket_messages import (
     Event,
     Malformed,
     Message,
+    Other,
     StatusChanged,
     Topic,
     Trades,
     decode_frame,
     ping_request,
 )
+from kraken_db.kraken.websocket_pace import ReconnectLimits, ReconnectPace, RequestLimits, RequestPace
 from kraken_db.kraken.websocket_subscriptions import SubscriptionBook, Watch
 from kraken_db.pairs import to_ws_symbol
+from kraken_db.retry import MAX_WAIT
 from kraken_db.settings import Settings
 
 MAX_FRAME = 2_000_000
 """Bytes. A snapshot of 50 trades has about 8,000."""
-CONNECT_WITHIN = 20.0
+CONNECT_WITHIN = 10.0
+SEND_WITHIN = 5.0
 CLOSE_WITHIN = 1.0
 """Seconds."""
 
@@ -99,10 +101,11 @@ class WebSocketConnection:
         return cls(socket)
 
     async def send(self, frame: str) -> None:
-        """Raises ExchangeUnavailableError when the connection has ended."""
+        """Raises ExchangeUnavailableError when the connection has ended, or takes nothing any more."""
         try:
-            await self._socket.send_str(frame)
-        except (aiohttp.ClientError, ConnectionError, RuntimeError) as error:
+            async with asyncio.timeout(SEND_WITHIN):
+                await self._socket.send_str(frame)
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # time-outs too
             raise ExchangeUnavailableError("the connection has ended") from error
 
     async def receive(self, within: float) -> bytes | None:
@@ -127,7 +130,8 @@ class WebSocketConnection:
 def _ending(message: Any, socket: aiohttp.ClientWebSocketResponse[bool]) -> str:
     match message.type:
         case aiohttp.WSMsgType.CLOSE | aiohttp.WSMsgType.CLOSING:
-            return f"closed by the other side (code {socket.close_code or message.data})"
+            said = f"{excerpt(message.extra)}, " if message.extra else ""
+            return f"closed by the other side ({said}code {socket.close_code or message.data})"
         case aiohttp.WSMsgType.ERROR if socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
             return "a frame was larger than is allowed"
         case aiohttp.WSMsgType.ERROR | aiohttp.WSMsgType.CLOSED:
@@ -159,71 +163,21 @@ def checked_ws_url(url: str) -> str:
     return url.strip()
 
 
-@dataclass(frozen=True, slots=True)
-class ReconnectLimits:
-    """Seconds, and numbers of attempts. The defaults stay inside of what Kraken allows."""
-
-    at_once: int = 3
-    """Attempts in a row without a pause; a connection that has lasted ``stable_after`` gives them back."""
-    pause: float = 5.0
-    """Between two attempts after that, at least."""
-    jitter: float = 1.0
-    """Up to so much more, by chance: not all clients come back at the same moment."""
-    most: int = 140
-    """In ``within`` seconds, whatever else is true."""
-    within: float = 600.0
-    stable_after: float = 60.0
-
-
-class ReconnectPace:
-    """Counts the attempts of one client; ``clock`` gives seconds and never runs backwards."""
-
-    def __init__(
-        self,
-        limits: ReconnectLimits,
-        clock: Callable[[], float],
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        self._limits = limits
-        self._clock = clock
-        self._draw = draw
-        self._attempts: deque[float] = deque()
-        self._in_a_row = 0
-        self._connected_at: float | None = None
-
-    def attempted(self) -> None:
-        """An attempt begins now."""
-        self._attempts.append(self._clock())
-        self._in_a_row += 1
-
-    def connected(self) -> None:
-        self._connected_at = self._clock()
-
-    def wait(self, asked: float = 0.0) -> float:
-        """The connection has ended: seconds until the next attempt; ``asked``: at least so many."""
-        now, limits = self._clock(), self._limits
-        if self._connected_at is not None and now - self._connected_at >= limits.stable_after:
-            self._in_a_row = 0
-        self._connected_at = None
-        while self._attempts and now - self._attempts[0] >= limits.within:
-            self._attempts.popleft()
-        pause = asked
-        if self._in_a_row > limits.at_once:
-            pause = max(pause, limits.pause)
-        if len(self._attempts) >= limits.most:
-            pause = max(pause, self._attempts[-limits.most] + limits.within - now)
-        return pause + self._draw() * limits.jitter if pause else 0.0
-
-
 CANDLE_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """The minutes that the channel ``ohlc`` knows."""
 FAREWELL = 1.0
 """Seconds that the last acknowledgements are waited for."""
+MOST_FAREWELLS = 4
+"""Frames: more subscriptions than fit into them end with the connection alone."""
 THROTTLED_PAUSE = 60.0
 """Seconds before the next attempt where the address is refused and nothing is said of when it will not be."""
 
-_LONGEST_WAIT = 0.5  # seconds between two looks at what is due
+_LONGEST_WAIT = 0.2  # seconds between two looks at what is due
+_LOOKS_APART = 0.05  # at least, however many frames come
+_AWAY = 2.0  # seconds without a look: this process did not run, or was busy
+_HEARTBEAT_WITHIN = 2.5  # seconds without one after which we ask nothing that is not needed
 _PINGS_APART = 4
+_CLOCKS_APART = timedelta(days=366)  # what is further away is no time at all
 
 _log = logging.getLogger(__name__)
 
@@ -233,9 +187,9 @@ class KrakenWebSocketClient:
 
     ``url``: by default what the settings say. It connects when ``events`` is read, and again whenever the
     connection ends, is silent or brings nothing, no more often than ``limits`` say; then it subscribes anew.
-    What was missed in between it cannot know: trades have ids. ``watch``: what silence is. ``clock`` gives
-    seconds and never runs backwards, ``now`` is this machine's time. A ``session``
-    that is passed in is not closed here.
+    What was missed in between it cannot know: trades have ids. ``watch``: what silence is.
+    ``request_limits``: how many frames it sends. ``clock`` gives seconds and never runs backwards, ``now`` is
+    this machine's time. A ``session`` that is passed in is not closed here.
     """
 
     def __init__(
@@ -244,6 +198,7 @@ class KrakenWebSocketClient:
         *,
         limits: ReconnectLimits | None = None,
         watch: Watch | None = None,
+        request_limits: RequestLimits | None = None,
         session: aiohttp.ClientSession | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -257,13 +212,16 @@ class KrakenWebSocketClient:
         self._now = now
         self._max_frame = max_frame
         self._pace = ReconnectPace(limits or ReconnectLimits(), clock)
-        self._book = SubscriptionBook(self._watch)
+        self._book = SubscriptionBook(self._watch, RequestPace(request_limits or RequestLimits()))
         self._session = session
         self._owns_session = session is None
         self._connection: WebSocketConnection | None = None
         self._stopping = asyncio.Event()
-        self._heard_at = self._spoke_at = 0.0
+        self._heard_at = self._spoke_at = self._looked_at = 0.0
         self._pinged_at: float | None = None
+        self._ponged_at: float | None = None
+        self._alive_at: float | None = None
+        self._system: str | None = None
         self._attempts = 0
         self._was_connected = False
 
@@ -297,7 +255,12 @@ class KrakenWebSocketClient:
         """
         if not self._stopping.is_set():
             self._stopping.set()
-            await self.unsubscribe(*self._book.topics)
+            frames = list(self._book.leave(self._book.topics))
+            if len(frames) > MOST_FAREWELLS:
+                self._book.forget()
+                return
+            for frame in frames:
+                await self._say(frame)
 
     async def events(self) -> AsyncGenerator[Event]:
         """Everything that happens, in order, until ``stop``; to be read by one task at a time.
@@ -338,7 +301,8 @@ class KrakenWebSocketClient:
             self._was_connected = True
             self._connection = connection
             self._heard_at = self._spoke_at = self._clock()
-            self._pinged_at = None
+            self._looked_at = self._clock() - _LOOKS_APART
+            self._pinged_at = self._ponged_at = self._alive_at = self._system = None
             yield Connected(self._attempts)
             stopped_at: float | None = None
             while True:
@@ -350,7 +314,6 @@ class KrakenWebSocketClient:
                     yield event
                 frame = await connection.receive(self._wait())
                 if frame is not None:
-                    self._heard_at, self._pinged_at = self._clock(), None
                     for event in self._take(frame):
                         yield event
         finally:
@@ -361,17 +324,36 @@ class KrakenWebSocketClient:
     async def _look(self) -> Iterable[Event]:
         """Do what is due: subscribe, ping, or give the connection up."""
         now, watch = self._clock(), self._watch
-        silent = now - self._heard_at
-        if silent >= watch.dead_after:
-            raise ExchangeUnavailableError(f"nothing came for {silent:.1f} s")
+        if now - self._looked_at < _LOOKS_APART:
+            return ()
+        if now - self._looked_at >= _AWAY:  # what came while we did not listen is not read yet
+            self._heard_at += now - self._looked_at
+        self._looked_at = now
+        self._give_up_if_dead(now)
+        silent = now - max(self._heard_at, self._ponged_at or 0.0)
         is_quiet = silent >= watch.ping_after and self._pinged_at is None
         if is_quiet or now - self._spoke_at >= _PINGS_APART * watch.ping_after:
             self._pinged_at = now
             await self._say(ping_request(self._book.next_number()))
-        frames, events = self._book.due(now)
+        # Answers to what we ask may be all that keeps Kraken from sending heartbeats, and all that comes.
+        is_alive = self._alive_at is not None and now - self._alive_at < _HEARTBEAT_WITHIN
+        frames, events = self._book.due(now, may_look=is_alive and self._is_online)
         for frame in frames:
             await self._say(frame)
         return events
+
+    def _give_up_if_dead(self, now: float) -> None:
+        silent = now - self._heard_at
+        if silent >= self._watch.dead_after:
+            if self._ponged_at is not None and self._ponged_at > self._heard_at:
+                raise ExchangeUnavailableError(f"no heartbeat came for {silent:.1f} s, only answers to pings")
+            raise ExchangeUnavailableError(f"nothing came for {silent:.1f} s")
+        if self._is_online and (topic := self._book.missing_snapshot(now)) is not None:
+            raise ExchangeUnavailableError(f"the snapshot of the {topic} did not come")
+
+    @property
+    def _is_online(self) -> bool:
+        return self._system in (None, "online")
 
     def _wait(self) -> float:
         return min(_LONGEST_WAIT, self._watch.ping_after / 4)
@@ -383,34 +365,52 @@ class KrakenWebSocketClient:
                 await self._connection.send(frame)
 
     def _take(self, frame: bytes) -> Iterable[Event]:
+        now = self._clock()
+        self._pinged_at = None
         try:
             messages = decode_frame(frame)
         except ExchangeFormatError as error:
+            self._heard_at = now
             _log.error("%s", error)
             return [Malformed(error)]
-        return [event for message in messages for event in self._events(message)]
+        return [event for message in messages for event in self._events(message, now)]
 
-    def _events(self, message: Message) -> list[Event]:
-        now = self._clock()
+    def _events(self, message: Message, now: float) -> list[Event]:
+        if isinstance(message, Answer) and message.method == "pong" and self._book.expects_more:
+            self._ponged_at = now
+        else:
+            self._heard_at = now
         match message:
             case Trades(symbol, trades, is_snapshot):
                 newest = max((trade.trade_id for trade in trades), default=0)
                 self._book.heard(Topic("trade", symbol), now, newest_id=newest, is_snapshot=is_snapshot)
-                return [message]
+                return [*self._alive(now, is_snapshot=is_snapshot), message]
             case Candles(symbol, candles, is_snapshot):
                 for interval in {candle.interval_minutes for candle in candles}:
                     topic = Topic("ohlc", symbol, interval)
                     self._book.heard(topic, now, newest_id=0, is_snapshot=is_snapshot)
-                return [message]
-            case StatusChanged():
+                return [*self._alive(now, is_snapshot=is_snapshot), message]
+            case StatusChanged(system):
+                self._system = system
                 return [message]
             case Answer():
                 return self._answered(message, now)
+            case Other("heartbeat"):
+                return self._alive(now)
         return []
+
+    def _alive(self, now: float, *, is_snapshot: bool = False) -> list[Event]:
+        if is_snapshot:
+            return []
+        is_first = self._alive_at is None
+        self._alive_at = now
+        return [Alive()] if is_first else []
 
     def _answered(self, answer: Answer, now: float) -> list[Event]:
         if answer.at is not None:
-            self.clock_offset = answer.at - self._now()
+            offset = answer.at - self._now()
+            if abs(offset) < _CLOCKS_APART:
+                self.clock_offset = offset
         if answer.method == "pong":
             return []
         return self._book.answered(answer, now)
@@ -419,7 +419,7 @@ class KrakenWebSocketClient:
 def _pause_after(ended: ExchangeError) -> float:
     match ended:
         case ExchangeThrottledError():
-            return ended.retry_after or THROTTLED_PAUSE
+            return min(ended.retry_after or THROTTLED_PAUSE, MAX_WAIT)
         case ExchangeRequestError():
             return THROTTLED_PAUSE
     return 0.0

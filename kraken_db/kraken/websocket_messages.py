@@ -17,7 +17,13 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta, Raw
 
-from kraken_db.errors import ExchangeError, ExchangeFormatError, ExchangeRequestError, UnknownPairError
+from kraken_db.errors import (
+    ExchangeError,
+    ExchangeFormatError,
+    ExchangeRequestError,
+    ExchangeThrottledError,
+    UnknownPairError,
+)
 from kraken_db.kraken.transport import excerpt
 from kraken_db.types import TradeRecord
 
@@ -79,6 +85,14 @@ class Connected:
 
     attempt: int
     """1 for the first connection of this client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Kraken has sent something by itself, a heartbeat or an update: this connection works.
+
+    Once for each connection. Answers to what was asked, snapshots among them, do not count.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +172,7 @@ class Candles:
 
 Event: TypeAlias = (
     Connected
+    | Alive
     | Disconnected
     | StatusChanged
     | Subscribed
@@ -172,7 +187,9 @@ Event: TypeAlias = (
 
 _T = TypeVar("_T")
 _WHAT = "Kraken's WebSocket"
-_UNKNOWN_PAIR = "Currency pair not supported"
+_UNKNOWN_PAIR = ("currency pair not supported", "currency pair not in iso 4217-a3 format")
+_MESSAGE_RATE = ("exceeded msg rate", "rate limit exceeded")
+_ALREADY = "already subscribed"
 _CHANNELS = ("trade", "ohlc")
 
 _Id = Annotated[int, Meta(ge=1)]
@@ -187,6 +204,8 @@ class _Frame(msgspec.Struct, gc=False):
     success: bool | None = None
     result: Raw = Raw()
     error: str | None = None
+    rate_error: str | None = msgspec.field(name="Error", default=None)
+    """Kraken's other spelling, which comes without a method."""
     symbol: str | None = None
     req_id: int | None = None
     time_out: str | None = None
@@ -245,6 +264,8 @@ class Answer:
     req_id: int | None
     at: datetime | None
     """Kraken's clock when it answered."""
+    is_known: bool = False
+    """Whether it was subscribed to already: a yes, but no snapshot follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +285,7 @@ def decode_frame(frame: bytes | str) -> list[Message]:
     """
     seen = frame.encode() if isinstance(frame, str) else frame
     outer = _decode(_FRAME, seen, seen)
-    if outer.method is not None or outer.success is not None or outer.error is not None:
+    if any(one is not None for one in (outer.method, outer.success, outer.error, outer.rate_error)):
         return [_answer(outer, seen)]
     kind = outer.type == "snapshot"
     match outer.channel:
@@ -299,9 +320,11 @@ def _candles(rows: list[_Candle], is_snapshot: bool, seen: bytes) -> list[Messag
 
 
 def _answer(frame: _Frame, seen: bytes) -> Answer:
-    error = None
-    if frame.error is not None or frame.success is False:
-        error = _refusal(frame.error or "no reason", frame.symbol)
+    error, is_known = None, False
+    text = frame.error if frame.error is not None else frame.rate_error
+    if text is not None or frame.success is False:
+        is_known = _folded(text or "") == _ALREADY
+        error = None if is_known else _refusal(text or "no reason", frame.symbol)
     topic = None
     if bytes(frame.result):
         result = _decode(_RESULT, frame.result, seen)
@@ -309,26 +332,34 @@ def _answer(frame: _Frame, seen: bytes) -> Answer:
             interval = result.interval if result.channel == "ohlc" else 0
             topic = Topic(result.channel, result.symbol, interval)  # type: ignore[arg-type]
     at = _moment(frame.time_out, seen) if frame.time_out else None
-    return Answer(frame.method, error, topic, frame.symbol, frame.req_id, at)
+    return Answer(frame.method, error, topic, frame.symbol, frame.req_id, at, is_known)
 
 
 def _refusal(text: str, symbol: str | None) -> ExchangeError:
     of = f" for {symbol}" if symbol and symbol not in text else ""
     said = f"{_WHAT}: Kraken says {excerpt(text)}{of}"
-    if text.startswith(_UNKNOWN_PAIR):
+    folded = _folded(text)
+    if folded.startswith(_UNKNOWN_PAIR):
         return UnknownPairError(said, hint="kraken-db pairs lists what there is")
+    if any(words in folded for words in _MESSAGE_RATE):
+        return ExchangeThrottledError(said)
     return ExchangeRequestError(said)
+
+
+def _folded(text: str) -> str:
+    """However Kraken spells it."""
+    return " ".join(text.casefold().split())
 
 
 def _moment(text: str, seen: bytes) -> datetime:
     """What is finer than a microsecond is cut off, never rounded."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            raise _wrong(f"{text!r:.40} has no time zone", seen)
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 0 in another zone
         raise _wrong(f"{text!r:.40} is not a time", seen) from None
-    if moment.tzinfo is None:
-        raise _wrong(f"{text!r:.40} has no time zone", seen)
-    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def _require_amounts(amounts: Iterable[Decimal], seen: bytes) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from kraken_db.kraken.limiter import RateLimiter
 from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.kraken.websocket import KrakenWebSocketClient, ReconnectLimits
+from kraken_db.kraken.websocket import KrakenWebSocketClient
+from kraken_db.kraken.websocket_pace import ReconnectLimits
 from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.recorder import Recorder, RecorderStatus
 from kraken_db.simulator import (
@@ -66,7 +67,9 @@ def exchange_of(
 ) -> tuple[SimulatedExchange, StartedClock]:
     """``since``: how much of the markets has happened when the clock begins to run."""
     clock = StartedClock(START + since, SPEED)
-    return SimulatedExchange(markets, clock=clock, feed_faults=faults), clock
+    exchange = SimulatedExchange(markets, clock=clock, feed_faults=faults)
+    exchange.feed.heartbeat_seconds = 0.1
+    return exchange, clock
 
 
 def recorder_of(

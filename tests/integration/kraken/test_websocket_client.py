@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from kraken_db.errors import ConfigurationError, ExchangeRequestError, PairError, UnknownPairError
-from kraken_db.kraken.websocket import KrakenWebSocketClient, ReconnectLimits
+from kraken_db.kraken.websocket import KrakenWebSocketClient
 from kraken_db.kraken.websocket_messages import (
     Candles,
     Connected,
@@ -30,6 +30,7 @@ from kraken_db.kraken.websocket_messages import (
     Trades,
     Unsubscribed,
 )
+from kraken_db.kraken.websocket_pace import ReconnectLimits
 from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.simulator import FeedFaults, Market, Scenario, SimulatedExchange, feed_url
 
@@ -147,6 +148,7 @@ async def test_through_cuts_and_silence() -> None:
     """Whatever happens to the connection, it comes back and subscribes anew; snapshots make the ids meet."""
     faults = FeedFaults(cut=400, silence=0.02, mute=0.02, refused=0.2, duplicates=3, seed=1)
     exchange = SimulatedExchange([market(), market("ETH/USD", 100)], feed_faults=faults)
+    exchange.feed.heartbeat_seconds = 0.1
     async with exchange.serve() as url:
         client = KrakenWebSocketClient(feed_url(url), limits=AT_ONCE, watch=QUICK)
         client.subscribe_trades("BTC/USD", "ETH/USD")

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kraken_db.errors import ExchangeFormatError, ExchangeRequestError, UnknownPairError
+from kraken_db.errors import (
+    ExchangeFormatError,
+    ExchangeRequestError,
+    ExchangeThrottledError,
+    UnknownPairError,
+)
 from kraken_db.kraken.websocket_messages import (
     Answer,
     Candles,
@@ -171,3 +176,42 @@ def test_other_recorded_frames(real_data: Path) -> None:
     first = candles[0].candles[0]
     assert (str(first.open), str(first.vwap), first.trade_count) == ("77400.0", "77416.2", 15)
     assert first.timestamp == datetime(2026, 9, 10, 17, 32, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"Error":"Exceeded msg rate"}',
+        '{"error":"Exceeded msg rate"}',
+        '{"error":"EXCEEDED  MSG RATE","method":"subscribe","success":false,"req_id":7}',
+        '{"error":"EAPI:Exceeded msg rate, slow down","method":"subscribe","success":false}',
+        '{"Error":"EAPI:Rate limit exceeded"}',
+    ],
+)
+def test_too_many_frames_in_every_spelling(text: str) -> None:
+    (answer,) = decode_frame(text)
+    assert isinstance(answer, Answer)
+    assert isinstance(answer.error, ExchangeThrottledError)
+    assert answer.req_id == (7 if "req_id" in text else None)
+
+
+def test_already_subscribed_is_a_yes() -> None:
+    (answer,) = decode_frame(
+        '{"error":"Already subscribed","method":"subscribe","success":false,"symbol":"BTC/USD","req_id":3}'
+    )
+    assert answer == Answer("subscribe", None, None, "BTC/USD", 3, None, is_known=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["Currency pair not supported NOPE/USD", "Currency pair not in ISO 4217-A3 format XBTUSD"]
+)
+def test_refusals_that_are_final(text: str) -> None:
+    (answer,) = decode_frame(f'{{"error":"{text}","method":"subscribe","success":false}}')
+    assert isinstance(answer, Answer)
+    assert isinstance(answer.error, UnknownPairError)
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_outside_of_all_years_is_a_malformed_frame(moment: str) -> None:
+    with pytest.raises(ExchangeFormatError, match="is not a time"):
+        decode_frame(frame(TRADE.replace("2026-09-26T18:07:54.626190Z", moment)))

@@ -1,10 +1,11 @@
-"""How often a client connects: at once a few times, then at a distance, and never beyond Kraken's limit."""
+"""How often a client connects: at once a few times, then at a distance, and never beyond Kraken's limit; and
+how many frames it sends."""
 
 from __future__ import annotations
 
 from random import Random
 
-from kraken_db.kraken.websocket import ReconnectLimits, ReconnectPace
+from kraken_db.kraken.websocket_pace import ReconnectLimits, ReconnectPace, RequestLimits, RequestPace
 
 
 class Clock:
@@ -71,3 +72,55 @@ def test_the_limit_alone() -> None:
         pace.attempted()
         clock.now += pace.wait() + 0.01
     assert max(sum(at <= other < at + 600 for other in attempts) for at in attempts) == 140
+
+
+def sent_in(pace: RequestPace, begin: float, seconds: float) -> int:
+    """How many frames it lets through when it is asked every 50 ms."""
+    return sum(pace.take(begin + tick / 20) for tick in range(int(20 * seconds)))
+
+
+def test_a_few_frames_at_once_and_then_four_a_second() -> None:
+    pace = RequestPace(RequestLimits())
+    assert [pace.take(100.0) for _ in range(5)] == [True, True, True, True, False]
+    assert sent_in(pace, 100.05, 10) == 40
+
+
+def test_slower_when_told_and_faster_again_step_by_step() -> None:
+    pace = RequestPace(RequestLimits())
+    pace.take(0.0)
+    for _ in range(30):  # the refusals of frames that were under way together
+        pace.slow_down(0.1)
+    assert pace.per_second == 2.0
+    assert sent_in(pace, 0.1, 1.4) == 0, "a pause of a second, and then the distance of two frames"
+    assert sent_in(pace, 1.5, 10) in (20, 21)
+    pace.slow_down(12.0)
+    assert pace.per_second == 1.0
+    rates = []
+    for after in range(12, 200, 20):
+        pace.take(after + 0.5)
+        rates.append(round(pace.per_second, 2))
+    assert rates[:5] == [1.0, 1.25, 1.56, 1.95, 2.44]
+    assert rates[-1] == 4.0
+    for moment in range(200, 260, 2):
+        pace.slow_down(float(moment))
+    assert pace.per_second == 0.2, "never slower than that"
+
+
+def test_it_finds_what_kraken_allows() -> None:
+    """Where one frame a second is allowed and no more at once, it comes to that and refusals get rare."""
+    pace = RequestPace(RequestLimits())
+    room, last, refused, sent = 1.0, 0.0, [0, 0], [0, 0]
+    for tick in range(20 * 600):
+        now = tick / 20
+        if not pace.take(now):
+            continue
+        room = min(1.0, room + (now - last))
+        last, half = now, int(now >= 300)
+        sent[half] += 1
+        if room < 1.0:
+            refused[half] += 1
+            pace.slow_down(now)
+        else:
+            room -= 1.0
+    assert refused[1] <= 15
+    assert sent[1] - refused[1] > 200
