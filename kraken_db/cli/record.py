@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from kraken_db.cli.options import MultiValueCommand, db_url_option, rate_limit_option, symbols_option
+from kraken_db.cli.options import (
+    MultiValueCommand,
+    db_url_option,
+    exclude_option,
+    rate_limit_option,
+    stored_option,
+    symbols_option,
+)
 from kraken_db.cli.output import count_text, is_terminal, plural, to_json
 from kraken_db.pairs import DEFAULT_SYMBOLS
 
@@ -19,7 +28,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from kraken_db.recorder import Recorder, RecorderStatus
+    from kraken_db.recorder import PairStatus, Recorder, RecorderStatus
+    from kraken_db.recorder.symbol_feed import State
 
 
 class View(Protocol):
@@ -84,10 +94,11 @@ class TableView:
 
 def line(status: RecorderStatus, *, is_over: bool = False) -> str:
     """``3 pairs, 12.4 trades/s, lag 0.1 s, 0 reconnects, 0 repaired, buffer 12``."""
-    live = sum(pair.state == "live" for pair in status.pairs)
-    pairs = plural(len(status.pairs), "pair")
+    recorded = [pair for pair in status.pairs if pair.state != "delisted"]
+    live = sum(pair.state == "live" for pair in recorded)
+    pairs = plural(len(recorded), "pair")
     parts = [
-        pairs if live == len(status.pairs) else f"{pairs} ({count_text(live)} live)",
+        pairs if live == len(recorded) else f"{pairs} ({count_text(live)} live)",
         f"{status.trades_per_second:,.1f} trades/s",
         f"{plural(status.received, 'trade')} received",
         f"lag {_seconds(status.lag)}",
@@ -106,6 +117,31 @@ def line(status: RecorderStatus, *, is_over: bool = False) -> str:
     return ", ".join(parts)
 
 
+_STATES: Sequence[State] = ("refused", "not subscribed", "catching up", "live", "delisted")
+"""The states in the order of what somebody has to know first."""
+_OTHER_LINES = 5  # the line above the table, its head, what is hidden, and the prompt
+
+
+def shown_first(pairs: Sequence[PairStatus], most: int) -> tuple[list[PairStatus], list[PairStatus]]:
+    """Those that are shown where there is room for ``most``, and those that are hidden.
+
+    Trouble comes first, then what trades most. Where all have room they stay in their order.
+    """
+    if len(pairs) <= most:
+        return list(pairs), []
+    ordered = sorted(
+        pairs, key=lambda pair: (_STATES.index(pair.state), pair.waiting == 0, -pair.holes, -pair.received)
+    )
+    return ordered[:most], ordered[most:]
+
+
+def hidden_text(hidden: Sequence[PairStatus]) -> str:
+    """``and 1,601 more: 1,590 live, 11 catching up``."""
+    states = Counter(pair.state for pair in hidden)
+    told = [f"{count_text(states[state])} {state}" for state in _STATES if states[state]]
+    return f"and {count_text(len(hidden))} more: {', '.join(told)}"
+
+
 def _table(status: RecorderStatus) -> RenderableType:
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
@@ -117,11 +153,13 @@ def _table(status: RecorderStatus) -> RenderableType:
         table.add_column(title, no_wrap=True)
     for title in ("received", "repaired", "holes", "waiting"):
         table.add_column(title, justify="right", no_wrap=True)
-    for pair in status.pairs:
+    shown, hidden = shown_first(status.pairs, max(1, shutil.get_terminal_size().lines - _OTHER_LINES))
+    for pair in shown:
         moment = "-" if pair.last_time is None else f"{pair.last_time:%Y-%m-%d %H:%M:%S}"
         numbers = (pair.received, pair.repaired, pair.holes, pair.waiting)
         table.add_row(Text(pair.symbol), Text(pair.state), moment, *map(count_text, numbers))
-    return Group(Text(f"{status.time:%H:%M:%S} {line(status)}"), table)
+    rest = [Text(hidden_text(hidden))] if hidden else []
+    return Group(Text(f"{status.time:%H:%M:%S} {line(status)}"), table, *rest)
 
 
 def _seconds(value: float | None) -> str:
@@ -131,9 +169,11 @@ def _seconds(value: float | None) -> str:
 @click.command(
     cls=MultiValueCommand,
     short_help="Record live trades, and build their candles.",
-    epilog="Example: kraken-db record --symbols BTC/USD ETH/USD",
+    epilog="Examples: kraken-db record --symbols BTC/USD ETH/USD; kraken-db record --symbols '*/USD'",
 )
 @symbols_option(f"Default: {' '.join(DEFAULT_SYMBOLS)}.")
+@stored_option
+@exclude_option
 @click.option(
     "--every",
     type=click.FloatRange(0.1),
@@ -157,8 +197,12 @@ def _seconds(value: float | None) -> str:
 @rate_limit_option
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object a line.")
 @db_url_option
+@click.pass_context
 def record(
+    context: click.Context,
     symbols: tuple[str, ...] | None,
+    stored: bool,
+    exclude: tuple[str, ...],
     every: float | None,
     flush_interval: float,
     journal_dir: Path | None,
@@ -172,15 +216,20 @@ def record(
     begins now. Where trades are missing, after a lost connection for example, they are downloaded before
     anything behind them is stored. It may be killed at any moment and started again.
 
+    New pairs that fit a pattern are recorded as Kraken lists them. A pair that Kraken does not know is left
+    out; then the exit code is 1.
+
     Receives from Kraken over the network, or from what KRAKEN_WS_URL and KRAKEN_BASE_URL name.
     """
     from kraken_db.cli.base import Signals
     from kraken_db.recorder import Recorder
 
-    async def run() -> None:
+    async def run() -> RecorderStatus:
         async with Recorder(
             db_url,
             symbols,
+            exclude=exclude,
+            stored=stored,
             rate_limit_delay=rate_limit,
             flush_interval=flush_interval,
             journal_dir=journal_dir,
@@ -188,12 +237,15 @@ def record(
             with show_view(as_json=as_json) as view, Signals().stopping(recorder):
                 reporting = asyncio.create_task(_report(recorder, view, every or view.every))
                 try:
-                    view.end(await recorder.run())
+                    status = await recorder.run()
+                    view.end(status)
+                    return status
                 finally:
                     reporting.cancel()
                     await asyncio.gather(reporting, return_exceptions=True)
 
-    asyncio.run(run())
+    status = asyncio.run(run())
+    context.exit(1 if any(pair.state == "refused" for pair in status.pairs) else 0)
 
 
 async def _report(recorder: Recorder, view: View, every: float) -> None:

@@ -133,10 +133,19 @@ class JobLock:
 
     async def hold(self) -> None:
         """Have the lock: again, too, after the connection was lost. Raises JobRunningError."""
-        taken_by_another = await self._database.locks.take(self, *self._symbols)
+        await self._take(self._symbols)
+
+    async def extend(self, symbol: str) -> None:
+        """Have the lock of one more symbol. Raises JobRunningError where another run has it."""
+        one = {_name(self._job, symbol): symbol}
+        await self._take(one)
+        self._symbols |= one
+
+    async def _take(self, symbols: Mapping[str, str]) -> None:
+        taken_by_another = await self._database.locks.take(self, *symbols)
         if taken_by_another is not None:
             raise JobRunningError(
-                f"another {self._job} of {self._symbols[taken_by_another]} is running on this database",
+                f"another {self._job} of {symbols[taken_by_another]} is running on this database",
                 hint="wait for it to end, or stop it",
             )
 

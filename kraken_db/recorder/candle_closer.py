@@ -31,6 +31,8 @@ class OpenMinutes:
     symbol: str
     since: datetime | None = None
     """The first such minute; None: none is known of."""
+    reopened: int = 0
+    """How often it was."""
     _built_until: datetime | None = None
     _built_id: int | None = None
 
@@ -39,6 +41,7 @@ class OpenMinutes:
         minute = floor_to_interval(moment, BASE_INTERVAL)
         self.since = minute if self.since is None else min(self.since, minute)
         self._built_until = None
+        self.reopened += 1
 
     def is_due(self, until: datetime, last_id: int | None, last_time: datetime | None) -> bool:
         """Whether there is something to close before ``until``: of the newest trade, or proven by it."""
@@ -46,22 +49,17 @@ class OpenMinutes:
             return False
         return self._built_until is None or self._built_id != last_id or self._built_until <= last_time
 
-    async def close(self, store: Store, until: datetime, last_id: int | None) -> bool:
-        """Build the minutes before ``until``, of trades that are stored; returns whether a row was written.
-
-        ``last_id``: the newest trade that is stored.
-        """
-        if self.since is None:
-            return False
-        keys = keys_with_trades(self.symbol)
-        async with Ingest(store) as ingest, ingest.transaction(keys, self.since) as transaction:
-            changed, proven = await self._build(transaction, until)
+    def closed(self, until: datetime, last_id: int | None, proven: Sequence[TimeRange]) -> None:
+        """Its minutes before ``until`` are built, of trades up to ``last_id``; ``proven`` are complete."""
         self._built_until, self._built_id = until, last_id
+        assert self.since is not None
         self.since = _first_unproven(proven, self.since)
-        return bool(changed)
 
-    async def _build(self, transaction: WriteTransaction, until: datetime) -> tuple[int, Sequence[TimeRange]]:
-        """How many rows were written, and the minutes that are known to be complete then."""
+    async def build(self, transaction: WriteTransaction, until: datetime) -> tuple[int, Sequence[TimeRange]]:
+        """Build the minutes before ``until``, of trades that are stored.
+
+        How many rows were written, and the minutes that are known to be complete then.
+        """
         assert self.since is not None
         changed = 0
         trades = await transaction.unit(self.symbol, DataType.TRADES).covered()
@@ -96,6 +94,26 @@ def _first_unproven(proven: Sequence[TimeRange], since: datetime) -> datetime:
     return next((end for start, end in proven if start <= since < end), since)
 
 
+async def _close_together(
+    store: Store, until: datetime, due: Sequence[tuple[int | None, OpenMinutes]]
+) -> int:
+    """Close these in one transaction; returns of how many pairs a row was written.
+
+    With each its newest trade that is stored.
+    """
+    keys = keys_with_trades(*(minutes.symbol for _, minutes in due))
+    oldest = min(minutes.since or until for _, minutes in due)
+    before = [minutes.reopened for _, minutes in due]
+    async with Ingest(store) as ingest, ingest.transaction(keys, oldest) as transaction:
+        built = [await minutes.build(transaction, until) for _, minutes in due]
+    for (last_id, minutes), (_, proven), reopened in zip(due, built, before, strict=True):
+        if minutes.reopened == reopened:  # else trades have come meanwhile that are in none of these
+            minutes.closed(until, last_id, proven)
+    return sum(bool(changed) for changed, _ in built)
+
+
+TOGETHER = 20
+"""Pairs whose minutes are closed in one transaction: each one waits for the disk."""
 LOOK_EVERY = 0.25
 """Seconds between two looks at the clock."""
 _AFTER_AN_ERROR = 5.0
@@ -111,17 +129,20 @@ class CandleCloser:
         self._symbol_feeds = symbol_feeds
         self._writer = writer
         self._grace = grace
-        self._open = {symbol: OpenMinutes(symbol) for symbol in symbol_feeds}
+        self._open: dict[str, OpenMinutes] = {}
 
     def heard(self, symbol_feed: SymbolFeed, first: datetime) -> None:
         """Trades from ``first`` on are on their way to the store."""
-        open_minutes = self._open[symbol_feed.symbol]
+        open_minutes = self._minutes_of(symbol_feed.symbol)
         if open_minutes.since is None:
             open_minutes.reopen(first)
 
     def reopen(self, symbol_feed: SymbolFeed, moment: datetime) -> None:
         """From ``moment`` on trades have come through REST."""
-        self._open[symbol_feed.symbol].reopen(moment)
+        self._minutes_of(symbol_feed.symbol).reopen(moment)
+
+    def _minutes_of(self, symbol: str) -> OpenMinutes:
+        return self._open.setdefault(symbol, OpenMinutes(symbol))
 
     async def run(
         self,
@@ -144,17 +165,17 @@ class CandleCloser:
         """Close what is over. Raises DatabaseErrors."""
         until = floor_to_interval(now - self._grace, BASE_INTERVAL)
         due = [
-            (symbol_feed.last_id, self._open[symbol])
-            for symbol, symbol_feed in self._symbol_feeds.items()
-            if symbol_feed.state == "live"
-            and self._open[symbol].is_due(until, symbol_feed.last_id, symbol_feed.last_time)
+            (symbol_feed.last_id, open_minutes)
+            for symbol, open_minutes in self._open.items()
+            if (symbol_feed := self._symbol_feeds[symbol]).state == "live"
+            and open_minutes.is_due(until, symbol_feed.last_id, symbol_feed.last_time)
         ]
         if not due:
             return
         await self._writer.flush()
         # The higher intervals are refreshed by the writer, every minute.
-        for last_id, minutes in due:
-            self.minutes += await minutes.close(store, until, last_id)
+        for at in range(0, len(due), TOGETHER):
+            self.minutes += await _close_together(store, until, due[at : at + TOGETHER])
 
 
 class Flushing(Protocol):

@@ -15,22 +15,36 @@ from typing import Self
 from kraken_db.data_types import DataType
 from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, KrakenDBError, UnknownPairError
+from kraken_db.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    ExchangeThrottledError,
+    JobRunningError,
+    KrakenDBError,
+    UnknownPairError,
+)
 from kraken_db.heartbeat import Heartbeat, Word
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket import KrakenWebSocketClient
 from kraken_db.kraken.websocket_messages import (
+    Alive,
     Connected,
     Disconnected,
     Event,
     LiveTrade,
     Refused,
     StatusChanged,
+    Subscribed,
+    Topic,
     Trades,
 )
+from kraken_db.log_throttle import LogThrottle
 from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
+from kraken_db.patterns import is_pattern
 from kraken_db.recorder.candle_closer import CandleCloser
+from kraken_db.recorder.feed_log import FeedLog
+from kraken_db.recorder.listings import EVERY, ListingWatch, Selection
 from kraken_db.recorder.rejoin import AT_ONCE, CatchUp, Rejoin
 from kraken_db.recorder.symbol_feed import State, SymbolFeed
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -45,6 +59,7 @@ class PairStatus:
 
     symbol: str
     state: State
+    is_subscribed: bool
     last_id: int | None
     last_time: datetime | None
     received: int
@@ -54,12 +69,14 @@ class PairStatus:
     holes: int
     waiting: int
     error: str | None
+    """Why the pair was refused, or what the last attempt to catch up has ended with."""
 
     @classmethod
     def of(cls, symbol_feed: SymbolFeed) -> Self:
         return cls(
             symbol=symbol_feed.symbol,
             state=symbol_feed.state,
+            is_subscribed=symbol_feed.is_subscribed,
             last_id=symbol_feed.last_id,
             last_time=symbol_feed.last_time,
             received=symbol_feed.received,
@@ -137,11 +154,16 @@ LAST_WORDS = 4.0
 
 _JOB = "recording"
 _LOCK_CHECK = 10.0
+_SHOWN = 10  # pairs that are named in one line
 _log = logging.getLogger(__name__)
 
 
 class Recorder(StoreService):
     """Records every trade of ``symbols`` and builds their 1m candles, until ``request_stop``.
+
+    ``symbols`` and ``exclude`` are pairs, and patterns such as ``'*/USD'``; ``stored`` adds all pairs that
+    something is stored of. Kraken's list is asked again every ``listings_every`` seconds: new pairs that fit
+    are recorded too, and those that have left it end.
 
     It closes what is missing since the last stored trade through REST, then goes on with the live feed; each
     jump in the trade ids is filled through REST before anything behind it is stored. It may be killed at any
@@ -157,6 +179,9 @@ class Recorder(StoreService):
         db_url: str,
         symbols: Sequence[str] | None = None,
         *,
+        exclude: Sequence[str] = (),
+        stored: bool = False,
+        listings_every: float = EVERY,
         rate_limit_delay: float = 1.1,
         max_retries: int = 3,
         grace: float = GRACE,
@@ -167,9 +192,13 @@ class Recorder(StoreService):
         clock: Clock = utc_now,
     ) -> None:
         super().__init__(db_url, pool_min_size=2, pool_max_size=2 * AT_ONCE, clock=clock)
-        names = DEFAULT_SYMBOLS if symbols is None else symbols
-        self._symbol_feeds = {symbol: SymbolFeed(symbol) for symbol in map(parse_symbol, names)}
-        if not self._symbol_feeds:
+        names = DEFAULT_SYMBOLS if symbols is None and not stored else symbols or ()
+        self._selection = Selection(tuple(names), tuple(exclude), stored)
+        self._symbol_feeds = {
+            symbol: SymbolFeed(symbol)
+            for symbol in map(parse_symbol, (name for name in names if not is_pattern(name)))
+        }
+        if not (self._symbol_feeds or self._selection.needs_listing):
             raise ConfigurationError("there is no pair to record", hint="name at least one symbol")
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._feed = feed or KrakenWebSocketClient(now=clock)
@@ -184,13 +213,17 @@ class Recorder(StoreService):
             clock=clock,
         )
         self._closer = CandleCloser(self._symbol_feeds, self._writer, timedelta(seconds=grace))
+        self._listings_every = listings_every
         self._meter = Meter()
         self._ended: dict[str, datetime] = {}
         """The pairs that were delisted, and when they ended."""
+        self._feed_log = FeedLog()
+        self._throttle = LogThrottle(_log)
         self._connections = 0
         self._is_connected = False
         self._system: str | None = None
         self._stop = asyncio.Event()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Close all connections; may be called twice."""
@@ -227,15 +260,29 @@ class Recorder(StoreService):
         none is left that can be recorded. What was received is stored either way.
         """
         store = self._connected()
+        await self._select(store)
         symbols = list(self._symbol_feeds)
         heartbeat = Heartbeat(store, "recording", symbols, self._word)
         async with JobLock(store.database, _JOB, *symbols) as lock, heartbeat:
             await self._find_ended(store)
             await self._writer.start()
             catch_up = CatchUp(store, self._client, self._exchange, self._writer)
-            rejoin = Rejoin(catch_up, self._closer, self._write, self._refuse)
+            listings = ListingWatch(
+                self._selection,
+                self._client,
+                self._exchange,
+                store,
+                self._symbol_feeds,
+                begin=lambda symbols: self._begin_more(symbols, lock, rejoin),
+                end=self._end,
+                ask_again=self._ask_again,
+                every=self._listings_every,
+            )
+            if self._selection.needs_listing:
+                listings.note_listed(symbols)
+            rejoin = Rejoin(catch_up, self._closer, self._write, listings.doubt, self._end)
             try:
-                await self._record(rejoin, lock)
+                await self._record(rejoin, listings, lock)
             finally:
                 self._is_connected = False
                 await rejoin.end()
@@ -243,18 +290,30 @@ class Recorder(StoreService):
                     async with asyncio.timeout(LAST_WORDS):
                         await self._closer.close_due(store, self._now())
                 await self._writer.stop()
-                with suppress(KrakenDBError):  # the next run does it
-                    await store.refresh_pending()
+                with suppress(KrakenDBError, TimeoutError):  # the next run does it
+                    async with asyncio.timeout(LAST_WORDS):
+                        await store.refresh_pending()
         self._raise_if_nothing_is_left()
         return self.status()
 
-    async def _record(self, rejoin: Rejoin, lock: JobLock) -> None:
+    async def _select(self, store: Store) -> None:
+        """Have a feed of each pair that is to be recorded now."""
+        pairs = await self._selection.pairs(self._exchange, store)
+        if not pairs:
+            raise ConfigurationError("there is no pair to record", hint="what was named is excluded, too")
+        for symbol in [symbol for symbol in self._symbol_feeds if symbol not in pairs]:
+            del self._symbol_feeds[symbol]
+        for symbol in pairs:
+            self._symbol_feeds.setdefault(symbol, SymbolFeed(symbol))
+
+    async def _record(self, rejoin: Rejoin, listings: ListingWatch, lock: JobLock) -> None:
         """Until the feed ends, or something does that must not."""
         self._feed.subscribe_trades(*self._symbol_feeds)
         for symbol_feed in self._symbol_feeds.values():
             rejoin.begin(symbol_feed)
         candles = self._closer.run(rejoin.catch_up.store, self._now, lambda: self._is_connected)
-        tasks = [asyncio.create_task(work) for work in (self._read_feed(rejoin), candles, _keep(lock))]
+        reading = self._read_feed(rejoin, listings)
+        tasks = [asyncio.create_task(work) for work in (reading, candles, listings.run(), _keep(lock))]
         stopping = asyncio.create_task(self._stop_the_feed())
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -269,40 +328,60 @@ class Recorder(StoreService):
         await self._stop.wait()
         await self._feed.stop()
 
-    async def _read_feed(self, rejoin: Rejoin) -> None:
+    async def _read_feed(self, rejoin: Rejoin, listings: ListingWatch) -> None:
         async with aclosing(self._feed.events()) as events:
             async for event in events:
                 rejoin.raise_bug()
-                self._on_event(event, rejoin)
+                if isinstance(event, Trades):
+                    self._on_trades(event, rejoin)
+                else:
+                    self._on_event(event, listings)
 
-    def _on_event(self, event: Event, rejoin: Rejoin) -> None:
+    def _on_event(self, event: Event, listings: ListingWatch) -> None:
         match event:
-            case Trades():
-                self._on_trades(event, rejoin)
             case Connected():
                 self._connections += 1
                 self._is_connected = True
+            case Alive():
+                self._feed_log.alive(self._now())
             case Disconnected(reason, pause):
                 self._is_connected = False
-                when = f"in {pause:.0f} s" if pause else "at once"
-                _log.warning("no live feed: %s; connecting again %s", reason, when)
+                for symbol_feed in self._symbol_feeds.values():
+                    symbol_feed.is_subscribed = False
+                self._feed_log.lost(self._now(), reason, pause)
             case StatusChanged(system):
-                if system != "online":
+                if system != "online" and system != self._system:
                     _log.warning("Kraken says that it is in the state %r", system)
                 self._system = system
-            case Refused(topic, error, None) if topic is not None:
-                self._refuse(self._symbol_feeds[topic.symbol], error)
-            case Refused(_, error, _):
-                _log.warning("%s", error)
+            case Subscribed(Topic("trade", symbol)) if symbol in self._symbol_feeds:
+                self._symbol_feeds[symbol].is_subscribed = True
+            case Refused(topic, error, retry_in):
+                self._on_refusal(topic, error, listings, is_final=retry_in is None)
+
+    def _on_refusal(
+        self, topic: Topic | None, error: KrakenDBError, listings: ListingWatch, *, is_final: bool
+    ) -> None:
+        if isinstance(error, ExchangeThrottledError):
+            _log.info("%s; asking more slowly", error)  # how fast we may ask only Kraken knows
+            return
+        if topic is not None and topic.symbol in self._symbol_feeds:
+            symbol_feed = self._symbol_feeds[topic.symbol]
+            symbol_feed.is_subscribed = False
+            if is_final:
+                listings.doubt(symbol_feed, error)
+                return
+        self._throttle.say(logging.WARNING, "a subscription is refused", str(error))
 
     def _on_trades(self, event: Trades, rejoin: Rejoin) -> None:
         symbol_feed = self._symbol_feeds.get(event.symbol)
-        if symbol_feed is None or symbol_feed.state == "refused" or not event.trades:
+        if symbol_feed is None or symbol_feed.has_ended or not event.trades:
             return
         if not event.is_snapshot:
-            late = max(0.0, (self._now() - event.trades[0].timestamp).total_seconds())
+            kraken = self._clock() + (self._feed.clock_offset or timedelta())
+            late = max(0.0, (kraken - event.trades[0].timestamp).total_seconds())
             self._meter.add(asyncio.get_running_loop().time(), len(event.trades), late)
         self._write(symbol_feed, symbol_feed.take(event.trades, is_snapshot=event.is_snapshot))
+        rejoin.heard(symbol_feed)
         if symbol_feed.has_hole:
             symbol_feed.holes += 1
             rejoin.begin(symbol_feed)
@@ -318,30 +397,65 @@ class Recorder(StoreService):
             found = await SyncStatusRepository(connection).of_each(DataType.TRADES, self._symbol_feeds)
         self._ended = {symbol: row.ended_at for symbol, row in found.items() if row.ended_at is not None}
 
-    def _refuse(self, symbol_feed: SymbolFeed, error: KrakenDBError) -> None:
+    def _told(self, symbol_feed: SymbolFeed, error: KrakenDBError) -> KrakenDBError:
+        """Why a pair is refused, and that it is known to have ended if it is."""
         ended_at = self._ended.get(symbol_feed.symbol)
-        if ended_at is not None and isinstance(error, UnknownPairError):
-            known = f"its trades up to {ended_at:%Y-%m-%d %H:%M} UTC are known, and there are no others"
-            error = UnknownPairError(f"{symbol_feed.symbol} is delisted: {known}")
-        _log.error("%s is not recorded: %s", symbol_feed.symbol, error)
-        symbol_feed.state, symbol_feed.error = "refused", error
-        if all(one.state == "refused" for one in self._symbol_feeds.values()):
+        if ended_at is None or not isinstance(error, UnknownPairError):
+            return error
+        known = f"its trades up to {ended_at:%Y-%m-%d %H:%M} UTC are known, and there are no others"
+        return UnknownPairError(f"{symbol_feed.symbol} is delisted: {known}")
+
+    async def _begin_more(self, symbols: Sequence[str], lock: JobLock, rejoin: Rejoin) -> None:
+        """Record these pairs too."""
+        begun: list[str] = []
+        for symbol in symbols:
+            try:
+                await lock.extend(symbol)
+            except JobRunningError as error:
+                _log.warning("%s is new, and not recorded here: %s", symbol, error)
+                continue
+            symbol_feed = self._symbol_feeds[symbol] = SymbolFeed(symbol)
+            self._feed.subscribe_trades(symbol)
+            rejoin.begin(symbol_feed)
+            begun.append(symbol)
+        if begun:
+            shown = ", ".join(begun[:_SHOWN]) + (f" and {len(begun) - _SHOWN} more" * (len(begun) > _SHOWN))
+            _log.warning("recorded from now on, too: %s", shown)
+
+    def _ask_again(self, symbol: str) -> None:
+        if not self._symbol_feeds[symbol].is_subscribed and not self._stop.is_set():
+            self._feed.subscribe_trades(symbol)
+
+    def _end(self, symbol_feed: SymbolFeed, error: KrakenDBError | None) -> None:
+        """A pair is not recorded any more. Without an error Kraken has just taken it off its list."""
+        if error is None:
+            _log.warning("%s: Kraken does not list it any more, its recording has ended", symbol_feed.symbol)
+        else:
+            error = self._told(symbol_feed, error)
+            _log.error("%s is not recorded: %s", symbol_feed.symbol, error)
+        symbol_feed.stage = "delisted" if error is None else "refused"
+        symbol_feed.error, symbol_feed.is_subscribed = error, False
+        self._leaving.add(leaving := asyncio.create_task(self._leave(symbol_feed.symbol)))
+        leaving.add_done_callback(self._leaving.discard)
+        if all(one.has_ended for one in self._symbol_feeds.values()):
             self._stop.set()
 
+    async def _leave(self, symbol: str) -> None:
+        await self._feed.unsubscribe(Topic("trade", symbol))
+
     def _raise_if_nothing_is_left(self) -> None:
-        errors = [
-            symbol_feed.error for symbol_feed in self._symbol_feeds.values() if symbol_feed.error is not None
-        ]
-        if len(errors) == len(self._symbol_feeds):
+        errors = [one.error for one in self._symbol_feeds.values() if one.stage == "refused"]
+        if errors and len(errors) == len(self._symbol_feeds) and errors[0] is not None:
             raise errors[0]
 
     def _word(self) -> Word:
         """For the heartbeat."""
         status = self.status()
-        behind = [pair.symbol for pair in status.pairs if pair.state != "live" or not status.is_connected]
-        live = len(status.pairs) - len(behind)
-        errors = [f"{pair.symbol}: {pair.error}" for pair in status.pairs if pair.error]
-        return Word(f"{live:,} of {len(status.pairs):,} pairs live", behind, errors[-1] if errors else None)
+        pairs = [pair for pair in status.pairs if pair.state != "delisted"]
+        behind = [pair.symbol for pair in pairs if pair.state != "live"]
+        live = len(pairs) - len(behind)
+        errors = [f"{pair.symbol}: {pair.error}" for pair in pairs if pair.error]
+        return Word(f"{live:,} of {len(pairs):,} pairs live", behind, errors[-1] if errors else None)
 
     def _now(self) -> datetime:
         """Kraken's time, as its answers on the feed have shown it; never before a trade that has come."""

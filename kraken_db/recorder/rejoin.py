@@ -16,7 +16,14 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.errors import DatabaseError, KrakenDBError
+from kraken_db.errors import (
+    ConfigurationError,
+    DatabaseError,
+    ExchangeLockoutError,
+    ExchangeUnavailableError,
+    KrakenDBError,
+    UnknownPairError,
+)
 from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.pages import Pages, PageStore, ResumePoint, find_resume_point
 from kraken_db.ingest.write_unit import Ingest
@@ -25,6 +32,7 @@ from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket_messages import LiveTrade
+from kraken_db.log_throttle import LogThrottle
 from kraken_db.ranges import TICK
 from kraken_db.recorder.candle_closer import CandleCloser, Flushing
 from kraken_db.recorder.symbol_feed import SymbolFeed
@@ -36,13 +44,15 @@ from kraken_db.times import Sleep
 
 _log = logging.getLogger(__name__)
 
-BEHIND = 1.0
-"""Seconds until REST is asked again where it does not have yet what the feed had."""
 _TRADES = "trades"
 _FAR = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+class BehindError(ExchangeUnavailableError):
+    """REST does not have yet what the feed had: it lags by a second or two, or something is wrong with it."""
+
+
+@dataclass(slots=True)
 class CatchUp:
     """Of one recording; ``sleep`` is for tests."""
 
@@ -52,25 +62,37 @@ class CatchUp:
     writer: Flushing
     sleep: Sleep = asyncio.sleep
 
+    _has_flushed: bool = False
+    """Whether all that an earlier process has left is stored."""
+    _began: dict[str, datetime | None] = field(default_factory=dict)
+    """Where the attempts that were not enough have begun."""
+
     async def run(self, symbol_feed: SymbolFeed) -> datetime | None:
         """Returns when the next trade of the feed follows on; from when on there is something new, or None.
 
-        Raises ExchangeErrors and DatabaseErrors; it may be called again then.
+        Raises BehindError, other ExchangeErrors, and DatabaseErrors; it may be called again then.
         """
-        began: datetime | None = None
-        async with Ingest(self.store) as ingest:
-            while True:
-                await self.writer.flush()
-                resume_point = await self._resume_point(symbol_feed)
-                if resume_point is None:
-                    return None  # nothing is stored: the feed is the beginning
-                began = began or resume_point.known_from
-                if symbol_feed.follows_on or await self._glance(symbol_feed, resume_point, ingest):
-                    return began
-                resume_point = await self._resume_point(symbol_feed)
-                if resume_point is None or await self._walk(symbol_feed, resume_point, ingest):
-                    return began
-                await self.sleep(BEHIND)
+        if symbol_feed.received or not self._has_flushed:
+            await self.writer.flush()
+            self._has_flushed = True
+        resume_point = await self._resume_point(symbol_feed)
+        if resume_point is None:
+            return None  # nothing is stored: the feed is the beginning
+        self._began.setdefault(symbol_feed.symbol, resume_point.known_from)
+        if not symbol_feed.follows_on:
+            async with Ingest(self.store) as ingest:
+                await self._fetch(symbol_feed, resume_point, ingest)
+        return self._began.pop(symbol_feed.symbol)
+
+    async def _fetch(self, symbol_feed: SymbolFeed, resume_point: ResumePoint, ingest: Ingest) -> None:
+        """Bring what is missing through REST. Raises BehindError where it does not have it."""
+        if await self._glance(symbol_feed, resume_point, ingest):
+            return
+        further = await self._resume_point(symbol_feed)
+        if further is not None and not await self._walk(symbol_feed, further, ingest):
+            raise BehindError(
+                f"Kraken's REST has trades up to {symbol_feed.last_id}, and the feed goes on behind that"
+            )
 
     async def _resume_point(self, symbol_feed: SymbolFeed) -> ResumePoint | None:
         """Where what is known ends; the symbol_feed is there then."""
@@ -155,20 +177,31 @@ async def _end_of_what_is_known(connection: AsyncConnection, symbol: str) -> int
 
 AT_ONCE = 10
 """Pairs that are caught up with side by side."""
-_LONGEST_PAUSE = 60.0
+FIRST_WORD = 30.0
+"""Seconds that a pair waits for the feed's snapshot, which nearly always says that nothing is missing, before
+REST is asked."""
+LONGEST_PAUSE = 60.0
+"""Seconds between two attempts, where what is wrong is known to pass."""
+LONGEST_PAUSE_REFUSED = 900.0
+"""The same where Kraken refuses: an address that is locked out is so for 15 minutes."""
+_PATIENT = 4.0  # seconds that REST may lag behind the feed before that is told
 
 
 @dataclass(slots=True)
 class Rejoin:
-    """``write`` takes the trades that follow on; ``refuse`` gets a pair that cannot be recorded."""
+    """``write`` takes the trades that follow on. ``doubt`` is told of a pair that Kraken does not know, and
+    ``refuse`` gets one that cannot be recorded, whatever Kraken says."""
 
     catch_up: CatchUp
     closer: CandleCloser
     write: Callable[[SymbolFeed, Sequence[LiveTrade]], None]
+    doubt: Callable[[SymbolFeed, KrakenDBError], None]
     refuse: Callable[[SymbolFeed, KrakenDBError], None]
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _first_words: dict[str, asyncio.Event] = field(default_factory=dict)
     _bug: BaseException | None = None
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _throttle: LogThrottle = field(default_factory=lambda: LogThrottle(_log))
 
     def begin(self, symbol_feed: SymbolFeed) -> None:
         """Let a pair catch up; its trades wait until it has."""
@@ -177,6 +210,11 @@ class Rejoin:
         if running is None or running.done():
             task = self._tasks[symbol_feed.symbol] = asyncio.create_task(self._join(symbol_feed))
             task.add_done_callback(self._note_bug)
+
+    def heard(self, symbol_feed: SymbolFeed) -> None:
+        """The feed has said something of a pair."""
+        if (first_word := self._first_words.pop(symbol_feed.symbol, None)) is not None:
+            first_word.set()
 
     async def end(self) -> None:
         """Give up what is under way."""
@@ -197,21 +235,44 @@ class Rejoin:
     async def _join(self, symbol_feed: SymbolFeed) -> None:
         pause = 1.0
         is_first = symbol_feed.last_id is None
-        while symbol_feed.state == "catching up":
+        await self._first_word(symbol_feed)
+        while symbol_feed.stage == "catching up":
             try:
                 await self._once(symbol_feed, is_first)
                 is_first, pause = False, 1.0
                 continue
+            except ConfigurationError as error:  # nothing that Kraken or the database says
+                self.refuse(symbol_feed, error)
+                return
             except KrakenDBError as error:
-                # What is wrong with a database its owner mends: the pair is recorded from then on.
-                if not (may_pass(error) or isinstance(error, DatabaseError)):
-                    self.refuse(symbol_feed, error)
-                    return
-                _log.warning("%s: %s; trying again in %.0f s", symbol_feed.symbol, error, pause)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            with suppress(KrakenDBError):  # the next attempt reports it
-                await self.catch_up.store.database.revive()
+                pause = await self._wait_after(symbol_feed, error, pause)
+
+    async def _wait_after(self, symbol_feed: SymbolFeed, error: KrakenDBError, pause: float) -> float:
+        """Wait for another attempt; returns the pause of the next time.
+
+        Nothing that Kraken says about a request ends a pair: it may say something else later. What is wrong
+        with a database its owner mends.
+        """
+        symbol_feed.error = error
+        if isinstance(error, UnknownPairError):
+            self.doubt(symbol_feed, error)
+        if isinstance(error, ExchangeLockoutError):
+            pause = LONGEST_PAUSE_REFUSED
+        if not isinstance(error, BehindError) or pause > _PATIENT:
+            detail = f"{symbol_feed.symbol}: {error}; trying again in {pause:.0f} s"
+            self._throttle.say(logging.WARNING, "trades are missing", detail)
+        await self.catch_up.sleep(pause)
+        with suppress(KrakenDBError):  # the next attempt reports it
+            await self.catch_up.store.database.revive()
+        passes = may_pass(error) or isinstance(error, DatabaseError)
+        return min(2 * pause, LONGEST_PAUSE if passes else LONGEST_PAUSE_REFUSED)
+
+    async def _first_word(self, symbol_feed: SymbolFeed) -> None:
+        if symbol_feed.has_heard or symbol_feed.last_id is not None:
+            return
+        first_word = self._first_words.setdefault(symbol_feed.symbol, asyncio.Event())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(first_word.wait(), FIRST_WORD)
 
     async def _once(self, symbol_feed: SymbolFeed, is_first: bool) -> None:
         async with self._turns:
@@ -220,8 +281,9 @@ class Rejoin:
                 store = self.catch_up.store
                 async with Ingest(store) as ingest:
                     await build_missing(ingest, symbol_feed.symbol)
-        if symbol_feed.state != "catching up":
-            return  # the feed has refused it meanwhile
+        if symbol_feed.stage != "catching up":
+            return  # it has ended meanwhile
+        symbol_feed.error = None
         if began is not None:
             self.closer.reopen(symbol_feed, began)
         # From here on nothing waits: no trade of the feed comes in between.

@@ -17,7 +17,9 @@ from kraken_db.errors import KrakenDBError
 from kraken_db.kraken.websocket_messages import LiveTrade
 from kraken_db.tolerances import STAMPS_APART
 
-State: TypeAlias = Literal["catching up", "live", "refused"]
+State: TypeAlias = Literal["catching up", "live", "not subscribed", "refused", "delisted"]
+"""``live``: every trade comes. ``not subscribed``: none would come, for there is no connection, or Kraken has
+not accepted the subscription on it yet. ``refused``: Kraken does not know the pair. ``delisted``: it did."""
 
 MOST_WAITING = 5_000
 """Trades of a pair behind a hole that are kept in memory; what is more REST has to bring too."""
@@ -28,7 +30,10 @@ class SymbolFeed:
     """``last_id`` is the newest trade of which all before it were handed out or stored; None: none yet."""
 
     symbol: str
-    state: State = "catching up"
+    stage: Literal["catching up", "live", "refused", "delisted"] = "catching up"
+    """How far it is, connection aside."""
+    is_subscribed: bool = False
+    """Whether Kraken has accepted the subscription on the connection that there is now."""
     last_id: int | None = None
     last_time: datetime | None = None
     received: int = 0
@@ -49,6 +54,20 @@ class SymbolFeed:
     """Whether a trade of the feed has come while catching up."""
 
     @property
+    def state(self) -> State:
+        """What is said of it: without a subscription nothing is live."""
+        return "not subscribed" if self.stage == "live" and not self.is_subscribed else self.stage
+
+    @property
+    def has_ended(self) -> bool:
+        return self.stage in ("refused", "delisted")
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether the feed has said something since the pair began to catch up."""
+        return self._has_heard
+
+    @property
     def waiting(self) -> int:
         """How many trades wait behind a hole."""
         return len(self._waiting)
@@ -62,7 +81,7 @@ class SymbolFeed:
                 self.repeated += not is_snapshot
             else:
                 self._waiting[trade.trade_id] = trade
-        if self.state != "live":
+        if self.stage != "live":
             self._keep_bounds()
             return []
         ready = self._follow()
@@ -72,11 +91,11 @@ class SymbolFeed:
     @property
     def has_hole(self) -> bool:
         """Whether trades wait although nothing is being caught up."""
-        return self.state == "live" and bool(self._waiting)
+        return self.stage == "live" and bool(self._waiting)
 
     def lose_track(self) -> None:
         """Something is missing: nothing is handed out until ``join``."""
-        self.state = "catching up"
+        self.stage = "catching up"
         self._has_heard = bool(self._waiting)
 
     def reach(self, last_id: int | None, last_time: datetime | None) -> None:
@@ -95,7 +114,7 @@ class SymbolFeed:
 
     def join(self) -> list[LiveTrade]:
         """What is missing is there: go on with the feed. The trades that follow on at once, in order."""
-        self.state = "live"
+        self.stage = "live"
         ready = self._follow()
         self.received += len(ready)
         return ready

@@ -44,21 +44,25 @@ async def line_that_has(process: asyncio.subprocess.Process, wanted: str) -> str
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-async def test_lines_and_a_quiet_end(plain_url: str, tmp_path: Path, ending: signal.Signals) -> None:
+async def test_lines_and_an_end_within_seconds(
+    plain_url: str, tmp_path: Path, ending: signal.Signals
+) -> None:
     async with SimulatedExchange([market()]).serve() as base_url:
         arguments = ("--symbols", SYMBOL, "NOPE/USD", "--every", "0.3")
         process = await record(plain_url, base_url, tmp_path, *arguments)
         line = await line_that_has(process, "2 pairs (1 live)")
         assert "trades/s" in line
         assert "buffer" in line
+        assert process.stderr is not None
+        refused = (await process.stderr.readline()).decode()
         process.send_signal(ending)
         async with asyncio.timeout(15):
             out, err = await process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == 1, "a pair was refused"
     last = out.decode().splitlines()[-1]
     assert last.endswith("stopped")
-    assert err.decode().count("\n") == 1
-    assert "NOPE/USD is not recorded" in err.decode()
+    assert "NOPE/USD is not recorded" in refused
+    assert err == b""
     ((rows, first, last_id),) = await query(plain_url, "SELECT count(*), min(id), max(id) FROM trades")
     assert rows == last_id - first + 1 >= 50
     assert f"{rows:,} trades received" in last, "what was received is stored"
@@ -92,3 +96,23 @@ async def test_a_second_recording_is_refused_in_one_line(plain_url: str, tmp_pat
     assert (second.returncode, out) == (1, b"")
     assert err.decode().count("\n") == 1
     assert "another recording of BTC/USD is running" in err.decode()
+
+
+async def test_patterns(plain_url: str, tmp_path: Path) -> None:
+    """All pairs in dollars but one: of those without trades nothing is missing either."""
+    start = datetime.now(UTC) - timedelta(seconds=30)
+    markets = [
+        Market(symbol, start=start, trades_per_minute=600) for symbol in (SYMBOL, "ETH/USD", "ETH/EUR")
+    ]
+    async with SimulatedExchange(markets).serve() as base_url:
+        arguments = ("--symbols", "ETH/*", "*/USD", "--exclude", "SOL/*", "--every", "0.3", "--json")
+        process = await record(plain_url, base_url, tmp_path, *arguments)
+        report = json.loads(await line_that_has(process, '"live"'))
+        process.terminate()
+        async with asyncio.timeout(15):
+            _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    symbols = {pair["symbol"] for pair in report["pairs"]}
+    assert {SYMBOL, "ETH/USD", "ETH/EUR", "ETH/BTC", "XRP/USD"} <= symbols
+    assert not {symbol for symbol in symbols if symbol.startswith("SOL/")}
+    assert {symbol.partition("/")[2] for symbol in symbols if not symbol.startswith("ETH/")} == {"USD"}

@@ -133,7 +133,11 @@ async def test_a_pair_that_does_not_exist_leaves_the_others(plain_url: str, tmp_
         recorder = recorder_of(plain_url, base_url, clock, ["NOPE/USD", "BTC/USD"], tmp_path)
         async with recording(recorder) as running:
             clock.go()
-            await until(recorder, lambda status: status.received > 100, running)
+            await until(
+                recorder,
+                lambda status: status.received > 100 and status.pairs[0].state != "catching up",
+                running,
+            )
             states = {pair.symbol: pair.state for pair in recorder.status().pairs}
             assert states == {"NOPE/USD": "refused", "BTC/USD": "live"}
         alone = recorder_of(plain_url, base_url, clock, ["NOPE/USD"], tmp_path)

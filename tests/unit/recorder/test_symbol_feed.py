@@ -122,7 +122,7 @@ def test_any_feed(steps: list[tuple[int, int, bool, bool]]) -> None:
         handed_out += ready
         if symbol_feed.has_hole:
             symbol_feed.lose_track()
-        if looks and symbol_feed.state == "catching up":
+        if looks and symbol_feed.stage == "catching up":
             reached = max(symbol_feed.last_id or 0, first)
             handed_out += range((symbol_feed.last_id or 0) + 1, reached + 1)
             symbol_feed.reach(reached, START)

@@ -1,0 +1,69 @@
+"""What ``record`` shows: a line for all pairs, and of a table what somebody has to know first."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from kraken_db.cli.record import hidden_text, line, shown_first
+from kraken_db.recorder import PairStatus, RecorderStatus
+from kraken_db.recorder.symbol_feed import State
+
+NOW = datetime(2026, 11, 28, 2, 10, tzinfo=UTC)
+
+
+def pair(
+    symbol: str, state: State = "live", *, received: int = 0, waiting: int = 0, holes: int = 0
+) -> PairStatus:
+    return PairStatus(
+        symbol=symbol,
+        state=state,
+        is_subscribed=state == "live",
+        last_id=1,
+        last_time=NOW,
+        received=received,
+        repeated=0,
+        repaired=0,
+        caught_up=0,
+        holes=holes,
+        waiting=waiting,
+        error=None,
+    )
+
+
+def status(*pairs: PairStatus, is_connected: bool = True) -> RecorderStatus:
+    return RecorderStatus(NOW, is_connected, "online", pairs, 12.4, 0.1, 1, 0, 0, 12, 0)
+
+
+def test_a_line_counts_what_is_live() -> None:
+    text = line(status(pair("BTC/USD"), pair("ETH/USD", "not subscribed"), pair("OLD/USD", "delisted")))
+    assert text.startswith("2 pairs (1 live), 12.4 trades/s")
+    down = line(status(*(pair(f"C{at}/USD", "not subscribed") for at in range(3)), is_connected=False))
+    assert down.startswith("3 pairs (0 live)")
+    assert down.endswith("not connected")
+
+
+def test_few_pairs_keep_their_order() -> None:
+    pairs = [pair("BTC/USD", received=1), pair("ETH/USD", "refused"), pair("ADA/USD", received=9)]
+    assert shown_first(pairs, 3) == (pairs, [])
+
+
+def test_of_many_pairs_trouble_comes_first_and_the_rest_is_counted() -> None:
+    trouble = [
+        pair("CATCHING/USD", "catching up"),
+        pair("REFUSED/USD", "refused"),
+        pair("AWAY/USD", "not subscribed"),
+        pair("WAITS/USD", waiting=3),
+    ]
+    busy = [pair(f"C{number:04d}/USD", received=number) for number in range(1_630)]
+    gone = [pair("OLD/USD", "delisted")]
+    shown, hidden = shown_first([*gone, *busy, *trouble], 6)
+    assert [one.symbol for one in shown] == [
+        "REFUSED/USD",
+        "AWAY/USD",
+        "CATCHING/USD",
+        "WAITS/USD",
+        "C1629/USD",
+        "C1628/USD",
+    ]
+    assert len(shown) + len(hidden) == 1_635
+    assert hidden_text(hidden) == "and 1,629 more: 1,628 live, 1 delisted"
