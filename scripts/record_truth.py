@@ -24,7 +24,8 @@ from kraken_db.db.engine import Database
 from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.kraken.limiter import RateLimiter
 from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.kraken.websocket import KrakenWebSocketClient, ReconnectLimits
+from kraken_db.kraken.websocket import KrakenWebSocketClient
+from kraken_db.kraken.websocket_pace import ReconnectLimits
 from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.recorder import Recorder
 from kraken_db.repositories import CoverageRepository
