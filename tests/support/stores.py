@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from kraken_db.db.engine import Database
 from kraken_db.store import Store
@@ -28,3 +29,9 @@ async def opened_database(url: str, **options: Any) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+def with_user(url: str, user: str) -> str:
+    """The same address for another role, whose password is ``secret``."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{user}:secret@{parts.netloc.rpartition('@')[2]}").geturl()

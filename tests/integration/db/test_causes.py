@@ -61,11 +61,6 @@ def with_options(url: str, options: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}{options}"
 
 
-def with_user(url: str, user: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"{user}:secret@{parts.netloc.rpartition('@')[2]}").geturl()
-
-
 async def test_a_statement_that_takes_too_long(database: Database) -> None:
     error = await refused(database, "SET LOCAL statement_timeout = '50ms'", "SELECT pg_sleep(9)")
     assert isinstance(error, StatementCancelledError)

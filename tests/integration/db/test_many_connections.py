@@ -15,9 +15,8 @@ from kraken_db.db import engine
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import JobLock, held_shared
 from kraken_db.errors import JobRunningError, TooManyConnectionsError
-from tests.integration.db.test_causes import with_user
 from tests.support.archives import query
-from tests.support.stores import opened_database
+from tests.support.stores import opened_database, with_user
 
 SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'crowded'"
 
