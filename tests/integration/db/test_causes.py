@@ -37,6 +37,7 @@ from kraken_db.store import Store
 from tests.support.archives import query
 from tests.support.disturbed_reads import DEADLOCK, LOST, UPDATED, disturb_reads
 from tests.support.slow_start import refusal, slow_start
+from tests.support.stores import with_user
 
 STARTING = refusal("57P03", "the database system is starting up")
 SHUTTING_DOWN = refusal("57P03", "the database system is shutting down")
