@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -146,9 +146,9 @@ class SharedHistory:
         return found if known_until is None else replace(found, stored_cursor=since, chain_start=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stretches:
-    """Takes stretches of a symbol that another process walks through."""
+    """Takes stretches of a symbol that another process walks through, each once."""
 
     ingest: Ingest
     client: KrakenRestClient
@@ -156,6 +156,8 @@ class Stretches:
     retry: Retry
     stop: asyncio.Event
     wanted: Wanted
+    _left: list[TimeRange] | None = field(default=None, init=False)
+    """Newest first; None until Kraken was asked how much there is."""
 
     def behind(self, files: Sequence[ArchiveFile]) -> Stretches:
         """Only those behind what archives have: nobody asks REST for that."""
@@ -163,47 +165,36 @@ class Stretches:
         return replace(self, wanted=replace(self.wanted, since=max([self.wanted.since, *ends])))
 
     async def take_all(self, shared: SharedHistory, report: BackfillReport, task: Task) -> None:
-        """Until there is none left that nobody has. Where there is little to share, nothing is done."""
-        if self.wanted.source == "archive":
-            return
+        """All that nobody has now; may be called again. Where there is little to share, nothing is done."""
         try:
             name = await unless_set(self.stop, self.exchange.rest_name(shared.symbol))
         except UnknownPairError:
             return  # who has its lock says so, or reads its archive
         if name is None:
             return
-        page = await self.client.trades(name, self.wanted.since, count=1)
-        goal = await find_goal(self.client, name, self.wanted.end)
-        grid = Grid.between(page.trades[0], goal) if page.trades and goal else None
-        if grid is None or goal is None:
-            return
-        stretches = grid.stretches(page.trades[0].timestamp, goal.timestamp)[::-1]
-        while not self.stop.is_set() and await self._take_one(name, stretches, shared, report, task):
-            pass
-
-    async def _take_one(
-        self,
-        name: str,
-        stretches: Sequence[TimeRange],
-        shared: SharedHistory,
-        report: BackfillReport,
-        task: Task,
-    ) -> bool:
-        """The newest stretch that is not done and that nobody has; False if there is none."""
-        for stretch in stretches:
-            if not difference([stretch], await shared.covered()):
-                continue
+        if self._left is None:
+            self._left = await self._find(name)
+        for stretch in list(self._left):
+            if self.stop.is_set():
+                return
             lock = JobLock(
                 shared.store.database, STRETCH_JOB, f"{shared.symbol} from {stretch[0]:%Y-%m-%d %H}"
             )
             try:
                 async with lock:
-                    for start, end in difference([stretch], await shared.covered()):
-                        await self._download(name, (start, end), shared, report, task, lock)
+                    for one in difference([stretch], await shared.covered()):
+                        await self._download(name, one, shared, report, task, lock)
             except JobRunningError:
                 continue
-            return True
-        return False
+            self._left.remove(stretch)  # what Kraken does not have of it is not asked for again
+
+    async def _find(self, name: str) -> list[TimeRange]:
+        page = await self.client.trades(name, self.wanted.since, count=1)
+        goal = await find_goal(self.client, name, self.wanted.end)
+        grid = Grid.between(page.trades[0], goal) if page.trades and goal else None
+        if grid is None or goal is None:
+            return []
+        return grid.stretches(page.trades[0].timestamp, goal.timestamp)[::-1]
 
     async def _download(
         self,
