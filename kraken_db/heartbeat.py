@@ -110,7 +110,7 @@ class Heartbeat:
             await work()
         except KrakenDBError as error:
             if not self._has_failed:
-                _log.warning("no word of this job in the database: %s", error.message)
+                _log.info("no word of this job in the database: %s", error.message)  # the job itself tells
             self._has_failed = True
         else:
             self._has_failed = False

@@ -42,7 +42,7 @@ from kraken_db.historical_backfill.estimate import BackfillEstimate, Estimator
 from kraken_db.historical_backfill.sharing import SharedHistory, Stretches
 from kraken_db.ingest.missing import build_missing, build_ranges
 from kraken_db.ingest.pages import PageStore, store_rows
-from kraken_db.ingest.write_unit import Ingest
+from kraken_db.ingest.write_unit import Ingest, note_synced
 from kraken_db.kraken.directory import LISTED
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
@@ -219,7 +219,8 @@ class KrakenTradesBackfill(StoreService):
         ``end_timestamp`` is exclusive. Without ``auto_stop_realtime`` it goes on waiting for new trades
         until ``request_stop``. May be killed and repeated at any moment: no trade is stored twice.
 
-        Raises JobRunningError where another process downloads the same pair, and the error that ended it.
+        Another process that downloads the whole of the same pair shares the work: 0 may mean that it brought
+        all. Raises JobRunningError where other work on the pair is under way, and the error that ended it.
         """
         (report,) = await self.backfill(
             [parse_symbol(symbol)],
@@ -423,9 +424,18 @@ class KrakenTradesBackfill(StoreService):
                 await self._again(lock, lambda: delisted.settle(history, report))
             if not name or self._stop.is_set() or wanted.source == "archive":
                 return
+            has_met = False
             while await self._walk(name, report, run, remaining, shared, lock):
+                has_met = True
                 if wanted.build_candles:
                     await self._build_missing(run.ingest, report, lock)  # the minute in which they met
+            if has_met and (
+                cursor := report.cursor
+            ):  # there may have been nothing new behind what others had
+                moment = cursor_time(cursor)
+                await self._again(
+                    lock, lambda: note_synced(store, symbol, DataType.TRADES, moment, cursor=cursor)
+                )
 
     async def _walk(
         self,
@@ -439,6 +449,7 @@ class KrakenTradesBackfill(StoreService):
         """Download from ``report.cursor`` on; returns whether there is more behind what others have."""
         since, wanted = report.cursor or 0, run.wanted
         resume_point = await self._again(lock, lambda: shared.resume_point(since))
+        report.cursor = max(since, resume_point.since)
         walk = self._exchange.pager(name, resume_point.since, wanted.end, resume_point.sequence)
         pager = await unless_set(self._stop, walk)
         if pager is None:

@@ -141,14 +141,19 @@ async def write_transaction(
         await transaction.end()
 
 
-async def note_synced(store: Store, symbol: str, data_type: DataType, moment: datetime | None) -> None:
-    """A symbol was looked at now; it is stored up to ``moment``, unless that is None."""
+async def note_synced(
+    store: Store, symbol: str, data_type: DataType, moment: datetime | None, *, cursor: int | None = None
+) -> None:
+    """A symbol was looked at now; it is stored up to ``moment``, unless that is None.
+
+    ``cursor``: where the next download goes on, in ns as Kraken gave it.
+    """
     async with write_transaction(store, [(symbol, data_type)]) as transaction:
         unit = transaction.unit(symbol, data_type)
         if moment is None:
             unit.looked()
         else:
-            unit.wrote(moment, moment, 0)
+            unit.wrote(moment, moment, 0, cursor=cursor)
 
 
 async def withdraw(store: Store, keys: Iterable[Key], source: Source, ranges: Sequence[TimeRange]) -> None:

@@ -75,7 +75,9 @@ async def test_a_part_before_joins_what_is_there(plain_url: str, market: Market)
     earlier = await cursor(plain_url)
     assert earlier is not None and earlier < newest
     await download_one(plain_url, market, resume=True)
-    assert await cursor(plain_url) == newest
+    reached = await cursor(plain_url)
+    # What is there is not asked for again: the cursor is made from the stamp of the last trade then.
+    assert reached is not None and newest - 1000 < reached <= newest
     await assert_is_truth(plain_url, market)
 
 

@@ -23,7 +23,16 @@ async def test_three_hundred_pairs_at_once(own_data_dir: Path) -> None:
     assert shell.run("db", "start").returncode == 0
     async with SimulatedExchange(markets).serve() as base_url:
         environment = {"KRAKEN_DB_DATA_DIR": str(own_data_dir), "KRAKEN_BASE_URL": base_url}
-        arguments = ("backfill", "--symbols", "P*/USD", "--jobs", str(PAIRS), "--rate-limit", "0", "--json")
+        arguments = (
+            "backfill",
+            "--symbols",
+            "P[0-9]*/USD",
+            "--jobs",
+            str(PAIRS),
+            "--rate-limit",
+            "0",
+            "--json",
+        )
         async with backfilling(*arguments, environment=environment, program=KRAKEN_DB) as process:
             done = await ended(process, 300)
     assert done.code == 0, done.err[-2000:]
