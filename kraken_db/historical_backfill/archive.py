@@ -188,17 +188,10 @@ async def is_stored(store: Store, file: ArchiveFile) -> bool:
     if end is None:
         return False
     async with store.database.read() as connection:
-        coverage = await CoverageRepository(connection).all(file.symbol)
-        ranges = [
-            one
-            for item in coverage
-            if (item.data_type, item.source) == (DataType.TRADES, FileBatch.source)
-            for one in item.ranges
-        ]
-        for first, last in ranges:
+        covered = CoverageRepository(connection).covered
+        for first, last in await covered(file.symbol, DataType.TRADES, [FileBatch.source]):
             if last >= end and start is None:
-                oldest = await TradeNeighbours(connection, file.symbol).behind(first)
-                return oldest is not None and oldest.id == 1
+                return await TradeNeighbours(connection, file.symbol).is_first(first)
             if start is not None and first <= start and last >= end:
                 return True
     return False

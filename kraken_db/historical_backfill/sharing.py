@@ -22,7 +22,13 @@ from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import JobRunningError, UnknownPairError
 from kraken_db.historical_backfill.archive import Wanted
-from kraken_db.historical_backfill.download import BackfillReport, Download, Remaining, find_goal
+from kraken_db.historical_backfill.download import (
+    DOWNLOAD_JOB,
+    BackfillReport,
+    Download,
+    Remaining,
+    find_goal,
+)
 from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.pages import PageStore, ResumePoint, find_resume_point
 from kraken_db.ingest.write_unit import Ingest
@@ -32,7 +38,7 @@ from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import cursor_time, to_cursor
 from kraken_db.kraken.rest import MAX_COUNT, KrakenRestClient
 from kraken_db.progress import Task
-from kraken_db.ranges import TICK, TimeRange, difference, union
+from kraken_db.ranges import TICK, TimeRange, difference
 from kraken_db.repositories.coverage import CoverageRepository, Source
 from kraken_db.repositories.running_jobs import RunningJobRepository
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
@@ -40,8 +46,6 @@ from kraken_db.repositories.trades import TradeRepository
 from kraken_db.retry import Retry, unless_set
 from kraken_db.store import Store
 
-STRETCH_JOB = "download"
-"""With the time of the stretch behind the symbol."""
 MOST_STRETCHES, LEAST_PAGES = 64, 25
 """Stretches of a pair, about, and pages of one at least: each costs a page or two more."""
 
@@ -105,17 +109,11 @@ class SharedHistory:
             is_finished=any(symbol not in job.behind for job in recent),
         )
 
-    async def covered(self) -> list[TimeRange]:
+    async def covered(self) -> Sequence[TimeRange]:
         """What Kraken's REST or its archives have brought."""
         async with self.store.database.read() as connection:
-            coverage = await CoverageRepository(connection).all(self.symbol)
-        return union(
-            *(
-                item.ranges
-                for item in coverage
-                if item.data_type == DataType.TRADES and item.source in _OFFICIAL
-            )
-        )
+            coverage = CoverageRepository(connection)
+            return await coverage.covered(self.symbol, DataType.TRADES, _OFFICIAL)
 
     async def known_until(self, since: int) -> datetime | None:
         """The last trade of what is done already and goes on behind a cursor, in ns; None if none does."""
@@ -133,8 +131,8 @@ class SharedHistory:
             return next((end for start, end in known if start <= moment < end), None)
         if not known:
             return None
-        first = await TradeNeighbours(connection, self.symbol).behind(known[0][0])
-        return known[0][1] if first is not None and first.id == 1 else None
+        is_first = await TradeNeighbours(connection, self.symbol).is_first(known[0][0])
+        return known[0][1] if is_first else None
 
     async def resume_point(self, since: int) -> ResumePoint:
         """Where to go on from a cursor: behind what others have brought since."""
@@ -178,7 +176,7 @@ class Stretches:
             if self.stop.is_set():
                 return
             lock = JobLock(
-                shared.store.database, STRETCH_JOB, f"{shared.symbol} from {stretch[0]:%Y-%m-%d %H}"
+                shared.store.database, DOWNLOAD_JOB, f"{shared.symbol} from {stretch[0]:%Y-%m-%d %H}"
             )
             try:
                 async with lock:

@@ -113,12 +113,15 @@ class CoverageRepository:
             for row_symbol, data_type, source, covered in await self._connection.execute(statement)
         ]
 
-    async def covered(self, symbol: str, data_type: str) -> tuple[TimeRange, ...]:
-        """The union over all sources."""
+    async def covered(
+        self, symbol: str, data_type: str, sources: Sequence[Source] | None = None
+    ) -> tuple[TimeRange, ...]:
+        """The union over these sources; None: over all."""
         c = COVERAGE.c
-        found = await self._connection.scalars(
-            select(c.covered).where(c.symbol == symbol, c.data_type == data_type)
-        )
+        wanted = [c.symbol == symbol, c.data_type == data_type]
+        if sources is not None:
+            wanted.append(c.source.in_(sources))
+        found = await self._connection.scalars(select(c.covered).where(*wanted))
         return tuple(union(*(from_multirange(covered) for covered in found)))
 
     async def without_candles(self, symbol: str) -> list[TimeRange]:

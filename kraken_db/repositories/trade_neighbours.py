@@ -54,6 +54,11 @@ class TradeNeighbours:
         oldest = rows[0].timestamp
         return Neighbour(min(row.id for row in rows if row.timestamp < oldest + STAMP_JITTER), oldest)
 
+    async def is_first(self, moment: datetime) -> bool:
+        """Whether the pair's history begins there: the first trade from ``moment`` on has the id 1."""
+        oldest = await self.behind(moment)
+        return oldest is not None and oldest.id == 1
+
     async def missing_between(
         self, start: datetime, end: datetime, reach: timedelta = REACH
     ) -> IdHole | None:
