@@ -100,7 +100,8 @@ class Heartbeat:
         async with self.store.database.begin() as connection:
             if await RunningJobRepository(connection).beat(self.id, state, behind, error, is_over=is_over):
                 return
-        await self._begin()  # somebody has taken it for dead, or the server was away when it began
+        if not is_over:
+            await self._begin()  # the row is gone, or the server was away when it began
 
     def _word(self) -> Word:
         return self.describe() if self.describe is not None else Word("at work")

@@ -115,6 +115,14 @@ async def test_a_row_that_is_gone_comes_back(db_url: str, lost: str) -> None:
         assert (await until(store, bool)).symbols == ["BTC/USD"]
 
 
+async def test_a_row_that_is_gone_at_the_end_stays_away(db_url: str) -> None:
+    """Made anew it would have no end, and look like that of a job that was killed."""
+    async with opened(db_url) as store:
+        async with Heartbeat(store, "import", ["BTC/USD"]):
+            await query(db_url, "DELETE FROM running_jobs")
+        assert await jobs(store) == []
+
+
 def test_what_it_says_of_pairs() -> None:
     assert pairs_done(["A/USD", "B/USD"], {"A/USD"}) == Word("1 of 2 pairs done", ["B/USD"])
 
