@@ -39,7 +39,8 @@ def test_one_history_in_a_folder_that_an_earlier_demo_left(sandbox: Sandbox) -> 
     )
     assert done.stdout.count("trades received, 0 of them new\n") == 2
     assert re.search(r"\n[\d,]+ trades read, 0 of them new\n", done.stdout)
-    assert re.search(r" 2 pairs, .* trades received, .*, stopped\n", done.stdout)
+    # a frame that is lost just before the end leaves its pair catching up: (1 live)
+    assert re.search(r" 2 pairs( \(\d live\))?, .* trades received, .*, stopped\n", done.stdout)
     assert done.stdout.count("  nothing is wrong\n") == 2
     for symbol in ("BTC/USD  ", "ETH/USD  "):
         assert re.search(f"{symbol} ([\\d,]+) trades equal, ids 1 to \\1: none missing", done.stdout)
