@@ -33,6 +33,7 @@ The tree::
     │   ├── ExchangeRequestError        a request that is refused however often it is sent
     │   │   └── UnknownPairError            (a PairError too) Kraken does not list the pair
     │   └── ExchangeFormatError         an answer that is not what Kraken's documentation says
+    ├── NotificationError           a webhook did not take an alarm
     ├── ImportFileError             a file whose content is not accepted
     └── ImportFailedError           (in bulk_csv_importer) a run in which a file was not accepted
 
@@ -207,6 +208,10 @@ class UnknownPairError(ExchangeRequestError, PairError):
 
 class ExchangeFormatError(ExchangeError):
     """An answer of another shape than Kraken documents; nothing of it was used."""
+
+
+class NotificationError(KrakenDBError):
+    """A webhook was not reached, or did not take an alarm. Shows its host only: the address is a secret."""
 
 
 class RejectedRecordError(KrakenDBError, ValueError):

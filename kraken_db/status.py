@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends import Backend, PendingRefresh, StaleRange, TableStorage
 from kraken_db.backends.storage import database_size
 from kraken_db.data_types import DataType
+from kraken_db.db.disk import DiskRoom
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.policies import BackgroundJob, job_fails, job_state
+from kraken_db.problems import Problem
 from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.coverage import CoverageSummary, CoverageSummaryRepository, MonthCoverage
 from kraken_db.repositories.retention import PausedJobRepository
@@ -90,6 +92,8 @@ class StoreStatus:
     retention_paused: bool
     last_sync: datetime | None
     """Of the whole store, whatever symbols were asked for; None if nothing is stored."""
+    disk: DiskRoom | None = None
+    """Of the embedded server; of another one nothing is known."""
 
     @property
     def drops_by_itself(self) -> bool:
@@ -244,65 +248,88 @@ def problems(
     status: StoreStatus,
     max_lag: timedelta | None = DEFAULT_MAX_LAG,
     symbols: Sequence[str] | None = None,
-) -> list[str]:
+) -> list[Problem]:
     """What has to be looked after, the worst first; empty if all is well.
 
-    Wrong are: a symbol of ``symbols`` of which nothing is stored (without any, an empty store); gaps in
-    trades or minutes; a lag above ``max_lag`` (None: any will do) of a pair that no recording has live; a
-    recording that was killed; a job of the database that fails or is not started; minutes that a killed run
-    has left out of the higher intervals; and retention that such a run has left switched off.
+    Wrong are: a symbol of ``symbols`` of which nothing is stored (without any, an empty store); a recording
+    that was killed; gaps in trades or minutes; a lag above ``max_lag`` (None: any will do) of a pair that no
+    recording has live; a disk with nothing but its reserve; a job of the database that fails or is not
+    started; minutes that a killed run has left out of the higher intervals; and retention that such a run
+    has left switched off.
     """
     return [
         *_missing(status, symbols),
         *_killed(status, symbols),
         *_incomplete(status, max_lag),
-        *_upkeep(status),
+        *disk_problems(status.disk),
+        *job_problems(status.jobs, status.now),
+        *_left_undone(status),
     ]
 
 
-def _missing(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[str]:
+def _missing(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[Problem]:
     stored = {item.symbol for item in status.data}
     for symbol in symbols or ():
         if symbol not in stored:
-            yield f"nothing is stored of {symbol}"
+            yield Problem(f"nothing {symbol}", f"nothing is stored of {symbol}")
     if not symbols and not stored:
-        yield "nothing is stored"
+        yield Problem("nothing", "nothing is stored")
 
 
-def _killed(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[str]:
+def _killed(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[Problem]:
     for job in status.running:
         concerned = symbols is None or not set(symbols).isdisjoint(job.symbols)
         if job.kind == "recording" and job.is_dead and concerned:
-            yield f"{job} was killed: its last word is of {job.heard_at:%Y-%m-%d %H:%M:%S} UTC"
+            last_word = f"{job.heard_at:%Y-%m-%d %H:%M:%S} UTC"
+            yield Problem(f"killed {job.id}", f"{job} was killed: its last word is of {last_word}")
 
 
-def _incomplete(status: StoreStatus, max_lag: timedelta | None) -> Iterator[str]:
+def _incomplete(status: StoreStatus, max_lag: timedelta | None) -> Iterator[Problem]:
     checked = [item for item in status.data if item.data_type in _CHECKED]
     for item in checked:
         if item.gaps:
-            yield f"{_named(item)} has {item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
+            text = f"{_named(item)} has {item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
+            yield Problem(f"gaps {_named(item)}", text, size=item.gaps)
     for item in checked:
         if max_lag is None or item.lag is None or item.is_watched:
             continue
         if item.lag > max_lag:
-            yield f"{_named(item)} is {lag_text(item.lag)} behind (allowed: {period_text(max_lag)})"
+            text = f"{_named(item)} is {lag_text(item.lag)} behind (allowed: {period_text(max_lag)})"
+            yield Problem(f"lag {_named(item)}", text)
 
 
-def _upkeep(status: StoreStatus) -> Iterator[str]:
-    for job in status.jobs:
-        if job_fails(job, status.now):
+def disk_problems(disk: DiskRoom | None) -> Iterator[Problem]:
+    """Whether only the reserve is left; None: nothing is known of the disk."""
+    if disk is not None and not disk.usable:
+        yield Problem("disk", f"{disk.shortage}: downloads and imports stop")
+
+
+def job_problems(jobs: Sequence[BackgroundJob], now: datetime) -> Iterator[Problem]:
+    """The jobs of the database whose work is not being done."""
+    for job in jobs:
+        if job_fails(job, now):
             # Of a crash there is no word.
             reason = (
                 f": {' '.join(job.last_error.split())}" if job.last_error and job.succeeded is False else ""
             )
             verb = "" if job.crashed_at is not None else "is "
-            yield f"{job.task} of {job.relation} {verb}{job_state(job, status.now)}{reason}"
+            what = f"{job.task} of {job.relation}"
+            yield Problem(f"job {what}", f"{what} {verb}{job_state(job, now)}{reason}")
+
+
+def _left_undone(status: StoreStatus) -> Iterator[Problem]:
     if status.stalled_refreshes:
         ranges = f"{status.stalled_refreshes:,} range" + ("" if status.stalled_refreshes == 1 else "s")
-        yield f"{ranges} of a killed run not in the higher intervals (kraken-db db maintain does it)"
+        yield Problem(
+            "refresh",
+            f"{ranges} of a killed run not in the higher intervals (kraken-db db maintain does it)",
+        )
     idle = status.last_sync is None or status.last_sync < status.now - RUN_IS_DEAD_AFTER
     if status.retention_paused and idle:
-        yield "retention is switched off by a run that was killed (kraken-db db maintain switches it on)"
+        yield Problem(
+            "retention",
+            "retention is switched off by a run that was killed (kraken-db db maintain switches it on)",
+        )
 
 
 def _named(item: DataStatus) -> str:

@@ -97,6 +97,15 @@ def period_text(period: timedelta | None) -> str:
     return str(period)
 
 
+def duration_text(span: timedelta) -> str:
+    """``4.2 s``, ``3 min 5 s``, ``26 h 3 min``: how long something took. One below zero is ``0.0 s``."""
+    seconds = max(0.0, span.total_seconds())
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60:,} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
+
+
 def _period(text: str) -> timedelta | None:
     """A count and a unit; None for anything else. Raises ConfigurationError beyond a hundred years."""
     match = _PERIOD.fullmatch(text)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from kraken_db.cli.base import LazyCommand, LazyGroup, hide_password
+from kraken_db.cli.base import LazyCommand, LazyGroup, hide_secrets
 from kraken_db.cli.output import guard_streams
 
 _DISTRIBUTION = "kraken-historical-data"
@@ -78,6 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     0 done; 1 an error that is explained in one line; 2 wrong usage; 70 a bug in here; 130 interrupted;
     143 ended by SIGTERM.
     """
-    hide_password(arguments)
+    hide_secrets(arguments)
     guard_streams()
     cli.main(None if arguments is None else list(arguments), prog_name="kraken-db")

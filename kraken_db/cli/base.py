@@ -161,23 +161,56 @@ class Signals:
         return _KILLED + self._came[0] if self._came else int(is_flawed)
 
 
-_OPTION = "--db-url"
 _PACKAGE = __name__.partition(".")[0]
 
 
-def hide_password(arguments: Sequence[str] | None = None) -> None:
-    """Start this program again with the address in its environment, if its arguments hold a password.
+def _has_password(url: str) -> bool:
+    # Among the parameters, libpq knows password and sslpassword.
+    if "password=" in unquote(url).lower():
+        return True
+    try:
+        return bool(urlsplit(url).password)
+    except ValueError:
+        # What cannot be read may hold one all the same.
+        return "@" in url
+
+
+@dataclass(frozen=True, slots=True)
+class _SecretOption:
+    """An option whose value may be a secret, the variable that can hold it, and what is said instead."""
+
+    name: str
+    variable: str
+    is_secret: Callable[[str], bool]
+    instead: Sequence[str] = ()
+
+
+FROM_ENVIRONMENT = "env:"
+"""Before the name of a variable: a value that is a secret."""
+_SECRET_OPTIONS = (
+    _SecretOption("--db-url", "DATABASE_URL", _has_password),
+    # Who knows the address of a webhook may write there.
+    _SecretOption(
+        "--notify",
+        "KRAKEN_DB_NOTIFY_URL",
+        lambda value: bool(value) and not value.startswith(FROM_ENVIRONMENT),
+        ("--notify", f"{FROM_ENVIRONMENT}KRAKEN_DB_NOTIFY_URL"),
+    ),
+)
+
+
+def hide_secrets(arguments: Sequence[str] | None = None) -> None:
+    """Start this program again with its secrets in the environment, if its arguments hold any.
 
     The environment of a process can be read by its own user only. Returns where there is nothing to hide,
     and where the process is not ours: a program that passes ``arguments`` of its own.
     """
     if os.name == "nt" or not _is_ours(arguments):
         return
-    words, url = without_password(sys.orig_argv)
+    words, secrets = without_secrets(sys.orig_argv)
     if words == sys.orig_argv:
         return
-    if url is not None:
-        os.environ["DATABASE_URL"] = url
+    os.environ.update(secrets)
     os.execv(sys.executable, [sys.executable, *words[1:]])  # noqa: S606 (our own command line)
 
 
@@ -190,23 +223,36 @@ def _is_ours(arguments: Sequence[str] | None) -> bool:
     return arguments is None or (spec is not None and spec.name.startswith(f"{_PACKAGE}."))
 
 
-def without_password(words: Sequence[str]) -> tuple[list[str], str | None]:
-    """The arguments without the passwords in ``--db-url``; the address, if it is gone from them with its own.
+def without_secrets(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The arguments without their secrets, and the variables that say the same.
 
-    As everywhere on the command line, the last address counts, and ``--`` ends the options.
+    As everywhere on the command line, the last value of an option counts, and ``--`` ends the options.
     """
-    parts = _split(words)
-    urls = [url for _, url in parts if url is not None]
-    address = urls[-1] if urls and _has_password(urls[-1]) else None
+    kept, found = list(words), {}
+    for option in _SECRET_OPTIONS:
+        kept, secret = _without(kept, option)
+        if secret is not None:
+            found[option.variable] = secret
+    return kept, found
+
+
+def _without(words: Sequence[str], option: _SecretOption) -> tuple[list[str], str | None]:
+    """The arguments without the secrets in an option; the last value, if it is gone from them."""
+    parts = _split(words, option.name)
+    places = [at for at, (_, value) in enumerate(parts) if value is not None]
+    last = parts[places[-1]][1] if places else None
+    secret = last if last is not None and option.is_secret(last) else None
     kept: list[str] = []
-    for part, url in parts:
-        if url is None or (address is None and not _has_password(url)):
+    for at, (part, value) in enumerate(parts):
+        if value is None or (secret is None and not option.is_secret(value)):
             kept.extend(part)
-    return kept, address
+        elif secret is not None and at == places[-1]:
+            kept.extend(option.instead)
+    return kept, secret
 
 
-def _split(words: Sequence[str]) -> list[tuple[Sequence[str], str | None]]:
-    """The arguments one by one, each ``--db-url`` together with its value."""
+def _split(words: Sequence[str], name: str) -> list[tuple[Sequence[str], str | None]]:
+    """The arguments one by one, each such option together with its value."""
     parts: list[tuple[Sequence[str], str | None]] = []
     at = 0
     while at < len(words):
@@ -214,26 +260,15 @@ def _split(words: Sequence[str]) -> list[tuple[Sequence[str], str | None]]:
         if word == "--":
             parts.append((words[at:], None))
             break
-        if word == _OPTION and at + 1 < len(words):
+        if word == name and at + 1 < len(words):
             parts.append((words[at : at + 2], words[at + 1]))
             at += 1
-        elif word.startswith(f"{_OPTION}="):
+        elif word.startswith(f"{name}="):
             parts.append(([word], word.partition("=")[2]))
         else:
             parts.append(([word], None))
         at += 1
     return parts
-
-
-def _has_password(url: str) -> bool:
-    # Among the parameters, libpq knows password and sslpassword.
-    if "password=" in unquote(url).lower():
-        return True
-    try:
-        return bool(urlsplit(url).password)
-    except ValueError:
-        # What cannot be read may hold one all the same.
-        return "@" in url
 
 
 INTERRUPTED = 130

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +15,9 @@ from kraken_db.intervals import parse_interval
 from kraken_db.pairs import parse_symbol
 from kraken_db.patterns import has_known_quote, parse_pair
 from kraken_db.times import parse_period, parse_time, utc_now
+
+if TYPE_CHECKING:
+    from kraken_db.alarms import Webhook
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -240,3 +244,37 @@ rate_limit_option = click.option(
 """``--rate-limit`` as ``rate_limit``."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, numbers as exact strings.")
+
+
+def _webhook(ctx: click.Context, option: click.Parameter, value: str | None) -> Webhook | None:
+    if value is None:
+        return None
+    from kraken_db.alarms import Webhook
+    from kraken_db.cli.base import FROM_ENVIRONMENT
+
+    name = value.removeprefix(FROM_ENVIRONMENT)
+    if name != value and not (value := os.environ.get(name, "")):
+        raise click.BadParameter(f"the environment has no variable {name}", ctx, option)
+    try:
+        return Webhook.parse(value)
+    except KrakenDBError as error:
+        raise click.BadParameter(f"{error.message}; {error.hint}", ctx, option) from None
+
+
+def notify_options(command: _Decorated) -> _Decorated:
+    """``--notify`` as ``webhook``, None if it was not given, and ``--notify-test`` as ``notify_test``."""
+    notify = click.option(
+        "--notify",
+        "webhook",
+        metavar="URL",
+        callback=_webhook,
+        help="Post a message there when something has gone wrong, and when it is over, each once: to the"
+        " webhook of a chat (Slack, Mattermost, Rocket.Chat, Discord) or to a service of yours. env:NAME"
+        " takes the address from the environment.",
+    )
+    test = click.option(
+        "--notify-test",
+        is_flag=True,
+        help="Show the message that would be posted, post it as a test if --notify says where, and end.",
+    )
+    return notify(test(command))

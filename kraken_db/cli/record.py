@@ -5,29 +5,35 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from kraken_db.cli.alarms import alarm_source, test_alarm
+from kraken_db.cli.base import Signals, sentence
 from kraken_db.cli.options import (
     MultiValueCommand,
     db_url_option,
     exclude_option,
+    notify_options,
     rate_limit_option,
     stored_option,
     symbols_option,
 )
 from kraken_db.cli.output import count_text, is_terminal, plural, to_json
+from kraken_db.errors import JobRunningError, KrakenDBError
 from kraken_db.pairs import DEFAULT_SYMBOLS
+from kraken_db.problems import Problem
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
+    from kraken_db.alarms import Webhook
     from kraken_db.recorder import PairStatus, Recorder, RecorderStatus
     from kraken_db.recorder.symbol_feed import State
 
@@ -195,6 +201,7 @@ def _seconds(value: float | None) -> str:
     help="Where trades are kept while the database is away. Default: below the user's state directory.",
 )
 @rate_limit_option
+@notify_options
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object a line.")
 @db_url_option
 @click.pass_context
@@ -207,6 +214,8 @@ def record(
     flush_interval: float,
     journal_dir: Path | None,
     rate_limit: float,
+    webhook: Webhook | None,
+    notify_test: bool,
     as_json: bool,
     db_url: str,
 ) -> None:
@@ -221,8 +230,13 @@ def record(
 
     Receives from Kraken over the network, or from what KRAKEN_WS_URL and KRAKEN_BASE_URL name.
     """
-    from kraken_db.cli.base import Signals
     from kraken_db.recorder import Recorder
+
+    source = alarm_source("record", symbols, exclude, stored=stored)
+    if notify_test:
+        example = [Problem("feed", "no live feed since 02:10:00 UTC: nothing came for 8.1 s (an example)")]
+        asyncio.run(test_alarm(webhook, source, example))
+        return
 
     async def run() -> RecorderStatus:
         async with Recorder(
@@ -235,17 +249,52 @@ def record(
             journal_dir=journal_dir,
         ) as recorder:
             with show_view(as_json=as_json) as view, Signals().stopping(recorder):
-                reporting = asyncio.create_task(_report(recorder, view, every or view.every))
-                try:
+                async with (
+                    beside(_report(recorder, view, every or view.every)),
+                    alarms_of(recorder, webhook, db_url, source),
+                ):
                     status = await recorder.run()
-                    view.end(status)
-                    return status
-                finally:
-                    reporting.cancel()
-                    await asyncio.gather(reporting, return_exceptions=True)
+                view.end(status)
+                return status
 
     status = asyncio.run(run())
     context.exit(1 if any(pair.state == "refused" for pair in status.pairs) else 0)
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have something done for as long as this lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def alarms_of(
+    recorder: Recorder, webhook: Webhook | None, db_url: str, source: str
+) -> AsyncIterator[None]:
+    """Tell what goes wrong with a recording, and that it has ended if it has failed."""
+    if webhook is None:
+        yield
+        return
+    from kraken_db.alarms import Alarms
+
+    alarms = Alarms(webhook, db_url, source)
+    try:
+        async with beside(alarms.watch(recorder.problems)):
+            yield
+    except JobRunningError:
+        raise  # another process records these pairs: nothing is wrong
+    except Exception as error:
+        what = f"internal error: {type(error).__name__}"
+        if isinstance(error, KrakenDBError):
+            what = sentence(error)
+        with suppress(KrakenDBError):  # what has ended it is told here
+            await alarms.check([Problem("recording", f"the recording has ended: {what}")], is_all=False)
+        raise
 
 
 async def _report(recorder: Recorder, view: View, every: float) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.backends import TableStorage
+from kraken_db.cli.alarms import alarm_source, tell, telling_failures, test_alarm
 from kraken_db.cli.jobs import job_document
 from kraken_db.cli.options import (
     MultiValueCommand,
@@ -21,6 +22,7 @@ from kraken_db.cli.options import (
     db_url_option,
     exclude_option,
     json_option,
+    notify_options,
     symbols_option,
 )
 from kraken_db.cli.output import (
@@ -35,6 +37,7 @@ from kraken_db.cli.output import (
     wants_colour,
 )
 from kraken_db.data_types import DataType
+from kraken_db.db.disk import DiskRoom
 from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.pairs import known_spelling
@@ -46,6 +49,7 @@ from kraken_db.times import period_text
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from kraken_db.alarms import Webhook
     from kraken_db.policies import TablePolicy
     from kraken_db.store import Store
 
@@ -146,6 +150,7 @@ def status_document(database: Mapping[str, Any], status: StoreStatus) -> dict[st
             "drops_by_itself": status.drops_by_itself,
             "retention_paused": status.retention_paused,
             "size": status.database_size,
+            "disk": _disk(status.disk),
             "tables": [_table(table) for table in status.tables],
             "jobs": [_job(job, status.now) for job in status.jobs],
         },
@@ -183,6 +188,11 @@ def _data(item: DataStatus) -> dict[str, Any]:
         "last_sync": item.last_sync,
         "watched_until": item.watched_until,
     }
+
+
+def _disk(disk: DiskRoom | None) -> dict[str, int] | None:
+    """Bytes, as they are now; None where nothing is known of the disk."""
+    return None if disk is None else {"free": disk.free, "reserve": disk.reserve}
 
 
 def _table(table: TableStorage) -> dict[str, Any]:
@@ -273,7 +283,8 @@ def _database_lines(database: Mapping[str, Any], status: StoreStatus) -> Iterato
 
 def _size_lines(status: StoreStatus) -> Iterator[str]:
     sizes = ", ".join(f"{table.table} {size_text(table.size)}" for table in status.tables)
-    yield f"Size      {size_text(status.database_size)}: {sizes}"
+    free = "" if status.disk is None else f"; {size_text(status.disk.free)} of the disk are free"
+    yield f"Size      {size_text(status.database_size)}: {sizes}{free}"
     packed = ", ".join(
         f"{table.table} {table.compression_ratio:.1f} : 1"
         f" ({table.compressed_chunks:,} of {plural(table.chunks, 'chunk')}{_partly(table)})"
@@ -367,6 +378,7 @@ _SHOWN_PROBLEMS = 3
     show_default=True,
     help="How far trades and minutes may be behind now, for --check: 15min, 2h, 1d, 1w, or never.",
 )
+@notify_options
 @json_option
 @db_url_option
 def status(
@@ -374,6 +386,8 @@ def status(
     exclude: tuple[str, ...],
     check: bool,
     max_lag: tuple[timedelta | None],
+    webhook: Webhook | None,
+    notify_test: bool,
     as_json: bool,
     db_url: str,
 ) -> None:
@@ -386,16 +400,25 @@ def status(
     """
     from kraken_db.status import problems
 
-    database, found = asyncio.run(_read(db_url, symbols, exclude))
+    if not check and (webhook is not None or notify_test):
+        raise click.UsageError("--notify and --notify-test need --check")
+    source = alarm_source("status --check", symbols, exclude)
+    with telling_failures(webhook, db_url, source, is_test=notify_test):
+        database, found = asyncio.run(_read(db_url, symbols, exclude))
     wrong = problems(found, max_lag[0], _named(symbols, exclude, found))
+    if notify_test:
+        asyncio.run(test_alarm(webhook, source, wrong))
+        return
     if as_json:
-        checked = {"max_lag_seconds": max_lag[0], "problems": wrong}
+        checked = {"max_lag_seconds": max_lag[0], "problems": [problem.text for problem in wrong]}
         print_json({**status_document(database, found), "check": checked})
     else:
         print_status(database, found)
+    if webhook is not None:
+        asyncio.run(tell(webhook, db_url, source, wrong))
     if check and wrong:
         more = len(wrong) - _SHOWN_PROBLEMS
-        summary = "; ".join(wrong[:_SHOWN_PROBLEMS]) + (f"; and {more:,} more" if more > 0 else "")
+        summary = "; ".join(map(str, wrong[:_SHOWN_PROBLEMS])) + (f"; and {more:,} more" if more > 0 else "")
         raise KrakenDBError(f"check failed: {summary}")
     if check and not as_json:
         lag = "any lag allowed" if max_lag[0] is None else f"lag at most {period_text(max_lag[0])}"
@@ -443,8 +466,9 @@ async def _read_all(
     if symbols or exclude:
         stored = {record.symbol for record in await SyncStatusRepository(connection).all()}
         names = select(symbols, sorted(stored), exclude=exclude) or None
+    found = await read_status(connection, store.backend, store.clock(), names)
     return (
-        await read_status(connection, store.backend, store.clock(), names),
+        replace(found, disk=store.database.disk),
         await store.backend.policies(connection),
         await current_revision(connection),
     )

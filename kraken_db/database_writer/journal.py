@@ -14,27 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
-import stat
 import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
-import platformdirs
-
 from kraken_db.db.embedded.keeper import try_lock
-from kraken_db.db.embedded.layout import Layout, resolve_embedded
 from kraken_db.db.embedded.locks import open_private
-from kraken_db.db.engine import is_embedded
-from kraken_db.db.urls import parse_url
-from kraken_db.errors import ConfigurationError
-from kraken_db.settings import Settings
 
 _MAGIC = b"\xa7\x4b"
 _HEAD = struct.Struct("<2sII")  # magic, length of what follows, its checksum
@@ -92,49 +82,6 @@ def _end_of_frame(data: bytes, at: int) -> int | None:
     if magic != _MAGIC or not _NUMBER.size <= length <= LONGEST - _HEAD.size or start + length > len(data):
         return None
     return start + length if zlib.crc32(data[start : start + length]) == checksum else None
-
-
-_HINT = "choose another directory with journal_dir"
-
-
-def default_directory() -> Path:
-    """The user's, for what must outlive a process: ``~/.local/state/kraken-db/journal`` on Linux."""
-    return Path(platformdirs.user_state_dir("kraken-db", False), "journal")
-
-
-def fingerprint(url: str) -> str:
-    """Which database an address means, as the name of a folder: the password plays no part in it."""
-    if is_embedded(url):
-        directory = resolve_embedded(url) or Settings.from_environment().data_dir
-        meant = f"embedded {Layout.at(directory).root}"
-    else:
-        parts = urlsplit(parse_url(url).dsn)
-        options = dict(parse_qsl(parts.query))
-        user, host = parts.username or options.get("user"), parts.hostname or options.get("host")
-        port = parts.port or options.get("port") or 5432
-        database = parts.path.strip("/") or options.get("dbname")
-        meant = f"{user}@{host}:{port}/{database}"
-    return hashlib.sha256(meant.encode()).hexdigest()[:16]
-
-
-def make_private(folder: Path) -> Path:
-    """Make a directory that nobody else may look into. Raises ConfigurationError."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-        if found.st_uid != os.geteuid():
-            raise ConfigurationError(
-                f"the journal directory {folder} belongs to another user (id {found.st_uid})", hint=_HINT
-            )
-        if stat.S_IMODE(found.st_mode) != 0o700:
-            folder.chmod(0o700)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "nobody may write into it")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the journal directory {folder} cannot be used: {error.strerror or error}", hint=_HINT
-        ) from error
-    return folder
 
 
 @dataclass(frozen=True, slots=True)

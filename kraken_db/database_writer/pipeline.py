@@ -15,14 +15,8 @@ import msgspec
 
 from kraken_db.database_writer.channel import CandleBuffer, Channel, ChannelRunner, TradeBuffer
 from kraken_db.database_writer.flushing import Flusher, OnHole
-from kraken_db.database_writer.journal import (
-    Journal,
-    Ownership,
-    Space,
-    default_directory,
-    fingerprint,
-    make_private,
-)
+from kraken_db.database_writer.journal import Journal, Ownership, Space
+from kraken_db.db.state_folder import fingerprint, make_private, state_folder
 from kraken_db.errors import first_line
 from kraken_db.ingest.live import QueuedTrade
 from kraken_db.store import Store
@@ -59,8 +53,10 @@ class WriterOptions:
 
     def journal_folder(self) -> Path:
         """The folder of this database's journals; made if it is not there. Raises ConfigurationError."""
-        base = make_private(self.journal_dir or default_directory())
-        return make_private(base / fingerprint(self.db_url))
+        folder = self.journal_dir or state_folder("journal")
+        for path in (folder, folder / fingerprint(self.db_url)):
+            make_private(path, "journal directory", hint="choose another directory with journal_dir")
+        return path
 
 
 class Pipeline:

@@ -45,6 +45,11 @@ class DiskRoom:
         """What may still be filled."""
         return max(0, self.free - self.reserve)
 
+    @property
+    def shortage(self) -> str:
+        """What is said where only the reserve is left."""
+        return f"only {room_text(self.free)} are free in {self.path}: {room_text(self.reserve)} are kept free"
+
     def wal_size(self) -> int:
         """Bytes that the log of changes takes already; 0 where it cannot be seen."""
         try:
@@ -57,7 +62,6 @@ class DiskRoom:
         """Raises StorageFullError where only the reserve is left."""
         if not self.usable:
             raise StorageFullError(
-                f"only {room_text(self.free)} are free in {self.path}:"
-                f" {room_text(self.reserve)} are kept free, so that the database can still be used",
+                f"{self.shortage}, so that the database can still be used",
                 hint="make room and run it again: it goes on where it ended",
             )

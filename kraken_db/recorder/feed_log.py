@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from kraken_db.times import duration_text
+
 APART = timedelta(minutes=1)
 """Between two lines about the same."""
 LONG_PAUSE = 15.0
@@ -30,6 +32,11 @@ class FeedLog:
         """Short ones that were not told yet."""
         self._short_said_at: datetime | None = None
 
+    @property
+    def outage(self) -> tuple[datetime, str] | None:
+        """Since when there is no working connection, and why; None while there is one."""
+        return None if self._since is None else (self._since, self._reason)
+
     def lost(self, now: datetime, reason: str, pause: float) -> None:
         """The connection has ended, or none could be made; the next attempt comes after ``pause`` seconds."""
         if self._since is None:
@@ -44,7 +51,7 @@ class FeedLog:
         since, self._since = self._since, None
         if since is None:
             return
-        took = _duration(now - since)
+        took = duration_text(now - since)
         if self._said_at is not None:
             _log.warning("the live feed is back, after %s without (since %s)", took, _clock(since))
             return
@@ -71,11 +78,3 @@ class FeedLog:
 
 def _clock(moment: datetime) -> str:
     return f"{moment:%H:%M:%S} UTC"
-
-
-def _duration(span: timedelta) -> str:
-    seconds = span.total_seconds()
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"

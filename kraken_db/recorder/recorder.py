@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Self
 
 from kraken_db.data_types import DataType
 from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import (
     ConfigurationError,
+    DatabaseError,
     DatabaseUnavailableError,
     ExchangeThrottledError,
     JobRunningError,
@@ -42,107 +40,19 @@ from kraken_db.kraken.websocket_messages import (
 from kraken_db.log_throttle import LogThrottle
 from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.patterns import is_pattern
+from kraken_db.problems import Problem
 from kraken_db.recorder.candle_closer import CandleCloser
 from kraken_db.recorder.feed_log import FeedLog
 from kraken_db.recorder.listings import EVERY, ListingWatch, Selection
+from kraken_db.recorder.problems import DATABASE_MAY_BE_AWAY, problems_of
 from kraken_db.recorder.rejoin import AT_ONCE, CatchUp, Rejoin
-from kraken_db.recorder.symbol_feed import State, SymbolFeed
+from kraken_db.recorder.status import Meter, PairStatus, RecorderStatus
+from kraken_db.recorder.symbol_feed import SymbolFeed
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD
+from kraken_db.status import disk_problems, job_problems
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, utc_now
-
-
-@dataclass(frozen=True, slots=True)
-class PairStatus:
-    """One pair. Counts are since the recording began; see ``SymbolFeed`` for what they count."""
-
-    symbol: str
-    state: State
-    is_subscribed: bool
-    last_id: int | None
-    last_time: datetime | None
-    received: int
-    repeated: int
-    repaired: int
-    caught_up: int
-    holes: int
-    waiting: int
-    error: str | None
-    """Why the pair was refused, or what the last attempt to catch up has ended with."""
-
-    @classmethod
-    def of(cls, symbol_feed: SymbolFeed) -> Self:
-        return cls(
-            symbol=symbol_feed.symbol,
-            state=symbol_feed.state,
-            is_subscribed=symbol_feed.is_subscribed,
-            last_id=symbol_feed.last_id,
-            last_time=symbol_feed.last_time,
-            received=symbol_feed.received,
-            repeated=symbol_feed.repeated,
-            repaired=symbol_feed.repaired,
-            caught_up=symbol_feed.caught_up,
-            holes=symbol_feed.holes,
-            waiting=symbol_feed.waiting,
-            error=None if symbol_feed.error is None else str(symbol_feed.error),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RecorderStatus:
-    """A recording at one moment. ``time`` is Kraken's, UTC."""
-
-    time: datetime
-    is_connected: bool
-    system: str | None
-    """What Kraken says of itself: ``'online'``, ``'maintenance'``, ..."""
-    pairs: tuple[PairStatus, ...]
-    trades_per_second: float
-    """Over the last seconds."""
-    lag: float | None
-    """Seconds from a trade to its arrival here, the longest of the last seconds; None without a trade."""
-    connections: int
-    reconnects: int
-    minutes: int
-    """Times that candles were written."""
-    buffer: int
-    """Trades in memory: on their way to the database, and behind holes."""
-    journal: int
-    """Records on disk that the database has not taken yet."""
-
-    @property
-    def received(self) -> int:
-        return sum(pair.received for pair in self.pairs)
-
-    @property
-    def repaired(self) -> int:
-        return sum(pair.repaired for pair in self.pairs)
-
-
-@dataclass(slots=True)
-class Meter:
-    """Trades of the last ``window`` seconds, and how late they were."""
-
-    window: float = 10.0
-    _seen: deque[tuple[float, int, float]] = field(default_factory=deque)
-
-    def add(self, now: float, trades: int, lag: float) -> None:
-        self._seen.append((now, trades, lag))
-        self._forget(now)
-
-    def rate(self, now: float) -> float:
-        self._forget(now)
-        return sum(trades for _, trades, _ in self._seen) / self.window
-
-    def lag(self, now: float) -> float | None:
-        self._forget(now)
-        return max((lag for _, _, lag in self._seen), default=None)
-
-    def _forget(self, now: float) -> None:
-        while self._seen and self._seen[0][0] < now - self.window:
-            self._seen.popleft()
-
 
 GRACE = 2.0
 """Seconds after the end of a minute in which its last trades may still come."""
@@ -154,6 +64,7 @@ LAST_WORDS = 4.0
 
 _JOB = "recording"
 _LOCK_CHECK = 10.0
+_LONGEST_LOOK = 5.0
 _SHOWN = 10  # pairs that are named in one line
 _log = logging.getLogger(__name__)
 
@@ -219,6 +130,7 @@ class Recorder(StoreService):
         """The pairs that were delisted, and when they ended."""
         self._feed_log = FeedLog()
         self._throttle = LogThrottle(_log)
+        self._job_problems: list[Problem] = []
         self._connections = 0
         self._is_connected = False
         self._system: str | None = None
@@ -251,7 +163,25 @@ class Recorder(StoreService):
             minutes=self._closer.minutes,
             buffer=stats["trade_buffer_size"] + waiting,
             journal=stats.get("journal_records", 0),
+            outage=self._feed_log.outage,
         )
+
+    async def problems(self) -> list[Problem]:
+        """What somebody has to look after now, for ``Alarms``: of the feed, of pairs, of the database.
+
+        A database that does not answer is one of them; of its jobs the last that was known counts then.
+        """
+        store = self._connected()
+        found = problems_of(self.status())
+        try:
+            async with asyncio.timeout(_LONGEST_LOOK), store.database.read() as connection:
+                jobs = await store.backend.jobs.all(connection) if store.backend.jobs is not None else ()
+            self._job_problems = list(job_problems(jobs, self._clock()))
+        except (DatabaseError, TimeoutError) as error:
+            why = error.message if isinstance(error, DatabaseError) else "no answer in time"
+            text = f"the database cannot be used: {why}"
+            found.append(Problem("database", text, patience=DATABASE_MAY_BE_AWAY))
+        return [*found, *disk_problems(store.database.disk), *self._job_problems]
 
     async def run(self) -> RecorderStatus:
         """Record until ``request_stop``; returns how it stands in the end.

@@ -10,9 +10,10 @@ import pytest
 
 from kraken_db.heartbeat import Heartbeat, Word, pairs_done
 from kraken_db.repositories.running_jobs import RunningJob, RunningJobRepository
-from kraken_db.status import StoreStatus, problems, read_status
+from kraken_db.status import StoreStatus, read_status
 from kraken_db.store import Store
 from tests.support.archives import query
+from tests.support.problems import problem_texts
 from tests.support.stores import opened
 
 LATE = datetime(2030, 1, 5, tzinfo=UTC)  # a weekend and more behind everything
@@ -63,21 +64,23 @@ async def test_a_job_from_its_beginning_to_its_end(db_url: str) -> None:
 async def test_a_quiet_pair_that_is_recorded_is_not_behind_until_the_recording_dies(db_url: str) -> None:
     async with opened(db_url) as store:
         await query(db_url, _ROW)
-        assert problems(await status(store)) == [
+        assert problem_texts(await status(store)) == [
             "BTC/USD trades is 3 days 0 h behind (allowed: 1 day)",
         ]
         async with Heartbeat(store, "recording", ["BTC/USD"], lambda: Word("live")):
             found = await status(store)
-            assert problems(found) == []
+            assert problem_texts(found) == []
             assert found.data[0].watched_until == found.running[0].heard_at
             await query(db_url, _KILL)
-            killed, late = problems(await status(store))
+            killed, late = problem_texts(await status(store))
             assert killed.startswith("recording of BTC/USD on ")
             assert "was killed: its last word is of " in killed
             assert "behind" in late
-            assert problems(await status(store), symbols=["ETH/USD"])[0] == "nothing is stored of ETH/USD"
+            assert (
+                problem_texts(await status(store), symbols=["ETH/USD"])[0] == "nothing is stored of ETH/USD"
+            )
         # It went on after all, and has ended by itself: the lag counts again.
-        assert problems(await status(store)) == [late]
+        assert problem_texts(await status(store)) == [late]
 
 
 async def test_a_pair_that_is_not_live_is_behind(db_url: str) -> None:
@@ -87,7 +90,7 @@ async def test_a_pair_that_is_not_live_is_behind(db_url: str) -> None:
         async with Heartbeat(store, "recording", ["BTC/USD"], lambda: word, every=0.02):
             await until(store, lambda found: bool(found[0].behind))
             found = await status(store)
-            assert "behind" in problems(found)[0]
+            assert "behind" in problem_texts(found)[0]
             assert found.data[0].watched_until is None
 
 

@@ -19,10 +19,11 @@ from kraken_db.backends.pending_refresh import PendingRefreshWriter
 from kraken_db.data_types import DataType
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.ledger import Ledger, Stored
-from kraken_db.status import MOST_RANGES, DataStatus, StoreStatus, problems, read_status
+from kraken_db.status import MOST_RANGES, DataStatus, StoreStatus, read_status
 from kraken_db.store import Store
 from tests.support import stores
 from tests.support.archives import import_file, minutes, query, write
+from tests.support.problems import problem_texts
 from tests.support.shell import run
 
 DAY = timedelta(days=1)
@@ -88,7 +89,7 @@ async def test_gaps_and_months_are_those_of_all_sources_together(plain_url: str)
     assert (candles.lag, trades.lag) == (timedelta(0), timedelta(hours=12))
     assert months(candles) == "##+++"
     assert (months(trades), trades.gaps) == ("#####", 0)
-    assert problems(status) == ["BTC/USD 1m has 2 gaps"]
+    assert problem_texts(status) == ["BTC/USD 1m has 2 gaps"]
 
 
 async def test_a_hole_in_the_trades_is_a_gap_where_their_minutes_are_not_known(plain_url: str) -> None:
@@ -153,7 +154,7 @@ async def test_what_a_killed_run_left_is_told_from_what_a_run_is_at(plain_url: s
         status = await status_of(store, connection)
     assert (status.pending_refreshes, status.pending_from) == (3, day(2, 1))
     assert (status.stalled_refreshes, status.last_sync) == (1, NOW)
-    assert len(problems(status)) == 1
+    assert len(problem_texts(status)) == 1
 
 
 # --- both lanes ---
@@ -279,7 +280,9 @@ async def test_compression_and_what_retention_dropped(timescale_url: str, tmp_pa
 async def test_failing_jobs_are_told_with_their_reason(timescale_url: str) -> None:
     url = timescale_url
     async with opened(url) as (store, connection):
-        assert not [problem for problem in problems(await status_of(store, connection)) if "fail" in problem]
+        assert not [
+            problem for problem in problem_texts(await status_of(store, connection)) if "fail" in problem
+        ]
         (job_id,) = await connection.scalars(
             text(
                 "SELECT job_id FROM timescaledb_information.jobs"
@@ -294,7 +297,7 @@ async def test_failing_jobs_are_told_with_their_reason(timescale_url: str) -> No
         "retention",
         "out of shared memory",
     )
-    assert "retention of trades is failing (2 failures): out of shared memory" in problems(found)
+    assert "retention of trades is failing (2 failures): out of shared memory" in problem_texts(found)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +350,7 @@ async def test_jobs_that_run_and_jobs_that_crashed(
     else:
         assert (job.running_since, job.crashes) == (None, int(told.removeprefix("crashed, ")))
         assert job.crashed_at == job.last_run
-    named = [problem for problem in problems(found) if problem.startswith("retention of trades")]
+    named = [problem for problem in problem_texts(found) if problem.startswith("retention of trades")]
     assert len(named) == (0 if told == "running" else 1)
 
 

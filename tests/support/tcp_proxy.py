@@ -23,13 +23,13 @@ class DroppingProxy:
         self._dropped |= set(range(1, self.connections + 1))
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator[int]:
+    async def serve(self, port: int = 0) -> AsyncIterator[int]:
         """Gives the port to connect to."""
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._tasks.add(asyncio.create_task(self._serve(reader, writer)))
 
-        self._server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(accept, "127.0.0.1", port)
         try:
             yield self._server.sockets[0].getsockname()[1]
         finally:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from kraken_db.policies import BackgroundJob
-from kraken_db.status import DataStatus, StoreStatus, lag_text, problems
+from kraken_db.status import DataStatus, StoreStatus, lag_text
+from tests.support.problems import problem_texts
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -67,7 +68,7 @@ def job(**changes: Any) -> StoreStatus:
     ],
 )
 def test_all_is_well(status: StoreStatus) -> None:
-    assert problems(status) == []
+    assert problem_texts(status) == []
 
 
 @pytest.mark.parametrize(
@@ -101,18 +102,18 @@ def test_all_is_well(status: StoreStatus) -> None:
     ],
 )
 def test_what_is_wrong_is_told(status: StoreStatus, told: str) -> None:
-    assert problems(status) == [told]
+    assert problem_texts(status) == [told]
 
 
 def test_a_pair_that_is_not_stored() -> None:
-    assert problems(STATUS, symbols=["SOL/USD", "BTC/USD"]) == ["nothing is stored of SOL/USD"]
+    assert problem_texts(STATUS, symbols=["SOL/USD", "BTC/USD"]) == ["nothing is stored of SOL/USD"]
 
 
 def test_any_lag_will_do_where_none_is_named() -> None:
     late = data(lag=9999 * HOUR)
-    assert problems(late, None) == []
-    assert problems(late, 10_000 * HOUR) == []
-    assert len(problems(late, timedelta(0))) == 1
+    assert problem_texts(late, None) == []
+    assert problem_texts(late, 10_000 * HOUR) == []
+    assert len(problem_texts(late, timedelta(0))) == 1
 
 
 @pytest.mark.parametrize(

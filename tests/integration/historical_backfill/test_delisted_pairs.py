@@ -13,7 +13,7 @@ from kraken_db.errors import UnknownPairError
 from kraken_db.gap_filler import FillReport
 from kraken_db.simulator import Archive, ManualClock, Market, Product, Quarter, Scenario, SimulatedExchange
 from kraken_db.simulator.faults import Faults
-from kraken_db.status import StoreStatus, problems, read_status
+from kraken_db.status import StoreStatus, read_status
 from tests.support.archive_backfilling import backfill
 from tests.support.archive_making import (
     FULL_TRADES,
@@ -33,6 +33,7 @@ from tests.support.downloading import (
     quick_client,
     stored,
 )
+from tests.support.problems import problem_texts
 from tests.support.stores import opened
 from tests.support.verifying import verify
 
@@ -93,7 +94,7 @@ async def test_the_life_of_a_pair(db_url: str, tmp_path: Path) -> None:
     filled = await fill(db_url, exchange, MUCH_LATER)
     assert (filled.gaps.found, filled.errors, filled.gaps.ended_at) == ((), [], LATER_END)
     status = await status_of(db_url, MUCH_LATER)
-    assert problems(status) == []
+    assert problem_texts(status) == []
     assert {(item.symbol, item.gaps, item.lag, item.ended_at) for item in status.data} == {
         (MATIC, 0, None, LATER_END)
     }

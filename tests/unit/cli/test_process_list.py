@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_db.cli.base import without_password
+from kraken_db.cli.base import without_secrets
 
 SECRET = "postgresql://trader:hunter2@127.0.0.1:{port}/kraken?connect_timeout=5"
 
@@ -51,11 +51,44 @@ SECRET = "postgresql://trader:hunter2@127.0.0.1:{port}/kraken?connect_timeout=5"
     ],
 )
 def test_which_arguments_are_hidden(words: list[str], kept: list[str], has_url: bool) -> None:
-    found, url = without_password(words)
+    found, secrets = without_secrets(words)
+    url = secrets.get("DATABASE_URL")
     assert found == kept
     assert (url is not None) == has_url
     last = [word for word in words if "://" in word][-1:]
     assert url is None or [url] == [word.removeprefix("--db-url=") for word in last]
+
+
+@pytest.mark.parametrize(
+    ("words", "kept", "secrets"),
+    [
+        (
+            ["k", "record", "--notify", "https://hooks.example/T0/B0/xyz", "--every", "1"],
+            ["k", "record", "--notify", "env:KRAKEN_DB_NOTIFY_URL", "--every", "1"],
+            {"KRAKEN_DB_NOTIFY_URL": "https://hooks.example/T0/B0/xyz"},
+        ),
+        (
+            [
+                "k",
+                "--notify=https://a/1",
+                "--notify=https://a/2",
+                "--db-url",
+                "postgresql://u:p@h/d",
+                "status",
+            ],
+            ["k", "--notify", "env:KRAKEN_DB_NOTIFY_URL", "status"],
+            {"KRAKEN_DB_NOTIFY_URL": "https://a/2", "DATABASE_URL": "postgresql://u:p@h/d"},
+        ),
+        (["k", "record", "--notify-test"], ["k", "record", "--notify-test"], {}),
+        (["k", "record", "--notify", "env:HOOK"], ["k", "record", "--notify", "env:HOOK"], {}),
+        (["k", "record", "--notify", ""], ["k", "record", "--notify", ""], {}),
+        (["k", "record", "--notify"], ["k", "record", "--notify"], {}),
+    ],
+)
+def test_the_address_of_a_webhook_is_hidden(
+    words: list[str], kept: list[str], secrets: dict[str, str]
+) -> None:
+    assert without_secrets(words) == (kept, secrets)
 
 
 HOST = """

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from kraken_db.database_writer import journal as journals
-from kraken_db.database_writer.journal import Journal, Ownership, Space, fingerprint, make_private
-from kraken_db.errors import ConfigurationError
+from kraken_db.database_writer.journal import Journal, Ownership, Space
+from kraken_db.db.state_folder import make_private
 
 
 def new(folder: Path, limit: int = 1 << 20, sync: float | None = None) -> Journal:
@@ -166,37 +166,12 @@ def test_what_an_ended_process_left_without_records_is_tidied_up(tmp_path: Path)
 
 
 def test_nobody_else_may_read_it(tmp_path: Path) -> None:
-    folder = make_private(tmp_path / "state" / "journal")
+    folder = make_private(tmp_path / "state" / "journal", "journal directory", hint="another")
     journal = new(folder)
     fill(journal, 1, 1)
     modes = {path.name.rpartition(".")[2]: path.stat().st_mode & 0o777 for path in folder.iterdir()}
     assert modes == {"lock": 0o600, "journal": 0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
-    open_to_all = tmp_path / "open"
-    open_to_all.mkdir(mode=0o755)
-    assert make_private(open_to_all).stat().st_mode & 0o777 == 0o700
-
-
-def test_a_directory_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"journal directory .*file/x cannot be used: .*journal_dir"):
-        make_private(tmp_path / "file" / "x")
-
-
-def test_the_fingerprint_is_of_the_database_and_not_of_the_password(tmp_path: Path) -> None:
-    one = fingerprint("postgresql://me:secret@db.example/kraken")
-    assert one == fingerprint("postgres://me:other@DB.example:5432/kraken?sslmode=require")
-    others = [
-        "postgresql://me:secret@db.example/other",
-        "postgresql://me:secret@db.example:5433/kraken",
-        "postgresql://you:secret@db.example/kraken",
-        "postgresql:///kraken?host=/run/db&user=me",
-        f"embedded://{tmp_path}",
-        "embedded:///elsewhere",
-    ]
-    assert len({one, *map(fingerprint, others)}) == len(others) + 1
-    (tmp_path / "link").symlink_to(tmp_path)
-    assert fingerprint(f"embedded://{tmp_path}") == fingerprint(f"embedded://{tmp_path}/link")
 
 
 async def test_syncing_waits_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,337 @@
+"""Alarms: a webhook is told what has gone wrong and what is over, each of it once.
+
+What has been told is kept in a file of the user's state directory, one for each source of alarms, so that
+a check that runs every minute, and a recording that begins again, say nothing twice::
+
+    alarms/<digest of the address>/<digest of database and source>.json
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from kraken_db.db.embedded.keeper import try_lock
+from kraken_db.db.embedded.locks import open_private
+from kraken_db.db.state_folder import fingerprint, make_private, state_folder
+from kraken_db.errors import ConfigurationError, KrakenDBError, NotificationError
+from kraken_db.kraken.transport import network_failure, open_session
+from kraken_db.problems import Problem
+from kraken_db.times import Clock, duration_text, utc_now
+
+EVERY = 10.0
+"""Seconds between two looks of ``Alarms.watch``."""
+CALM = 30.0
+"""Seconds that ``Alarms.watch`` does not see a problem before it is over: a recording that begins again knows
+nothing at first, and what comes and goes is told once."""
+_AFTER_FAILURE = 60.0
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_IS_AWAY_AFTER = 900.0
+"""Seconds: a source that has not looked for so long has ended, and what it has told counts no more."""
+
+_MOST_LINES = 10
+_MOST_CHANGES = 100
+_LONGEST = 1_800
+"""Letters of the text: Discord takes 2,000."""
+_LONGEST_LINE = 300
+# What chat services take for a mention of somebody, or a link: texts of others must not ring all bells.
+_HARMLESS = str.maketrans({"<": "‹", ">": "›", "@": "@\u200b"})
+_BAD_REQUEST = 400
+
+_VARIABLE = "KRAKEN_DB_NOTIFY_URL"
+_HINT = f"check the address in --notify or {_VARIABLE}"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``since`` and ``until``: when it began and was over, UTC; None while it lasts."""
+
+    key: str
+    state: Literal["wrong", "over"]
+    text: str
+    since: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was last told of a problem that goes on."""
+
+    text: str
+    size: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address that takes JSON by POST, of a chat (Slack, Mattermost, Rocket.Chat, Discord) or yours.
+
+    Whoever knows the address may write there, so only its host is ever shown.
+    """
+
+    url: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Raises ConfigurationError for what is no http(s) address."""
+        try:
+            parts = urlsplit(url)
+            is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            is_usable = False
+        if not is_usable or any(c.isspace() or not c.isprintable() for c in url):
+            raise ConfigurationError("that is no address of a webhook", hint="it begins with https://")
+        return cls(url)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    async def post(self, message: Mapping[str, Any]) -> None:
+        """Raises NotificationError where it was not taken."""
+        what = f"the alarm for {self.host}"
+        try:
+            async with open_session() as session:
+                # Some services take no field that they do not know.
+                for body in (message, {"text": message["text"]}):
+                    status = await self._send(session, body)
+                    if status != _BAD_REQUEST:
+                        break
+        except (aiohttp.ClientError, OSError) as error:  # time-outs too
+            failure = network_failure(error, what, _VARIABLE)
+            raise NotificationError(failure.message, hint=failure.hint) from None  # it may show the address
+        if not 200 <= status < 300:
+            raise NotificationError(f"{what} was not taken: HTTP {status}", hint=_HINT)
+
+    async def _send(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> int:
+        async with session.post(self.url, json=body, timeout=_TIMEOUT, allow_redirects=False) as response:
+            return response.status
+
+
+class Alarms:
+    """Compares what is wrong with what was told, and tells the difference.
+
+    ``source`` says who looks (``record BTC/USD``): each has a memory of its own, and where several look at
+    the same database, what one of them has told the others do not tell again.
+    """
+
+    def __init__(
+        self,
+        webhook: Webhook,
+        db_url: str,
+        source: str,
+        *,
+        folder: Path | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._webhook = webhook
+        self._source = source
+        self._clock = clock
+        self._memory = Memory.of(webhook, db_url, source, folder)
+        self._told: dict[str, Told] | None = None
+        self._seen: dict[str, datetime] = {}
+        """What lasts, and since when: for those that are told only after a while."""
+        self._gone: dict[str, datetime] = {}
+        """What was told and is not there any more, and since when."""
+
+    async def check(
+        self, problems: Sequence[Problem], *, is_all: bool = True, calm: float = 0.0
+    ) -> Sequence[Change]:
+        """Tell what has changed; returns that.
+
+        ``is_all``: what is not among ``problems`` is over, if it has been away for ``calm`` seconds.
+
+        Raises NotificationError; then the next check tells it. What two sources see is told by the first.
+        """
+        with self._memory.held() as is_free:
+            if not is_free:
+                return ()  # another process with the same source is at it
+            told = self._memory.load() if self._told is None else dict(self._told)
+            now = self._clock()
+            changes = [*self._begun(problems, told, now)]
+            if is_all:
+                changes += self._over(told, now, calm)
+            others = self._memory.of_others() if changes else set()
+            news = [change for change in changes if change.key not in others]
+            if news:
+                await self._webhook.post(message_of(news, self._source, now))
+            self._told = self._after(changes, problems, told)
+            self._memory.save(self._told)
+        return news
+
+    async def watch(
+        self,
+        look: Callable[[], Awaitable[Sequence[Problem]]],
+        every: float = EVERY,
+        calm: float = CALM,
+    ) -> None:
+        """Check again and again what ``look`` finds; never ends by itself. What fails is logged."""
+        while True:
+            pause = every
+            try:
+                await self.check(await look(), calm=calm)
+            except KrakenDBError as error:
+                pause = max(every, _AFTER_FAILURE)
+                _log.warning("an alarm could not be told, it is tried again in %.0f s: %s", pause, error)
+            await asyncio.sleep(pause)
+
+    def _begun(
+        self, problems: Sequence[Problem], told: Mapping[str, Told], now: datetime
+    ) -> Iterator[Change]:
+        """What is to be told now; also notes what is there and what is not."""
+        self._seen = {problem.key: self._seen.get(problem.key, now) for problem in problems}
+        for problem in problems:
+            since = self._seen[problem.key]
+            before = told.get(problem.key)
+            if before is not None:
+                if problem.size > before.size:
+                    yield Change(problem.key, "wrong", problem.text, before.since)
+            elif (now - since).total_seconds() >= problem.patience:
+                yield Change(problem.key, "wrong", problem.text, since)
+
+    def _over(self, told: Mapping[str, Told], now: datetime, calm: float) -> Iterator[Change]:
+        self._gone = {key: self._gone.get(key, now) for key in told if key not in self._seen}
+        for key, until in self._gone.items():
+            if (now - until).total_seconds() >= calm:
+                yield Change(key, "over", told[key].text, told[key].since, until)
+
+    @staticmethod
+    def _after(
+        changes: Sequence[Change], problems: Sequence[Problem], told: Mapping[str, Told]
+    ) -> dict[str, Told]:
+        """What is known to be told when these changes are."""
+        since = {key: one.since for key, one in told.items()}
+        for change in changes:
+            if change.state == "over":
+                del since[change.key]
+            else:
+                since[change.key] = change.since
+        now = {problem.key: problem for problem in problems}
+        return {
+            key: Told(now[key].text, now[key].size, begun) if key in now else told[key]
+            for key, begun in since.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What one source has told, in a file that nobody else may read."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, webhook: Webhook, db_url: str, source: str, folder: Path | None) -> Self:
+        """Makes the folder. Raises ConfigurationError where that cannot be."""
+        base = folder or state_folder("alarms")
+        place = base / f"{_digest(webhook.url)}-{fingerprint(db_url)}"
+        for path in (base, place):
+            make_private(path, "directory of alarms", hint="set XDG_STATE_HOME to a directory of your own")
+        return cls(place / f"{_digest(source)}.json")
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Gives False where another process has it."""
+        fd = open_private(self.path.with_suffix(".lock"))
+        try:
+            yield try_lock(fd, exclusive=True)
+        finally:
+            os.close(fd)
+
+    def load(self) -> dict[str, Told]:
+        """Nothing where there is no file, or one that cannot be read: what lasts is told again then."""
+        return _read(self.path)
+
+    def save(self, told: Mapping[str, Told]) -> None:
+        """Where that fails the process itself still knows it."""
+        draft = self.path.with_suffix(".part")
+        try:
+            draft.write_text(
+                json.dumps({key: asdict(one) for key, one in told.items()}, default=datetime.isoformat)
+            )
+            draft.replace(self.path)
+        except OSError as error:
+            _log.warning("what was told is not noted, and may be told again: %s", error.strerror or error)
+
+    def of_others(self) -> set[str]:
+        """The keys that other sources have told, and that go on."""
+        fresh = time.time() - _IS_AWAY_AFTER
+        keys: set[str] = set()
+        for path in self.path.parent.glob("*.json"):
+            with suppress(OSError):
+                if path != self.path and path.stat().st_mtime >= fresh:
+                    keys |= _read(path).keys()
+        return keys
+
+
+def _read(path: Path) -> dict[str, Told]:
+    try:
+        found = json.loads(path.read_bytes())
+        return {
+            str(key): Told(str(one["text"]), int(one["size"]), datetime.fromisoformat(one["since"]))
+            for key, one in found.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def message_of(
+    changes: Sequence[Change], source: str, now: datetime, *, is_test: bool = False
+) -> dict[str, Any]:
+    """What is posted: a text for chats, under the names that they know, and the same for programs."""
+    text = _text(changes, source, now, is_test=is_test).translate(_HARMLESS)
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]} ..."
+    return {
+        "text": text,
+        "content": text,
+        "host": socket.gethostname(),
+        "source": f"kraken-db {source}",
+        "time": _stamp(now),
+        "is_test": is_test,
+        "changes": [
+            {
+                "key": one.key,
+                "state": one.state,
+                "text": one.text,
+                "since": _stamp(one.since),
+                "until": one.until and _stamp(one.until),
+            }
+            for one in changes[:_MOST_CHANGES]
+        ],
+        "more_changes": max(0, len(changes) - _MOST_CHANGES),
+    }
+
+
+def _text(changes: Sequence[Change], source: str, now: datetime, *, is_test: bool) -> str:
+    lines = [f"kraken-db {source} on {socket.gethostname()}" + (": this is a test" if is_test else "")]
+    for change in changes[:_MOST_LINES]:
+        line = " ".join(change.text.split())
+        if change.until is not None:
+            line = f"over, after {duration_text(change.until - change.since)}: {line}"
+        lines.append(f"- {line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + ' ...'}")
+    if len(changes) > _MOST_LINES:
+        lines.append(f"- and {len(changes) - _MOST_LINES:,} more")
+    return "\n".join(lines)
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,57 @@
+"""Private folders for what outlives a process: ``~/.local/state/kraken-db`` on Linux."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import platformdirs
+
+from kraken_db.db.embedded.layout import Layout, resolve_embedded
+from kraken_db.db.engine import is_embedded
+from kraken_db.db.urls import parse_url
+from kraken_db.errors import ConfigurationError
+from kraken_db.settings import Settings
+
+
+def state_folder(name: str) -> Path:
+    """Where the user's things of this kind are; it need not exist yet."""
+    return Path(platformdirs.user_state_dir("kraken-db", False), name)
+
+
+def fingerprint(url: str) -> str:
+    """Which database an address means, as the name of a folder: the password plays no part in it."""
+    if is_embedded(url):
+        directory = resolve_embedded(url) or Settings.from_environment().data_dir
+        meant = f"embedded {Layout.at(directory).root}"
+    else:
+        parts = urlsplit(parse_url(url).dsn)
+        options = dict(parse_qsl(parts.query))
+        user, host = parts.username or options.get("user"), parts.hostname or options.get("host")
+        port = parts.port or options.get("port") or 5432
+        database = parts.path.strip("/") or options.get("dbname")
+        meant = f"{user}@{host}:{port}/{database}"
+    return hashlib.sha256(meant.encode()).hexdigest()[:16]
+
+
+def make_private(folder: Path, what: str, *, hint: str) -> Path:
+    """Make a directory that nobody else may look into; ``what`` names it. Raises ConfigurationError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        if found.st_uid != os.geteuid():
+            raise ConfigurationError(
+                f"the {what} {folder} belongs to another user (id {found.st_uid})", hint=hint
+            )
+        if stat.S_IMODE(found.st_mode) != 0o700:
+            folder.chmod(0o700)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "nobody may write into it")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the {what} {folder} cannot be used: {error.strerror or error}", hint=hint
+        ) from error
+    return folder

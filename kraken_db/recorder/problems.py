@@ -1,0 +1,51 @@
+"""What of a recording somebody has to look after, and how long each may last before it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kraken_db.problems import Problem
+from kraken_db.recorder.status import PairStatus, RecorderStatus
+
+FEED_MAY_BE_AWAY = 30.0
+DATABASE_MAY_BE_AWAY = 30.0
+"""Seconds: a restart of either passes by itself, and nothing is lost."""
+HOLE_MAY_LAST = 60.0
+"""Seconds: most are filled by the next answer of REST."""
+_JOURNAL_MAY_BE_USED = 10.0
+
+
+def problems_of(status: RecorderStatus) -> list[Problem]:
+    """No feed, Kraken not online, a journal in use, pairs that are refused or have a gap."""
+    return [*_feed(status), *_journal(status), *(one for pair in status.pairs for one in _pair(pair))]
+
+
+def _feed(status: RecorderStatus) -> Iterator[Problem]:
+    if status.outage is not None:
+        since, reason = status.outage
+        yield Problem("feed", f"no live feed since {since:%H:%M:%S} UTC: {reason}", patience=FEED_MAY_BE_AWAY)
+    if status.system not in (None, "online"):
+        yield Problem("kraken", f"Kraken says that it is in the state {status.system!r}")
+
+
+def _journal(status: RecorderStatus) -> Iterator[Problem]:
+    if status.journal:
+        yield Problem(
+            "journal",
+            "the journal is in use: the database does not take what comes, it is kept on disk",
+            patience=_JOURNAL_MAY_BE_USED,
+        )
+
+
+def _pair(pair: PairStatus) -> Iterator[Problem]:
+    match pair.state:
+        case "refused":
+            yield Problem(f"pair {pair.symbol}", f"{pair.symbol} is not recorded: {pair.error}")
+        case "catching up" if pair.error or pair.holes:
+            after = "" if pair.last_time is None else f" after {pair.last_time:%Y-%m-%d %H:%M:%S} UTC"
+            why = f": {pair.error}" if pair.error else ""
+            yield Problem(
+                f"gap {pair.symbol}",
+                f"{pair.symbol} has a gap, trades{after} are missing{why}",
+                patience=HOLE_MAY_LAST,
+            )
