@@ -46,8 +46,9 @@ class Watch:
     quiet_at_most: float = 900.0
     looks_apart: float = 2.0
     """Between two looks after quiet subscriptions; each costs two frames."""
-    refused_again_after: float = 30.0
-    """A refusal that may pass is followed by another try."""
+    refused_again_after: float = 2.0
+    """A refusal that may pass is followed by another try; after twice as long the next time, and so on."""
+    refused_at_most: float = 30.0
     throttled_again_after: float = 1.0
     """So is one for too many frames."""
     ping_after: float = 5.0
@@ -75,6 +76,8 @@ class _Wanted:
     data_at: float = 0.0
     snapshot_due: float | None = None
     snapshots_missed: int = 0
+    """In a row."""
+    refusals: int = 0
     """In a row."""
 
     @property
@@ -232,7 +235,7 @@ class SubscriptionBook:
         return [self._accept(wanted, now)]
 
     def _accept(self, wanted: _Wanted, now: float) -> Subscribed:
-        wanted.is_active, wanted.heard_at = True, now
+        wanted.is_active, wanted.heard_at, wanted.refusals = True, now, 0
         return Subscribed(wanted.topic)
 
     def _throttled(self, answer: Answer, error: ExchangeError, now: float) -> list[Event]:
@@ -262,13 +265,19 @@ class SubscriptionBook:
 
     def _refused(self, answer: Answer, error: ExchangeError, now: float) -> list[Event]:
         is_final = isinstance(error, UnknownPairError)
-        again = None if is_final else self.watch.refused_again_after
         events: list[Event] = []
         for wanted in self._meant(answer):
+            again = None if is_final else self._pause(wanted)
             wanted.is_active, wanted.asked_at = False, None
+            wanted.refusals += 1
             wanted.again_at = None if again is None else now + again
             events.append(Refused(wanted.topic, error, again))
         return events or [Refused(None, error, None)]
+
+    def _pause(self, wanted: _Wanted) -> float:
+        """Seconds until a topic that has just been refused is asked for again."""
+        doubled = self.watch.refused_again_after * 2 ** min(wanted.refusals, _MOST_DOUBLINGS)
+        return min(doubled, self.watch.refused_at_most)
 
     def _unanswered(self) -> list[_Wanted]:
         return [

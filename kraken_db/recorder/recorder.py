@@ -307,14 +307,19 @@ class Recorder(StoreService):
         if symbol_feed is None or symbol_feed.has_ended or not event.trades:
             return
         if not event.is_snapshot:
-            kraken = self._clock() + (self._feed.clock_offset or timedelta())
-            late = max(0.0, (kraken - event.trades[0].timestamp).total_seconds())
-            self._meter.add(asyncio.get_running_loop().time(), len(event.trades), late)
+            self._measure([trade for trade in event.trades if symbol_feed.is_news(trade)])
         self._write(symbol_feed, symbol_feed.take(event.trades, is_snapshot=event.is_snapshot))
         rejoin.heard(symbol_feed)
         if symbol_feed.has_hole:
             symbol_feed.holes += 1
             rejoin.begin(symbol_feed)
+
+    def _measure(self, news: Sequence[LiveTrade]) -> None:
+        """How many trades have come, and how late; those that come again are not late."""
+        if news:
+            kraken = self._clock() + (self._feed.clock_offset or timedelta())
+            late = max(0.0, (kraken - news[0].timestamp).total_seconds())
+            self._meter.add(asyncio.get_running_loop().time(), len(news), late)
 
     def _write(self, symbol_feed: SymbolFeed, trades: Sequence[LiveTrade]) -> None:
         if trades:

@@ -72,15 +72,19 @@ class SymbolFeed:
         """How many trades wait behind a hole."""
         return len(self._waiting)
 
+    def is_news(self, trade: LiveTrade) -> bool:
+        """Whether it comes for the first time."""
+        is_known = self.last_id is not None and trade.trade_id <= self.last_id
+        return not is_known and trade.trade_id not in self._waiting
+
     def take(self, trades: Iterable[LiveTrade], *, is_snapshot: bool) -> list[LiveTrade]:
         """Those that follow on, in order of their ids. If others are left, ``has_hole``."""
         for trade in trades:
             self._has_heard = True
-            is_known = self.last_id is not None and trade.trade_id <= self.last_id
-            if is_known or trade.trade_id in self._waiting:
-                self.repeated += not is_snapshot
-            else:
+            if self.is_news(trade):
                 self._waiting[trade.trade_id] = trade
+            else:
+                self.repeated += not is_snapshot
         if self.stage != "live":
             self._keep_bounds()
             return []

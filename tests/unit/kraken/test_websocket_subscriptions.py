@@ -53,12 +53,19 @@ def test_a_refusal_hits_its_symbol_alone() -> None:
     assert sent(mine.due(100.0)[0]) == [("subscribe", ["BTC/USD"])], "it stays refused"
 
 
-def test_a_refusal_that_may_pass_is_tried_again() -> None:
+def test_a_refusal_that_may_pass_is_tried_again_at_growing_intervals() -> None:
     mine = book(BTC)
     mine.due(0.0)
-    assert mine.answered(no(REFUSED, "BTC/USD"), 1.0) == [Refused(BTC, REFUSED, 30.0)]
-    assert mine.due(30.0)[0] == []
-    assert sent(mine.due(31.0)[0]) == [("subscribe", ["BTC/USD"])]
+    now = 1.0
+    for pause in (2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+        assert mine.answered(no(REFUSED, "BTC/USD"), now) == [Refused(BTC, REFUSED, pause)]
+        assert mine.due(now + pause - 0.1)[0] == []
+        now += pause
+        assert sent(mine.due(now)[0]) == [("subscribe", ["BTC/USD"])]
+    mine.answered(ack(BTC), now)
+    mine.disconnected()
+    mine.due(now)
+    assert mine.answered(no(REFUSED, "BTC/USD"), now) == [Refused(BTC, REFUSED, 2.0)], "it counts anew"
 
 
 def test_a_refusal_without_a_symbol_is_that_of_the_request() -> None:
@@ -66,7 +73,7 @@ def test_a_refusal_without_a_symbol_is_that_of_the_request() -> None:
     first, second = (json.loads(frame) for frame in mine.due(0.0)[0])
     assert first["params"]["channel"] == "trade"
     assert mine.answered(no(REFUSED, None, second["req_id"]), 0.0) == [
-        Refused(Topic("ohlc", "BTC/USD", 1), REFUSED, 30.0)
+        Refused(Topic("ohlc", "BTC/USD", 1), REFUSED, 2.0)
     ]
     assert mine.answered(no(REFUSED, None), 0.0) == [Refused(None, REFUSED, None)]
 
