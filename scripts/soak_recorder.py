@@ -3,10 +3,13 @@
 Connections are cut, fall silent or only answer, frames are lost, subscriptions are refused, too many frames
 are too many, pairs are listed and delisted, and for a part of the time trades come in a burst. In the end
 every stored trade and every finished candle is compared with the exchange's truth, and memory, open files,
-tasks and connections of the second half with those of the first. Usage, in the virtual environment that
+tasks and connections of the second half with those of the first. With ``--disturb`` sessions of the database
+are cut every ten seconds, the server is restarted and killed, the disk is full for 30 seconds (name a small
+one with TMPDIR), and the clock goes back by two hours for a minute. Usage, in the virtual environment that
 scripts/test makes:
 
     .venv/bin/python scripts/soak_recorder.py --minutes 15
+    TMPDIR=/mnt/small .venv/bin/python scripts/soak_recorder.py --minutes 20 --disturb --burst 300
 """
 
 from __future__ import annotations
@@ -21,19 +24,21 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import _bench as bench
+from _soak_disturbances import Disturbances
 from _soak_exchange import SoakPlan
 from record_truth import same
 from sqlalchemy import text
 
 from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.db.engine import Database
+from kraken_db.errors import KrakenDBError
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket import KrakenWebSocketClient
 from kraken_db.recorder import Recorder, RecorderStatus
@@ -54,10 +59,11 @@ def main() -> None:
     parser.add_argument("--burst-seconds", type=float, default=60)
     parser.add_argument("--every", type=float, default=10, help="seconds between two samples")
     parser.add_argument("--without-faults", action="store_true")
+    parser.add_argument("--disturb", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     with bench.server() as (server, folder):
-        sys.exit(asyncio.run(Soak(options, server, folder).run()))
+        sys.exit(asyncio.run(Soak(options, server, folder, Disturbances(server, folder)).run()))
 
 
 def plan_of(options: argparse.Namespace, folder: Path) -> SoakPlan:
@@ -95,6 +101,7 @@ class Soak:
     options: argparse.Namespace
     server: EmbeddedServer
     folder: Path
+    disturbances: Disturbances
     samples: list[Sample] = field(default_factory=list)
     subscribed_at: int = 0
     """When all pairs were, ns since 1970: a new pair's recording begins with that."""
@@ -125,6 +132,7 @@ class Soak:
             client=KrakenRestClient(base_url, rate_limit_delay=0.1),
             feed=KrakenWebSocketClient(feed_url(base_url)),
             journal_dir=self.folder / "journal",
+            clock=self.disturbances.clock,
         )
 
     async def record(
@@ -133,17 +141,25 @@ class Soak:
         async with self.recorder(url, base_url, "C*/USD") as recorder, looking_at(url) as database:
             running = asyncio.create_task(recorder.run())
             starting = asyncio.create_task(self.tell_start(recorder, plan.pairs))
-            ends = time.monotonic() + 60 * self.options.minutes
+            seconds = 60 * self.options.minutes
+            ends = time.monotonic() + seconds
+            disturbing = asyncio.create_task(self.disturb(seconds, database))
             while time.monotonic() < ends and not running.done():
                 await asyncio.sleep(min(self.options.every, max(0.1, ends - time.monotonic())))
-                self.samples.append(await self.sample(database))
-                self.show(recorder.status())
+                with suppress(KrakenDBError):
+                    self.samples.append(await self.sample(database))
+                    self.show(recorder.status())
+            await disturbing
             assert exchange.stdin is not None
             exchange.stdin.write(b"calm\n")
             await settled(recorder, running, plan)
             starting.cancel()
             recorder.request_stop()
             await running
+
+    async def disturb(self, seconds: float, database: Database) -> None:
+        if self.options.disturb:
+            await self.disturbances.run(seconds, database)
 
     async def record_again(self, url: str, base_url: str) -> None:
         before = self.counts()
