@@ -45,17 +45,20 @@ class Heartbeat:
     """An asynchronous context manager around the job. What fails in here never ends the job.
 
     ``describe`` is asked for every word; ``None`` where there is nothing to say but that it lives.
+    ``symbols`` may grow meanwhile.
     """
 
     store: Store
     kind: JobKind
-    symbols: Sequence[str]
+    symbols: list[str]
     describe: Callable[[], Word] | None = None
     every: float = EVERY
     id: UUID = field(default_factory=uuid4, init=False)
     _has_news: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _beating: asyncio.Task[None] | None = field(default=None, init=False)
     _has_failed: bool = field(default=False, init=False)
+    _told: int = field(default=0, init=False)
+    """How many of the symbols stand in the database."""
 
     async def __aenter__(self) -> Self:
         await self._try(self._begin)
@@ -94,12 +97,17 @@ class Heartbeat:
             repository = RunningJobRepository(connection)
             where = socket.gethostname(), os.getpid()
             await repository.begin(self.id, self.kind, self.symbols, behind, *where)
+        self._told = len(self.symbols)
 
     async def _say(self, word: Word, *, is_over: bool = False) -> None:
         state, behind, error = word.state[:_LONGEST], word.behind, word.error and word.error[:_LONGEST]
+        symbols = self.symbols.copy() if len(self.symbols) != self._told else None
         async with self.store.database.begin() as connection:
-            if await RunningJobRepository(connection).beat(self.id, state, behind, error, is_over=is_over):
-                return
+            repository = RunningJobRepository(connection)
+            is_known = await repository.beat(self.id, state, behind, error, symbols, is_over=is_over)
+        if is_known:
+            self._told = self._told if symbols is None else len(symbols)
+            return
         if not is_over:
             await self._begin()  # the row is gone, or the server was away when it began
 

@@ -17,8 +17,8 @@ from kraken_db.tolerances import SAME_TRADE
 async def note_end(store: Store, symbol: str, last: datetime, end: datetime, source: Source) -> bool:
     """A pair is off Kraken's list, and no source has a trade of it behind ``last``.
 
-    ``source`` has shown that there is none up to ``end``: that is covered, and nothing is expected from then
-    on. Returns whether it was noted: it is not where the stored trades are not known up to ``last``, or one
+    ``source`` has every trade up to ``end``: that is covered, and nothing is expected from then on. Returns
+    whether it was noted: it is not where the stored trades are not known up to ``last``, or one
     of them is newer. A newer one that is written later takes it back.
     """
     async with write_transaction(store, keys_with_trades(symbol)) as transaction:
@@ -28,10 +28,11 @@ async def note_end(store: Store, symbol: str, last: datetime, end: datetime, sou
         newest = status.newest if status else None
         if newest is None or abs(newest - last) > SAME_TRADE:
             return False
-        if not any(start <= newest < stop for start, stop in covered):
+        # A live feed's claim ends before its newest trade: another one of the same moment might have come.
+        if not any(start <= newest <= stop for start, stop in covered):
             return False
         quiet = {
-            DataType.TRADES: (newest + TICK, end),
+            DataType.TRADES: (newest, end),
             DataType.CANDLES_1M: (
                 ceil_to_interval(newest + TICK, BASE_INTERVAL),
                 floor_to_interval(end, BASE_INTERVAL),

@@ -276,7 +276,7 @@ class SubscriptionBook:
 
     def _pause(self, wanted: _Wanted) -> float:
         """Seconds until a topic that has just been refused is asked for again."""
-        doubled = self.watch.refused_again_after * 2 ** min(wanted.refusals, _MOST_DOUBLINGS)
+        doubled: float = self.watch.refused_again_after * 2 ** min(wanted.refusals, _MOST_DOUBLINGS)
         return min(doubled, self.watch.refused_at_most)
 
     def _unanswered(self) -> list[_Wanted]:

@@ -22,6 +22,7 @@ from kraken_db.errors import (
     UnknownPairError,
 )
 from kraken_db.heartbeat import Heartbeat, Word
+from kraken_db.ingest.delisting import note_end
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket import KrakenWebSocketClient
@@ -192,7 +193,7 @@ class Recorder(StoreService):
         store = self._connected()
         await self._select(store)
         symbols = list(self._symbol_feeds)
-        heartbeat = Heartbeat(store, "recording", symbols, self._word)
+        heartbeat = Heartbeat(store, "recording", symbols.copy(), self._word)
         async with JobLock(store.database, _JOB, *symbols) as lock, heartbeat:
             await self._find_ended(store)
             await self._writer.start()
@@ -203,7 +204,7 @@ class Recorder(StoreService):
                 self._exchange,
                 store,
                 self._symbol_feeds,
-                begin=lambda symbols: self._begin_more(symbols, lock, rejoin),
+                begin=lambda symbols: self._begin_more(symbols, lock, rejoin, heartbeat),
                 end=self._end,
                 ask_again=self._ask_again,
                 every=self._listings_every,
@@ -340,7 +341,9 @@ class Recorder(StoreService):
         known = f"its trades up to {ended_at:%Y-%m-%d %H:%M} UTC are known, and there are no others"
         return UnknownPairError(f"{symbol_feed.symbol} is delisted: {known}")
 
-    async def _begin_more(self, symbols: Sequence[str], lock: JobLock, rejoin: Rejoin) -> None:
+    async def _begin_more(
+        self, symbols: Sequence[str], lock: JobLock, rejoin: Rejoin, heartbeat: Heartbeat
+    ) -> None:
         """Record these pairs too."""
         begun: list[str] = []
         for symbol in symbols:
@@ -354,6 +357,7 @@ class Recorder(StoreService):
             rejoin.begin(symbol_feed)
             begun.append(symbol)
         if begun:
+            heartbeat.symbols += begun
             shown = ", ".join(begun[:_SHOWN]) + (f" and {len(begun) - _SHOWN} more" * (len(begun) > _SHOWN))
             _log.warning("recorded from now on, too: %s", shown)
 
@@ -368,15 +372,24 @@ class Recorder(StoreService):
         else:
             error = self._told(symbol_feed, error)
             _log.error("%s is not recorded: %s", symbol_feed.symbol, error)
+        was_live = symbol_feed.state == "live"
         symbol_feed.stage = "delisted" if error is None else "refused"
         symbol_feed.error, symbol_feed.is_subscribed = error, False
-        self._leaving.add(leaving := asyncio.create_task(self._leave(symbol_feed.symbol)))
+        leaves = self._leave(symbol_feed, is_complete=was_live and error is None)
+        self._leaving.add(leaving := asyncio.create_task(leaves))
         leaving.add_done_callback(self._leaving.discard)
         if all(one.has_ended for one in self._symbol_feeds.values()):
             self._stop.set()
 
-    async def _leave(self, symbol: str) -> None:
-        await self._feed.unsubscribe(Topic("trade", symbol))
+    async def _leave(self, symbol_feed: SymbolFeed, *, is_complete: bool) -> None:
+        """``is_complete``: every trade of it has come, and there will be no others."""
+        await self._feed.unsubscribe(Topic("trade", symbol_feed.symbol))
+        if is_complete and symbol_feed.last_time is not None:
+            with suppress(KrakenDBError):  # then a backfill or gap filler notes it
+                await self._writer.flush()
+                await note_end(
+                    self._connected(), symbol_feed.symbol, symbol_feed.last_time, self._now(), "live"
+                )
 
     def _raise_if_nothing_is_left(self) -> None:
         errors = [one.error for one in self._symbol_feeds.values() if one.stage == "refused"]

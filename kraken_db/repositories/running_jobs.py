@@ -90,13 +90,22 @@ class RunningJobRepository:
         await self._connection.execute(insert(RUNNING_JOBS).values(row))
 
     async def beat(
-        self, job: UUID, state: str, behind: Sequence[str], error: str | None, *, is_over: bool = False
+        self,
+        job: UUID,
+        state: str,
+        behind: Sequence[str],
+        error: str | None,
+        symbols: Sequence[str] | None = None,
+        *,
+        is_over: bool = False,
     ) -> bool:
-        """The job's word. False where its row is gone."""
+        """The job's word; ``symbols`` where they are others than before. False where its row is gone."""
         c = RUNNING_JOBS.c
         values = {"heard_at": func.clock_timestamp(), "state": state, "behind": list(behind)}
         if error is not None:
             values["last_error"] = error
+        if symbols is not None:
+            values["symbols"] = list(symbols)
         if is_over:
             values["ended_at"] = func.clock_timestamp()
         done = await self._connection.execute(

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError, UnknownPairError
 from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.recorder import RecorderStatus
+from kraken_db.repositories.running_jobs import RunningJobRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.simulator import Fault, Faults, FeedFaults, SimulatedExchange
 from tests.support.downloading import download_one
 from tests.support.recording import (
@@ -26,6 +29,7 @@ from tests.support.recording import (
     recording,
     until,
 )
+from tests.support.stores import opened
 
 
 def states(status: RecorderStatus) -> dict[str, str]:
@@ -84,7 +88,7 @@ async def test_a_new_listing_is_taken_up_and_a_delisted_pair_ends(
     plain_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "kraken_db.recorder")
-    markets = [market("BTC/USD", trades=3_000), market("ETH/USD", trades=300)]
+    markets = [market("BTC/USD", trades=3_000), market("ETH/USD", trades=9_000)]
     exchange, clock = exchange_of(*markets)
     async with exchange.serve() as base_url:
         recorder = recorder_of(
@@ -125,6 +129,13 @@ async def test_a_new_listing_is_taken_up_and_a_delisted_pair_ends(
     ]
     await assert_recorded(plain_url, late, 1)
     await assert_recorded(plain_url, markets[0], there - 49)
+    async with opened(plain_url) as store, store.database.read() as connection:
+        known = await SyncStatusRepository(connection).of_each(DataType.TRADES, states(recorder.status()))
+        (job,) = await RunningJobRepository(connection).all()
+    ended = known["ETH/USD"]
+    assert ended.ended_at and ended.newest and ended.ended_at > ended.newest, "nothing more is expected"
+    assert known["BTC/USD"].ended_at is known["ETH/JPY"].ended_at is None
+    assert "ETH/JPY" in job.symbols, "others see that it is recorded"
 
 
 async def test_a_delisted_pair_that_the_feed_refuses_first(
