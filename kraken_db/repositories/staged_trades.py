@@ -153,6 +153,15 @@ def _facts(rules: tuple[Rule, ...]) -> TextClause:
     return text(_FACTS.format(broken=broken(rules), previous=previous))
 
 
+# A statement for each number of symbols would fill the caches of the process and of all its sessions.
+_MOST_WINDOWS = 64
+
+
+def _round_up(number: int) -> int:
+    """To a power of two."""
+    return 1 << (number - 1).bit_length()
+
+
 @lru_cache
 def _insert(windows: int) -> str:
     return _INSERT.format(are_free=" OR ".join(f"({_IS_FREE.format(n=n)})" for n in range(windows)))
@@ -218,11 +227,16 @@ class StagedTrades:
 
     async def insert_each(self, windows: Sequence[Window]) -> dict[str, int]:
         """The same of several symbols; how many rows, by symbol: all of it or nothing."""
-        counted = f"WITH done AS ({_insert(len(windows))} RETURNING symbol)"
-        rows = await self._connection.execute(
-            text(f"{counted} SELECT symbol, count(*) FROM done GROUP BY symbol"), _values(windows)
-        )
-        return {name: count for name, count in rows}  # noqa: C416
+        written: dict[str, int] = {}
+        for at in range(0, len(windows), _MOST_WINDOWS):
+            some = windows[at : at + _MOST_WINDOWS]
+            padded = [*some, *[some[-1]] * (_round_up(len(some)) - len(some))]
+            counted = f"WITH done AS ({_insert(len(padded))} RETURNING symbol)"
+            rows = await self._connection.execute(
+                text(f"{counted} SELECT symbol, count(*) FROM done GROUP BY symbol"), _values(padded)
+            )
+            written |= {name: count for name, count in rows}  # noqa: C416
+        return written
 
     async def put_aside(self, symbol: str) -> None:
         """Copy what is staged to the table of ``trade_load`` that no trade is stored from."""
