@@ -22,6 +22,7 @@ import logging
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -62,11 +63,13 @@ def main() -> None:
     parser.add_argument("--disturb", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-    with bench.server() as (server, folder):
-        sys.exit(asyncio.run(Soak(options, server, folder, Disturbances(server, folder)).run()))
+    # What the exchange counts must be written while the disk of the store is full.
+    with bench.server() as (server, folder), tempfile.TemporaryDirectory(dir="/var/tmp") as counted:
+        soak = Soak(options, server, folder, Path(counted, "counts.json"), Disturbances(server, folder))
+        sys.exit(asyncio.run(soak.run()))
 
 
-def plan_of(options: argparse.Namespace, folder: Path) -> SoakPlan:
+def plan_of(options: argparse.Namespace, counts: Path) -> SoakPlan:
     """The burst comes after half of the time, the listings after a third."""
     now, whole = time.time_ns(), int(60 * options.minutes * _SECOND)
     burst_at = (now + whole // 2) // _SECOND * _SECOND
@@ -78,7 +81,7 @@ def plan_of(options: argparse.Namespace, folder: Path) -> SoakPlan:
         burst_until=burst_at + int(options.burst_seconds * _SECOND),
         burst_factor=max(1, round(options.burst / options.per_second)),
         listings_at=(now + whole // 3) // _SECOND * _SECOND,
-        counts=str(folder / "counts.json"),
+        counts=str(counts),
         has_faults=not options.without_faults,
     )
 
@@ -101,6 +104,8 @@ class Soak:
     options: argparse.Namespace
     server: EmbeddedServer
     folder: Path
+    counted: Path
+    """What the exchange writes its counts to."""
     disturbances: Disturbances
     samples: list[Sample] = field(default_factory=list)
     subscribed_at: int = 0
@@ -108,7 +113,7 @@ class Soak:
 
     async def run(self) -> int:
         """The exchange is a process of its own: what is measured is the recorder alone."""
-        plan = plan_of(self.options, self.folder)
+        plan = plan_of(self.options, self.counted)
         url = f"embedded://{self.folder}/store"
         exchange, base_url = await exchange_process(plan)
         try:
@@ -201,7 +206,7 @@ class Soak:
         )
 
     def counts(self) -> dict[str, Any]:
-        counts: dict[str, Any] = json.loads((self.folder / "counts.json").read_text())
+        counts: dict[str, Any] = json.loads(self.counted.read_text())
         return counts
 
     def show(self, status: RecorderStatus) -> None:

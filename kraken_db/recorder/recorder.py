@@ -15,7 +15,6 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import (
     ConfigurationError,
     DatabaseError,
-    DatabaseUnavailableError,
     ExchangeThrottledError,
     JobRunningError,
     KrakenDBError,
@@ -420,5 +419,9 @@ async def _keep(lock: JobLock) -> None:
     """Have the lock again after the database was away. Raises JobRunningError if somebody has taken it."""
     while True:
         await asyncio.sleep(_LOCK_CHECK)
-        with suppress(DatabaseUnavailableError):
+        try:
             await lock.hold()
+        except JobRunningError:
+            raise
+        except DatabaseError as error:  # it is away, its disk is full, it has no room for locks
+            _log.debug("the lock is looked at later: %s", error)
