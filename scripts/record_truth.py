@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import _bench as bench
-from sqlalchemy import text
+from _truth import StoredRows, candle_row, same
 
 from kraken_db.db.engine import Database
 from kraken_db.historical_backfill import KrakenTradesBackfill
@@ -30,12 +30,11 @@ from kraken_db.kraken.websocket_subscriptions import Watch
 from kraken_db.recorder import Recorder
 from kraken_db.repositories import CoverageRepository
 from kraken_db.simulator import FastClock, FeedFaults, Market, Scenario, SimulatedExchange, feed_url
-from kraken_db.simulator.truth import TrueTrade, true_candles
+from kraken_db.simulator.truth import true_candles
 from kraken_db.verification import StoreVerifier
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 SPEED = 20.0
-STAMPS_APART = timedelta(microseconds=2)
 
 
 def main() -> None:
@@ -135,35 +134,16 @@ async def compare(url: str, market: Market) -> int:
     truth = list(market.truth_trades())
     database = await Database.open(url)
     try:
+        stored = await StoredRows.read(database, market.symbol)
         async with database.read() as connection:
-            rows = (
-                await connection.execute(
-                    text(
-                        "SELECT id, timestamp, price, volume, side, order_type FROM trades"
-                        " WHERE symbol = :symbol ORDER BY timestamp, id"
-                    ),
-                    {"symbol": market.symbol},
-                )
-            ).all()
-            candles = (
-                await connection.execute(
-                    text(
-                        "SELECT timestamp, open, high, low, close, volume, trade_count FROM candles"
-                        " WHERE symbol = :symbol ORDER BY timestamp"
-                    ),
-                    {"symbol": market.symbol},
-                )
-            ).all()
             coverage = await CoverageRepository(connection).covered(market.symbol, "trades")
     finally:
         await database.close()
+    rows, candles = stored.trades, stored.candles
     wrong = sum(not same(row, true) for row, true in zip(rows, truth, strict=False))
     wrong += abs(len(rows) - len(truth))
-    expected = [
-        (one.timestamp, one.open, one.high, one.low, one.close, one.volume, one.trade_count)
-        for one in true_candles(truth)
-    ]
-    wrong_candles = sum(tuple(row) != true for row, true in zip(candles, expected, strict=False))
+    expected = [candle_row(one) for one in true_candles(truth)]
+    wrong_candles = sum(row != true for row, true in zip(candles, expected, strict=False))
     wrong_candles += abs(len(candles) - len(expected))
     print(
         f"{market.symbol}: {len(rows):,} rows of {len(truth):,} trades, {wrong} wrong;"
@@ -171,18 +151,6 @@ async def compare(url: str, market: Market) -> int:
         f" covered: {', '.join(f'{start} .. {end}' for start, end in coverage)}"
     )
     return wrong + wrong_candles + (len(coverage) != 1)
-
-
-def same(row: tuple[object, ...], true: TrueTrade) -> bool:
-    """Whether a row is the trade; its stamp may be the feed's, which lies a little below REST's."""
-    number, moment, *content = row
-    assert isinstance(moment, datetime)
-    below = true.timestamp - moment
-    return (
-        number == true.id
-        and timedelta(0) <= below <= STAMPS_APART
-        and content == [true.price, true.volume, true.side, true.order_type]
-    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from typing import Any
 import _bench as bench
 from _soak_disturbances import Disturbances
 from _soak_exchange import SoakPlan
-from record_truth import same
+from _truth import StoredRows, candle_row, same
 from sqlalchemy import text
 
 from kraken_db.db.embedded import EmbeddedServer
@@ -365,43 +365,22 @@ async def compare_all(url: str, plan: SoakPlan, begun: int, ended: int) -> int:
 async def compare(
     database: Database, market: Market, begun: int, ended: int, *, is_delisted: bool
 ) -> tuple[int, int, int]:
-    async with database.read() as connection:
-        rows = (
-            await connection.execute(
-                text(
-                    "SELECT id, timestamp, price, volume, side, order_type FROM trades"
-                    " WHERE symbol = :symbol ORDER BY timestamp, id"
-                ),
-                {"symbol": market.symbol},
-            )
-        ).all()
-        stored = (
-            await connection.execute(
-                text(
-                    "SELECT timestamp, open, high, low, close, volume, trade_count FROM candles"
-                    " WHERE symbol = :symbol ORDER BY timestamp"
-                ),
-                {"symbol": market.symbol},
-            )
-        ).all()
+    stored = await StoredRows.read(database, market.symbol)
+    rows = stored.trades
     first = rows[0][0] if rows else 1
     last_wanted = market.count_at(ended - 65 * _SECOND)
     last = rows[-1][0] if rows else 0
     wrong = 0 if is_delisted else max(0, last_wanted - last) + max(0, first - 1 - market.count_at(begun))
     until = datetime.fromtimestamp(market.stamp(max(last, 1)) // _SECOND + 1, UTC)
     truth = [trade for trade in market.truth_trades(until) if first <= (trade.id or 0) <= last]
-    unlike = [(row, true) for row, true in zip(rows, truth, strict=False) if not same(tuple(row), true)]
+    unlike = [(row, true) for row, true in zip(rows, truth, strict=False) if not same(row, true)]
     wrong += len(unlike)
     wrong += abs(len(rows) - len(truth))
     # Minutes that were recorded as a whole, and were over.
     begins = truth[0].timestamp if truth else datetime.min.replace(tzinfo=UTC)
     closed = datetime.fromtimestamp(ended // _SECOND, UTC) - timedelta(seconds=125)
-    expected = [
-        (one.timestamp, one.open, one.high, one.low, one.close, one.volume, one.trade_count)
-        for one in true_candles(truth)
-        if begins <= one.timestamp < closed
-    ]
-    found = [tuple(row) for row in stored if begins <= row[0] < closed]
+    expected = [candle_row(one) for one in true_candles(truth) if begins <= one.timestamp < closed]
+    found = [row for row in stored.candles if begins <= row[0] < closed]
     differing = set() if is_delisted else set(expected) ^ set(found)
     wrong += len(differing)
     for what in (*unlike[:1], *sorted(differing)[:2]):
