@@ -15,9 +15,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TypeAlias
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
+    Delete,
     Interval,
     bindparam,
     delete,
@@ -58,14 +62,22 @@ _KEY = ["symbol", "interval_minutes", "timestamp"]
 _VALUES = [name for name in CANDLE_COLUMNS if name not in _KEY]
 
 
-def minutes_between(symbol: str, start: datetime | None = None, end: datetime | None = None) -> Rows:
+Moment: TypeAlias = datetime | BindParameter[datetime]
+
+
+def minutes_between(
+    symbol: str | BindParameter[str], start: Moment | None = None, end: Moment | None = None
+) -> Rows:
     c = CANDLES.c
     rows = select(CANDLES).where(c.symbol == symbol, c.interval_minutes == BASE_INTERVAL)
     return _bounded(rows, c.timestamp, start, end)
 
 
 def rolled_between(
-    symbol: str, interval: int, start: datetime | None = None, end: datetime | None = None
+    symbol: str | BindParameter[str],
+    interval: int,
+    start: Moment | None = None,
+    end: Moment | None = None,
 ) -> Rows:
     """All columns of ``candles``, in the order that ``rollup`` has, whether they still count or not."""
     c = ROLLED_CANDLES.c
@@ -74,15 +86,13 @@ def rolled_between(
     return _bounded(rows, c.timestamp, start, end)
 
 
-def _bounded(
-    rows: Rows, moment: ColumnElement[datetime], start: datetime | None, end: datetime | None
-) -> Rows:
+def _bounded(rows: Rows, moment: ColumnElement[datetime], start: Moment | None, end: Moment | None) -> Rows:
     if start is not None:
         rows = rows.where(moment >= start)
     return rows if end is None else rows.where(moment < end)
 
 
-def is_standing(symbol: str) -> ColumnElement[bool]:
+def is_standing(symbol: str | BindParameter[str]) -> ColumnElement[bool]:
     """Whether a rolled candle stays as it is: it was kept, and some of its minutes are still missing."""
     d, c = DROPPED_RANGES.c, ROLLED_CANDLES.c
     dropped = (
@@ -93,7 +103,7 @@ def is_standing(symbol: str) -> ColumnElement[bool]:
     return c.kept & func.coalesce(dropped.bool_op("&&")(span), False)
 
 
-def write_rolled(symbol: str, candles: AnySelect, *, kept: bool) -> Insert:
+def write_rolled(symbol: str | BindParameter[str], candles: AnySelect, *, kept: bool) -> Insert:
     """Store candles of a symbol, but not in the place of those that stand."""
     fresh = candles.subquery("fresh")
     rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS), literal_column(str(kept)))
@@ -276,36 +286,47 @@ async def _roll_slice(connection: AsyncConnection, symbol: str, piece: TimeRange
 
 async def _roll(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> None:
     """Store all candles of 1h and more that a range touches as they are now."""
-    await _forget_kept(connection, symbol, start, end)
-    for interval, source in INTERVAL_SOURCES.items():
+    first = floor_to_interval(start, max(NOT_STORED))
+    await connection.execute(_forgets_kept(), {_SYMBOL.key: symbol, _FIRST.key: first, _LAST.key: end})
+    for interval in INTERVAL_SOURCES:
         if interval in NOT_STORED:
             continue
         first, last = floor_to_interval(start, interval), ceil_to_interval(end, interval)
-        if interval == FINEST_STORED:
-            parts = minutes_between(symbol, first, last)
-        else:
-            parts = rolled_between(symbol, source, first, last)
-        await _forget_empty(connection, symbol, interval, first, last)
-        await connection.execute(write_rolled(symbol, rollup(parts.subquery(), interval), kept=False))
+        for statement in (_forgets_empty(interval), _rolls(interval)):
+            await connection.execute(statement, {_SYMBOL.key: symbol, _FIRST.key: first, _LAST.key: last})
 
 
-async def _forget_kept(connection: AsyncConnection, symbol: str, start: datetime, end: datetime) -> None:
+# The statements are made once: a recording of all pairs rolls up a thousand of them every minute, and to put
+# them together takes longer than to run them.
+_SYMBOL = bindparam("of_symbol", type_=VARCHAR)
+_FIRST, _LAST = bindparam("first", type_=Timestamp), bindparam("last", type_=Timestamp)
+
+
+@cache
+def _rolls(interval: int) -> Insert:
+    """Store the candles from ``first`` to ``last``, whole ones."""
+    if interval == FINEST_STORED:
+        parts = minutes_between(_SYMBOL, _FIRST, _LAST)
+    else:
+        parts = rolled_between(_SYMBOL, INTERVAL_SOURCES[interval], _FIRST, _LAST)
+    return write_rolled(_SYMBOL, rollup(parts.subquery(), interval), kept=False)
+
+
+@cache
+def _forgets_kept() -> Delete:
     """What was kept of 5m to 30m and has its minutes back: they speak for themselves."""
     c = ROLLED_CANDLES.c
-    await connection.execute(
-        delete(ROLLED_CANDLES).where(
-            c.symbol == symbol,
-            c.interval_minutes.in_(NOT_STORED),
-            c.timestamp >= floor_to_interval(start, max(NOT_STORED)),
-            c.timestamp < end,
-            ~is_standing(symbol),
-        )
+    return delete(ROLLED_CANDLES).where(
+        c.symbol == _SYMBOL,
+        c.interval_minutes.in_(NOT_STORED),
+        c.timestamp >= _FIRST,
+        c.timestamp < _LAST,
+        ~is_standing(_SYMBOL),
     )
 
 
-async def _forget_empty(
-    connection: AsyncConnection, symbol: str, interval: int, first: datetime, last: datetime
-) -> None:
+@cache
+def _forgets_empty(interval: int) -> Delete:
     """Delete the candles of which nothing is left."""
     c = ROLLED_CANDLES.c
     source = INTERVAL_SOURCES[interval]
@@ -314,7 +335,7 @@ async def _forget_empty(
     any_part = (
         select(literal(True))
         .where(
-            parts.c.symbol == symbol,
+            parts.c.symbol == _SYMBOL,
             parts.c.interval_minutes == source,
             parts.c.timestamp >= c.timestamp,
             parts.c.timestamp < c.timestamp + interval_length(interval),
@@ -323,13 +344,11 @@ async def _forget_empty(
         .scalar_subquery()
         .correlate(ROLLED_CANDLES)
     )
-    await connection.execute(
-        delete(ROLLED_CANDLES).where(
-            c.symbol == symbol,
-            c.interval_minutes == interval,
-            c.timestamp >= first,
-            c.timestamp < last,
-            any_part.is_(None),
-            ~is_standing(symbol),
-        )
+    return delete(ROLLED_CANDLES).where(
+        c.symbol == _SYMBOL,
+        c.interval_minutes == interval,
+        c.timestamp >= _FIRST,
+        c.timestamp < _LAST,
+        any_part.is_(None),
+        ~is_standing(_SYMBOL),
     )
