@@ -21,7 +21,10 @@ from kraken_db.times import utc_now
 
 _LARGEST_DISK = 8 * 2**30
 """Bytes: a larger one is not filled up."""
-_CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+_CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
 
 
 @dataclass

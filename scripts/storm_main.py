@@ -49,7 +49,10 @@ _WORKER = Path(__file__).with_name("_storm_worker.py")
 _EXCHANGE = Path(__file__).with_name("_storm_exchange.py")
 _LARGEST_DISK = 8 * 2**30
 """Bytes: a larger one is not filled up."""
-_CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+_CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
 _INTERNAL_ERROR = 70
 _FINAL_ATTEMPTS = 5
 
