@@ -92,6 +92,8 @@ class StoreStatus:
     retention_paused: bool
     last_sync: datetime | None
     """Of the whole store, whatever symbols were asked for; None if nothing is stored."""
+    symbols: Sequence[str] | None = None
+    """Which it is of; None: of all."""
     disk: DiskRoom | None = None
     """Of the embedded server; of another one nothing is known."""
 
@@ -144,9 +146,10 @@ async def read_status(
         running=running,
         pending_refreshes=len(pending),
         pending_from=min((item.start for item in pending), default=None),
-        stalled_refreshes=_stalled(pending, records, now),
+        stalled_refreshes=_stalled(pending, records, running, now),
         retention_paused=bool(await PausedJobRepository(connection).all()),
         last_sync=max((record.last_sync for record in records), default=None),
+        symbols=symbols,
     )
 
 
@@ -224,11 +227,21 @@ def _next(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1)
 
 
-def _stalled(pending: Sequence[StaleRange], records: Sequence[SyncStatus], now: datetime) -> int:
+def _stalled(
+    pending: Sequence[StaleRange],
+    records: Sequence[SyncStatus],
+    running: Sequence[RunningJob],
+    now: datetime,
+) -> int:
+    at_work = {symbol for job in running if job.is_alive for symbol in job.symbols}
     newest: Mapping[str, datetime] = {
         record.symbol: record.last_sync for record in sorted(records, key=lambda record: record.last_sync)
     }
-    return sum(item.symbol not in newest or newest[item.symbol] < now - RUN_IS_DEAD_AFTER for item in pending)
+    return sum(
+        item.symbol not in newest or newest[item.symbol] < now - RUN_IS_DEAD_AFTER
+        for item in pending
+        if item.symbol not in at_work
+    )
 
 
 def _order(data_type: str) -> int:
@@ -277,8 +290,10 @@ def _missing(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[Pro
 
 
 def _killed(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[Problem]:
+    is_of_all = status.symbols is None and not symbols
+    asked_for = {*(status.symbols or ()), *(symbols or ())}
     for job in status.running:
-        concerned = symbols is None or not set(symbols).isdisjoint(job.symbols)
+        concerned = is_of_all or not asked_for.isdisjoint(job.symbols)
         if job.kind == "recording" and job.is_dead and concerned:
             last_word = f"{job.heard_at:%Y-%m-%d %H:%M:%S} UTC"
             yield Problem(f"killed {job.id}", f"{job} was killed: its last word is of {last_word}")

@@ -14,6 +14,7 @@ from kraken_db.status import StoreStatus, read_status
 from kraken_db.store import Store
 from tests.support.archives import query
 from tests.support.problems import problem_texts
+from tests.support.shell import run
 from tests.support.stores import opened
 
 LATE = datetime(2030, 1, 5, tzinfo=UTC)  # a weekend and more behind everything
@@ -81,6 +82,36 @@ async def test_a_quiet_pair_that_is_recorded_is_not_behind_until_the_recording_d
             )
         # It went on after all, and has ended by itself: the lag counts again.
         assert problem_texts(await status(store)) == [late]
+
+
+async def test_a_check_of_all_pairs_or_of_a_pattern_tells_a_recording_that_was_killed(db_url: str) -> None:
+    async with opened(db_url) as store:
+        await query(db_url, _ROW)
+        async with Heartbeat(store, "recording", ["BTC/USD", "ETH/EUR"]):
+            check = ("status", "--check", "--max-lag", "never")
+            alive = await asyncio.to_thread(run, db_url, *check)
+            assert alive.exit_code == 0, alive.output
+            await query(db_url, _KILL)
+            for chosen in ((), ("--symbols", "BTC/USD"), ("--symbols", "*/USD"), ("--exclude", "*/EUR")):
+                checked = await asyncio.to_thread(run, db_url, *check, *chosen)
+                assert checked.exit_code == 1, chosen
+                assert "was killed: its last word is of " in checked.stderr
+
+
+async def test_what_waits_for_a_refresh_is_not_left_while_somebody_is_at_work(db_url: str) -> None:
+    """A clock that is two days ahead, or one that was: only a run that is gone has left something undone."""
+    await query(db_url, _ROW)
+    await query(
+        db_url,
+        "INSERT INTO pending_refresh (symbol, stale) VALUES ('BTC/USD', '[2030-01-01, 2030-01-02)')",
+    )
+    async with opened(db_url) as store:
+        left = "of a killed run not in the higher intervals"
+        assert [text for text in problem_texts(await status(store), None) if left in text]
+        async with Heartbeat(store, "recording", ["BTC/USD"], lambda: Word("live")):
+            assert problem_texts(await status(store), None) == []
+            await query(db_url, _KILL)
+            assert [text for text in problem_texts(await status(store), None) if left in text]
 
 
 async def test_a_pair_that_is_not_live_is_behind(db_url: str) -> None:
