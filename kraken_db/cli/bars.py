@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
+
+from kraken_db.cli.output import console
 
 _ROOM_FOR_A_BAR = 100  # characters; on narrower terminals the numbers need them
 
@@ -31,7 +33,7 @@ class _TimeLeft(TimeRemainingColumn):
 
 def open_bars() -> HeadedBars:
     """Bars that fit stderr; nothing of them stays."""
-    console = Console(stderr=True)
+    shown_on = console(err=True)
     columns: list[ProgressColumn] = [
         TextColumn("{task.description}", markup=False),
         TextColumn("{task.percentage:>3.0f}%"),
@@ -42,6 +44,6 @@ def open_bars() -> HeadedBars:
             "{task.fields[remark]}", markup=False, style="dim", table_column=Column(no_wrap=True, ratio=1)
         ),
     ]
-    if console.width >= _ROOM_FOR_A_BAR:
+    if shown_on.width >= _ROOM_FOR_A_BAR:
         columns.insert(1, BarColumn(bar_width=20))
-    return HeadedBars(*columns, console=console, transient=True, expand=True)
+    return HeadedBars(*columns, console=shown_on, transient=True, expand=True)

@@ -38,6 +38,7 @@ from kraken_db.cli.output import (
     note,
     plain_number,
     print_json,
+    print_styled,
     print_table,
     to_json,
     wants_colour,
@@ -343,11 +344,11 @@ class TableWriter:
         if self._titles[-1] == "vwap" and is_terminal() and width > get_terminal_size().columns:
             self._titles, self._widths = self._titles[:-1], self._widths[:-1]
             note("The terminal is too narrow for vwap; --format csv and --json have it.")
-        click.echo(self._line(self._titles, bold=True))
+        print_styled(self._line(self._titles, bold=True))
 
     def write(self, candles: Sequence[Candle]) -> None:
         lines = (self._line(self._cells(candle), colour=_colour_of(candle)) for candle in candles)
-        click.echo("\n".join(lines))
+        print_styled("\n".join(lines))
 
     def end(self) -> None:
         pass

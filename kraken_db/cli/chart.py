@@ -25,7 +25,7 @@ from kraken_db.cli.candles import (
     stored_spelling,
 )
 from kraken_db.cli.options import db_url_option
-from kraken_db.cli.output import count_text, note, wants_colour
+from kraken_db.cli.output import count_text, note, print_styled, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.intervals import interval_length
 
@@ -147,7 +147,7 @@ def _draw(series: Series, width: int, height: int) -> None:
         "\n".join(lines).encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         lines = draw(series, width, height, ASCII, paint if colour else plain)
-    click.echo("\n".join(lines))
+    print_styled("\n".join(lines))
 
 
 def _write(series: Series, path: Path) -> None:

@@ -2,26 +2,139 @@
 
 Colours and lines only on a terminal; rich looks at NO_COLOR and TERM. Everything that is not a result goes to
 stderr, through ``note``. Both may be closed, on a full disk, or left by their reader.
+
+Names of files, keys of answers and errors of servers are others' words: whatever is printed shows their
+control characters as escapes (``printable``), for a terminal would obey them. ``_Printer`` does it for both
+streams, so nobody has to think of it. Only what is coloured goes past it: ``print_styled`` and ``console``.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import PurePath
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
 from kraken_db.errors import KrakenDBError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _INPUT, _OUTPUT, _ERROR = 0, 1, 2
+
+# C0 but tab and line feed, DEL, C1; marks and overrides of the direction, ends of lines that are none here;
+# what stands for a byte of a name that is no UTF-8.
+_UNSAFE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_COMMANDS = re.compile(f"[{_UNSAFE}]")
+_COMMANDS_AND_BREAKS = re.compile(rf"[\t\n{_UNSAFE}]")
+_BUT_COLOURS = re.compile(rf"(?P<colour>\x1b\[[0-9;]*m)|[{_UNSAFE}]")
+_SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+# Bytes that are searched for in no time: most of what is printed is ASCII and has none.
+_ASCII_COMMANDS = bytes(code for code in (*range(32), 127) if code not in b"\t\n")
+
+
+def printable(text: str, *, one_line: bool = False) -> str:
+    """``text`` with escapes (``\\x1b``) for what a terminal would obey.
+
+    ``one_line``: a tab and the end of a line are shown as escapes, too.
+    """
+    return (_COMMANDS_AND_BREAKS if one_line else _COMMANDS).sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def _json_escape(text: str) -> str:
+    """``\\u202e``, beyond 16 bits two of them: right in JSON too."""
+    units = text.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return _json_escape(error.object[error.start : error.end]), error.end
+
+
+_ESCAPES = "kraken_db.escapes"
+codecs.register_error(_ESCAPES, _escape_unencodable)
+
+
+class _Printer(io.TextIOBase):
+    """A standard stream that shows everything and fails at nothing; ``styled``: the stream itself."""
+
+    def __init__(self, styled: TextIO) -> None:
+        self.styled = styled
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # TextIOBase has attributes there
+        return self.styled.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return self.styled.errors
+
+    def write(self, text: str) -> int:
+        is_harmless = text.isascii() and not _has_commands(text.encode())
+        self.styled.write(text if is_harmless else printable(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self.styled.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self.styled.isatty()
+
+    def fileno(self) -> int:
+        return self.styled.fileno()
+
+
+def _has_commands(data: bytes) -> bool:
+    return len(data.translate(None, _ASCII_COMMANDS)) != len(data)
+
+
+def _styled(stream: TextIO) -> TextIO:
+    """Where colours may be written: past the ``_Printer``, if there is one."""
+    found: TextIO = getattr(stream, "styled", stream)
+    return found
+
+
+def print_styled(text: str) -> None:
+    """Lines with colours of ours (``click.style``); everything else of them is made printable."""
+    shown = _BUT_COLOURS.sub(lambda found: found["colour"] or _escape(found), text)
+    click.echo(shown, file=_styled(sys.stdout))
+
+
+def console(*, err: bool = False, width: int | None = None) -> Console:
+    """rich's console on a standard stream; whatever is printed there is made printable."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class _SafeConsole(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+    return _SafeConsole(file=_styled(sys.stderr if err else sys.stdout), width=width, highlight=False)
 
 
 class _Output(io.FileIO):
@@ -64,8 +177,11 @@ def guard_streams() -> None:
         sys.stderr = open(_ERROR, "w", closefd=False)  # noqa: SIM115 (until the process ends)
     writer = io.BufferedWriter(_Output("it is closed" if was_closed else None))
     encoding, errors = ("utf-8", "strict") if was_closed else (sys.stdout.encoding, sys.stdout.errors)
+    # The user may have asked for another way (PYTHONIOENCODING).
+    errors = _ESCAPES if errors in ("strict", "surrogateescape") else errors
     is_terminal = writer.isatty()
-    sys.stdout = io.TextIOWrapper(writer, encoding=encoding, errors=errors, line_buffering=is_terminal)
+    text = io.TextIOWrapper(writer, encoding=encoding, errors=errors, line_buffering=is_terminal)
+    sys.stdout, sys.stderr = _Printer(text), _Printer(sys.stderr)
 
 
 def discard(stream: IO[str]) -> None:
@@ -97,7 +213,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
 
     On a terminal that is too narrow for it each row takes several lines, indented from the second one on.
     """
-    shown = [tuple(row) for row in rows]
+    shown = [tuple(printable(cell, one_line=True) for cell in row) for row in rows]
     if is_terminal():
         _print_rich(columns, shown)
         return
@@ -112,13 +228,11 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
 
 def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
     widths = _widths(columns, rows)
-    lines = _folded(widths, console.width)
+    lines = _folded(widths, console().width)
     if len(lines) > 1:
         _print_folded(columns, rows, widths, lines)
         return
@@ -127,7 +241,7 @@ def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(width=_UNLIMITED, highlight=False).print(table)
+    console(width=_UNLIMITED).print(table)
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
@@ -154,10 +268,9 @@ def _print_folded(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], lines: list[list[int]]
 ) -> None:
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(width=_UNLIMITED, highlight=False)
+    wide = console(width=_UNLIMITED)
 
     def show(cells: Sequence[str], style: str) -> None:
         for number, line in enumerate(lines):
@@ -166,7 +279,7 @@ def _print_folded(
                 blank = " " * (widths[position] - cell_len(cells[position]))
                 cell = cells[position]
                 padded.append(blank + cell if columns[position].right else cell + blank)
-            console.print(Text((_GAP if number else "") + _GAP.join(padded).rstrip(), style=style))
+            wide.print(Text((_GAP if number else "") + _GAP.join(padded).rstrip(), style=style))
 
     show([column.title for column in columns], "bold")
     for row in rows:
@@ -175,16 +288,14 @@ def _print_folded(
 
 def wants_colour() -> bool:
     """Whether stdout is a terminal that shows colours, and its user has nothing against them."""
-    from rich.console import Console
-
-    console = Console()
-    return console.is_terminal and not console.no_color and console.color_system is not None
+    found = console()
+    return found.is_terminal and not found.no_color and found.color_system is not None
 
 
 def note(message: str) -> None:
     """One line on stderr. Where it cannot be written the work goes on: the exit code tells how it ended."""
     try:
-        click.echo(message, err=True)
+        click.echo(printable(message), err=True)
     except OSError:
         discard(sys.stderr)
 
@@ -232,7 +343,9 @@ def plural(number: int, noun: str) -> str:
 
 
 def to_json(document: Any, *, indent: int | None = 2) -> str:
-    return json.dumps(document, indent=indent, default=_json_value, ensure_ascii=False)
+    """JSON as it may be printed: what it would let through to the terminal is escaped in its own way."""
+    text = json.dumps(document, indent=indent, default=_json_value, ensure_ascii=False)
+    return _COMMANDS.sub(lambda found: _json_escape(found[0]), text)
 
 
 def print_json(document: Any) -> None:

@@ -24,7 +24,7 @@ from kraken_db.cli.options import (
     stored_option,
     symbols_option,
 )
-from kraken_db.cli.output import count_text, is_terminal, plural, to_json
+from kraken_db.cli.output import console, count_text, is_terminal, plural, to_json
 from kraken_db.errors import JobRunningError, KrakenDBError
 from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.problems import Problem
@@ -57,10 +57,9 @@ def show_view(*, as_json: bool) -> Iterator[View]:
     if not is_terminal():
         yield LineView()
         return
-    from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(), auto_refresh=False, transient=True) as live:
+    with Live(console=console(), auto_refresh=False, transient=True) as live:
         yield TableView(live)
 
 

@@ -32,6 +32,7 @@ from kraken_db.cli.output import (
     moment_text,
     plural,
     print_json,
+    print_styled,
     print_table,
     size_text,
     wants_colour,
@@ -256,7 +257,7 @@ def print_status(database: Mapping[str, Any], status: StoreStatus) -> None:
     style = StripStyle.of_output(sys.stdout.encoding, terminal=is_terminal(), colour=wants_colour())
     rows = [(f"{item.symbol} {item.data_type.removeprefix('candles_')}", item.months) for item in status.data]
     if lines := strip_lines(rows, width, style):
-        click.echo("\n" + "\n".join(lines))
+        print_styled("\n" + "\n".join(lines))
 
 
 def _database_lines(database: Mapping[str, Any], status: StoreStatus) -> Iterator[str]:
