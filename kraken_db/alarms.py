@@ -260,6 +260,7 @@ class Memory:
         """Where that fails the process itself still knows it."""
         draft = self.path.with_suffix(".part")
         try:
+            os.close(open_private(draft))  # private whatever the umask is, and no link
             draft.write_text(
                 json.dumps({key: asdict(one) for key, one in told.items()}, default=datetime.isoformat)
             )

@@ -404,6 +404,8 @@ class ChannelRunner(Intake[R]):
         if not self._unread:
             return None
         following = self._read(self.journal, after=self._stored)
+        if following is None:  # it could not be read, and was put aside
+            self.counts.dropped += self._unread
         self._unread = self._number - following.last if following else 0
         return following
 

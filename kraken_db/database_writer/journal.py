@@ -5,17 +5,21 @@
     <journal_dir>/<fingerprint of the address>/          0700
         trades-<stream>.lock                             held by the process that writes the stream
         trades-<stream>-<first number>.journal           0600, a segment; more of them while it grows
+        trades-<stream>-<first number>.journal.unreadable  one that was put aside
 
 A segment is a row of frames: each a record with its number and a checksum, which tells a whole one from a
-torn one. Segments are appended to, read from any place, and removed when all of them is stored.
+torn one. Segments are appended to, read from any place, and removed when all of them is stored. One that
+cannot be read must not stop what comes after it: it is put aside as a stream of its own, and never removed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterable
@@ -105,10 +109,15 @@ class Ownership:
         """The streams whose process has ended without storing all of them, or without tidying up."""
         found: list[Ownership] = []
         for path in sorted(folder.glob(f"{kind}-*.lock")):
-            with contextlib.suppress(ValueError):
+            try:
                 owned = cls._take(folder, kind, UUID(path.stem.removeprefix(f"{kind}-")))
-                if owned is not None:
-                    found.append(owned)
+            except ValueError:
+                continue
+            except OSError as error:
+                _log.error("a journal is left alone, for its lock %s cannot be used: %s", path, _why(error))
+                continue
+            if owned is not None:
+                found.append(owned)
         return found
 
     @classmethod
@@ -129,9 +138,26 @@ class Ownership:
     def segment(self, first: int) -> Path:
         return self.folder / f"{self.kind}-{self.stream.hex}-{first:020}.journal"
 
+    def unreadable(self) -> list[Path]:
+        """What has been put aside."""
+        return sorted(self.folder.glob(f"{self.kind}-{self.stream.hex}-*.journal{_ASIDE}"))
+
+    def put_aside(self, path: Path, error: OSError) -> None:
+        """Have a segment out of the way, as a stream of its own: the numbers of this one go on without it."""
+        stream = uuid4()
+        first = path.stem.removeprefix(f"{self.kind}-{self.stream.hex}-")
+        aside = self.folder / f"{self.kind}-{stream.hex}-{first}.journal{_ASIDE}"
+        try:
+            os.close(open_private(_lock_path(self.folder, self.kind, stream)))
+            path.rename(aside)
+        except OSError as failure:
+            _log.error("%s cannot be read (%s) and is passed over: %s", path, _why(error), _why(failure))
+            return
+        _log.error("%s cannot be read (%s): it is put aside, %s", path, _why(error), _restore_hint(aside))
+
     def release(self, *, leave_sign: bool = False) -> None:
         """Leave it to whoever comes next; without any segment, nothing is left at all, or a sign of it."""
-        if not leave_sign and not self.segments():
+        if not leave_sign and not self.segments() and not self.unreadable():
             _lock_path(self.folder, self.kind, self.stream).unlink(missing_ok=True)
         os.close(self._lock)
 
@@ -140,8 +166,19 @@ def _lock_path(folder: Path, kind: str, stream: UUID) -> Path:
     return folder / f"{kind}-{stream.hex}.lock"
 
 
+def _restore_hint(aside: Path) -> str:
+    return f"as {aside}. To store it: make it readable, take {_ASIDE} off its name, and begin again"
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+_ASIDE = ".unreadable"
 _CHUNK = 1 << 20
 _log = logging.getLogger(__name__)
+# Not the fault of the file that was to be opened or read.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN}
 
 
 @dataclass(slots=True)
@@ -206,7 +243,7 @@ class Reader:
     def read(self, most: int) -> list[tuple[int, bytes]]:
         """Up to ``most`` records; none when there is no more, or only what is damaged."""
         if self._fd is None:
-            self._fd = os.open(self.segment.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(self.segment.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         length = min(_CHUNK, self.segment.size - self._offset)
         data = os.pread(self._fd, length, self._offset)
         if not data:  # somebody has cut the file
@@ -275,13 +312,17 @@ class Journal:
         journal = cls(owned, Space(0), None)
         journal._is_old = True
         for path in owned.segments():
-            size = path.stat().st_size
-            if size:
-                journal._segments.append(Segment(path, _UNKNOWN, size))
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
+                owned.put_aside(path, OSError(errno.EINVAL, "it is no file"))
+            elif found.st_size:
+                journal._segments.append(Segment(path, _UNKNOWN, found.st_size))
             else:
-                path.unlink()
+                _remove(path)
         if journal._segments:
             return journal
+        for path in owned.unreadable():
+            _log.warning("a part of the journal is still put aside, %s", _restore_hint(path))
         owned.release()
         return None
 
@@ -321,7 +362,13 @@ class Journal:
         records: list[tuple[int, bytes]] = []
         while len(records) < most and self._find_unread():
             assert self._reader is not None
-            records += self._reader.read(most - len(records))
+            try:
+                records += self._reader.read(most - len(records))
+            except OSError as error:
+                if error.errno in _PASSING:
+                    raise
+                self._put_aside(self._reader.segment, error)
+                continue
             self._highest = max(self._highest, records[-1][0] if records else 0)
             if self._is_old and self._reader.is_done:
                 self._reader.segment.last = self._highest
@@ -331,14 +378,30 @@ class Journal:
         """The records up to ``last`` are stored: remove the files that have no others."""
         while self._segments and self._segments[0].last <= last:
             segment = self._segments[0]
-            if self._reader is not None and self._reader.segment is segment:
-                self._stop_reading()
-            if self._appender is not None and self._appender.segment is segment:
-                self._appender.close()
-                self._appender = None
-            segment.path.unlink(missing_ok=True)
+            self._let_go_of(segment)
+            _remove(segment.path)
             self._space.used -= 0 if self._is_old else segment.size
-            del self._segments[0]
+
+    def _put_aside(self, segment: Segment, error: OSError) -> None:
+        at = self._segments.index(segment)
+        self._let_go_of(segment)
+        self._owned.put_aside(segment.path, error)
+        if at < len(self._segments):
+            self._reader = self._reader_at(at)
+        elif self._segments:  # what stands before it has been read
+            last = self._segments[-1]
+            self._reader = Reader(last, last.size)
+
+    def _reader_at(self, at: int) -> Reader:
+        return Reader(self._segments[at], is_final=self._is_old and at + 1 == len(self._segments))
+
+    def _let_go_of(self, segment: Segment) -> None:
+        if self._reader is not None and self._reader.segment is segment:
+            self._stop_reading()
+        if self._appender is not None and self._appender.segment is segment:
+            self._appender.close()
+            self._appender = None
+        self._segments.remove(segment)
 
     def spill(self, records: Iterable[tuple[int, bytes]]) -> None:
         """Put records in front of those that are there: memory is given up. Raises OSError."""
@@ -401,20 +464,27 @@ class Journal:
             if self._reader is None:
                 if not self._segments:
                     return False
-                self._reader = Reader(self._segments[0], is_final=self._is_old and len(self._segments) == 1)
+                self._reader = self._reader_at(0)
             if not self._reader.is_done:
                 return True
             at = self._segments.index(self._reader.segment)
             if at + 1 == len(self._segments):
                 return False
             self._stop_reading()
-            is_final = self._is_old and at + 2 == len(self._segments)
-            self._reader = Reader(self._segments[at + 1], is_final=is_final)
+            self._reader = self._reader_at(at + 1)
 
     def _stop_reading(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _remove(path: Path) -> None:
+    """What is left of it is read again, and found to be stored."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.error("the journal %s is stored, and cannot be removed: %s", path, _why(error))
 
 
 def _sync_and_close(descriptors: Iterable[int]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import platformdirs
 
 from kraken_db.db.embedded.layout import Layout, resolve_embedded
+from kraken_db.db.embedded.locks import make_directory
 from kraken_db.db.engine import is_embedded
 from kraken_db.db.urls import parse_url
 from kraken_db.errors import ConfigurationError
@@ -38,10 +40,20 @@ def fingerprint(url: str) -> str:
 
 
 def make_private(folder: Path, what: str, *, hint: str) -> Path:
-    """Make a directory that nobody else may look into; ``what`` names it. Raises ConfigurationError."""
+    """Make a directory that nobody else may look into; ``what`` names it. Raises ConfigurationError.
+
+    A link of another user's is not followed.
+    """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
+        with suppress(FileExistsError):
+            make_directory(folder, 0o700)
+        own, found = folder.lstat(), folder.stat()
+        if stat.S_ISLNK(own.st_mode) and own.st_uid != os.geteuid():
+            raise ConfigurationError(
+                f"the {what} {folder} is a link of another user's (id {own.st_uid})", hint=hint
+            )
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(20, os.strerror(20))
         if found.st_uid != os.geteuid():
             raise ConfigurationError(
                 f"the {what} {folder} belongs to another user (id {found.st_uid})", hint=hint

@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 import platformdirs
 
 from kraken_db.db.embedded.account import Account, run_as
+from kraken_db.db.embedded.locks import make_directory
 from kraken_db.errors import ConfigurationError, EmbeddedServerError
 
 SYSTEM_DIRECTORY = Path("/var/lib/kraken-db")
@@ -108,16 +109,53 @@ def socket_name() -> str:
     return f".s.PGSQL.{PORT}"
 
 
+_SIGNS = ("start.lock", "server.conf")
+# What may be there before the first start: settings of the user, programs of ours, a new file system's own.
+_BEFORE_US = re.compile(r"local\.conf|postgresql-[0-9a-f]{16}|lost\+found")
+
+
+def refuse_foreign(root: Path, owner: int) -> None:
+    """Refuse a directory that holds something else, or, as root, an empty one of another user.
+
+    Raises EmbeddedServerError. ``owner``: the user id that the directory belongs to.
+    """
+    if root == Path(root.anchor):
+        raise EmbeddedServerError("the data directory cannot be /", hint=OTHER_DIRECTORY)
+    if (root / "PG_VERSION").exists():
+        raise EmbeddedServerError(
+            f"{root} is the data directory of another PostgreSQL: nothing was changed",
+            hint=f"{OTHER_DIRECTORY}; to use that server, start it and name it with --db-url",
+        )
+    if any(stat.S_ISREG(_mode(root / name)) for name in _SIGNS):
+        return
+    found = sorted(path.name for path in root.iterdir() if not _BEFORE_US.fullmatch(path.name))
+    if found:
+        raise EmbeddedServerError(
+            f"{root} is neither empty nor a data directory of kraken-db (it holds {', '.join(found[:3])}"
+            f"{', ...' if len(found) > 3 else ''}): nothing was changed",
+            hint=OTHER_DIRECTORY,
+        )
+    if owner != os.geteuid():
+        raise EmbeddedServerError(
+            f"the directory {root} belongs to another user (id {owner})",
+            hint=f"run the command as that user, or {OTHER_DIRECTORY}",
+        )
+
+
+def _mode(path: Path) -> int:
+    """0 where there is nothing. Of a link its own."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return 0
+
+
 def make_root(root: Path) -> None:
-    """Make the data directory if it is not there, and refuse one that others could tamper with."""
+    """Make the data directory if it is not there; refuse a foreign one, and one others could tamper with."""
     # As root the server's user passes through, to directories of its own.
     mode = 0o711 if os.geteuid() == 0 else 0o700
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        root.mkdir(mode=mode)
-        root.chmod(mode)
-    except FileExistsError:
-        pass
+    with contextlib.suppress(FileExistsError):
+        make_directory(root, mode)
     found = root.stat()
     if not stat.S_ISDIR(found.st_mode):
         raise EmbeddedServerError(f"{root} is not a directory", hint=OTHER_DIRECTORY)
@@ -130,6 +168,7 @@ def make_root(root: Path) -> None:
             f"everybody may write into the data directory {root}",
             hint=f"chmod o-w {root}, or {OTHER_DIRECTORY}",
         )
+    refuse_foreign(root, found.st_uid)
 
 
 def check_reachable(root: Path, account: Account) -> None:

@@ -1,4 +1,4 @@
-"""Kernel locks: held by a process, released by the kernel, whatever ends that process."""
+"""Kernel locks: held by a process, released by the kernel, whatever ends that process; and private files."""
 
 from __future__ import annotations
 
@@ -29,6 +29,18 @@ def open_private(path: Path, flags: int = os.O_RDWR) -> int:
                 owner = path.parent.stat()
                 os.fchown(fd, owner.st_uid, owner.st_gid)
             return fd
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """Make a directory and those above it that are missing, each with ``mode``, whatever the umask is.
+
+    Raises FileExistsError where it is there.
+    """
+    if not path.parent.exists():
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            make_directory(path.parent, mode)
+    path.mkdir(mode=mode)
+    path.chmod(mode)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kraken_db.database_writer import channel as runners
+from kraken_db.database_writer import journal as journals
 from kraken_db.database_writer.channel import Batch, Channel, ChannelRunner, TradeBuffer
 from kraken_db.database_writer.journal import Journal, Ownership, Space
 from kraken_db.errors import (
@@ -344,6 +345,51 @@ async def test_what_cannot_be_read_in_a_journal_does_not_hide_the_rest(
     assert database.rows == ["007", "008"]
     assert runner.counts.rejected == 6
     await runner.stop(1)
+
+
+@pytest.mark.parametrize("is_only", [True, False])
+async def test_a_part_of_an_old_journal_that_cannot_be_read_stops_nothing(
+    make: Make, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_only: bool
+) -> None:
+    monkeypatch.setattr(journals, "SEGMENT_BYTES", 100)
+    left = Journal(Ownership.of_new(tmp_path, "things"), Space(1 << 20), None)
+    for number in range(1, 5 if is_only else 12):
+        left.append(number, f"{number:03}".encode())
+    segments = left._owned.segments()
+    left.close()
+    for path in segments if is_only else segments[:1]:
+        path.rename(path.with_suffix(".kept"))
+        path.mkdir()
+    runner = make()
+    new = put(runner, 101, 103)
+    await asyncio.wait_for(runner.flush(), 5)
+    assert database.rows == (new if is_only else [*(f"{n:03}" for n in range(5, 12)), *new])
+    assert await runner.stop(1) == 0
+    assert (
+        sum(
+            path.name.endswith(".unreadable")
+            for path in await asyncio.to_thread(lambda: list(tmp_path.iterdir()))
+        )
+        == 1
+    )
+
+
+async def test_our_own_journal_that_cannot_be_read_is_counted_and_what_comes_is_stored(
+    make: Make, database: Database, tmp_path: Path
+) -> None:
+    database.is_away = True
+    runner = make()
+    put(runner, 1, 15)
+    (path,) = runner.journal._owned.segments()
+    path.rename(tmp_path / "kept")
+    path.mkdir()
+    database.is_away = False
+    await asyncio.wait_for(runner.flush(), 5)
+    put(runner, 16, 18)
+    await asyncio.wait_for(runner.flush(), 5)
+    assert database.rows == [f"{number:03}" for number in (*range(1, LIMIT + 1), 16, 17, 18)]
+    assert runner.counts.dropped == 5
+    assert await runner.stop(1) == 0
 
 
 async def test_who_waits_for_a_flush_is_told_that_it_will_not_come(make: Make, database: Database) -> None:

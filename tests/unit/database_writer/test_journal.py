@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from kraken_db.database_writer import journal as journals
-from kraken_db.database_writer.journal import Journal, Ownership, Space
+from kraken_db.database_writer.journal import Journal, Ownership, Space, scan
 from kraken_db.db.state_folder import make_private
 
 
@@ -186,3 +188,124 @@ async def test_syncing_waits_in_a_thread(tmp_path: Path, monkeypatch: pytest.Mon
     at_once = new(tmp_path, sync=0)
     fill(at_once, 1, 2)
     assert len(synced) == 3
+
+
+def replaced(path: Path, how: str) -> None:
+    """A segment that cannot be read: as root, permissions would not do."""
+    path.rename(path.with_suffix(".kept"))
+    if how == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path.with_suffix(".kept") if how == "link" else "nowhere")
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("how", ["folder", "link", "dead link"])
+def test_a_segment_that_is_no_file_is_put_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    left = new(tmp_path)
+    fill(left, 1, 9)
+    segments = left._owned.segments()
+    assert len(segments) > 2
+    held = [numbers(scan(path.read_bytes(), is_end=True, most=99).records) for path in segments]
+    left.close()
+    replaced(segments[1], how)
+    (journal,) = taken_over(tmp_path)
+    assert numbers(journal.read(99)) == [one for at, some in enumerate(held) if at != 1 for one in some]
+    assert f"{segments[1]} cannot be read (it is no file): it is put aside, as {tmp_path}/" in caplog.text
+    journal.forget(2**63)
+    journal.close()
+    (aside,) = tmp_path.glob("*.unreadable")
+    assert aside.is_symlink() or aside.is_dir()
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("bad", [0, 1, -1])
+def test_what_was_put_aside_is_told_kept_and_can_be_stored_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    left = new(tmp_path)
+    fill(left, 1, 9)
+    path = left._owned.segments()[bad]
+    content = path.read_bytes()
+    lost = numbers(scan(content, is_end=True, most=99).records)
+    left.close()
+    opened = os.open
+
+    def refuse(name: Any, *rest: Any, **more: Any) -> int:
+        if name == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+        return opened(name, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        (journal,) = taken_over(tmp_path)
+        # In one piece: what was read before is not read again.
+        assert numbers(journal.read(99)) == [one for one in range(1, 10) if one not in lost]
+        assert journal.read(99) == []
+    assert f"{path} cannot be read (Input/output error): it is put aside, as " in caplog.text
+    journal.forget(2**63)
+    journal.close()
+    (aside,) = tmp_path.glob("*.unreadable")
+    assert aside.read_bytes() == content
+    caplog.clear()
+    assert taken_over(tmp_path) == []
+    assert f"still put aside, as {aside}" in caplog.text
+    aside.rename(str(aside).removesuffix(".unreadable"))
+    (restored,) = taken_over(tmp_path)
+    assert numbers(restored.read(99)) == lost
+    restored.forget(2**63)
+    restored.close()
+    assert files(tmp_path) == []
+
+
+def test_too_many_open_files_are_not_the_segments_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = new(tmp_path)
+    fill(left, 1, 3)
+    left.close()
+    (journal,) = taken_over(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
+        with pytest.raises(OSError, match="too many"):
+            journal.read(9)
+    assert numbers(journal.read(9)) == [1, 2, 3]
+
+
+def test_a_lock_that_cannot_be_used_is_told_and_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / f"trades-{UUID(int=5).hex}.lock").symlink_to("/nowhere")
+    (tmp_path / f"trades-{UUID(int=6).hex}.lock").mkdir()
+    fine = new(tmp_path)
+    fill(fine, 1, 1)
+    fine.close()
+    assert [journal.stream for journal in taken_over(tmp_path)] == [fine.stream]
+    assert caplog.text.count("a journal is left alone") == 2
+
+
+def test_a_link_in_the_place_of_a_new_segment_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    journal = new(tmp_path)
+    journal._owned.segment(1).symlink_to(tmp_path / "precious")
+    assert not journal.append(1, b"record")
+    assert journal.failure is not None
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_what_is_stored_and_cannot_be_removed_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = new(tmp_path)
+    fill(journal, 1, 1)
+
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        journal.forget(1)
+    assert "is stored, and cannot be removed: Read-only file system" in caplog.text
+    assert journal.size == 0
