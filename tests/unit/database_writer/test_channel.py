@@ -119,6 +119,10 @@ def put(runner: ChannelRunner[str], first: int, last: int) -> list[str]:
     return records
 
 
+def unreadable(folder: Path) -> list[Path]:
+    return list(folder.glob("*.unreadable"))
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110
@@ -365,13 +369,7 @@ async def test_a_part_of_an_old_journal_that_cannot_be_read_stops_nothing(
     await asyncio.wait_for(runner.flush(), 5)
     assert database.rows == (new if is_only else [*(f"{n:03}" for n in range(5, 12)), *new])
     assert await runner.stop(1) == 0
-    assert (
-        sum(
-            path.name.endswith(".unreadable")
-            for path in await asyncio.to_thread(lambda: list(tmp_path.iterdir()))
-        )
-        == 1
-    )
+    assert len(unreadable(tmp_path)) == 1
 
 
 async def test_our_own_journal_that_cannot_be_read_is_counted_and_what_comes_is_stored(
