@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kraken_db.errors import ConfigurationError
+
 EMBEDDED_URL = "embedded:"
 """The URL that means: PostgreSQL of our own, in the user's data directory."""
 
@@ -50,11 +52,21 @@ class Settings:
         archives = KRAKEN_ARCHIVE_URL if base_url.rstrip("/") == KRAKEN_BASE_URL else None
         return cls(
             database_url=env.get("DATABASE_URL") or EMBEDDED_URL,
-            data_dir=Path(data_dir).expanduser() if data_dir else None,
+            data_dir=expanded(data_dir) if data_dir else None,
             kraken_base_url=base_url,
             kraken_ws_url=env.get("KRAKEN_WS_URL") or KRAKEN_WS_URL,
             kraken_archive_url=env.get("KRAKEN_ARCHIVE_URL") or archives,
         )
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with a home directory for ``~`` or ``~user``. Raises ConfigurationError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{str(path)!r} names a home directory that does not exist", hint="write the whole path"
+        ) from None
 
 
 def archive_place(base_url: str) -> str | None:

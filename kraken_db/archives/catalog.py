@@ -35,6 +35,7 @@ from kraken_db.archives.web import VARIABLE, HttpSource, fetch_text, look, shown
 from kraken_db.errors import ConfigurationError, ImportFileError
 from kraken_db.kraken.transport import open_session
 from kraken_db.retry import DOWNLOAD, REQUEST, Retry
+from kraken_db.settings import expanded
 from kraken_db.times import Clock, utc_now
 
 Product: TypeAlias = Literal["trades", "ohlcvt"]
@@ -199,7 +200,7 @@ def _newest(archives: Iterable[PublishedArchive]) -> list[PublishedArchive]:
 
 
 def _in_folder(place: str, products: Sequence[Product]) -> list[PublishedArchive]:
-    folder = Path(place).expanduser()
+    folder = expanded(place)
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:

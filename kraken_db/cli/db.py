@@ -47,11 +47,11 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 def _server(data_dir: Path | None) -> EmbeddedServer:
     """The server that the other commands would use: the option, then the environment."""
     from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
-    from kraken_db.settings import EMBEDDED_URL, Settings
+    from kraken_db.settings import EMBEDDED_URL, Settings, expanded
 
     settings = Settings.from_environment()
     if data_dir is not None:
-        return EmbeddedServer(data_dir.expanduser())
+        return EmbeddedServer(expanded(data_dir))
     named = settings.database_url if settings.database_url.startswith(EMBEDDED_URL) else EMBEDDED_URL
     return EmbeddedServer(resolve_embedded(named) or settings.data_dir)
 

@@ -292,10 +292,21 @@ def wants_colour() -> bool:
     return found.is_terminal and not found.no_color and found.color_system is not None
 
 
+_LONGEST_LINE = 3000
+
+
+def _cut(line: str) -> str:
+    """A line of what somebody else has sent has any length: its beginning and its end are shown."""
+    if len(line) <= _LONGEST_LINE:
+        return line
+    half = _LONGEST_LINE // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
 def note(message: str) -> None:
     """One line on stderr. Where it cannot be written the work goes on: the exit code tells how it ended."""
     try:
-        click.echo(printable(message), err=True)
+        click.echo("\n".join(_cut(printable(line)) for line in message.split("\n")), err=True)
     except OSError:
         discard(sys.stderr)
 

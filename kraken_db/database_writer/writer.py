@@ -20,6 +20,7 @@ from kraken_db.ingest.live import QueuedTrade, StoredTrades
 from kraken_db.ingest.rules import check_candle, check_trade
 from kraken_db.ingest.write_unit import note_synced
 from kraken_db.pairs import parse_symbol
+from kraken_db.settings import expanded
 from kraken_db.times import Clock, require_aware, utc_now
 from kraken_db.types import CandleRecord, TradeRecord
 
@@ -130,7 +131,7 @@ class DatabaseWriter:
             trade_flush_interval=trade_flush_interval,
             candle_flush_interval=candle_flush_interval,
             is_write_ahead=journal == "always",
-            journal_dir=None if journal_dir is None else Path(journal_dir).expanduser(),
+            journal_dir=None if journal_dir is None else expanded(journal_dir),
             journal_max_bytes=journal_max_bytes,
             journal_sync=journal_sync,
             on_hole=on_hole,

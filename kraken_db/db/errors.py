@@ -35,7 +35,7 @@ from kraken_db.errors import (
 
 UPGRADE_HINT = "run: kraken-db db upgrade"
 FOREIGN_HINT = "give kraken-db a database of its own: in psql, CREATE DATABASE kraken"
-_URL_HINT = "correct the parameters of the database URL"
+URL_HINT = "correct the parameters of the database URL"
 _AGAIN_HINT = "run the command again"
 
 _DRIVER_ERRORS = (
@@ -147,7 +147,7 @@ _OF_THE_CONNECTION = (
         "{line}",
         "create the database or correct its name in the URL",
     ),
-    _Rule(asyncpg.exceptions.ClientConfigurationError, ConfigurationError, "{line}", _URL_HINT),
+    _Rule(asyncpg.exceptions.ClientConfigurationError, ConfigurationError, "{line}", URL_HINT),
     _Rule(
         asyncpg.exceptions.TargetServerAttributeNotMatched,
         DatabaseUnavailableError,
@@ -162,7 +162,7 @@ _OF_THE_CONNECTION = (
         "statement pooling",
     ),
     *(
-        _Rule(asyncpg.PostgresError, ConfigurationError, "{line}", _URL_HINT, text)
+        _Rule(asyncpg.PostgresError, ConfigurationError, "{line}", URL_HINT, text)
         for text in ("unrecognized configuration parameter", "startup parameter", "invalid value for param")
     ),
     _Rule(

@@ -25,6 +25,8 @@ Action = Callable[["Config", str], None]
 _one_at_a_time = threading.Lock()
 # Ours are numbered, from 1001 on; Alembic by itself gives twelve hexadecimal digits.
 _OUR_REVISION = re.compile(r"[1-9]\d{3}")
+# What Alembic understands: a name, or steps from where it is.
+_WANTED_REVISION = re.compile(r"[+-]?\w{1,40}", re.ASCII)
 # 0001 to 0010 were those of the versions before the first release; no way leads from them to ours.
 _UNRELEASED = re.compile(r"0\d{3}")
 
@@ -86,6 +88,10 @@ async def _run(url: str, action: Action, revision: str) -> None:
 async def _run_on(database: Database, action: Action, revision: str) -> None:
     from alembic.util import CommandError
 
+    if not _WANTED_REVISION.fullmatch(revision):
+        raise SchemaError(
+            f"{revision!r} is no revision", hint=f"write head, or a number up to {head_revision()}"
+        )
     await asyncio.to_thread(_one_at_a_time.acquire)
     try:
         async with database.begin() as connection:

@@ -14,8 +14,9 @@ from typing import Any
 
 import asyncpg
 
+from kraken_db.db.errors import URL_HINT
 from kraken_db.db.urls import DatabaseURL
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import ConfigurationError, first_line
 
 OLDEST_SERVER = (14, 0)
 # jit costs more than it gains on the short queries of this package. A batch may take long, and may wait for
@@ -85,7 +86,14 @@ class Sessions:
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         options = {"statement_cache_size": 0} if self.are_pooled else {}
-        connection = await asyncpg.connect(self._url.dsn, timeout=self._url.connect_timeout, **options)
+        try:
+            connection = await asyncpg.connect(self._url.dsn, timeout=self._url.connect_timeout, **options)
+        except UnicodeError:
+            raise ConfigurationError(
+                f"{self.display}: its host is no name of a machine", hint=URL_HINT
+            ) from None
+        except (asyncpg.DataError, asyncpg.PostgresSyntaxError) as error:  # nothing else was asked for
+            raise ConfigurationError(f"{self.display}: {first_line(error)}", hint=URL_HINT) from error
         try:
             keep_alive(connection)
             version = connection.get_server_version()

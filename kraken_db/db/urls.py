@@ -8,9 +8,10 @@ and never reach ``str()`` or ``repr()``.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from kraken_db.errors import ConfigurationError
 
@@ -54,6 +55,8 @@ _OF_POOLERS = {
 _TARGETS = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 DEFAULT_CONNECT_TIMEOUT = 15.0
+_SECONDS = re.compile(r"-?\d{1,9}(\.\d+)?", re.ASCII)
+_LONGEST_TIMEOUT = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ def parse_url(url: str) -> DatabaseURL:
     except ValueError as error:
         # The standard library quotes the bad piece, which may be half of a password.
         raise _malformed(f"its host or port cannot be read; {_ENCODE}") from error
+    if "\0" in unquote(url):
+        raise _malformed("it holds a zero byte (%00)")
     if parts.scheme not in _SCHEMES:
         shown = f"it starts with {parts.scheme + ':'!r}" if parts.scheme else "it has no scheme"
         raise _malformed(shown)
@@ -131,12 +136,12 @@ def _malformed(reason: str) -> ConfigurationError:
 
 
 def _timeout(options: dict[str, str]) -> float:
-    text = options.get("connect_timeout", "")
-    try:
-        seconds = float(text) if text else DEFAULT_CONNECT_TIMEOUT
-    except ValueError:
-        raise _malformed("connect_timeout is not a number") from None
-    return seconds if seconds > 0 else DEFAULT_CONNECT_TIMEOUT
+    text = options.get("connect_timeout") or str(DEFAULT_CONNECT_TIMEOUT)
+    if not _SECONDS.fullmatch(text):
+        raise _malformed("connect_timeout is not a number")
+    if float(text) > _LONGEST_TIMEOUT:
+        raise _malformed(f"connect_timeout is longer than {_LONGEST_TIMEOUT:.0f} seconds")
+    return float(text) if float(text) > 0 else DEFAULT_CONNECT_TIMEOUT
 
 
 def _without_password(netloc: str, path: str, options: list[tuple[str, str]]) -> str:

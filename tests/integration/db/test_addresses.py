@@ -125,3 +125,56 @@ async def test_health_check_tells_instead_of_raising(plain_url: str) -> None:
             "oldest_data": None,
             "newest_data": None,
         }
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("nonsense=1", 'unrecognized configuration parameter "nonsense"'),
+        ("jit=nonsense", 'parameter "jit" requires a Boolean value'),
+        ("work_mem=-5", "outside the valid range"),
+        ("role=nobody-here", 'role "nobody-here" does not exist'),
+        ("options=nonsense", "invalid command-line argument"),
+        ("options=-cfoo%3Dbar", 'unrecognized configuration parameter "foo"'),
+        ("timezone=Mars", 'invalid value for parameter "TimeZone"'),
+        ("client_min_messages=%1b%5B31m", "invalid value for parameter"),
+        ("sslmode=nonsense", "must be one of"),
+    ],
+)
+async def test_a_parameter_that_the_server_refuses(plain_url: str, option: str, said: str) -> None:
+    error = await refusal(f"{plain_url}{'&' if '?' in plain_url else '?'}{option}")
+    assert isinstance(error, ConfigurationError)
+    assert said in error.message
+    assert error.hint == "correct the parameters of the database URL"
+
+
+@pytest.mark.parametrize("target", ["standby", "read-only"])
+async def test_no_server_is_what_target_session_attrs_asks_for(plain_url: str, target: str) -> None:
+    error = await refusal(f"{plain_url}{'&' if '?' in plain_url else '?'}target_session_attrs={target}")
+    assert isinstance(error, DatabaseUnavailableError)
+    assert "target_session_attrs" in error.message
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "...", ".a", "a" * 300, "\u2026.example"])
+async def test_a_host_that_is_no_name(host: str) -> None:
+    assert await refusal(f"postgresql://trader:{SECRET}@{host}/kraken?connect_timeout=2")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://trader@db/kraken?x=%00", "zero byte"),
+        ("postgresql://tra%00der@db/kraken", "zero byte"),
+        ("postgresql://trader@db/kraken%00", "zero byte"),
+        ("postgresql://trader@db/kraken?connect_timeout=nan", "not a number"),
+        ("postgresql://trader@db/kraken?connect_timeout=inf", "not a number"),
+        ("postgresql://trader@db/kraken?connect_timeout=1e400", "not a number"),
+        ("postgresql://trader@db/kraken?connect_timeout=1_0", "not a number"),
+        ("postgresql://trader@db/kraken?connect_timeout=\u0663", "not a number"),
+        ("postgresql://trader@db/kraken?connect_timeout=99999999", "longer than 3600 seconds"),
+        ("postgresql://trader@db/kraken?target_session_attrs=x", "target_session_attrs is one of"),
+    ],
+)
+def test_an_address_that_cannot_be_meant(url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        parse_url(url)
