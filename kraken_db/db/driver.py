@@ -59,11 +59,12 @@ def driver_errors(connection: AsyncConnection | AsyncSession) -> AbstractContext
 
     For code that goes on after an error of its statements. Works on connections of any engine.
     """
-    sessions = _sessions(connection)
+    sessions = sessions_of(connection)
     return translated_errors(sessions.display if sessions else "the database")
 
 
-def _sessions(connection: AsyncConnection | AsyncSession) -> Sessions | None:
+def sessions_of(connection: AsyncConnection | AsyncSession) -> Sessions | None:
+    """Where the connection comes from; None for one of another engine than ours."""
     used = (
         connection.sync_session.bind if isinstance(connection, AsyncSession) else connection.sync_connection
     )
@@ -78,7 +79,7 @@ async def begun(connection: AsyncConnection | AsyncSession) -> AsyncConnection:
     """
     if isinstance(connection, AsyncSession):
         connection = await connection.connection()
-    sessions = _sessions(connection)
+    sessions = sessions_of(connection)
     is_wanted = connection.in_transaction() or (sessions is not None and sessions.are_pooled)
     if is_wanted and not (await raw_connection(connection)).is_in_transaction():
         await connection.execute(text("SELECT 1"))

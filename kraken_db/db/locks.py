@@ -12,6 +12,8 @@ from typing import Self, TypeVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.db import blockers
+from kraken_db.db.blockers import telling_who_blocks
 from kraken_db.db.engine import Database
 from kraken_db.errors import DatabaseUnavailableError, EmbeddedServerError, JobRunningError
 from kraken_db.retry import Retry
@@ -20,8 +22,6 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _PREFIX = "kraken-db"
 _POLL_SECONDS = 0.5
-_PATIENT_SECONDS = 5.0
-"""How long is waited before a line says so."""
 
 
 async def lock_job(connection: AsyncConnection, *jobs: str, of: str) -> None:
@@ -32,7 +32,8 @@ async def lock_job(connection: AsyncConnection, *jobs: str, of: str) -> None:
     """
     locks = ", ".join(f"pg_advisory_xact_lock(hashtextextended(:job{at}, 0))" for at in range(len(jobs)))
     names = {f"job{at}": _name(job, of) for at, job in enumerate(sorted(jobs))}
-    await connection.execute(text(f"SELECT {locks}"), names)
+    async with telling_who_blocks(connection):
+        await connection.execute(text(f"SELECT {locks}"), names)
 
 
 async def lock_for_writing(
@@ -44,21 +45,21 @@ async def lock_for_writing(
     of before, as ``pg_current_snapshot`` gives it.
     """
     # With the offset the rows are sorted before the first lock is waited for.
-    rows = await connection.execute(
-        text(
-            "WITH made AS MATERIALIZED (SELECT set_config(name, value, true)"
-            " FROM unnest(CAST(:settings AS text[]), CAST(:values AS text[])) AS s(name, value))"
-            " SELECT CAST(pg_current_snapshot() AS text), (SELECT count(*) FROM made),"
-            " pg_advisory_xact_lock(hashtextextended(name, 0))"
-            " FROM (SELECT name FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS t(name, at)"
-            " ORDER BY at OFFSET 0) names"
-        ),
-        {
-            "settings": list(settings),
-            "values": list(settings.values()),
-            "names": [f"{_PREFIX}:{name}" for name in sorted(names)],
-        },
+    statement = text(
+        "WITH made AS MATERIALIZED (SELECT set_config(name, value, true)"
+        " FROM unnest(CAST(:settings AS text[]), CAST(:values AS text[])) AS s(name, value))"
+        " SELECT CAST(pg_current_snapshot() AS text), (SELECT count(*) FROM made),"
+        " pg_advisory_xact_lock(hashtextextended(name, 0))"
+        " FROM (SELECT name FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS t(name, at)"
+        " ORDER BY at OFFSET 0) names"
     )
+    values = {
+        "settings": list(settings),
+        "values": list(settings.values()),
+        "names": [f"{_PREFIX}:{name}" for name in sorted(names)],
+    }
+    async with telling_who_blocks(connection):
+        rows = await connection.execute(statement, values)
     return str(rows.scalars().first())
 
 
@@ -73,7 +74,7 @@ async def held_shared(database: Database, key: str) -> AsyncIterator[None]:
 async def held_alone(database: Database, key: str, *, waiting: str) -> AsyncIterator[None]:
     """Hold ``key`` of the store's schema alone, for as long as the block takes.
 
-    Waits for as long as somebody else has it; what is waited for is logged once, as ``waiting``.
+    Waits for as long as somebody else has it; after some seconds ``waiting`` is logged, and who has it.
     """
     async with database.read() as connection:
         schema = await connection.scalar(text("SELECT current_schema()"))
@@ -83,15 +84,16 @@ async def held_alone(database: Database, key: str, *, waiting: str) -> AsyncIter
 
 @asynccontextmanager
 async def _held(
-    database: Database, key: str, *, shared: bool = False, waiting: str = ""
+    database: Database, key: str, *, shared: bool = False, waiting: str = "waiting for another run"
 ) -> AsyncIterator[None]:
-    owner, waited = object(), 0.0
+    owner, waited, tell_at = object(), 0.0, blockers.PATIENT_SECONDS
     try:
         while await database.locks.take(owner, key, shared=shared):
             await asyncio.sleep(_POLL_SECONDS)
             waited += _POLL_SECONDS
-            if waiting and waited == _PATIENT_SECONDS:
-                _log.info("%s", waiting)
+            if waited >= tell_at:
+                tell_at += blockers.AGAIN_SECONDS
+                blockers.notices.info("%s%s", waiting, blockers.told(await database.locks.holders(key)))
         yield
     finally:
         await database.locks.release(owner)
@@ -144,8 +146,10 @@ class JobLock:
     async def _take(self, symbols: Mapping[str, str]) -> None:
         taken_by_another = await self._database.locks.take(self, *symbols)
         if taken_by_another is not None:
+            who = await self._database.locks.holders(taken_by_another)
             raise JobRunningError(
-                f"another {self._job} of {symbols[taken_by_another]} is running on this database",
+                f"another {self._job} of {symbols[taken_by_another]} is running on this database"
+                f"{blockers.told(who)}",
                 hint="wait for it to end, or stop it",
             )
 

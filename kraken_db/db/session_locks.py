@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from kraken_db.db.blockers import holders
 from kraken_db.db.errors import translated_errors
 from kraken_db.db.sessions import Sessions
 from kraken_db.errors import DatabaseError, DatabaseUnavailableError
@@ -97,6 +98,14 @@ class SessionLocks:
                 await self._ask(_RELEASE, free)
             if not self._held:
                 await self._end()
+
+    async def holders(self, key: str) -> list[str]:
+        """Who has a lock that ``take`` did not get, in other processes; nobody where that cannot be asked."""
+        async with self._turn:
+            with suppress(Exception):
+                if self._session is not None:
+                    return await holders(self._session, key)
+        return []
 
     async def close(self) -> None:
         """Let everything go, whoever has it."""

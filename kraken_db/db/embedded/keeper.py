@@ -42,6 +42,22 @@ def is_free(fd: int) -> bool:
     return True
 
 
+def note_holder(fd: int) -> None:
+    """Write into the file of a lock who has it now, for those that wait."""
+    with contextlib.suppress(OSError):  # a full disk: then nobody knows
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()} {time.time():.0f}\n".encode(), 0)
+
+
+def holder_of(fd: int) -> tuple[int, float] | None:
+    """The process that has a lock, and since when (in seconds since 1970), by its own word."""
+    try:
+        pid, since = os.pread(fd, 100, 0).split()
+        return int(pid), float(since)
+    except (OSError, ValueError):
+        return None
+
+
 def recorded_pid(data: Path) -> int | None:
     """The process id in ``postmaster.pid``, which may be long out of date."""
     try:
@@ -127,6 +143,7 @@ def keep(root: Path, uid: int, gid: int, keeper_lock: int, linger: float) -> Non
         fcntl.flock(users, fcntl.LOCK_UN)  # at once: the next command must not wait for it
         time.sleep(linger)
         fcntl.flock(start, fcntl.LOCK_EX)
+        note_holder(start)
         if try_lock(users, exclusive=True):
             break
         fcntl.flock(start, fcntl.LOCK_UN)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from kraken_db.db.embedded.keeper import try_lock
+from kraken_db.db.embedded.keeper import holder_of, note_holder, try_lock
 from kraken_db.errors import EmbeddedServerError
 
 _POLL_SECONDS = 0.01
+_PATIENT_SECONDS, _AGAIN_SECONDS = 5.0, 60.0  # before it is told who is in the way, and told again
 _WAIT_SECONDS = 900.0  # longer than a slow disk needs for initdb, or a crash recovery
+
+
+notices = logging.getLogger("kraken_db.notices")
 
 
 def open_private(path: Path, flags: int = os.O_RDWR) -> int:
@@ -48,18 +54,48 @@ def exclusive(path: Path) -> Iterator[None]:
     """Hold a lock alone; wait for those that have it."""
     fd = open_private(path)
     try:
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while not try_lock(fd, exclusive=True):
-            if time.monotonic() > deadline:
-                raise EmbeddedServerError(
-                    f"another process has been starting or stopping the embedded PostgreSQL for"
-                    f" {_WAIT_SECONDS / 60:.0f} minutes",
-                    hint=f"the lock is {path}; end the process that holds it (fuser {path})",
-                )
-            time.sleep(_POLL_SECONDS)
+        _wait_for(fd, path, exclusive=True)
+        note_holder(fd)
         yield
     finally:
         os.close(fd)
+
+
+def _wait_for(fd: int, path: Path, *, exclusive: bool) -> None:
+    """Take a lock as soon as it is free; after some seconds it is told who has it."""
+    began, tell_at = time.monotonic(), _PATIENT_SECONDS
+    while not try_lock(fd, exclusive=exclusive):
+        waited = time.monotonic() - began
+        if waited > _WAIT_SECONDS:
+            raise EmbeddedServerError(
+                f"{_holder(fd)} has been starting or stopping the embedded PostgreSQL for"
+                f" {_WAIT_SECONDS / 60:.0f} minutes",
+                hint=f"the lock is {path}; end the process that holds it (fuser {path})",
+            )
+        if waited >= tell_at:
+            tell_at += _AGAIN_SECONDS
+            notices.info(
+                "waiting for %s, which starts or stops the embedded PostgreSQL (%s)", _holder(fd), path
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _holder(fd: int) -> str:
+    """``process 123 (stopped; since 2026-11-28 14:03:10 UTC)``."""
+    found = holder_of(fd)
+    if found is None:
+        return "another process"
+    pid, since = found
+    stopped = "stopped; " if _is_stopped(pid) else ""
+    return f"process {pid} ({stopped}since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} UTC)"
+
+
+def _is_stopped(pid: int) -> bool:
+    """By SIGSTOP or a terminal; found where there is a /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    except (OSError, IndexError):
+        return False
 
 
 @dataclass(slots=True)
@@ -98,8 +134,7 @@ def register(path: Path) -> Registration:
         hold = _holds.get(path)
         if hold is None:
             hold = _Hold(open_private(path))
-            while not try_lock(hold.fd, exclusive=False):
-                time.sleep(_POLL_SECONDS / 10)
+            _wait_for(hold.fd, path, exclusive=False)
             _holds[path] = hold
         hold.count += 1
         return Registration(path)

@@ -1,14 +1,20 @@
 """Locks and private files: who holds what, also after a fork."""
 
+import logging
 import os
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from kraken_db.db.embedded import locks
 from kraken_db.db.embedded.keeper import is_free, try_lock
 from kraken_db.db.embedded.locks import exclusive, open_private, register
+from kraken_db.errors import EmbeddedServerError
 
 
 @pytest.fixture
@@ -97,3 +103,34 @@ def test_locks_of_two_opened_files_exclude_each_other(path: Path) -> None:
     finally:
         os.close(one)
         os.close(two)
+
+
+def test_who_waits_for_a_stopped_process_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(locks, "_PATIENT_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "_WAIT_SECONDS", 0.5)
+    caplog.set_level(logging.INFO, "kraken_db.notices")
+    program = (
+        "import sys, time, pathlib\n"
+        "from kraken_db.db.embedded.locks import exclusive\n"
+        "with exclusive(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        try:
+            assert other.stdout.readline() == b"held\n"
+            other.send_signal(signal.SIGSTOP)
+            with pytest.raises(EmbeddedServerError, match=rf"process {other.pid} \(.*fuser") as refused:
+                exclusive(path).__enter__()
+        finally:
+            other.kill()
+    (message,) = caplog.messages
+    stopped = "stopped; " if Path("/proc").exists() else ""
+    for text in (message, str(refused.value)):
+        assert f"process {other.pid} ({stopped}since 20" in text
+        assert str(path) in text
+    with exclusive(path):
+        pass
