@@ -373,9 +373,28 @@ class LazyGroup(click.Group):
         sys.exit(result if isinstance(result, int) else 0)
 
 
+_NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?", re.ASCII)
+
+
+def _refuse_odd_numbers(parameter: click.Parameter) -> None:
+    """Have one grammar for numbers. Python's own takes nan, inf, 1_0 and the digits of other scripts."""
+    if not isinstance(parameter.type, click.types.IntParamType | click.types.FloatParamType):
+        return
+    cast = parameter.type_cast_value
+
+    def checked(ctx: click.Context, value: Any) -> Any:
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            raise click.BadParameter(f"{value!r} is not a number.", ctx, parameter)
+        return cast(ctx, value)
+
+    parameter.type_cast_value = checked  # type: ignore[method-assign]  # of this one alone
+
+
 def _add_common_options(command: click.Command) -> None:
     if any(option.name == "debug" for option in command.params):
         return
+    for parameter in command.params:
+        _refuse_odd_numbers(parameter)
     command.params += [
         click.Option(
             ["-v", "--verbose"],

@@ -164,7 +164,10 @@ def _flattened(
 def _flattened_or_none(
     ctx: click.Context, option: click.Parameter, groups: Sequence[Sequence[str]]
 ) -> tuple[str, ...] | None:
-    return _flattened(ctx, option, groups) or None
+    found = _flattened(ctx, option, groups)
+    if groups and not found:  # an empty variable of a script must not mean all pairs
+        raise click.BadParameter("it names no pair", ctx, option)
+    return found or None
 
 
 _SEVERAL = "Several after one another, separated by commas, or by repeating the option."

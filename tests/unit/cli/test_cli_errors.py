@@ -196,3 +196,54 @@ def test_a_missing_package_breaks_only_the_command_that_needs_it(monkeypatch: py
 
 def test_version() -> None:
     assert run(cli, "--version").output.startswith("kraken-db ")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "",
+        " ",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "-1e400",
+        "1e999999999",
+        "1_0",
+        "0x10",
+        "1,5",
+        "1 0",
+        "1e",
+        "--1",
+        "1" * 40,
+        "x" * 5000,
+        "\u0661\u0662",
+        "\xbd",
+        "\x1b[31m",
+        "\u202e1",
+        "5\n",
+        "NULL",
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["backfill", "--symbols", "BTC/USD", "--rate-limit"],
+        ["record", "--symbols", "BTC/USD", "--every"],
+        ["candles", "BTC/USD", "--last"],
+        ["simulate", "--port"],
+        ["simulate", "--live", "--pace"],
+    ],
+    ids=lambda command: command[0] + command[-1],
+)
+def test_what_is_no_number_is_wrong_usage(command: list[str], number: str) -> None:
+    done = CliRunner().invoke(cli, [*command, number], prog_name="kraken-db")
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert len(line) < 3100
+
+
+@pytest.mark.parametrize("symbols", ["", " ", ",", ", ,"])
+def test_no_pair_at_all_is_not_all_pairs(symbols: str) -> None:
+    done = CliRunner().invoke(cli, ["record", "--symbols", symbols], prog_name="kraken-db")
+    assert (done.exit_code, "names no pair" in done.stderr) == (2, True)
