@@ -7,6 +7,7 @@ told apart by how they begin, spaces aside: ``EService: Throttled: 1700000000`` 
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from urllib.request import getproxies
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 
 from kraken_db.errors import (
     ConfigurationError,
@@ -135,12 +137,23 @@ class Answer:
     retry_after: str | None
 
 
+class _Resolver(aiohttp.ThreadedResolver):
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        try:
+            return await super().resolve(host, port, family)
+        except UnicodeError:  # ``...``, or 64 letters without a dot
+            raise OSError("it is no name of a machine") from None
+
+
 def open_session() -> aiohttp.ClientSession:
     """A session that uses the environment's proxies (``HTTPS_PROXY``, ``NO_PROXY``, ``~/.netrc``)."""
     return aiohttp.ClientSession(
         # Where there is none, aiohttp would look for ~/.netrc all the same, in a thread, at every request.
         trust_env=bool(getproxies()),
         cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(resolver=_Resolver()),
         headers={"User-Agent": _USER_AGENT},
     )
 
