@@ -15,22 +15,25 @@ from kraken_db.cli import cli
 TEXTS = [
     " ", "nan", "inf", "-inf", "1e400", "x" * 5_000, "\u0661\u0662\u0663", "1_0", "0x10", "\t", "a\nb",
     "\x1b]52;c;AA==\x07", "\u202eevil", "\udcff", "-1", "99999999999999999999999999", "\U0001f600", "%00",
-    "../../etc", "NULL", "%n%s", "1 OR 1=1", "//x", "http:x", "javascript:1", "ftp://x", "file:///etc/passwd", "http://",
-    "https://[::1", "http://h:99999", "http://h:\u0663", "http://%00/", "http://a b/", "unix:///x",
+    "../../etc", "NULL", "%n%s", "1 OR 1=1", "//x", "http:x", "javascript:1", "ftp://x",
+    "file:///etc/passwd", "http://", "https://[::1", "http://h:99999", "http://h:\u0663", "http://%00/",
+    "http://a b/", "unix:///x",
 ]  # fmt: skip
 DATABASES = [
     "postgresql://", "postgres:", "postgresql://h:99999/x", "postgresql://h:-1/x", "postgresql://[::1",
     "postgresql://u:p@ss@h/x", "mysql://h/x", "sqlite:///x", "embedded", "embedded:x", "embedded://x",
     "embedded:///%00", "embedded:///", "postgresql://h/x?a%00b=1", "postgresql://h/%00", "postgresql://po%00@h/x",
     "postgresql://h/x?connect_timeout=nan", "postgresql://h/x?connect_timeout=1e400", "user:pass@host/db",
-    "postgresql://h/x#frag", "postgresql://h/x?target_session_attrs=x", "postgresql+psycopg2://h/x", "host=h dbname=x",
-    "postgresql://h/x?sslrootcert=/nowhere", "postgresql://" + "h" * 300 + "/x?connect_timeout=2",
+    "postgresql://h/x#frag", "postgresql://h/x?target_session_attrs=x", "host=h dbname=x",
+    "postgresql+psycopg2://h/x", "postgresql://h/x?sslrootcert=/nowhere",
+    "postgresql://" + "h" * 300 + "/x?connect_timeout=2",
     "postgresql://.../x?connect_timeout=2", "postgresql://127.0.0.1:1/x", "postgresql://@/x?host=/dev/null",
 ]  # fmt: skip
 TIMES = [
     "", " ", "nan", "inf", "1e400", "2023-13-45", "2023-01-31T99:99", "2023-01-31T00:00+99:99", "20230131",
     "\u0662\u0660\u0662\u0663-\u0660\u0661-\u0660\u0661", "1e400 days ago", "99999999999 years ago",
-    "1d ago ago", "2023-W05", "now ago", "-5d", "1.5h ago", "5 centuries ago", "x" * 5_000, "\x1b[31m", "\udcff",
+    "1d ago ago", "2023-W05", "now ago", "-5d", "1.5h ago", "5 centuries ago", "x" * 5_000,
+    "\x1b[31m", "\udcff",
 ]  # fmt: skip
 
 
