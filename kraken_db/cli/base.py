@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from kraken_db.cli.output import discard, note
+from kraken_db.cli.output import discard, note, note_lines
 from kraken_db.errors import ConfigurationError, KrakenDBError
 
 FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
@@ -54,11 +54,10 @@ class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             if self._debug:
-                text = self.format(record)
-            else:
-                level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-                text = level + one_line(record.getMessage())
-            note(redact(text))
+                note_lines(redact(self.format(record)))
+                return
+            level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+            note(redact(level + one_line(record.getMessage())))
         except Exception:
             self.handleError(record)
 
@@ -96,7 +95,7 @@ def sentence(error: KrakenDBError) -> str:
 def report_failure(error: Exception) -> int:
     """Print one line about an error (and its traceback with --debug) to stderr; return the exit code."""
     if is_debugging():
-        note(redact("".join(traceback.format_exception(error))).rstrip())
+        note_lines(redact("".join(traceback.format_exception(error))).rstrip())
     match error:
         case KrakenDBError():
             line, code = sentence(error), FAILURE

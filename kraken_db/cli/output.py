@@ -304,9 +304,21 @@ def _cut(line: str) -> str:
 
 
 def note(message: str) -> None:
-    """One line on stderr. Where it cannot be written the work goes on: the exit code tells how it ended."""
+    """One line on stderr, whatever is in it: a name with a line end in it must not look like another message.
+
+    Where it cannot be written the work goes on: the exit code tells how it ended.
+    """
+    _to_stderr(_cut(printable(message, one_line=True)))
+
+
+def note_lines(text: str) -> None:
+    """The same of several lines, as in a traceback."""
+    _to_stderr("\n".join(_cut(printable(line)) for line in text.split("\n")))
+
+
+def _to_stderr(text: str) -> None:
     try:
-        click.echo("\n".join(_cut(printable(line)) for line in message.split("\n")), err=True)
+        click.echo(text, err=True)
     except OSError:
         discard(sys.stderr)
 

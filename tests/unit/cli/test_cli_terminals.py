@@ -80,6 +80,7 @@ def test_lines_errors_and_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_of(monkeypatch)
     click.echo(f"stdout {CLIPBOARD}")
     note(f"note {CLIPBOARD}")
+    note("file a\nError: b")
     report_failure(KrakenDBError(f"error {CLIPBOARD}"))
     report_failure(ValueError(f"bug {CLIPBOARD}"))
     configure_logging()
@@ -87,6 +88,7 @@ def test_lines_errors_and_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue().splitlines() == [
         r"stdout \x1b]52;c;cm0gLXJmIC8=\x07",
         r"note \x1b]52;c;cm0gLXJmIC8=\x07",
+        r"file a\nError: b",
         r"Error: error \x1b]52;c;cm0gLXJmIC8=\x07",
         r"internal error: ValueError: bug \x1b]52;c;cm0gLXJmIC8=\x07; run again with --debug",
         r"warning: log \x1b]52;c;cm0gLXJmIC8=\x07",
