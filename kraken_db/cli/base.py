@@ -33,7 +33,7 @@ _NOTICES = "kraken_db.notices"
 _IN_ADDRESS = re.compile(r"(?P<before>[a-z0-9+]+://[^\s:/@]*:)(?!password@host)[^\s]*(?=@)", re.IGNORECASE)
 _AS_PARAMETER = re.compile(r"(?P<before>\b(?:password|passwd)=)[^\s&]+", re.IGNORECASE)
 # Hints that begin with a command to type stay as they are.
-_SENTENCE = re.compile(r"(?!pip |chmod |chown )[a-z]+[ :,]")
+_SENTENCE = re.compile(r"(?!pip |chmod |chown |kill )[a-z]+[ :,]")
 
 
 def redact(text: str) -> str:

@@ -86,11 +86,11 @@ def _holder(fd: int) -> str:
     if found is None:
         return "another process"
     pid, since = found
-    stopped = "stopped; " if _is_stopped(pid) else ""
+    stopped = "stopped; " if is_stopped(pid) else ""
     return f"process {pid} ({stopped}since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} UTC)"
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
     """By SIGSTOP or a terminal; found where there is a /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"

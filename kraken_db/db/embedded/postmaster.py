@@ -27,7 +27,7 @@ from kraken_db.db.embedded.keeper import (
     try_lock,
 )
 from kraken_db.db.embedded.layout import Layout, check_reachable, make_socket_dir, socket_name
-from kraken_db.db.embedded.locks import open_private
+from kraken_db.db.embedded.locks import is_stopped, open_private
 from kraken_db.errors import EmbeddedServerError
 
 _POLL_SECONDS = 0.005  # and longer the longer it takes: each look at a busy server is a line in its log
@@ -95,6 +95,8 @@ class Postmaster:
                 f"the embedded PostgreSQL in {self.layout.root} refuses this user: {found.text}",
                 hint="it is being used by another user, or stop it with: kraken-db db stop",
             )
+        if found.answer is not Answer.READY:
+            self._refuse_stopped()
         limit = _BUSY_SECONDS if found.answer is Answer.BUSY else _SILENT_SECONDS
         if found.answer is not Answer.READY and waited > limit:
             raise EmbeddedServerError(
@@ -103,6 +105,16 @@ class Postmaster:
                 hint=f"see {self.layout.log}; 'kraken-db db stop' stops it, the next command starts it again",
             )
         return found.answer is Answer.READY
+
+    def _refuse_stopped(self) -> None:
+        """One that is stopped does nothing until somebody lets it go on, whatever it is asked."""
+        pid = postmaster_pid(self.layout.data)
+        if pid is not None and is_stopped(pid):
+            raise EmbeddedServerError(
+                f"the embedded PostgreSQL in {self.layout.root} is stopped (process {pid}, by SIGSTOP or"
+                " a terminal)",
+                hint=f"kill -CONT {pid} lets it go on; then run the command again",
+            )
 
     def _lost_its_socket(self) -> bool:
         """A running, ready server whose socket was swept away, for example by a cleaner of /tmp."""
@@ -151,6 +163,7 @@ class Postmaster:
         """Fast shutdown. False if nothing was running."""
         if not self.is_running():
             return False
+        self._refuse_stopped()
         lock = open_private(self.layout.lock("server"))
         try:
             if shut_down(self.layout.data, lock, _STOP_SECONDS):

@@ -267,3 +267,20 @@ def test_a_full_disk_is_named(place: Path) -> None:
     finally:
         time.sleep(0.3)
         subprocess.run(["umount", "-l", place], check=True)
+
+
+@on_linux
+def test_a_stopped_server_is_told_and_not_waited_for(embedded: EmbeddedServer, data_dir: Path) -> None:
+    embedded.start()
+    pid = embedded.status().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for use in (embedded.attach, embedded.start, embedded.stop):
+            with pytest.raises(EmbeddedServerError, match=rf"is stopped \(process {pid}.*kill -CONT {pid}"):
+                use()
+        assert time.monotonic() - began < 30
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert embedded.stop()
