@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -39,10 +40,23 @@ def fingerprint(url: str) -> str:
     return hashlib.sha256(meant.encode()).hexdigest()[:16]
 
 
+# What is in our folders: one for each database (and webhook), and in these journals, and what was told.
+_OURS = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{16})?(\.\w+)?|(trades|candles)-[0-9a-f]{32}\W.*", re.DOTALL)
+
+
+def _refuse_used(folder: Path, what: str, hint: str) -> None:
+    """Nobody else may look into ours: so a folder that others use, /tmp or /, cannot become one."""
+    others = sorted(path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name))
+    if others:
+        raise ConfigurationError(
+            f"the {what} {folder} is open to others and holds something else ({others[0]})", hint=hint
+        )
+
+
 def make_private(folder: Path, what: str, *, hint: str) -> Path:
     """Make a directory that nobody else may look into; ``what`` names it. Raises ConfigurationError.
 
-    A link of another user's is not followed.
+    A link of another user's is not followed, and a folder that holds something else is not closed to others.
     """
     try:
         with suppress(FileExistsError):
@@ -59,6 +73,7 @@ def make_private(folder: Path, what: str, *, hint: str) -> Path:
                 f"the {what} {folder} belongs to another user (id {found.st_uid})", hint=hint
             )
         if stat.S_IMODE(found.st_mode) != 0o700:
+            _refuse_used(folder, what, hint)
             folder.chmod(0o700)
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "nobody may write into it")
