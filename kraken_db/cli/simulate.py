@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _Kind = TypeVar("_Kind", bound=StrEnum)
 
 
+def _host(ctx: click.Context, option: click.Parameter, value: str) -> str:
+    if not value.strip():  # the system would take it for all addresses of the machine
+        raise click.BadParameter("it is empty; 0.0.0.0 is every address", ctx, option)
+    return value
+
+
 @click.command()
 @click.argument("more_pairs", nargs=-1, metavar="[PAIR]...")
 @click.option(
@@ -34,7 +40,13 @@ _Kind = TypeVar("_Kind", bound=StrEnum)
     metavar="PAIR...",
     help="Pairs to trade, e.g. BTC/USD ETH/USD. Default: " + " ".join(DEFAULT_SYMBOLS) + ".",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    callback=_host,
+    help="The address to listen on.",
+)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8710, show_default=True, help="0 takes a free one."
 )

@@ -320,7 +320,7 @@ class SimulatedExchange:
             site = web.TCPSite(runner, host, port)
             try:
                 await site.start()
-            except (OSError, OverflowError) as error:
+            except (OSError, OverflowError, UnicodeError) as error:
                 raise _cannot_listen(host, port, error) from error
             bound: int = runner.addresses[0][1]
             async with self.feed.running():

@@ -87,3 +87,12 @@ def test_exchanges(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "sleep", no_pause)
     refused("pairs", environment={"KRAKEN_BASE_URL": url})
     refused("pairs", "--archive", url, environment={"KRAKEN_BASE_URL": "http://127.0.0.1:9"})
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", " ", "...", "h" * 64, "\u202e", "\udcff", "\x1b[31m", "256.256.256.256", "a b", "nan"],
+    ids=ascii,
+)
+def test_hosts_to_listen_on(host: str) -> None:
+    refused("simulate", "BTC/USD", "--trades", "1", "--port", "0", "--host", host)
