@@ -180,6 +180,7 @@ def _fill_document(report: FillReport) -> dict[str, Any]:
 
 _DEFAULT = " ".join(DEFAULT_SYMBOLS)
 _MIN_GAP = 2
+_LONGEST_GAP = 60_000_000  # minutes: more than a century
 _WINDOW_DAYS = 30
 
 
@@ -194,7 +195,7 @@ def _gap_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option(
             "--min-gap",
-            type=click.IntRange(min=0),
+            type=click.IntRange(0, _LONGEST_GAP),
             default=_MIN_GAP,
             show_default=True,
             metavar="MINUTES",

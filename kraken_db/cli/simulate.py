@@ -181,6 +181,8 @@ def _exchange(symbols: Sequence[str], options: dict[str, Any]) -> SimulatedExcha
 
     delisted = _symbols(options["archive_only"])
     options["start"] = options["start"] or _usual_start(live=options["live"])
+    if not 1970 <= options["start"].year < _NANOSECONDS_END:
+        raise ConfigurationError(f"--start is from 1970 to {_NANOSECONDS_END - 1}, not {options['start']:%Y}")
     options["pace_since"] = utc_now() if options["pace_before"] else None
     markets = [_market(symbol, options) for symbol in symbols if symbol not in delisted]
     faults = FeedFaults.parse(
@@ -222,6 +224,10 @@ def _write_archives(folder: Path, markets: Sequence[Market], options: dict[str, 
         packing=Packing(part_size=options["archive_part_size"]),
     )
     note(f"{folder}: {plural(len(names), 'file')} of archives" if names else "no trade is in a whole quarter")
+
+
+_NANOSECONDS_END = 2200
+"""Nanoseconds of this year fit into 64 bits, with all trades that a market can have."""
 
 
 def _usual_start(*, live: bool) -> datetime:

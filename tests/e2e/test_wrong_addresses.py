@@ -96,3 +96,16 @@ def test_exchanges(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_hosts_to_listen_on(host: str) -> None:
     refused("simulate", "BTC/USD", "--trades", "1", "--port", "0", "--host", host)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["gaps", "list", "--min-gap", "9" * 23],
+        ["simulate", "BTC/USD", "--start", "9999-12-31T23:59:59"],
+        ["simulate", "BTC/USD", "--start", "0001-01-01"],
+    ],
+    ids=str,
+)
+def test_what_no_clock_can_count(command: list[str]) -> None:
+    refused(*command)
