@@ -84,6 +84,15 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0]
 
 
+def unforeseen(error: BaseException) -> str:
+    """What is said of an exception that no rule foresaw, and that has ended one unit of work of several."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    name, said = type(error).__name__, first_line(error)
+    said = f"{name}: {said:.200}" if said != name else name
+    return f"internal error {said}; the others went on"
+
+
 class DatabaseError(KrakenDBError):
     """The database failed, or does not do what is needed of it."""
 

@@ -6,8 +6,8 @@ import asyncio
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -27,8 +27,9 @@ from kraken_db.bulk_csv_importer.report import (
     RefusedFile,
     SkippedFile,
     WholeArchive,
+    as_failure,
 )
-from kraken_db.errors import ImportFileError, PairError
+from kraken_db.errors import ConfigurationError, ImportFileError, PairError
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_NAMES
 from kraken_db.pairs import from_archive_name, known_spelling, parse_symbol, to_archive_name
 from kraken_db.patterns import is_pattern, select
@@ -125,7 +126,7 @@ class Discovery:
         for place in places:
             before = len(self._found) + len(self._skipped) + len(self._refused)
             try:
-                self._found += [found async for found in self._walk(place)]
+                await self._walk(place)
             except BaseException:
                 await ImportPlan([], sources=self._sources).close()
                 raise
@@ -157,6 +158,21 @@ class Discovery:
     def _refuse(self, name: str, reason: str, hint: str | None = None) -> None:
         self._refused.append(RefusedFile(name, ImportFileError(name, reason, hint=hint)))
 
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """What goes wrong with one file or archive is told of it, and the others go on.
+
+        Not so a ConfigurationError: that is about what was asked for.
+        """
+        try:
+            yield
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            failure = as_failure(name, error)
+            where = str(failure.path) if isinstance(failure, ImportFileError) else name
+            self._refused.append(RefusedFile(where, failure))
+
     def _skip(self, name: str, reason: str) -> None:
         self._skipped.append(SkippedFile(name, reason))
 
@@ -168,42 +184,39 @@ class Discovery:
                     symbol, f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)"
                 )
 
-    async def _walk(self, place: Path | str | PublishedArchive) -> AsyncIterator[_Found]:
+    async def _walk(self, place: Path | str | PublishedArchive) -> None:
         if isinstance(place, PublishedArchive):
-            is_remote = any(is_address(part.place) for part in place.parts)
-            async for found in self._members(
-                Path(place.name), open_archive(place), place.covers, is_remote=is_remote
-            ):
-                yield found
-            return
-        if isinstance(place, str):
-            async for found in self._download(place):
-                yield found
-            return
-        try:
-            for path in await asyncio.to_thread(self._paths, place):
-                async for found in self._open(path):
-                    yield found
-        except OSError as error:
-            self._refuse(str(error.filename or place), system_reason(error))
+            with self._alone(place.name):
+                is_remote = any(is_address(part.place) for part in place.parts)
+                source = open_archive(place)
+                await self._members(Path(place.name), source, place.covers, is_remote=is_remote)
+        elif isinstance(place, str):
+            with self._alone(shown(place)):
+                await self._download(place)
+        else:
+            paths: list[Path] = []
+            with self._alone(str(place)):
+                paths = await asyncio.to_thread(self._paths, place)
+            for path in paths:
+                with self._alone(str(path)):
+                    await self._open(path)
 
-    async def _download(self, address: str) -> AsyncIterator[_Found]:
+    async def _download(self, address: str) -> None:
         whole = of_whole(address)
         if whole in self._addresses:
             self._skip(shown(address), "named twice")
             return
         self._addresses.add(whole)
-        try:
-            archives = await archives_at(address, self.product, self.clock)
-        except ImportFileError as error:
-            self._refused.append(RefusedFile(str(error.path), error))
-            return
-        for source, covers in archives:
-            async for found in self._members(Path(source.name), source, covers, is_remote=True):
-                yield found
+        for source, covers in await archives_at(address, self.product, self.clock):
+            with self._alone(source.name):
+                await self._members(Path(source.name), source, covers, is_remote=True)
 
     def _paths(self, place: Path) -> list[Path]:
-        return list(self._children(place)) if place.is_dir() else [place]
+        try:
+            return list(self._children(place)) if place.is_dir() else [place]
+        except OSError as error:
+            self._refuse(str(error.filename or place), system_reason(error))
+            return []
 
     def _children(self, folder: Path) -> Iterable[Path]:
         def report(error: OSError) -> None:
@@ -224,26 +237,21 @@ class Discovery:
                     wholes.add(whole)
                     yield Path(parent, name)
 
-    async def _open(self, path: Path) -> AsyncIterator[_Found]:
+    async def _open(self, path: Path) -> None:
         part = split_name(path.name)
         is_zip = (part[0] if part else path.name).lower().endswith(".zip")
-        try:
-            source = await open_local(path)
-            if is_zip and self.check_sums:
-                await self._check_sums(path)
-        except ImportFileError as error:
-            self._refused.append(RefusedFile(str(path), error))
-            return
+        source = await open_local(path)
+        if is_zip and self.check_sums:
+            await self._check_sums(path)
         known = check_file(path if isinstance(source, FileSource) else find_parts(path)[0])
         first = self._seen.setdefault((known.st_dev, known.st_ino), path)
         if first is not path:
             self._skip(str(path), f"the same file as {first}")
             return
         if is_zip:
-            async for found in self._members(path, source, covered_by_name(part[0] if part else path.name)):
-                yield found
+            await self._members(path, source, covered_by_name(part[0] if part else path.name))
         else:
-            yield _Found(path, source.size)
+            self._found.append(_Found(path, source.size))
 
     async def _check_sums(self, path: Path) -> None:
         parts = find_parts(path)
@@ -265,26 +273,22 @@ class Discovery:
         covers: tuple[datetime | None, datetime | None],
         *,
         is_remote: bool = False,
-    ) -> AsyncIterator[_Found]:
+    ) -> None:
         self._sources.append(source)
-        try:
-            members = await read_directory(source)
-            archive = await self._archive(source, members, covers, is_remote)
-        except ImportFileError as error:
-            self._refused.append(RefusedFile(source.name, error))
-            return
+        members = await read_directory(source)
+        archive = await self._archive(source, members, covers, is_remote)
         self._archives.append(archive)
         by_name: defaultdict[str, list[ZipMember]] = defaultdict(list)
         for member in members:
             if not any(map(_is_hidden, PurePosixPath(member.name).parts)):
                 by_name[member.name].append(member)
         for name, copies in by_name.items():
-            if name.lower().endswith(".zip"):
-                shown = f"{source.name}:{printable(name)}"
-                self._skip(shown, "a zip inside of a zip is not opened: unpack it first")
-            elif name.lower().endswith(".csv"):
-                for found in self._member(path, archive, copies):
-                    yield found
+            where = f"{source.name}:{printable(name)}"
+            with self._alone(where):
+                if name.lower().endswith(".zip"):
+                    self._skip(where, "a zip inside of a zip is not opened: unpack it first")
+                elif name.lower().endswith(".csv"):
+                    self._found += self._member(path, archive, copies)
 
     async def _archive(
         self,
@@ -340,7 +344,8 @@ class Discovery:
         for group, pairs in zip(groups.values(), names, strict=True):
             symbols = archive_symbols(pairs, self._wanted.spellings if self._wanted else None)
             for found, match in group:
-                self._sort(found, match["pair"], match["minutes"], symbols)
+                with self._alone(found.name):
+                    self._sort(found, match["pair"], match["minutes"], symbols)
 
     def _choose(self, names: Sequence[Sequence[str]]) -> _Wanted | None:
         """The pairs that were asked for, by what there are files of; None for all."""

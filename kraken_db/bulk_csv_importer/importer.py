@@ -24,6 +24,7 @@ from kraken_db.bulk_csv_importer.report import (
     ImportFailedError,
     ImportPlan,
     ImportReport,
+    as_failure,
 )
 from kraken_db.bulk_csv_importer.run_progress import ROW_SIZE, FileProgress, RunProgress
 from kraken_db.data_types import DataType
@@ -35,6 +36,7 @@ from kraken_db.errors import (
     DataRefusedError,
     ImportFileError,
     KrakenDBError,
+    unforeseen,
 )
 from kraken_db.heartbeat import Heartbeat
 from kraken_db.ingest.missing import build_missing
@@ -206,9 +208,11 @@ class BulkCSVImporter(StoreService):
                     for _ in range(min(self._workers, len(chains))):
                         workers.create_task(work(ingest))
                 if report.stopped is None:
-                    await self._warn_of_retention(store, report.files, options)
                     progress.task.update(note="refreshing the higher intervals")
                     await self._refresh(store, report)
+                    await self._warn_of_retention(store, report.files, options)
+        except Exception as error:  # what is stored is stored, and is to be told
+            report.refresh_error = report.refresh_error or as_failure("the end of the import", error)
         finally:
             progress.task.done("stopped" if report.not_tried else "", failed=bool(report.errors))
         order = {file: position for position, file in enumerate(plan.files)}
@@ -247,8 +251,8 @@ class BulkCSVImporter(StoreService):
             if file.interval is None and options.build_candles and options.keeps_trades:
                 built = await build_missing(ingest, file.symbol)
                 report.candles += sum(written.new + written.changed for written in built)
-        except KrakenDBError as error:
-            report.error = error
+        except Exception as error:
+            report.error = as_failure(file.name, error)
             report.rejected = max(report.rejected, 1)
         share.finish(report)
         return report
@@ -266,7 +270,7 @@ class BulkCSVImporter(StoreService):
         try:
             async with transaction as writing:
                 await FileImport(writing, reader, report, options, is_straight).run()
-        except KrakenDBError as error:
+        except Exception as error:
             report.new = report.changed = report.unchanged = report.differing = 0
             if isinstance(error, CopyRowError) and not is_straight:
                 raise reader.error(error.reason, error.line) from error
@@ -276,9 +280,10 @@ class BulkCSVImporter(StoreService):
         """What is stored is stored: a refresh that fails is reported, and done by the next run."""
         try:
             await store.refresh_pending()
-        except KrakenDBError as error:
+        except Exception as error:
+            said = error.message if isinstance(error, KrakenDBError) else unforeseen(error)
             report.refresh_error = DatabaseError(
-                f"the higher intervals are not up to date: {error.message}",
+                f"the higher intervals are not up to date: {said}",
                 hint="the rows are stored; the next import refreshes them",
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,18 @@ from kraken_db.archives.byte_source import ByteSource
 from kraken_db.archives.manifest import Manifest
 from kraken_db.archives.zip_reading import ZipMember, printable
 from kraken_db.data_types import DataType
-from kraken_db.errors import ImportFileError, KrakenDBError
+from kraken_db.errors import ImportFileError, KrakenDBError, unforeseen
 from kraken_db.intervals import interval_name
+
+_log = logging.getLogger(__name__)
+
+
+def as_failure(name: str, error: Exception) -> KrakenDBError:
+    """Why a file failed, alone; also where no rule foresaw it: --debug shows the traceback then."""
+    if isinstance(error, KrakenDBError):
+        return error
+    _log.debug("%s", name, exc_info=error)
+    return ImportFileError(name, unforeseen(error), hint="run it again with --debug")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from kraken_db.bulk_csv_importer.report import (
     ImportPlan,
     ImportReport,
     SkippedFile,
+    as_failure,
 )
 from kraken_db.cli.base import sentence
 from kraken_db.cli.options import (
@@ -523,8 +524,8 @@ async def _count(importer: BulkCSVImporter, plan: ImportPlan, progress: Progress
     for file in plan.files:
         try:
             counts[file.name] = None if file.is_remote else await importer.count_rows(file)
-        except KrakenDBError as error:
-            counts[file.name] = error
+        except Exception as error:
+            counts[file.name] = as_failure(file.name, error)
         task.advance(file.size)
     task.done()
     return counts
