@@ -28,6 +28,7 @@ from kraken_db.cli.options import db_url_option
 from kraken_db.cli.output import count_text, note, print_styled, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.intervals import interval_length
+from kraken_db.new_files import replacing
 
 if TYPE_CHECKING:
     from kraken_db.charts.series import Series
@@ -162,9 +163,8 @@ def _write(series: Series, path: Path) -> None:
         content = picture(series)
     new = path.with_name(f".kraken-db-{os.getpid()}.new")  # whatever the length of its name
     try:
-        new.write_bytes(content)
-        new.replace(path)
+        with replacing(path, new) as file:
+            file.write(content)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise KrakenDBError(f"{path} cannot be written: {error.strerror}") from error
     note(f"{count_text(len(series.slots))} intervals drawn: {path}")

@@ -10,13 +10,14 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import Literal, TypeAlias
+from pathlib import Path, PurePath
+from typing import IO, Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import ConfigurationError, first_line
 from kraken_db.exporting.manifest import (
+    OTHER_FOLDER,
     Entry,
     Format,
     Manifest,
@@ -27,8 +28,9 @@ from kraken_db.exporting.manifest import (
     open_manifest,
     parts,
 )
-from kraken_db.exporting.writers import Source, check_packages, database_layout, file_writer
+from kraken_db.exporting.writers import FileWriter, Source, check_packages, database_layout, file_writer
 from kraken_db.intervals import interval_length
+from kraken_db.new_files import create
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.ranges import TimeRange
@@ -227,11 +229,16 @@ class Exporter(StoreService):
         temporary = path.with_name(f".{path.name}.part")
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            writer = await asyncio.to_thread(file_writer, temporary, run.style, source.series)
+        _check_folders(run.folder, part)
+        with _writing(temporary):
+            file = await asyncio.to_thread(create, temporary)
         reached = time_range[0]
+        writer: FileWriter | None = None
         try:
+            with _writing(path):
+                writer = await asyncio.to_thread(file_writer, file, run.style, source.series)
             if dropped_until is not None:
-                with _writing(path):
+                with _writing(path), _reading(path):
                     await asyncio.to_thread(writer.keep, path, dropped_until)
                 entry = replace(entry, kept_rows=writer.rows)
             blocks = source.blocks(*time_range, database_layout(run.style, source.series), BLOCK_SIZE)
@@ -243,13 +250,16 @@ class Exporter(StoreService):
                     reached = moment
             assert writer.rows == entry.rows, (writer.rows, entry)
             with _writing(path):
-                await asyncio.to_thread(writer.close, entry.to_json())
-                await asyncio.to_thread(_put_in_place, temporary, path)
+                await asyncio.to_thread(writer.finish, entry.to_json())
+                await asyncio.to_thread(_put_in_place, file, temporary, path)
         except BaseException:
             task.advance(-_seconds(reached - time_range[0]))
             # What is left by a run that was killed is written over by the next one.
             with contextlib.suppress(Exception):
-                writer.close("")
+                if writer is not None:
+                    writer.finish("")
+            with contextlib.suppress(OSError):
+                file.close()
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
@@ -288,10 +298,18 @@ class Exporter(StoreService):
                 yield connection
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
+def _put_in_place(file: IO[bytes], temporary: Path, path: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
     temporary.replace(path)
+
+
+def _check_folders(folder: Path, part: Part) -> None:
+    """Below the folder that was asked for, no link leads to another. Raises ConfigurationError."""
+    for parent in list(PurePath(part.path).parents)[:-1]:
+        if (link := folder / parent).is_symlink():
+            raise ConfigurationError(f"{link} is a link to another folder", hint=OTHER_FOLDER)
 
 
 @contextmanager
@@ -302,6 +320,18 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be written: {error.strerror or error}", hint="choose the folder with --out"
+        ) from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What an older version of a file is refused for, which somebody has changed."""
+    try:
+        yield
+    except (ValueError, ArithmeticError, LookupError) as error:
+        raise ConfigurationError(
+            f"{path} is not as it was exported: {first_line(error)}",
+            hint="move it away: the next export writes what is stored",
         ) from error
 
 

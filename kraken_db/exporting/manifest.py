@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Literal, Protocol, TypeAlias
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError
 from kraken_db.intervals import interval_name
+from kraken_db.new_files import is_plain_file, replacing
 from kraken_db.pairs import to_archive_name
 from kraken_db.ranges import TimeRange
 
@@ -96,6 +98,7 @@ def _single_file(series: Series, style: Format) -> str:
 
 
 NAME = ".kraken-db-export.json"
+OTHER_FOLDER = "take another folder for --out"
 FOOTER_KEY = b"kraken_db_export"
 _VERSION = 1
 _TIMES = ("start", "end", "first", "read_until", "synced_at", "taken_until")
@@ -133,10 +136,20 @@ class Entry:
     def from_json(cls, text: str | bytes) -> Entry:
         """Raises ValueError or TypeError for anything else."""
         fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ValueError("it is no entry")
         times = {
             name: datetime.fromisoformat(fields[name]) for name in _TIMES if fields.get(name) is not None
         }
-        return cls(**{**fields, **times})
+        entry = cls(**{**fields, **times})
+        counts = (entry.stored_rows, entry.kept_rows)
+        if any(moment.tzinfo is None for moment in times.values()) or not {"read_until", "first"} <= set(
+            times
+        ):
+            raise ValueError("a time in it is none of ours")
+        if not all(type(count) is int and count >= 0 for count in counts) or type(entry.digest) is not str:
+            raise ValueError("a number in it is none of ours")
+        return entry
 
 
 class Manifest(Protocol):
@@ -155,9 +168,7 @@ def open_manifest(folder: Path, style: Format, what: What) -> Manifest:
     """Raises ConfigurationError where the folder holds another kind of export."""
     has_files, has_table = (folder / NAME).exists(), any(folder.glob("symbol=*"))
     if has_files if style == "parquet" else has_table:
-        raise ConfigurationError(
-            f"{folder} holds an export in another format", hint="take another folder for --out"
-        )
+        raise ConfigurationError(f"{folder} holds an export in another format", hint=OTHER_FOLDER)
     if style != "parquet":
         return FileManifest(folder)
     if any(folder.glob("symbol=*/year=*" if what == "candles" else "symbol=*/interval=*")):
@@ -177,8 +188,10 @@ class FooterManifest:
         from pyarrow import ArrowException, parquet
 
         file = self._folder / path
-        if not file.exists():
+        if not os.path.lexists(file):
             return None
+        if not is_plain_file(file):
+            raise _foreign(file)
         try:
             return Entry.from_json(parquet.read_metadata(file).metadata[FOOTER_KEY])
         except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:
@@ -196,37 +209,39 @@ class FileManifest:
         self._entries: dict[str, tuple[int, Entry]] = {}
         path = folder / NAME
         try:
-            document = json.loads(path.read_text())
+            if os.path.lexists(path) and not is_plain_file(path):
+                raise ValueError("it is no plain file")
+            document = json.loads(path.read_text(encoding="utf-8"))
             if document["version"] != _VERSION:
                 raise ValueError(f"version {document['version']}")
             for name, (size, text) in document["files"].items():
-                self._entries[name] = size, Entry.from_json(text)
+                self._entries[name] = int(size), Entry.from_json(text)
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigurationError(
                 f"{path} cannot be read: {error}", hint="remove it together with the exported files"
             ) from error
 
     def get(self, path: str) -> Entry | None:
         file = self._folder / path
+        if os.path.lexists(file) and not (path in self._entries and is_plain_file(file)):
+            raise _foreign(file)
         if path not in self._entries:
-            if file.exists():
-                raise _foreign(file)
             return None
         size, entry = self._entries[path]
-        return entry if file.is_file() and file.stat().st_size == size else None
+        return entry if file.exists() and file.stat().st_size == size else None
 
     def put(self, path: str, entry: Entry) -> None:
         self._entries[path] = (self._folder / path).stat().st_size, entry
         files = {name: [size, one.to_json()] for name, (size, one) in sorted(self._entries.items())}
-        temporary = self._folder / f"{NAME}.part"
-        temporary.write_text(json.dumps({"version": _VERSION, "files": files}, indent=1) + "\n")
-        temporary.replace(self._folder / NAME)
+        document = json.dumps({"version": _VERSION, "files": files}, indent=1) + "\n"
+        with replacing(self._folder / NAME, self._folder / f"{NAME}.part") as written:
+            written.write(document.encode())
 
 
 def _foreign(file: Path) -> ConfigurationError:
-    return ConfigurationError(f"{file} is not of an export", hint="take another folder for --out")
+    return ConfigurationError(f"{file} is not of an export", hint=OTHER_FOLDER)
 
 
 @contextlib.contextmanager
@@ -237,8 +252,6 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    import os
-
     fd = os.open(folder, os.O_RDONLY)
     try:
         try:

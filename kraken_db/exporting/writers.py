@@ -105,15 +105,16 @@ class FileWriter(Protocol):
         """Append a block that the database sent; returns the time of its last row."""
         ...
 
-    def close(self, entry: str) -> None:
+    def finish(self, entry: str) -> None:
         """``entry``: what the file is to say of itself, where its format has a place for it."""
         ...
 
 
-def file_writer(path: Path, style: Format, series: Series) -> FileWriter:
+def file_writer(file: IO[bytes], style: Format, series: Series) -> FileWriter:
+    """Writes into a file that the caller closes."""
     if style == "csv":
-        return CSVWriter(path, series)
-    return (ParquetWriter if style == "parquet" else FeatherWriter)(path, series)
+        return CSVWriter(file, series)
+    return (ParquetWriter if style == "parquet" else FeatherWriter)(file, series)
 
 
 def check_packages(style: Format) -> None:
@@ -132,11 +133,11 @@ def database_layout(style: Format, series: Series) -> Literal["kraken", "file", 
 class CSVWriter:
     """Kraken's own layouts, byte for byte."""
 
-    def __init__(self, path: Path, series: Series) -> None:
+    def __init__(self, file: IO[bytes], series: Series) -> None:
         self.rows = 0
         self._column = 2 if series.interval is None else 0
         self._header = TRADES_HEADER if series.interval is None else b""
-        self._file: IO[bytes] = path.open("wb")
+        self._file = file
         self._file.write(self._header)
 
     def keep(self, old: Path, before: datetime) -> None:
@@ -153,8 +154,8 @@ class CSVWriter:
         self.rows += block.count(b"\n")
         return self._moment(_last_line(block))
 
-    def close(self, entry: str) -> None:
-        self._file.close()
+    def finish(self, entry: str) -> None:
+        """Rows say everything."""
 
     def _moment(self, line: bytes) -> datetime:
         whole, _, fraction = line.split(b",")[self._column].partition(b".")
@@ -166,14 +167,14 @@ class _ArrowWriter:
 
     ticks_per_second: int
 
-    def __init__(self, path: Path, series: Series) -> None:
+    def __init__(self, file: IO[bytes], series: Series) -> None:
         self.rows = 0
         self._series = series
         columns = TRADE_COLUMNS if series.interval is None else CANDLE_FILE_COLUMNS
         self._builder = ArrowBuilder(columns, "decimal")
-        self._schema, self._out = self._open(path, columns)
+        self._schema, self._out = self._open(file, columns)
 
-    def _open(self, path: Path, columns: Sequence[FrameColumn]) -> tuple[pyarrow.Schema, Any]:
+    def _open(self, file: IO[bytes], columns: Sequence[FrameColumn]) -> tuple[pyarrow.Schema, Any]:
         raise NotImplementedError
 
     def _shape(self, table: pyarrow.Table) -> list[Any]:
@@ -206,7 +207,7 @@ class _ArrowWriter:
         self._out.write_table(table)
         self.rows += table.num_rows
 
-    def close(self, entry: str) -> None:
+    def finish(self, entry: str) -> None:
         self._out.close()
 
 
@@ -215,21 +216,21 @@ class ParquetWriter(_ArrowWriter):
 
     ticks_per_second = 10**6
 
-    def _open(self, path: Path, columns: Sequence[FrameColumn]) -> tuple[pyarrow.Schema, Any]:
+    def _open(self, file: IO[bytes], columns: Sequence[FrameColumn]) -> tuple[pyarrow.Schema, Any]:
         import pyarrow as pa
         from pyarrow import parquet
 
         schema = arrow_schema(columns, "decimal").append(pa.field("pair", pa.string()))
-        return schema, parquet.ParquetWriter(path, schema, compression="zstd")
+        return schema, parquet.ParquetWriter(file, schema, compression="zstd")
 
     def _shape(self, table: pyarrow.Table) -> list[Any]:
         import pyarrow as pa
 
         return [*table.columns, pa.repeat(pa.scalar(self._series.symbol), table.num_rows)]
 
-    def close(self, entry: str) -> None:
+    def finish(self, entry: str) -> None:
         self._out.add_key_value_metadata({FOOTER_KEY: entry.encode()})
-        super().close(entry)
+        super().finish(entry)
 
     def _batches(self, old: Path) -> Iterator[pyarrow.RecordBatch]:
         from pyarrow import parquet
@@ -243,7 +244,7 @@ class FeatherWriter(_ArrowWriter):
 
     ticks_per_second = 10**3
 
-    def _open(self, path: Path, columns: Sequence[FrameColumn]) -> tuple[pyarrow.Schema, Any]:
+    def _open(self, file: IO[bytes], columns: Sequence[FrameColumn]) -> tuple[pyarrow.Schema, Any]:
         import pyarrow as pa
 
         number, word = pa.float64(), pa.string()
@@ -254,7 +255,7 @@ class FeatherWriter(_ArrowWriter):
             names = {"date": pa.timestamp("ms", tz="UTC")}
             names |= dict.fromkeys(("open", "high", "low", "close", "volume"), number)
         schema = pa.schema(names)
-        return schema, pa.ipc.new_file(path, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+        return schema, pa.ipc.new_file(file, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
 
     def _shape(self, table: pyarrow.Table) -> list[Any]:
         import pyarrow as pa

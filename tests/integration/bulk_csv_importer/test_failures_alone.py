@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kraken_db.archives.zip_reading import read_directory
 from kraken_db.bulk_csv_importer import discovery, files, importer, reading
 from kraken_db.store import Store
 from tests.support.archives import minutes, query, write
@@ -119,12 +120,10 @@ def test_a_bug_in_the_middle_of_a_transaction(
 
 
 def test_a_bug_while_looking(plain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = discovery.read_directory
-
     async def fail(source: Any) -> Any:
         if source.name.endswith("bad.zip"):
             raise IndexError("list index out of range")
-        return await right(source)
+        return await read_directory(source)
 
     monkeypatch.setattr(discovery, "read_directory", fail)
     write(tmp_path, "bad.zip", zip_bytes({"XBTUSD_1.csv": GOOD}))
