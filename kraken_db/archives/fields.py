@@ -1,4 +1,8 @@
-"""What a field of a trade can be: told by its text alone, with the words that a refused row gets.
+"""What a field of a row can be: told by its text alone, with the words that a refused row gets.
+
+Numbers have one grammar, whatever file they are in and wherever: ASCII digits, a point, an exponent. The
+database and Python read more (``0x10``, ``1_0``, `` 2.0``, Arabic digits), and not the same in each version.
+``TradeFields`` looks at the first rows, which have to show what the columns are; ``RowGrammar`` at all.
 
 Each check takes the text of a field and returns None where it may be such a field, else what is wrong.
 """
@@ -13,8 +17,14 @@ from kraken_db.tolerances import CLOCK_SKEW
 
 Row = Sequence[str]
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
-_WHOLE = re.compile(r"-?\d+", re.ASCII)
+# On both sides of the point twice as many digits as any column holds; possessive: no text is read twice.
+_NUMBER_TEXT = r"[+-]?+(?:[0-9]{1,60}+(?:\.[0-9]{0,60}+)?+|\.[0-9]{1,60}+)(?:[eE][+-]?+[0-9]{1,4}+)?+"
+_WHOLE_TEXT = r"[+-]?+[0-9]{1,40}+"
+_NUMBER, _SIGNED = re.compile(_NUMBER_TEXT), re.compile("[+-]?[0-9]+")
+_WHOLE_COLUMNS = frozenset({"trade_id", "timestamp", "trades"})
+WORD_COLUMNS = frozenset({"side", "order_type", "misc"})
+_AS_ZEROS = bytes.maketrans(b"0123456789", b"0000000000")
+_MOST_SHAPES, _LONGEST_SHAPE = 10_000, 200
 _ORDER_TYPE = re.compile(r"[a-z-]{3,10}|[ml]?")
 _SIDES = frozenset({"b", "s", "buy", "sell", ""})
 _LARGEST_ID = 2**62
@@ -25,7 +35,47 @@ _SHOWN = 60
 
 def is_number(text: str) -> bool:
     """Whether it is a finite number, as any archive writes one."""
-    return len(text) <= 100 and _NUMBER.fullmatch(text) is not None
+    return _NUMBER.fullmatch(text) is not None
+
+
+class RowGrammar:
+    """Whether the numbers of rows are numbers.
+
+    All rows of one shape, that is, with other digits in the same places, are right or wrong together: a file
+    has few shapes, and each is looked at once.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+        # An empty field is for the database, which knows where one may be.
+        row = ",".join("[^,]*+" if name in WORD_COLUMNS else f"(?:{_text_of(name)})?+" for name in columns)
+        self._row = re.compile(row.encode())
+        self._known: set[bytes] = set()
+
+    def misfit(self, rows: bytes) -> tuple[int, str] | None:
+        """Of the first row with a wrong number: how many lines stand before it, and what is wrong with it.
+
+        ``rows``: whole lines. A row of another width is for the database, too.
+        """
+        fresh = set(rows.translate(_AS_ZEROS).split(b"\n")) - self._known
+        odd = {shape for shape in fresh if self._row.fullmatch(shape) is None}
+        if odd:
+            for number, line in enumerate(rows.split(b"\n")):
+                if line.translate(_AS_ZEROS) in odd and (reason := self._reason(line)) is not None:
+                    return number, reason
+        if len(self._known) < _MOST_SHAPES:
+            self._known |= {shape for shape in fresh if len(shape) <= _LONGEST_SHAPE}
+        return None
+
+    def _reason(self, line: bytes) -> str | None:
+        fields = line.decode("ascii", "replace").split(",")
+        if len(fields) != len(self._columns):
+            return None
+        for name, text in zip(self._columns, fields, strict=True):
+            if text and name not in WORD_COLUMNS and re.fullmatch(_text_of(name), text) is None:
+                kind = "whole number" if name in _WHOLE_COLUMNS else "number"
+                return f"{name.replace('_', ' ')} {shown(text)} is not a {kind}"
+        return None
 
 
 class TradeFields:
@@ -78,6 +128,10 @@ class TradeFields:
         return None
 
 
+def _text_of(column: str) -> str:
+    return _WHOLE_TEXT if column in _WHOLE_COLUMNS else _NUMBER_TEXT
+
+
 def shown(text: str) -> str:
     """A field in a message: never longer than a line."""
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
@@ -101,7 +155,7 @@ def _trade_id(text: str) -> str | None:
     """Empty and 0 are the trades without one."""
     if not text:
         return None
-    if not _WHOLE.fullmatch(text):
+    if not _SIGNED.fullmatch(text):
         return f"trade id {shown(text)} is not a whole number"
     if text.startswith("-"):
         return f"the trade id is negative: {text:.40}"

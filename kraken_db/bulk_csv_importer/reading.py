@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Protocol
 
+from kraken_db.archives.fields import WORD_COLUMNS, RowGrammar
 from kraken_db.archives.layouts import LayoutError, candle_layout, trade_layout
 from kraken_db.archives.sources import FileSource, open_local
 from kraken_db.archives.zip_reading import read_directory, unpack
@@ -26,7 +27,6 @@ _STAMPS = re.compile(rb"^\+?\d{1,18}(?!\d)", re.MULTILINE)
 _NUMBERS = b"0123456789+-.eE,\n"
 # What a trade's side, order type and flags may hold besides; a quote would change how a line is split.
 _WORDS = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
-_WORD_COLUMNS = {"side", "order_type", "misc"}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -72,6 +72,7 @@ class ArchiveReader:
         self._line = 1
         self._newest = -1
         self._allowed = _NUMBERS
+        self._grammar = RowGrammar(())
         self.header_lines = 0
         self.columns: tuple[str, ...] = ()
         """What the fields of a row are (``archives.layouts``); known once the file is open."""
@@ -162,7 +163,8 @@ class ArchiveReader:
                 self.columns, self.header_lines = candles.columns, candles.header_lines
         except LayoutError as error:
             raise ImportFileError(self._file.name, error.reason, line=error.line, hint=error.hint) from error
-        if not _WORD_COLUMNS.isdisjoint(self.columns):
+        self._grammar = RowGrammar(self.columns)
+        if not WORD_COLUMNS.isdisjoint(self.columns):
             self._allowed = _WORDS + b"\n"
         self._rest = self._rest.removeprefix(_BYTE_ORDER_MARK)
         for _ in range(self.header_lines):
@@ -180,6 +182,8 @@ class ArchiveReader:
             allowed = set(self._allowed)
             where = next(index for index, byte in enumerate(block) if byte not in allowed)
             raise self._at(block, where, self._what_is_wrong(block, where))
+        if (misfit := self._grammar.misfit(block)) is not None:
+            raise ImportFileError(self._file.name, misfit[1], line=self._line + misfit[0])
         if self._file.interval is not None:
             self._check_order(block)
         self._line += block.count(b"\n")

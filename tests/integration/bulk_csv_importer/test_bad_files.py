@@ -140,6 +140,16 @@ TRADES: dict[str, tuple[str, int | None, str]] = {
     "unordered": ("1672531201,100.5,1\n1672531200,100.5,1\n", 2, "earlier"),
     "future": ("4102444800,100.5,1\n", 1, "future"),
     "milliseconds": ("1672531200123,100.5,1\n", 1, "milliseconds"),
+    **{
+        f"{text} as {what}, {count} columns": (good + row.format(text) + good, 2, f"{text!r}")
+        for text in ("0x10", "0b1", "1_0", " 2.0", "2.0 ")
+        for what, count, good, row in (
+            ("price", 3, "1672531200,100.5,1\n", "1672531200,{},1\n"),
+            ("volume", 6, "100.5,1,1672531200.1,b,l,\n", "100.5,{},1672531200.1,b,l,\n"),
+            ("price", 7, "100.5,1,1672531200.1,b,l,,\n", "{},1,1672531200.1,b,l,,\n"),
+            ("id", 7, "100.5,1,1672531200.1,b,l,,\n", "100.5,1,1672531200.1,b,l,,{}\n"),
+        )
+    },
     "NaN price with a side": ("NaN,1,1672531200.1,b,l,,5\n", 1, "NaN"),
     "unknown side": ("100.5,1,1672531200.1,x,l,,5\n", 1, "side is neither"),
     "unknown type": ("100.5,1,1672531200.1,b,z,,5\n", 1, "order type is no word"),

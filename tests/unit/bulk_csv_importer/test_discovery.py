@@ -207,13 +207,19 @@ async def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path: Path) 
 
 
 async def test_numbers_of_any_length(tmp_path: Path) -> None:
-    """Python turns at most 4300 digits into a number; the database says what is wrong with them."""
+    """Python turns at most 4300 digits into a number; no column holds a hundred."""
     rows = f"{'1' * 4050},1,1,1,1,1,1\n".encode()
     file = ArchiveFile(write(tmp_path, "XBTUSD_1.csv", rows), None, len(rows), "BTC/USD", 1)
-    assert await content(file) == rows
+    wrong = r"line 1: timestamp '1{60}\.\.\.' is not a whole number$"
+    with pytest.raises(ImportFileError, match=wrong):
+        await content(file)
     rows = b"1" * 5000 + b",1,1,1,1,1,1\n" + b"60,1,1,1,1,1,1\n" * 400
     write(tmp_path, "XBTUSD_1.csv", rows)
-    assert await content(file, 2**20) == rows
+    with pytest.raises(ImportFileError, match=wrong):
+        await content(file, 2**20)
+    rows = b"1" * 40 + b"," + b"1" * 60 + b"." + b"1" * 60 + b"E-0010,1,1,1,1,1\n"
+    write(tmp_path, "XBTUSD_1.csv", rows)
+    assert await content(file) == rows
 
 
 def test_the_epoch_is_not_there_twice(tmp_path: Path) -> None:
