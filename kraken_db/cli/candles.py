@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _SHOWN_SYMBOLS = 10
+_AT_ONCE = 10_000
+"""Candles: the most that are in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +165,39 @@ async def _stored(provider: HistoricalDataProvider, query: CandleQuery) -> TimeR
 
 
 async def _newest(provider: HistoricalDataProvider, query: CandleQuery) -> AsyncGenerator[list[Candle]]:
-    found = await provider.get_latest_candles(query.symbol, query.interval, query.count, fill=query.fill)
-    if found:
+    """Few of them at once; where there are many, their beginning is looked for first."""
+    count = min(query.count, _AT_ONCE)
+    found = await provider.get_latest_candles(query.symbol, query.interval, count, fill=query.fill)
+    if not found:
+        return
+    if query.count == count:
         yield found
+        return
+    start = await _start_of_newest(provider, query, found)
+    end = found[-1].timestamp + interval_length(query.interval)
+    del found
+    async for chunk in _between(provider, query, start, end):
+        yield chunk
+
+
+async def _start_of_newest(
+    provider: HistoricalDataProvider, query: CandleQuery, newest: Sequence[Candle]
+) -> datetime:
+    """When the first of the newest ``count`` candles opens, of which ``newest`` are the last."""
+    start, missing = newest[0].timestamp, query.count - len(newest)
+    if query.fill:  # every interval counts, from the oldest candle on
+        length = interval_length(query.interval)
+        stored = await _stored(provider, query)
+        oldest = floor_to_interval(stored[0], query.interval) if stored else start
+        return start - length * min(missing, max((start - oldest) // length, 0))
+    asked, found = len(newest), len(newest)
+    while missing > 0 and found == asked:
+        asked = min(missing, _AT_ONCE)
+        before = await provider.get_multi_timeframe_candles(query.symbol, start, [query.interval], asked)
+        found = len(before[query.interval])
+        if found:
+            start, missing = before[query.interval][0].timestamp, missing - found
+    return start
 
 
 async def _between(
