@@ -5,8 +5,10 @@ What is written is read inside of one snapshot.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
@@ -90,6 +92,8 @@ class Source:
 # Of Kraken's quarterly archives: one name less than their rows have fields.
 TRADES_HEADER = b"price,volume,time,buy/sell,market/limit,miscellaneous\n"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BACK = timedelta(seconds=2)
+"""Trades whose ids and times have another order lie less apart: times of a file may go back by a second."""
 
 
 class FileWriter(Protocol):
@@ -113,7 +117,7 @@ class FileWriter(Protocol):
 def file_writer(file: IO[bytes], style: Format, series: Series) -> FileWriter:
     """Writes into a file that the caller closes."""
     if style == "csv":
-        return CSVWriter(file, series)
+        return CandleCSVWriter(file) if series.interval is not None else TradeCSVWriter(file)
     return (ParquetWriter if style == "parquet" else FeatherWriter)(file, series)
 
 
@@ -130,36 +134,83 @@ def database_layout(style: Format, series: Series) -> Literal["kraken", "file", 
     return "frame" if series.interval is None else "file"
 
 
-class CSVWriter:
-    """Kraken's own layouts, byte for byte."""
+class CandleCSVWriter:
+    """Kraken's own layout, byte for byte: rows in order of time."""
 
-    def __init__(self, file: IO[bytes], series: Series) -> None:
+    time_at = 0
+    header = b""
+
+    def __init__(self, file: IO[bytes]) -> None:
         self.rows = 0
-        self._column = 2 if series.interval is None else 0
-        self._header = TRADES_HEADER if series.interval is None else b""
         self._file = file
-        self._file.write(self._header)
+        self._file.write(self.header)
 
     def keep(self, old: Path, before: datetime) -> None:
         with old.open("rb") as lines:
-            lines.seek(len(self._header))
+            lines.seek(len(self.header))
             for line in lines:
-                if self._moment(line) >= before:
+                moment = self._moment(line)
+                if moment < before:
+                    self._put(line)
+                    self.rows += 1
+                elif moment >= before + _BACK:
                     return
-                self._file.write(line)
-                self.rows += 1
 
     def add(self, block: bytes) -> datetime:
-        self._file.write(block)
+        self._put(block)
         self.rows += block.count(b"\n")
         return self._moment(_last_line(block))
 
     def finish(self, entry: str) -> None:
         """Rows say everything."""
 
+    def _put(self, rows: bytes) -> None:
+        self._file.write(rows)
+
     def _moment(self, line: bytes) -> datetime:
-        whole, _, fraction = line.split(b",")[self._column].partition(b".")
+        whole, _, fraction = line.split(b",")[self.time_at].partition(b".")
         return _EPOCH + timedelta(seconds=int(whole), microseconds=int(fraction.ljust(6, b"0") or 0))
+
+
+class TradeCSVWriter(CandleCSVWriter):
+    """The same for trades: in order of their ids, as Kraken's archives are.
+
+    The store gives them in order of time, and where a feed's stamps meet those of REST an id may come some
+    microseconds too early. Trades without an id stay where their time is.
+    """
+
+    time_at = 2
+    header = TRADES_HEADER
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self._held = b""
+
+    def _put(self, rows: bytes) -> None:
+        lines = (self._held + rows).splitlines(keepends=True)
+        border = self._moment(lines[-1]) - _BACK
+        cut = len(lines)
+        while cut and self._moment(lines[cut - 1]) > border:
+            cut -= 1
+        # What is held back may have to come behind what the next rows bring.
+        ordered = self._in_order(lines)
+        if ordered is not lines:
+            late = set(lines[cut:])
+            cut = next(at for at, line in enumerate(ordered) if line in late)
+        self._held = b"".join(ordered[cut:])
+        self._file.write(b"".join(ordered[:cut]))
+
+    def finish(self, entry: str) -> None:
+        self._file.write(self._held)
+        self._held = b""
+
+    def _in_order(self, lines: list[bytes]) -> list[bytes]:
+        ids = [int(line[line.rfind(b",") + 1 :]) for line in lines]
+        if all(map(operator.le, ids, ids[1:])):
+            return lines
+        highest = accumulate(ids, max)
+        places = [number or before for number, before in zip(ids, highest, strict=True)]
+        return [line for _, line in sorted(zip(places, lines, strict=True), key=operator.itemgetter(0))]
 
 
 class _ArrowWriter:

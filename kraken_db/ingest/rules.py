@@ -60,7 +60,8 @@ _FUTURE = "time {time} lies in the future"
 _SIDE = "the side is neither buy (b) nor sell (s): {side}"
 _ORDER_TYPE = "the order type is no word such as market or limit: {order_type}"
 _MISC = f"the flags are longer than {_MISC_LENGTH} characters"
-_UNPRINTABLE = "the flags are not printable"
+_UNPRINTABLE = "the flags are not printable ASCII"
+_NO_FLAGS = "the flags have a comma, a quote or a backslash, which no line of a file has inside of a field"
 _ID_SIZE = "no trade id is as large as {trade_id}"
 _ID_SIGN = "the trade id is negative: {trade_id}"
 _CANDLE_PRICE = "a price is not above zero: {open} {high} {low} {close}"
@@ -115,7 +116,8 @@ def trade_rules(*, latest_back: int | None, rounds: bool) -> tuple[Rule, ...]:
             _ORDER_TYPE,
         ),
         Rule(f"length(misc) > {_MISC_LENGTH}", _MISC),
-        Rule("misc ~ '[[:cntrl:]]'", _UNPRINTABLE),
+        Rule("misc ~ '[^ -~]'", _UNPRINTABLE),
+        Rule(r"""misc ~ '[,"\\]'""", _NO_FLAGS),
         Rule(f"trade_id > {LARGEST_ID}", _ID_SIZE),
         Rule("trade_id < 0", _ID_SIGN),
     ]
@@ -189,8 +191,10 @@ def check_trade(record: TradeRecord, now: datetime) -> TradeRecord:
             raise RejectedRecordError((_ID_SIGN if trade_id < 0 else _ID_SIZE).format(trade_id=trade_id))
     if order_type and not (isinstance(order_type, str) and re.fullmatch(_ORDER_TYPE_WORD, order_type)):
         raise RejectedRecordError(_ORDER_TYPE.format(order_type=f"{order_type!r:.40}"))
-    if misc and not (isinstance(misc, str) and misc.isprintable()):
+    if misc and not (isinstance(misc, str) and misc.isascii() and misc.isprintable()):
         raise RejectedRecordError(_UNPRINTABLE)
+    if misc and re.search(r'[,"\\]', misc):
+        raise RejectedRecordError(_NO_FLAGS)
     if misc and len(misc) > _MISC_LENGTH:
         raise RejectedRecordError(_MISC)
     price = _fitting(_decimal(record.price, "price"), "price", _PRICE_BOUND, _UNFIT_PRICE)

@@ -102,7 +102,7 @@ class TradeLoad:
         self._time_at = list(columns).index("time")
         self._end = f",{symbol}\n".encode()
         self._day = day_of(0)
-        self._seconds = 0
+        self._newest = b""
         self._last = before
         self.holes: list[IdHole] = []
         """The ids that are missing between those of the rows, and before them."""
@@ -192,22 +192,23 @@ class TradeLoad:
             lines = [part[-1] for part in parts]
         made, times = [], times_of_day()
         start, day = self._day
-        newest = self._seconds
+        newest = self._newest
         for head, line in zip(heads, lines, strict=True):
             seconds = int(line[:_SECONDS])
-            if seconds < newest:
-                raise DataRefusedError("times go back")
-            newest = seconds
             if not 0 <= seconds - start < DAY:
                 start, day = day_of(seconds)
             comma = line.find(b",", _SECONDS)
             if comma != _SECONDS and line[_SECONDS] != _POINT:
                 raise DataRefusedError("a time is none in seconds")
             stop = _STAMP if comma > _STAMP else comma
+            # Texts have the same order. What lay outside of the first and the last would not be checked.
+            if (stamp := line[:stop]) < newest:
+                raise DataRefusedError("times go back")
+            newest = stamp
             made.append(
                 b"%b%b%b%bZ%b" % (head, day, times[seconds - start], line[_SECONDS:stop], line[comma:])
             )
-        self._day, self._seconds = (start, day), newest
+        self._day, self._newest = (start, day), newest
         made.append(b"")
         block = self._end.join(made)
         for short, long in _WORDS:

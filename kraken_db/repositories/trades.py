@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, case, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends.reaches import TRADE_REACH, known_span, reaches
@@ -190,7 +190,12 @@ def _kraken_columns() -> Sequence[ColumnElement[Any]]:
         epoch_seconds_text(c.timestamp),
         # An empty text would be written as "".
         func.nullif(func.left(c.side, 1), ""),
-        func.left(c.order_type, 1),
+        # Letters only of the words that Kraken's files shorten: the one of stop-loss would mean nothing.
+        case(
+            (c.order_type == "market", "m"),
+            (c.order_type == "limit", "l"),
+            else_=func.nullif(c.order_type, ""),
+        ),
         func.nullif(c.misc, ""),
         func.greatest(c.id, 0),
     )

@@ -105,3 +105,13 @@ async def test_minutes_without_trades_are_left_out(
     done = await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", rows))
     assert (done.error, done.read, done.new, done.rejected) == (None, 2001, 2000, 1)
     assert await query(plain_url, "SELECT count(*) FROM candles") == [(2000,)]
+
+
+async def test_times_that_go_back_inside_a_second_are_looked_at(plain_url: str, tmp_path: Path) -> None:
+    """What lies outside of the first and the last time, too: 'b' is no side in the table."""
+    rows = f"100,1,{START}.5,b,,,1\n100,1,{START}.4,s,,,2\n"
+    assert (await import_file(plain_url, write(tmp_path, "XBTUSD.csv", rows))).new == 2
+    assert await query(plain_url, "SELECT id, side FROM trades ORDER BY id") == [(1, "buy"), (2, "sell")]
+    wrong = f"100,1,{START}.5,b,,,1\n100,1,{START}.6,x,,,2\n100,1,{START}.4,s,,,3\n"
+    done = await import_file(plain_url, write(tmp_path, "ETHUSD.csv", wrong))
+    assert "the side is neither" in str(done.error)

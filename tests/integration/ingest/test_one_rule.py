@@ -125,6 +125,30 @@ async def rows_of(url: str, tables: Sequence[str] = tuple(NOTHING)) -> dict[str,
     return dict(zip(tables, found, strict=True))
 
 
+async def test_flags(plain_url: str, tmp_path: Path) -> None:
+    """What no field of a file holds is refused of every source: an export can always be imported again."""
+    for misc, words in (
+        ("a\x07b", "the flags are not printable ASCII"),
+        ("a\u202eb", "the flags are not printable ASCII"),
+        ("\u0661", "the flags are not printable ASCII"),
+        ("a,b", "the flags have a comma, a quote or a backslash"),
+        ('a"b', "the flags have a comma, a quote or a backslash"),
+        ("a\\b", "the flags have a comma, a quote or a backslash"),
+    ):
+        batch = [trade(1), trade(2, misc=misc), trade(3)]
+        done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", trade_rows(batch)))
+        assert "line 2: " in str(done.error) or "does not follow" in str(done.error), done.error
+        with pytest.raises(ExchangeFormatError, match=words):
+            await by_rest(plain_url, batch)
+        assert await rows_of(plain_url) == NOTHING, misc
+    async with writing(plain_url, tmp_path) as writer:
+        await writer.write_trade(trade(1, misc="a,b"))
+        assert "a comma, a quote or a backslash" in writer.get_stats()["rejections"][-1]
+    right = [trade(1), trade(2, misc="x y!#$%&'()*+-./:;<=>?@[]^_`{|}~"), trade(3)]
+    done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", trade_rows(right)))
+    assert (done.error, done.new) == (None, 3)
+
+
 async def test_trades(plain_url: str, tmp_path: Path) -> None:
     for field, value, words in WRONG_TRADES:
         batch = [trade(1), trade(2, **{field: value}), trade(3)]

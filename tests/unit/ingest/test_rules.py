@@ -50,6 +50,12 @@ NOW = EPOCH + timedelta(days=365)
         ("order_type", "a,b", "the order type is no word"),
         ("misc", "x" * 51, "the flags are longer than 50"),
         ("misc", "a\0b", "the flags are not printable"),
+        ("misc", "a\x1b[2J", "the flags are not printable"),
+        ("misc", "a\u202eb", "the flags are not printable ASCII"),
+        ("misc", "\u0661", "the flags are not printable ASCII"),
+        ("misc", "a,b", "the flags have a comma, a quote or a backslash"),
+        ("misc", 'a"b', "the flags have a comma, a quote or a backslash"),
+        ("misc", "a\\b", "the flags have a comma, a quote or a backslash"),
     ],
 )
 def test_a_trade_that_cannot_be_stored(field: str, value: Any, reason: str) -> None:
