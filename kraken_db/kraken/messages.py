@@ -31,6 +31,11 @@ _END = Decimal(253_402_300_800)  # the year 10000, in unix seconds
 _MICROSECONDS = Decimal(1_000_000)
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _NUMBER = re.compile(r"\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,2})?", re.ASCII)
+_LONGEST_NUMBER = 65  # characters of it
+_LONGEST_KEY = 40
+LARGEST_ID = 2**62
+"""Of a trade, as in ``kraken_db.ingest.rules``."""
+_LARGEST_CURSOR = 2**63 - 1  # ns that a bigint holds
 _PLAIN = frozenset("0123456789.")
 _SIDES = {"b": "buy", "s": "sell"}
 _ORDER_TYPES = {"m": "market", "l": "limit"}
@@ -87,9 +92,10 @@ class KrakenTrade(msgspec.Struct, frozen=True, gc=False):
             trade_id = row[6] if len(row) > 6 else 0
             if side not in _SIDES or order_type not in _ORDER_TYPES or not isinstance(misc, str):
                 raise ValueError("side is b or s, order type m or l, then a text")
-            if type(trade_id) is not int or trade_id < 0:
-                raise ValueError("a trade id is a whole number from 0 on")
+            if type(trade_id) is not int or not 0 <= trade_id <= LARGEST_ID:
+                raise ValueError("a trade id is a whole number from 0 on, and far below 2^63")
             moment = time_of(_decimal(time))
+            _require_printable([misc])
             return cls(_decimal(price), _decimal(volume), moment, side, order_type, misc, trade_id or None)
         except (ValueError, TypeError) as error:
             raise ExchangeFormatError(f"{row!r:.200} is not a trade of Kraken: {error}") from None
@@ -139,7 +145,9 @@ class KrakenOhlc(msgspec.Struct, frozen=True, gc=False):
 
 def decimals(texts: Sequence[str]) -> list[Decimal]:
     """Numbers from 0 on, of digits, a point and maybe an exponent, exact. Raises ValueError for others."""
-    if not _PLAIN.issuperset("".join(texts)):  # Decimal() itself takes signs, blanks, underscores, NaN
+    # Decimal() itself takes signs, blanks, underscores, NaN, and any number of digits.
+    is_plain = _PLAIN.issuperset("".join(texts)) and max(map(len, texts), default=0) <= _LONGEST_NUMBER
+    if not is_plain:
         for text in texts:
             _decimal(text)
     try:
@@ -148,8 +156,20 @@ def decimals(texts: Sequence[str]) -> list[Decimal]:
         raise ValueError(f"{next(filter(_is_no_number, texts), '')!r:.40} is not a number") from None
 
 
+def _require_printable(flags: Sequence[str]) -> None:
+    """Raises ValueError."""
+    if not "".join(flags).isprintable():
+        unprintable = next(flag for flag in flags if not flag.isprintable())
+        raise ValueError(f"misc is not printable: {unprintable!r:.40}")
+
+
+def is_number(text: str) -> bool:
+    """Whether it is digits with maybe a point and an exponent: 30 before and after the point at most."""
+    return _NUMBER.fullmatch(text) is not None
+
+
 def _is_no_number(text: str) -> bool:
-    return _NUMBER.fullmatch(text) is None
+    return not is_number(text)
 
 
 def _decimal(value: Any) -> Decimal:
@@ -162,10 +182,10 @@ def _decimal(value: Any) -> Decimal:
 
 _T = TypeVar("_T")
 
-_Id = Annotated[int, Meta(ge=0)]
-_Seconds = Annotated[int, Meta(ge=0)]
+_Id = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
+_Seconds = Annotated[int, Meta(ge=0, le=_LARGEST_CURSOR // 10**9)]
 
-Last = int | Annotated[str, Meta(pattern=r"^\d{1,30}\Z")] | None
+Last = Annotated[int, Meta(ge=0, le=_LARGEST_CURSOR)] | Annotated[str, Meta(pattern=r"^[0-9]{1,19}\Z")] | None
 
 
 class _Envelope(msgspec.Struct):
@@ -330,6 +350,7 @@ def _trades(rows: bytes, what: str, place: str) -> list[KrakenTrade]:
     wire = _decode(_TRADES, rows, what, place)
     try:
         prices, volumes = decimals([row.price for row in wire]), decimals([row.volume for row in wire])
+        _require_printable([row.misc for row in wire])
         return [
             KrakenTrade(
                 price,
@@ -395,10 +416,14 @@ def _split(result: Raw | bytes, what: str) -> tuple[str, Raw, int | None]:
     """The one key that is not ``last``, its rows, and ``last``."""
     fields = _decode(_FIELDS, result, what, "result")
     keys = [key for key in fields if key != "last"]
+    if len(keys) == 1 and len(keys[0]) > _LONGEST_KEY:
+        raise ExchangeFormatError(f"{what}: result has a key that is no pair's: {excerpt(keys[0])}")
     if len(keys) != 1:
-        named = f"{len(keys)} keys ({excerpt(', '.join(keys))})" if keys else "no key"
+        named = f"{len(keys)} keys ({excerpt(', '.join(keys[:_LONGEST_KEY]))})" if keys else "no key"
         raise ExchangeFormatError(f"{what}: result has {named} beside 'last' where one pair belongs")
     last = _decode(_LAST, fields["last"], what, "result.last") if "last" in fields else None
+    if last is not None and int(last) > _LARGEST_CURSOR:
+        raise ExchangeFormatError(f"{what}: result.last is no cursor: {last}")
     return keys[0], fields[keys[0]], None if last is None else int(last)
 
 

@@ -26,7 +26,7 @@ from kraken_db.kraken.messages import KrakenTrade, TradesPage
 from kraken_db.kraken.prefetch import FetchPage, Prefetch
 from kraken_db.kraken.rest import MAX_COUNT
 from kraken_db.ranges import TICK
-from kraken_db.tolerances import SETTLED
+from kraken_db.tolerances import CLOCK_IS_WRONG, SETTLED, STAMPS_APART
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOAT_STEP = 250  # ns
@@ -44,6 +44,21 @@ def to_cursor(moment: datetime) -> int:
 def cursor_time(cursor: int) -> datetime:
     """The microsecond that a cursor lies in."""
     return _EPOCH + TICK * (cursor // 1000)
+
+
+def cursor_of(page: TradesPage) -> int | None:
+    """``last``, if it is what Kraken says that it is: the stamp of the newest trade of the page.
+
+    Another one would lead astray, back for ever or past trades that were never seen: it counts as missing.
+    """
+    if page.last is None or not page.trades:
+        return None
+    newest = max(trade.timestamp for trade in page.trades)
+    return page.last if abs(cursor_time(page.last) - newest) <= STAMPS_APART else None
+
+
+def _jump(before: int, after: int) -> str:
+    return f"the ids jump from {before} to {after}"
 
 
 def as_nanoseconds(since: int) -> int:
@@ -124,6 +139,12 @@ QUIET = 2
 """Answers in a row without a new trade that mean the end of what has happened so far."""
 STRAY = 10
 """Answers in a row to another question than was asked that mean that something is wrong."""
+BARREN = 100
+"""Answers in a row without anything new, and without a proof that there is nothing, that mean the same."""
+MOST_MISSING = 10_000_000
+"""Ids that may be missing between two trades: a larger jump is none, but a number that is no id."""
+MOST_BACK = 1_000
+"""By how much an id may be below that of an earlier trade, for stamps have some jitter."""
 
 _A_LITTLE = 1000  # ns
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -146,6 +167,7 @@ class TradePager:
         sequence: IdSequence | None = None,
     ) -> None:
         self._prefetch = Prefetch(ask, now)
+        self._now = now
         self._end = end
         self._since = self._cursor = as_nanoseconds(since)
         self._sequence = sequence or IdSequence()
@@ -167,17 +189,18 @@ class TradePager:
     async def next(self) -> Step:
         """The next page that has something new, or one without trades that says that there is nothing now.
 
-        Raises what ``ask`` raises, and ExchangeFormatError for answers that never fit the question.
+        Raises what ``ask`` raises, and ExchangeFormatError for answers that never fit the question, or
+        bring nothing new without an end.
         """
         quiet = stray = 0
-        while True:
+        for _ in range(BARREN):
             # Until it is known where the walk begins, nothing else is asked: an answer may come again.
             has_begun = self._newest is not None
             asked_at, page = await self._prefetch.answer(self._since, lead=self._lead, ahead=has_begun)
-            if self._is_stray(page):
-                stray = self._count_stray(page, stray)
-                continue
             order = sorted(range(len(page.trades)), key=lambda at: _order(page.trades[at]))
+            if reason := self._stray([page.trades[at] for at in order]):
+                stray = self._count_stray(page, stray, reason)
+                continue
             fresh = self._fresh(page, order)
             if fresh:
                 self._furthest = max(self._furthest, page.trades[fresh[-1]].timestamp)
@@ -191,7 +214,7 @@ class TradePager:
                     self._pass(page, order)
                     continue
                 if self._is_blind(page):
-                    stray = self._count_stray(page, stray)
+                    stray = self._count_stray(page, stray, "they lack what was there before")
                     continue
                 quiet += 1
                 if quiet < QUIET:
@@ -200,6 +223,9 @@ class TradePager:
             step = self._step(page, order, fresh)
             if step is not None:
                 return step
+        raise ExchangeFormatError(
+            f"{page.key}: {BARREN} answers in a row brought nothing new, and do not say that there is nothing"
+        )
 
     async def steps(self, *, auto_stop: bool) -> AsyncGenerator[Step]:
         """Step after step to the end; without ``auto_stop`` it goes on to wait for new trades."""
@@ -227,11 +253,14 @@ class TradePager:
         holes = [hole for hole in found if self._end is None or hole.after < self._end]
         if holes and self._go_back(holes[0], page):
             return self._before_hole(page, wanted, holes[0])
+        for hole in holes:
+            if hole.size > MOST_MISSING:
+                raise ExchangeFormatError(f"{page.key}: {_jump(hole.first - 1, hole.last + 1)}")
         self._sequence, _ = self._sequence.follow(trades)
         reached_end = len(wanted) < len(fresh)
         self._go_on(page, order)
-        if page.last is not None and not reached_end:
-            self._cursor = max(self._cursor, page.last)
+        if (last := cursor_of(page)) is not None and not reached_end:
+            self._cursor = max(self._cursor, last)
         if trades:
             self._newest = trades[-1].timestamp
         self._anonymous.remember(trades)
@@ -250,19 +279,31 @@ class TradePager:
         self._anonymous.remember(trades)
         return Step(page, known, self._cursor, self._newest)
 
-    def _is_stray(self, page: TradesPage) -> bool:
-        """Whether it answers another question: no trade is older than what was asked for, and where the
-        beginning has had trades it is not empty.
-        """
-        if not page.trades:
-            return self._newest is None and self._first is not None
-        if not self._since:
-            return False
-        return min(trade.timestamp for trade in page.trades) < cursor_time(self._since) - TICK
+    def _stray(self, trades: Sequence[KrakenTrade]) -> str | None:
+        """Why these, in their order, are no answer to the question; None if they may be one.
 
-    def _count_stray(self, page: TradesPage, before: int) -> int:
+        No trade is older than what was asked for or has not happened yet, and where the beginning has had
+        trades the answer is not empty. Ids grow with the time, also from those before.
+        """
+        if not trades:
+            return "they are empty" if self._newest is None and self._first is not None else None
+        if self._since and trades[0].timestamp < cursor_time(self._since) - TICK:
+            return "they begin before what was asked for"
+        if (latest := trades[-1].timestamp) > self._now() + CLOCK_IS_WRONG:
+            return f"a trade is stamped {latest.isoformat()}, in the future"
+        highest, before, known = 0, self._sequence.last_id or 0, (self._newest or _NEVER) + STAMPS_APART
+        for trade in trades:
+            if trade.trade_id is not None:
+                highest = max(highest, before if trade.timestamp > known else 0)
+                if trade.trade_id < highest - MOST_BACK:
+                    return _jump(highest, trade.trade_id)
+                highest = max(highest, trade.trade_id)
+        return None
+
+    def _count_stray(self, page: TradesPage, before: int, reason: str) -> int:
         if before + 1 >= STRAY:
-            raise ExchangeFormatError(f"{page.key}: {STRAY} answers in a row do not fit what was asked for")
+            told = f"{STRAY} answers in a row do not fit what was asked for"
+            raise ExchangeFormatError(f"{page.key}: {told}: {reason}")
         return before + 1
 
     def _is_blind(self, page: TradesPage) -> bool:
@@ -335,19 +376,19 @@ class TradePager:
         return ends < self._newest - TICK and self._after(page, order) > self._since
 
     def _go_on(self, page: TradesPage, order: Sequence[int]) -> None:
-        self._since, self._last = self._after(page, order), page.last
+        self._since, self._last = self._after(page, order), cursor_of(page)
 
     def _pass(self, page: TradesPage, order: Sequence[int]) -> None:
         """Go on behind a page of which all is known, always: it may be full of trades of one moment."""
         before = self._since
         self._go_on(page, order)
         if self._since <= before:
-            self._since = max(page.last or 0, before + 1)
+            self._since = max(cursor_of(page) or 0, before + 1)
 
     def _after(self, page: TradesPage, order: Sequence[int]) -> int:
         """What to ask for after a page."""
-        if page.last is not None:
-            return page.last - self._lead
+        if (last := cursor_of(page)) is not None:
+            return max(0, last - self._lead)
         # Not there, which happens. The stamp is only near it: go back a little, what comes again is known.
         return to_cursor(page.trades[order[-1]].timestamp - TICK) if order else self._since
 

@@ -181,7 +181,8 @@ class KrakenRestClient:
                 raise ExchangeFormatError(f"{what}: the answer is for {page.key!r:.40}, another pair")
             return page
 
-        return await self._ask(method, params, f"{method} of {pair}", decode_own, limit=symbol)
+        what, largest = f"{method} of {pair}", min(self._max_body, transport.MAX_PAGE)
+        return await self._ask(method, params, what, decode_own, limit=symbol, largest=largest)
 
     async def _learn_keys(self, names: _Names) -> None:
         """Before the first answer about a tokenized pair: its other key does not tell the pair by itself."""
@@ -198,14 +199,17 @@ class KrakenRestClient:
         params: Mapping[str, str],
         what: str,
         decode: Callable[[Raw, str], _T],
+        *,
         limit: str = "",
+        largest: int | None = None,
     ) -> _T:
         key = (self.base_url, limit)
 
         async def attempt() -> _T:
             started = await self._limiter.acquire(key, self.rate_limit_delay)
             try:
-                value = decode(await self._result(method, params, what), what)
+                answer = await self._result(method, params, what, largest or self._max_body)
+                value = decode(answer, what)
             except ExchangeThrottledError as error:
                 self._slow_down(key, started, error)
                 raise
@@ -222,7 +226,7 @@ class KrakenRestClient:
             _log.warning("%s; waiting %.0f s as it asks", error.message, wait)
         self._limiter.throttled(key, started, wait)
 
-    async def _result(self, method: str, params: Mapping[str, str], what: str) -> Raw:
+    async def _result(self, method: str, params: Mapping[str, str], what: str, largest: int) -> Raw:
         if self._session is None:
             self._session = transport.open_session()
         answer = await transport.get(
@@ -231,7 +235,7 @@ class KrakenRestClient:
             params,
             what,
             timeout=self._timeout,
-            max_body=self._max_body,
+            max_body=largest,
         )
         now = self._clock()
         error = status_error(answer.status, answer.retry_after, what, now)

@@ -6,6 +6,7 @@ told apart by how they begin, spaces aside: ``EService: Throttled: 1700000000`` 
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import ssl
@@ -28,14 +29,16 @@ from kraken_db.errors import (
     ExchangeUnavailableError,
     UnknownPairError,
 )
+from kraken_db.retry import MAX_WAIT
 
-_UNTIL = re.compile(r"EService:Throttled:?(?P<until>\d{1,12}(\.\d+)?)?")
+_UNTIL = re.compile(r"EService:Throttled:?(?P<until>\d{1,12}(\.\d+)?)?", re.ASCII)
 _LOCKOUT = "EGeneral:Temporarylockout"
 _UNKNOWN_PAIR = ("EQuery:Unknownassetpair", "EQuery:Invalidassetpair")
 _THROTTLED = ("EGeneral:Toomanyrequests", "EAPI:Ratelimitexceeded")
 _RETRY = ("EService:", "EGeneral:Internalerror", "EDatabase:Internalerror")
 
 _TOO_MANY_REQUESTS = 429
+_CENTURY = 3.2e9  # seconds
 _REQUEST_TIMEOUT = 408
 _EXCERPT = 120
 
@@ -71,9 +74,9 @@ def _one(text: str, what: str, now: float) -> ExchangeError:
         return ExchangeLockoutError(said, hint="wait 15 minutes or more, then run it again with a lower rate")
     if throttled := _UNTIL.match(name):
         until = throttled["until"]
-        return ExchangeThrottledError(said, retry_after=max(0.0, float(until) - now) if until else None)
+        return _throttled(said, max(0.0, float(until) - now) if until else None)
     if name.startswith(_THROTTLED):
-        return ExchangeThrottledError(said)
+        return _throttled(said, None)
     if name.startswith(_RETRY):
         return ExchangeUnavailableError(said)
     if name.startswith(_UNKNOWN_PAIR):
@@ -93,7 +96,7 @@ def status_error(
     said = f"{what}: HTTP {status}"
     wait = _seconds(retry_after, now)
     if status == _TOO_MANY_REQUESTS or (status >= 500 and wait is not None):
-        return ExchangeThrottledError(said, retry_after=wait)
+        return _throttled(said, wait)
     if status >= 500 or status == _REQUEST_TIMEOUT:
         return ExchangeUnavailableError(said)
     if 300 <= status < 400:
@@ -101,11 +104,25 @@ def status_error(
     return ExchangeRequestError(said, hint=f"check {variable}, and whether Kraken serves your country")
 
 
+def _throttled(said: str, wait: float | None) -> ExchangeThrottledError:
+    """``wait``: the seconds that it asks for, if it does."""
+    if wait is None or wait <= MAX_WAIT:
+        return ExchangeThrottledError(said, retry_after=wait)
+    asks = "for ever" if wait > _CENTURY else f"for {wait / 60:,.0f} minutes"
+    hint = f"no more than {MAX_WAIT / 60:.0f} minutes are waited for: run it again later"
+    return ExchangeThrottledError(f"{said}; it asks to wait {asks}", retry_after=wait, hint=hint)
+
+
 def _seconds(retry_after: str | None, now: float) -> float | None:
-    """The header ``Retry-After``, seconds or a date, as seconds from now; None where it says neither."""
+    """The header ``Retry-After``, seconds or a date, as seconds from now; None where it says neither.
+
+    Infinite for a number or a year that is beyond all calendars.
+    """
     text = (retry_after or "").strip()
     if re.fullmatch(r"\d{1,12}", text, re.ASCII):
         return float(text)
+    if re.search(r"\d{5}", text):
+        return math.inf
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
@@ -117,6 +134,8 @@ def _seconds(retry_after: str | None, now: float) -> float | None:
 
 MAX_BODY = 8_000_000
 """Bytes, decompressed. Kraken's largest answer, the list of all pairs, has about 2 MB."""
+MAX_PAGE = 1_000_000
+"""The same of a page of trades or candles: Kraken's have up to about 100,000."""
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=20, sock_connect=10, sock_read=20)
 """Seconds: for all of a request; for a connection from the pool; for a new one; between two pieces."""
@@ -147,7 +166,7 @@ class _Resolver(aiohttp.ThreadedResolver):
             raise OSError("it is no name of a machine") from None
 
 
-def open_session() -> aiohttp.ClientSession:
+def open_session(*middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
     """A session that uses the environment's proxies (``HTTPS_PROXY``, ``NO_PROXY``, ``~/.netrc``)."""
     return aiohttp.ClientSession(
         # Where there is none, aiohttp would look for ~/.netrc all the same, in a thread, at every request.
@@ -155,6 +174,7 @@ def open_session() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         connector=aiohttp.TCPConnector(resolver=_Resolver()),
         headers={"User-Agent": _USER_AGENT},
+        middlewares=middlewares,
     )
 
 

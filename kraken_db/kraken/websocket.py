@@ -54,9 +54,11 @@ from kraken_db.kraken.websocket_messages import (
 )
 from kraken_db.kraken.websocket_pace import ReconnectLimits, ReconnectPace, RequestLimits, RequestPace
 from kraken_db.kraken.websocket_subscriptions import SubscriptionBook, Watch
+from kraken_db.log_throttle import LogThrottle
 from kraken_db.pairs import to_ws_symbol
 from kraken_db.retry import MAX_WAIT
 from kraken_db.settings import Settings
+from kraken_db.tolerances import CLOCK_IS_WRONG
 
 MAX_FRAME = 2_000_000
 """Bytes. A snapshot of 50 trades has about 8,000."""
@@ -88,6 +90,7 @@ class WebSocketConnection:
                     _as_http(url),
                     max_msg_size=max_frame,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_WITHIN),
+                    autoping=False,
                     decode_text=False,
                 )
         except aiohttp.WSServerHandshakeError as error:
@@ -117,14 +120,40 @@ class WebSocketConnection:
             message = await self._socket.receive(timeout=max(within, 0.001))
         except TimeoutError:
             return None
-        if message.type is aiohttp.WSMsgType.TEXT:
-            frame: bytes = message.data
-            return frame
+        match message.type:
+            case aiohttp.WSMsgType.TEXT:
+                frame: bytes = message.data
+                return frame
+            case aiohttp.WSMsgType.PING:  # nothing that was asked for: the silence goes on
+                await self._pong(message.data)
+                return None
+            case aiohttp.WSMsgType.PONG:
+                return None
         raise ExchangeUnavailableError(_ending(message, self._socket))
+
+    async def _pong(self, payload: bytes) -> None:
+        try:
+            async with asyncio.timeout(SEND_WITHIN):
+                await self._socket.pong(payload)
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            raise ExchangeUnavailableError("the connection has ended") from error
 
     async def close(self) -> None:
         """With a word of farewell, which is not waited for long."""
         await self._socket.close()
+
+
+async def _refuse_redirect(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """A WebSocket has no option for it: aiohttp would follow, from wss to ws and to another host, too."""
+    response = await handler(request)
+    if 300 <= response.status < 400:
+        response.close()
+        raise aiohttp.WSServerHandshakeError(
+            response.request_info, response.history, status=response.status, headers=response.headers
+        )
+    return response
 
 
 def _ending(message: Any, socket: aiohttp.ClientWebSocketResponse[bool]) -> str:
@@ -177,6 +206,7 @@ _LOOKS_APART = 0.05  # at least, however many frames come
 _AWAY = 2.0  # seconds without a look: this process did not run, or was busy
 _HEARTBEAT_WITHIN = 2.5  # seconds without one after which we ask nothing that is not needed
 _PINGS_APART = 4
+_ONE_DAY = timedelta(days=1)
 _CLOCKS_APART = timedelta(days=366)  # what is further away is no time at all
 
 _log = logging.getLogger(__name__)
@@ -207,6 +237,9 @@ class KrakenWebSocketClient:
         self.url = checked_ws_url(url or Settings.from_environment().kraken_ws_url)
         self.clock_offset: timedelta | None = None
         """How far Kraken's clock is ahead of this machine's; None while it has not answered."""
+        self.malformed = 0
+        """Frames that could not be read; nothing of them was used."""
+        self._throttle = LogThrottle(_log)
         self._watch = watch or Watch()
         self._clock = clock
         self._now = now
@@ -265,7 +298,8 @@ class KrakenWebSocketClient:
     async def events(self) -> AsyncGenerator[Event]:
         """Everything that happens, in order, until ``stop``; to be read by one task at a time.
 
-        Raises ExchangeRequestError and ConfigurationError where no other attempt would help.
+        Raises ExchangeRequestError, ExchangeThrottledError and ConfigurationError where no attempt of the
+        next minutes would help, unless there has been a connection.
         """
         try:
             while not self._stopping.is_set():
@@ -275,7 +309,7 @@ class KrakenWebSocketClient:
                         async for event in events:
                             yield event
                 except (ExchangeUnavailableError, ExchangeThrottledError, ExchangeRequestError) as error:
-                    if isinstance(error, ExchangeRequestError) and not self._was_connected:
+                    if _is_hopeless(error) and not self._was_connected:
                         raise  # a wrong address; later it is something on the way that passes
                     ended = error
                 if ended is None or self._stopping.is_set():
@@ -292,7 +326,7 @@ class KrakenWebSocketClient:
     async def _connected(self) -> AsyncGenerator[Event]:
         """One connection from its beginning to its end; it ends by itself only on ``stop``."""
         if self._session is None:
-            self._session = open_session()
+            self._session = open_session(_refuse_redirect)
         self._pace.attempted()
         self._attempts += 1
         connection = await WebSocketConnection.open(self._session, self.url, max_frame=self._max_frame)
@@ -368,12 +402,18 @@ class KrakenWebSocketClient:
         now = self._clock()
         self._pinged_at = None
         try:
-            messages = decode_frame(frame)
+            return [event for message in decode_frame(frame) for event in self._events(message, now)]
         except ExchangeFormatError as error:
-            self._heard_at = now
-            _log.error("%s", error)
-            return [Malformed(error)]
-        return [event for message in messages for event in self._events(message, now)]
+            malformed = error
+        except Exception as error:
+            _log.debug("of a frame of %d bytes", len(frame), exc_info=error)
+            malformed = ExchangeFormatError(
+                f"{_WHAT}: a frame was not understood ({type(error).__name__}): {excerpt(frame)}"
+            )
+        self._heard_at = now
+        self.malformed += 1
+        self._throttle.say(logging.ERROR, "a frame was left out", str(malformed))
+        return [Malformed(malformed)]
 
     def _events(self, message: Message, now: float) -> list[Event]:
         if isinstance(message, Answer) and message.method == "pong" and self._book.expects_more:
@@ -382,6 +422,7 @@ class KrakenWebSocketClient:
             self._heard_at = now
         match message:
             case Trades(symbol, trades, is_snapshot):
+                self._require_past(max((trade.timestamp for trade in trades), default=self._now()))
                 newest = max((trade.trade_id for trade in trades), default=0)
                 self._book.heard(Topic("trade", symbol), now, newest_id=newest, is_snapshot=is_snapshot)
                 return [*self._alive(now, is_snapshot=is_snapshot), message]
@@ -399,6 +440,12 @@ class KrakenWebSocketClient:
                 return self._alive(now)
         return []
 
+    def _require_past(self, stamp: datetime) -> None:
+        """By Kraken's clock, as far as it is known."""
+        known, tolerated = self.clock_offset, CLOCK_IS_WRONG if self.clock_offset is not None else _ONE_DAY
+        if stamp > self._now() + (known or timedelta()) + tolerated:
+            raise ExchangeFormatError(f"{_WHAT}: a trade is stamped {stamp.isoformat()}, in the future")
+
     def _alive(self, now: float, *, is_snapshot: bool = False) -> list[Event]:
         if is_snapshot:
             return []
@@ -414,6 +461,12 @@ class KrakenWebSocketClient:
         if answer.method == "pong":
             return []
         return self._book.answered(answer, now)
+
+
+def _is_hopeless(error: ExchangeError) -> bool:
+    """Whether no attempt of the next minutes can work."""
+    asks_long = isinstance(error, ExchangeThrottledError) and (error.retry_after or 0.0) > MAX_WAIT
+    return isinstance(error, ExchangeRequestError) or asks_long
 
 
 def _pause_after(ended: ExchangeError) -> float:

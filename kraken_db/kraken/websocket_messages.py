@@ -24,6 +24,7 @@ from kraken_db.errors import (
     ExchangeThrottledError,
     UnknownPairError,
 )
+from kraken_db.kraken.messages import LARGEST_ID, is_number
 from kraken_db.kraken.transport import excerpt
 from kraken_db.types import TradeRecord
 
@@ -192,8 +193,11 @@ _MESSAGE_RATE = ("exceeded msg rate", "rate limit exceeded")
 _ALREADY = "already subscribed"
 _CHANNELS = ("trade", "ohlc")
 
-_Id = Annotated[int, Meta(ge=1)]
-_Count = Annotated[int, Meta(ge=0)]
+_Id = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
+_Count = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
+_Interval = Annotated[int, Meta(ge=1, le=1_000_000)]
+_FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT = datetime(2262, 1, 1, tzinfo=UTC)  # near where a bigint of ns ends
 
 
 class _Frame(msgspec.Struct, gc=False):
@@ -231,13 +235,13 @@ class _Candle(msgspec.Struct, gc=False):
     volume: Decimal
     vwap: Decimal
     interval_begin: str
-    interval: Annotated[int, Meta(ge=1)]
+    interval: _Interval
 
 
 class _Result(msgspec.Struct, gc=False):
     channel: str | None = None
     symbol: str | None = None
-    interval: int = 1
+    interval: _Interval = 1
 
 
 class _Status(msgspec.Struct, gc=False):
@@ -357,15 +361,18 @@ def _moment(text: str, seen: bytes) -> datetime:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise _wrong(f"{text!r:.40} has no time zone", seen)
-        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        if _FIRST_MOMENT <= moment <= _LAST_MOMENT:
+            return moment
     except (ValueError, OverflowError):  # the year 0 in another zone
-        raise _wrong(f"{text!r:.40} is not a time", seen) from None
+        pass
+    raise _wrong(f"{text!r:.40} is not a time", seen)
 
 
 def _require_amounts(amounts: Iterable[Decimal], seen: bytes) -> None:
     for amount in amounts:
-        if not amount.is_finite() or amount.is_signed():
-            raise _wrong(f"{amount} is neither a price nor a volume", seen)
+        if not is_number(text := str(amount)):
+            raise _wrong(f"{text:.40} is neither a price nor a volume", seen)
 
 
 def _decode(decoder: msgspec.json.Decoder[_T], raw: Raw | bytes, seen: bytes) -> _T:

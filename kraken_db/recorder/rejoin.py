@@ -29,7 +29,7 @@ from kraken_db.ingest.pages import Pages, PageStore, ResumePoint, find_resume_po
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
-from kraken_db.kraken.page_walk import to_cursor
+from kraken_db.kraken.page_walk import cursor_of, to_cursor
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket_messages import LiveTrade
 from kraken_db.log_throttle import LogThrottle
@@ -119,7 +119,7 @@ class CatchUp:
         page = await self.client.trades(name, resume_point.since)
         trades = _chain(page.trades, last_id)
         if trades:
-            cursor = page.last or to_cursor(trades[-1].timestamp)
+            cursor = cursor_of(page) or to_cursor(trades[-1].timestamp)
             pages = PageStore(ingest, symbol_feed.symbol, resume_point)
             await self._save(symbol_feed, pages, Pages(trades, cursor, trades[-1].timestamp, ()))
         return symbol_feed.follows_on
