@@ -30,17 +30,38 @@ FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
 _OUR_LOGGERS = ("kraken_db", "alembic")
 # What takes long and would look hung without a word: shown without being asked for.
 _NOTICES = "kraken_db.notices"
-_IN_ADDRESS = re.compile(r"(?P<before>[a-z0-9+]+://[^\s:/@]*:)(?!password@host)[^\s]*(?=@)", re.IGNORECASE)
+_WORD = re.compile(r"\S+")
+_BEFORE_PASSWORD = re.compile(r"(?<![a-z0-9+])[a-z0-9+]+://[^\s:/@]*:(?!password@host)", re.IGNORECASE)
 _AS_PARAMETER = re.compile(r"(?P<before>\b(?:password|passwd)=)[^\s&]+", re.IGNORECASE)
 # Hints that begin with a command to type stay as they are.
 _SENTENCE = re.compile(r"(?!pip |chmod |chown |kill )[a-z]+[ :,]")
 
 
+LONGEST_LINE = 4_000
+"""Characters of a message: what is longer was sent by somebody, and only its ends say something."""
+
+
 def redact(text: str) -> str:
-    """``text`` without the passwords that stand in database addresses."""
-    for pattern in (_IN_ADDRESS, _AS_PARAMETER):
-        text = pattern.sub(r"\g<before>***", text)
-    return text
+    """``text`` without the passwords that stand in database addresses, and without the middle of a line of
+    more than ``LONGEST_LINE`` characters. Its time grows with the length of the text, whatever stands in it.
+    """
+    text = _WORD.sub(_without_password, text)
+    text = _AS_PARAMETER.sub(r"\g<before>***", text)
+    return "\n".join(map(_shortened, text.split("\n"))) if len(text) > LONGEST_LINE else text
+
+
+def _without_password(word: re.Match[str]) -> str:
+    """A word whose password, from the first colon of an address to the last @, is not shown."""
+    shown = word[0]
+    end = shown.rfind("@")
+    found = _BEFORE_PASSWORD.search(shown) if end > 0 else None
+    return f"{shown[: found.end()]}***{shown[end:]}" if found and found.end() <= end else shown
+
+
+def _shortened(line: str) -> str:
+    left = len(line) - LONGEST_LINE
+    half = LONGEST_LINE // 2
+    return line if left <= 0 else f"{line[:half]} [{left:,} characters left out] {line[-half:]}"
 
 
 class _StderrHandler(logging.Handler):
@@ -102,9 +123,9 @@ def report_failure(error: Exception) -> int:
         case click.UsageError():
             line, code = _usage(error), WRONG_USAGE
         case click.ClickException():
-            line, code = one_line(redact(error.format_message())), error.exit_code
+            line, code = redact(one_line(error.format_message())), error.exit_code
         case _:
-            message = one_line(redact(str(error)))
+            message = redact(one_line(str(error)))
             name = type(error).__name__ + (f": {message}" if message else "")
             note(f"internal error: {name}; run again with --debug")
             return INTERNAL_ERROR
@@ -113,7 +134,7 @@ def report_failure(error: Exception) -> int:
 
 
 def _usage(error: click.UsageError) -> str:
-    message = one_line(redact(error.format_message())).rstrip(".?")
+    message = redact(one_line(error.format_message())).rstrip(".?")
     return f"{message}. Try: {error.ctx.command_path} --help" if error.ctx else message
 
 

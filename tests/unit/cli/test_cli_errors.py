@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
+import time
 
 import click
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kraken_db.cli import cli
 from kraken_db.cli.base import LazyCommand, LazyGroup, redact
@@ -87,6 +91,34 @@ def test_an_interrupt_is_130() -> None:
 )
 def test_passwords_are_taken_out(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+_ADDRESS = re.compile(r"([a-z0-9+]+://[^\s:/@]*:)(?!password@host)[^\s]*(?=@)", re.IGNORECASE)
+_PARAMETER = re.compile(r"(\b(?:password|passwd)=)[^\s&]+", re.IGNORECASE)
+_PIECES = ["a", "Z9", "+", "://", "/", ":", "@", " ", "\n", "password@host", "password=", "&", "é", "x:y@"]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=16).map("".join))
+def test_any_text_loses_what_the_two_patterns_say(text: str) -> None:
+    """The patterns say it in one line each, and take a time that grows with the square of the length."""
+    assert redact(text) == _PARAMETER.sub(r"\1***", _ADDRESS.sub(r"\1***", text))
+
+
+@pytest.mark.parametrize(
+    "piece", ["x", "a://", "a://b:", "a://b:@", "://", "password=", "@", "a:", "a ", "\n"]
+)
+def test_a_text_of_a_megabyte_takes_no_time(piece: str) -> None:
+    began = time.process_time()
+    shown = redact(piece * (1_000_000 // len(piece)))
+    assert time.process_time() - began < 3
+    assert max(map(len, shown.split("\n"))) < 4_050
+
+
+def test_of_a_long_line_both_ends_are_left() -> None:
+    shown = redact("begin " + "x" * 9_000 + f" {URL} end")
+    assert shown.startswith("begin xxx")
+    assert shown.endswith("postgresql://bob:***@localhost:1/db end")
+    assert "characters left out" in shown
 
 
 @pytest.mark.parametrize(
