@@ -34,6 +34,7 @@ The tree::
     │   │   └── UnknownPairError            (a PairError too) Kraken does not list the pair
     │   └── ExchangeFormatError         an answer that is not what Kraken's documentation says
     ├── NotificationError           a webhook did not take an alarm
+    ├── InternalError               a mistake of this package, at one of several pairs
     ├── ImportFileError             a file whose content is not accepted
     └── ImportFailedError           (in bulk_csv_importer) a run in which a file was not accepted
 
@@ -221,6 +222,10 @@ class ExchangeFormatError(ExchangeError):
 
 class NotificationError(KrakenDBError):
     """A webhook was not reached, or did not take an alarm. Shows its host only: the address is a secret."""
+
+
+class InternalError(KrakenDBError):
+    """A mistake of this package that has ended the work on one pair; see ``unforeseen``."""
 
 
 class RejectedRecordError(KrakenDBError, ValueError):

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from kraken_db.ranges import TICK, TimeRange
 
+MOST_MISSING = 10_000_000
+"""Ids that may be missing between two trades: what jumps further is a number that is no id of the pair."""
+
 
 class NumberedTrade(Protocol):
     """What a sequence looks at of a trade."""

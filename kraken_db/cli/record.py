@@ -225,7 +225,7 @@ def record(
     anything behind them is stored. It may be killed at any moment and started again.
 
     New pairs that fit a pattern are recorded as Kraken lists them. A pair that Kraken does not know is left
-    out; then the exit code is 1.
+    out; what else it refuses is asked for again. The exit code is 1 if it still refuses a pair at the end.
 
     Receives from Kraken over the network, or from what KRAKEN_WS_URL and KRAKEN_BASE_URL name.
     """
@@ -237,7 +237,7 @@ def record(
         asyncio.run(test_alarm(webhook, source, example))
         return
 
-    async def run() -> RecorderStatus:
+    async def run() -> bool:
         async with Recorder(
             db_url,
             symbols,
@@ -254,10 +254,9 @@ def record(
                 ):
                     status = await recorder.run()
                 view.end(status)
-                return status
+                return recorder.is_flawed
 
-    status = asyncio.run(run())
-    context.exit(1 if any(pair.state == "refused" for pair in status.pairs) else 0)
+    context.exit(int(asyncio.run(run())))
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,9 +20,11 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import (
     ConfigurationError,
     ImportFileError,
+    InternalError,
     JobRunningError,
     KrakenDBError,
     UnknownPairError,
+    unforeseen,
 )
 from kraken_db.heartbeat import Heartbeat, pairs_done
 from kraken_db.historical_backfill.archive import (
@@ -58,6 +61,7 @@ from kraken_db.settings import KRAKEN_BASE_URL, archive_place
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, period_text, require_aware, utc_now
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 MAX_PAIRS = 10
 """Pairs that are downloaded side by side, unless more are asked for: each has a limit of its own."""
@@ -272,7 +276,7 @@ class KrakenTradesBackfill(StoreService):
                 run = _Run(wanted, ingest, history, estimator.check_rest, heartbeat, done)
                 async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
                     tasks = [group.create_task(self._run(name, run)) for name in names]
-                refresh_error = await store.refresh_or_warn()
+                refresh_error = await _refresh(store)
         finally:
             if history is not None:
                 await history.close()
@@ -365,6 +369,10 @@ class KrakenTradesBackfill(StoreService):
             await self._run_shared(report, run, Remaining(task, run.check))
         except KrakenDBError as error:
             report.error, report.outcome = error, "failed"
+        except Exception as error:  # of the others each has its own task
+            _log.debug("%s", symbol, exc_info=error)
+            report.error = InternalError(f"{symbol}: {unforeseen(error)}", hint="run it again with --debug")
+            report.outcome = "failed"
         finally:
             task.done(report.outcome, failed=report.error is not None)
         if report.outcome not in ("stopped", "failed"):
@@ -510,3 +518,12 @@ class KrakenTradesBackfill(StoreService):
         for built in await unless_set(self._stop, building) or ():
             report.candles_new += built.new
             report.candles_changed += built.changed
+
+
+async def _refresh(store: Store) -> KrakenDBError | None:
+    """At the end of a run, whose report is printed whatever happens here."""
+    try:
+        return await store.refresh_or_warn()
+    except Exception as error:
+        _log.debug("the refresh", exc_info=error)
+        return InternalError(unforeseen(error), hint="the rows are stored; run it again with --debug")

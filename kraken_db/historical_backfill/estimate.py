@@ -7,6 +7,7 @@ REST does not serve any more, the size of its file says it, about. Nothing is st
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from kraken_db.backends.storage import most_wal
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
 from kraken_db.db.disk import DiskRoom, room_text
-from kraken_db.errors import KrakenDBError, StorageFullError, UnknownPairError
+from kraken_db.errors import InternalError, KrakenDBError, StorageFullError, UnknownPairError, unforeseen
 from kraken_db.historical_backfill.archive import Wanted, is_stored
 from kraken_db.historical_backfill.download import find_goal
 from kraken_db.kraken.exchange import Exchange
@@ -40,6 +41,7 @@ MINUTE_BYTES = 240
 """On disk, with indexes; of a minute with its share of the higher intervals (scripts/bench_archive.py)."""
 _ASKED_AT_ONCE = 50
 """Pairs: each is asked four questions or so, and has a limit of its own."""
+_log = logging.getLogger(__name__)
 _FIRST_MINUTE = datetime.fromisoformat("2013-09-11T00:00:00+00:00")
 """Of Kraken's archives."""
 
@@ -123,6 +125,9 @@ class Estimator:
                     return await self._pair(symbol, files.get(symbol, ()))
                 except KrakenDBError as error:
                     return PairEstimate(symbol, error=error)
+                except Exception as error:
+                    _log.debug("%s", symbol, exc_info=error)
+                    return PairEstimate(symbol, error=InternalError(f"{symbol}: {unforeseen(error)}"))
                 finally:
                     progress.advance()
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kraken_db.errors import ExchangeFormatError
-from kraken_db.id_runs import IdHole, IdSequence
+from kraken_db.id_runs import MOST_MISSING, IdHole, IdSequence
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.messages import KrakenTrade, TradesPage
 from kraken_db.kraken.prefetch import FetchPage, Prefetch
@@ -141,8 +141,6 @@ STRAY = 10
 """Answers in a row to another question than was asked that mean that something is wrong."""
 BARREN = 100
 """Answers in a row without anything new, and without a proof that there is nothing, that mean the same."""
-MOST_MISSING = 10_000_000
-"""Ids that may be missing between two trades: a larger jump is none, but a number that is no id."""
 MOST_BACK = 1_000
 """By how much an id may be below that of an earlier trade, for stamps have some jitter."""
 

@@ -33,6 +33,7 @@ from kraken_db.errors import (
     ExchangeRequestError,
     ExchangeThrottledError,
     ExchangeUnavailableError,
+    KrakenDBError,
     TransientError,
 )
 from kraken_db.kraken.transport import excerpt, network_failure, open_session, status_error
@@ -139,8 +140,10 @@ class WebSocketConnection:
             raise ExchangeUnavailableError("the connection has ended") from error
 
     async def close(self) -> None:
-        """With a word of farewell, which is not waited for long."""
-        await self._socket.close()
+        """With a word of farewell, which is not waited for long, whatever else comes meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * CLOSE_WITHIN):
+                await self._socket.close()
 
 
 async def _refuse_redirect(
@@ -312,6 +315,11 @@ class KrakenWebSocketClient:
                     if _is_hopeless(error) and not self._was_connected:
                         raise  # a wrong address; later it is something on the way that passes
                     ended = error
+                except KrakenDBError:
+                    raise
+                except Exception as error:  # of one connection: the next one begins anew
+                    _log.debug("the connection", exc_info=error)
+                    ended = ExchangeUnavailableError(f"internal error {type(error).__name__}: {error!s:.200}")
                 if ended is None or self._stopping.is_set():
                     break
                 pause = self._pace.wait(_pause_after(ended))

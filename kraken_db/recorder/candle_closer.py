@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from kraken_db.data_types import DataType
-from kraken_db.errors import KrakenDBError
+from kraken_db.errors import DatabaseError, InternalError, KrakenDBError, unforeseen
 from kraken_db.ingest.candles import build_minutes
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
@@ -157,12 +157,14 @@ class CandleCloser:
                 continue
             try:
                 await self.close_due(store, now())
-            except KrakenDBError as error:
-                _log.warning("minutes are closed later: %s", error)
+            except Exception as error:
+                said = error if isinstance(error, KrakenDBError) else unforeseen(error)
+                _log.warning("minutes are closed later: %s", said)
+                _log.debug("minutes", exc_info=error)
                 await asyncio.sleep(_AFTER_AN_ERROR)
 
     async def close_due(self, store: Store, now: datetime) -> None:
-        """Close what is over. Raises DatabaseErrors."""
+        """Close what is over. Raises DatabaseErrors, and at the end what was wrong with a single pair."""
         until = floor_to_interval(now - self._grace, BASE_INTERVAL)
         due = [
             (symbol_feed.last_id, open_minutes)
@@ -174,8 +176,31 @@ class CandleCloser:
             return
         await self._writer.flush()
         # The higher intervals are refreshed by the writer, every minute.
+        wrong: list[Exception] = []
         for at in range(0, len(due), TOGETHER):
-            self.minutes += await _close_together(store, until, due[at : at + TOGETHER])
+            group = due[at : at + TOGETHER]
+            try:
+                self.minutes += await _close_together(store, until, group)
+            except DatabaseError:
+                raise
+            except Exception:
+                wrong += await self._close_alone(store, until, group)
+        if wrong:
+            raise wrong[0]
+
+    async def _close_alone(
+        self, store: Store, until: datetime, due: Sequence[tuple[int | None, OpenMinutes]]
+    ) -> list[Exception]:
+        """Each of a group in which one has failed; returns what was wrong. Raises DatabaseErrors."""
+        wrong: list[Exception] = []
+        for one in due:
+            try:
+                self.minutes += await _close_together(store, until, [one])
+            except DatabaseError:
+                raise
+            except Exception as error:
+                wrong.append(InternalError(f"{one[1].symbol}: {unforeseen(error)}"))
+        return wrong
 
 
 class Flushing(Protocol):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from kraken_db.data_types import DataType
 from kraken_db.database_writer.writer import DatabaseWriter
@@ -16,9 +17,11 @@ from kraken_db.errors import (
     ConfigurationError,
     DatabaseError,
     ExchangeThrottledError,
+    InternalError,
     JobRunningError,
     KrakenDBError,
     UnknownPairError,
+    unforeseen,
 )
 from kraken_db.heartbeat import Heartbeat, Word
 from kraken_db.ingest.delisting import note_end
@@ -49,7 +52,7 @@ from kraken_db.recorder.rejoin import AT_ONCE, CatchUp, Rejoin
 from kraken_db.recorder.status import Meter, PairStatus, RecorderStatus
 from kraken_db.recorder.symbol_feed import SymbolFeed
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retry import DOWNLOAD
+from kraken_db.retry import DOWNLOAD, may_pass
 from kraken_db.status import disk_problems, job_problems
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, utc_now
@@ -164,7 +167,14 @@ class Recorder(StoreService):
             buffer=stats["trade_buffer_size"] + waiting,
             journal=stats.get("journal_records", 0),
             outage=self._feed_log.outage,
+            malformed=self._feed.malformed + sum(one.strays for one in self._symbol_feeds.values()),
         )
+
+    @property
+    def is_flawed(self) -> bool:
+        """Whether a person has to look at something: a pair that Kraken refuses, or a mistake of ours."""
+        errors = [one.error for one in self._symbol_feeds.values() if one.error is not None]
+        return any(not may_pass(error) and not isinstance(error, DatabaseError) for error in errors)
 
     async def problems(self) -> list[Problem]:
         """What somebody has to look after now, for ``Alarms``: of the feed, of pairs, of the database.
@@ -216,13 +226,9 @@ class Recorder(StoreService):
             finally:
                 self._is_connected = False
                 await rejoin.end()
-                with suppress(KrakenDBError, TimeoutError):  # the next run does it
-                    async with asyncio.timeout(LAST_WORDS):
-                        await self._closer.close_due(store, self._now())
+                await _or_next_time(self._closer.close_due(store, self._now()))
                 await self._writer.stop()
-                with suppress(KrakenDBError, TimeoutError):  # the next run does it
-                    async with asyncio.timeout(LAST_WORDS):
-                        await store.refresh_pending()
+                await _or_next_time(store.refresh_pending())
         self._raise_if_nothing_is_left()
         return self.status()
 
@@ -261,11 +267,23 @@ class Recorder(StoreService):
     async def _read_feed(self, rejoin: Rejoin, listings: ListingWatch) -> None:
         async with aclosing(self._feed.events()) as events:
             async for event in events:
-                rejoin.raise_bug()
-                if isinstance(event, Trades):
-                    self._on_trades(event, rejoin)
-                else:
-                    self._on_event(event, listings)
+                try:
+                    if isinstance(event, Trades):
+                        self._on_trades(event, rejoin)
+                    else:
+                        self._on_event(event, listings)
+                except Exception as error:
+                    self._on_bug(event, error, rejoin)
+
+    def _on_bug(self, event: Event, error: Exception, rejoin: Rejoin) -> None:
+        """One event harms its pair at most: REST brings what was in it."""
+        _log.debug("%r", event, exc_info=error)
+        symbol_feed = self._symbol_feeds.get(event.symbol) if isinstance(event, Trades) else None
+        unit = type(event).__name__ if symbol_feed is None else symbol_feed.symbol
+        self._throttle.say(logging.ERROR, "what came is left out", f"{unit}: {unforeseen(error)}")
+        if symbol_feed is not None and not symbol_feed.has_ended:
+            symbol_feed.error = InternalError(unforeseen(error))
+            rejoin.begin(symbol_feed)
 
     def _on_event(self, event: Event, listings: ListingWatch) -> None:
         match event:
@@ -308,7 +326,13 @@ class Recorder(StoreService):
             return
         if not event.is_snapshot:
             self._measure([trade for trade in event.trades if symbol_feed.is_news(trade)])
+        before = symbol_feed.strays
         self._write(symbol_feed, symbol_feed.take(event.trades, is_snapshot=event.is_snapshot))
+        if symbol_feed.strays > before:
+            detail = (
+                f"{symbol_feed.symbol}: no id of it is as large as {max(t.trade_id for t in event.trades)}"
+            )
+            self._throttle.say(logging.ERROR, "a trade is left out", detail)
         rejoin.heard(symbol_feed)
         if symbol_feed.has_hole:
             symbol_feed.holes += 1
@@ -413,6 +437,15 @@ class Recorder(StoreService):
             if symbol_feed.last_time is not None
         ]
         return max([now, *stamps])
+
+
+async def _or_next_time(work: Coroutine[Any, Any, None]) -> None:
+    """What the next run does if this one cannot any more."""
+    try:
+        async with asyncio.timeout(LAST_WORDS):
+            await work
+    except Exception as error:
+        _log.debug("left to the next run", exc_info=error)
 
 
 async def _keep(lock: JobLock) -> None:

@@ -20,9 +20,12 @@ from kraken_db.errors import (
     ConfigurationError,
     DatabaseError,
     ExchangeLockoutError,
+    ExchangeThrottledError,
     ExchangeUnavailableError,
+    InternalError,
     KrakenDBError,
     UnknownPairError,
+    unforeseen,
 )
 from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.pages import Pages, PageStore, ResumePoint, find_resume_point
@@ -38,7 +41,7 @@ from kraken_db.recorder.candle_closer import CandleCloser, Flushing
 from kraken_db.recorder.symbol_feed import SymbolFeed
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trades import TradeRepository
-from kraken_db.retry import may_pass
+from kraken_db.retry import MAX_WAIT, may_pass
 from kraken_db.store import Store
 from kraken_db.times import Sleep
 
@@ -134,6 +137,10 @@ class CatchUp:
                 await self._save(symbol_feed, pages, Pages.of([step]))
                 if symbol_feed.follows_on:
                     return True
+        if strays := symbol_feed.drop_strays():
+            _log.error(
+                "%s: %d trades of the feed left out: no ids of it are so large", symbol_feed.symbol, strays
+            )
         return not symbol_feed.waiting
 
     async def _save(self, symbol_feed: SymbolFeed, store: PageStore, pages: Pages) -> None:
@@ -199,7 +206,6 @@ class Rejoin:
     refuse: Callable[[SymbolFeed, KrakenDBError], None]
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _first_words: dict[str, asyncio.Event] = field(default_factory=dict)
-    _bug: BaseException | None = None
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _throttle: LogThrottle = field(default_factory=lambda: LogThrottle(_log))
 
@@ -208,8 +214,7 @@ class Rejoin:
         symbol_feed.lose_track()
         running = self._tasks.get(symbol_feed.symbol)
         if running is None or running.done():
-            task = self._tasks[symbol_feed.symbol] = asyncio.create_task(self._join(symbol_feed))
-            task.add_done_callback(self._note_bug)
+            self._tasks[symbol_feed.symbol] = asyncio.create_task(self._join(symbol_feed))
 
     def heard(self, symbol_feed: SymbolFeed) -> None:
         """The feed has said something of a pair."""
@@ -222,15 +227,6 @@ class Rejoin:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def raise_bug(self) -> None:
-        """Raise what an attempt of a pair has ended with, and should not have."""
-        if self._bug is not None:
-            raise self._bug
-
-    def _note_bug(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            self._bug = self._bug or task.exception()
 
     async def _join(self, symbol_feed: SymbolFeed) -> None:
         pause = 1.0
@@ -246,6 +242,9 @@ class Rejoin:
                 return
             except KrakenDBError as error:
                 pause = await self._wait_after(symbol_feed, error, pause)
+            except Exception as error:  # of the others each has its own task
+                _log.debug("%s", symbol_feed.symbol, exc_info=error)
+                pause = await self._wait_after(symbol_feed, InternalError(unforeseen(error)), pause)
 
     async def _wait_after(self, symbol_feed: SymbolFeed, error: KrakenDBError, pause: float) -> float:
         """Wait for another attempt; returns the pause of the next time.
@@ -256,13 +255,14 @@ class Rejoin:
         symbol_feed.error = error
         if isinstance(error, UnknownPairError):
             self.doubt(symbol_feed, error)
-        if isinstance(error, ExchangeLockoutError):
+        asks = error.retry_after if isinstance(error, ExchangeThrottledError) else None
+        if isinstance(error, ExchangeLockoutError) or (asks or 0.0) > MAX_WAIT:
             pause = LONGEST_PAUSE_REFUSED
         if not isinstance(error, BehindError) or pause > _PATIENT:
             detail = f"{symbol_feed.symbol}: {error}; trying again in {pause:.0f} s"
             self._throttle.say(logging.WARNING, "trades are missing", detail)
         await self.catch_up.sleep(pause)
-        with suppress(KrakenDBError):  # the next attempt reports it
+        with suppress(Exception):  # the next attempt reports it
             await self.catch_up.store.database.revive()
         passes = may_pass(error) or isinstance(error, DatabaseError)
         return min(2 * pause, LONGEST_PAUSE if passes else LONGEST_PAUSE_REFUSED)

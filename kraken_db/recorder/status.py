@@ -69,6 +69,8 @@ class RecorderStatus:
     """Records on disk that the database has not taken yet."""
     outage: tuple[datetime, str] | None = None
     """Since when there is no connection that works, and why; None while there is one."""
+    malformed: int = 0
+    """Frames of the feed that could not be read, and trades that cannot be: they were left out."""
 
     @property
     def received(self) -> int:

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from msgspec.structs import replace
 
 from kraken_db.errors import KrakenDBError
+from kraken_db.id_runs import MOST_MISSING
 from kraken_db.kraken.websocket_messages import LiveTrade
 from kraken_db.tolerances import STAMPS_APART
 
@@ -48,6 +49,8 @@ class SymbolFeed:
     """Jumps in the ids."""
     dropped: int = 0
     """Trades that came behind a hole and were too many to wait."""
+    strays: int = 0
+    """Trades whose ids are far from all others: they are none of the pair, and were left out."""
     error: KrakenDBError | None = None
     _waiting: dict[int, LiveTrade] = field(default_factory=dict)
     _has_heard: bool = False
@@ -88,6 +91,7 @@ class SymbolFeed:
         if self.stage != "live":
             self._keep_bounds()
             return []
+        self.drop_strays()
         ready = self._follow()
         self.received += len(ready)
         return ready
@@ -119,9 +123,25 @@ class SymbolFeed:
     def join(self) -> list[LiveTrade]:
         """What is missing is there: go on with the feed. The trades that follow on at once, in order."""
         self.stage = "live"
+        self.drop_strays()
         ready = self._follow()
         self.received += len(ready)
         return ready
+
+    def drop_strays(self) -> int:
+        """Forget what waits too far ahead to be what comes next; returns how many that are.
+
+        For a pair that is live, or where REST has nothing more: before that it may have been long ago that
+        the last trade was stored. A trade that was forgotten and is one shows as a hole with the next one.
+        """
+        if not self._waiting:
+            return 0
+        near = sorted(self._waiting)[len(self._waiting) // 2] if self.last_id is None else self.last_id
+        far = [number for number in self._waiting if abs(number - near) > MOST_MISSING]
+        for number in far:
+            del self._waiting[number]
+        self.strays += len(far)
+        return len(far)
 
     def _follow(self) -> list[LiveTrade]:
         ready: list[LiveTrade] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,9 +15,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kraken_db.errors import ConfigurationError, ExchangeRequestError, PairError, UnknownPairError
+from kraken_db.errors import (
+    ConfigurationError,
+    ExchangeRequestError,
+    ExchangeThrottledError,
+    PairError,
+    UnknownPairError,
+)
+from kraken_db.kraken import websocket
 from kraken_db.kraken.websocket import KrakenWebSocketClient
 from kraken_db.kraken.websocket_messages import (
+    Alive,
     Candles,
     Connected,
     Disconnected,
@@ -29,9 +38,11 @@ from kraken_db.kraken.websocket_messages import (
     Topic,
     Trades,
     Unsubscribed,
+    decode_frame,
 )
 from kraken_db.kraken.websocket_pace import ReconnectLimits
 from kraken_db.kraken.websocket_subscriptions import Watch
+from kraken_db.log_throttle import LINES
 from kraken_db.simulator import FeedFaults, Market, Scenario, SimulatedExchange, feed_url
 
 AT_ONCE = ReconnectLimits(at_once=10**6, most=10**6)
@@ -221,6 +232,165 @@ async def test_what_may_pass_is_tried_again_when_kraken_says() -> None:
     (ended,) = found
     assert isinstance(ended, Disconnected)
     assert 30 <= ended.retry_in <= 31
+
+
+@pytest.mark.parametrize("after", ["1000000000", "1 Jan 99999999999999999999999", "901", "9" * 400])
+async def test_a_wait_of_years_is_an_error(after: str) -> None:
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": after})
+
+    async with serving(handler) as url:
+        client = KrakenWebSocketClient(url)
+        with pytest.raises(ExchangeThrottledError, match="HTTP 429; it asks to wait "):
+            await events_until(client, lambda _events: False)
+
+
+async def test_once_there_was_a_connection_a_wait_has_a_bound() -> None:
+    asked = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            return web.Response(status=429, headers={"Retry-After": "1000000000"})
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.close()
+        return socket
+
+    async with serving(handler) as url:
+        client = KrakenWebSocketClient(url, limits=AT_ONCE)
+        found = await events_until(client, lambda events: len(events) == 3)
+    ended = found[-1]
+    assert isinstance(ended, Disconnected)
+    assert 900 <= ended.retry_in <= 901
+    assert "it asks to wait for 16,666,667 minutes" in ended.reason
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(status: int) -> None:
+    """Not from wss to ws, not to another host, not anywhere."""
+    seen: list[str] = []
+
+    async def there(request: web.Request) -> web.WebSocketResponse:
+        seen.append(request.path)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        return socket
+
+    async with serving(there) as other:
+
+        async def handler(_request: web.Request) -> web.Response:
+            return web.Response(status=status, headers={"Location": other.replace("ws", "http", 1)})
+
+        async with serving(handler) as url:
+            client = KrakenWebSocketClient(url)
+            with pytest.raises(ExchangeRequestError, match=f"HTTP {status}, a redirect, is not followed"):
+                await events_until(client, lambda _events: False)
+    assert seen == []
+
+
+async def test_pings_of_the_protocol_alone_are_silence() -> None:
+    async def handler(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        while True:
+            await socket.ping(b"x")
+            await asyncio.sleep(0.01)
+
+    async with serving(handler) as url:
+        client = KrakenWebSocketClient(url, limits=AT_ONCE, watch=QUICK)
+        client.subscribe_trades("BTC/USD")
+        found = await events_until(client, lambda events: isinstance(events[-1], Disconnected), 5)
+    assert isinstance(found[-1], Disconnected)
+    assert found[-1].reason.startswith("nothing came for ")
+
+
+NOW = datetime.now(UTC)
+GOOD = {
+    "symbol": "BTC/USD",
+    "side": "buy",
+    "price": 1.5,
+    "qty": 2.0,
+    "ord_type": "limit",
+    "trade_id": 7,
+    "timestamp": NOW.isoformat(),
+}
+
+
+def trades_frame(**changes: Any) -> str:
+    return json.dumps({"channel": "trade", "type": "update", "data": [GOOD | changes]})
+
+
+UNREADABLE = {
+    "a stamp of the year 0": trades_frame(timestamp="0001-01-01T00:00:00+14:00"),
+    "a stamp of the year 1": trades_frame(timestamp="0001-01-01T00:00:00Z"),
+    "a stamp of 9999": trades_frame(timestamp="9999-12-31T23:59:59.999999Z"),
+    "a stamp beyond 9999": trades_frame(timestamp="9999-12-31T23:59:59-14:00"),
+    "a stamp of 9998": trades_frame(timestamp="9998-01-01T00:00:00Z"),
+    "a stamp 30 days ahead": trades_frame(timestamp=(NOW + timedelta(days=30)).isoformat()),
+    "a stamp that is none": trades_frame(timestamp="١٩٩٩-01-01T00:00:00Z"),
+    "a stamp of 100 kB": trades_frame(timestamp="2" * 100_000),
+    "time_out of the year 0": '{"method":"pong","time_out":"0001-01-01T00:00:00+14:00"}',
+    "time_out beyond 9999": '{"method":"pong","time_out":"9999-12-31T23:59:59-14:00"}',
+    "time_out of 9999": '{"method":"subscribe","success":true,"time_out":"9999-12-31T23:59:59Z"}',
+    "an id of 2^63": trades_frame(trade_id=2**63),
+    "an id of 2^64": trades_frame(trade_id=2**64),
+    "an id of 5,000 digits": trades_frame().replace('"trade_id": 7', '"trade_id": ' + "7" * 5_000),
+    "an id of 1E+100000": trades_frame().replace('"trade_id": 7', '"trade_id": 1E+100000'),
+    "a price of 1E+100000": trades_frame().replace("1.5", "1E+100000"),
+    "a price of 1E-100000": trades_frame().replace("1.5", "1E-100000"),
+    "a price of a million digits": trades_frame().replace("1.5", "1" * 1_000_000),
+    "a price below zero": trades_frame(price=-1),
+    "a price of NaN": trades_frame(price=float("nan")),
+    "an interval of 400 digits": json.dumps(
+        {"method": "subscribe", "result": {"channel": "ohlc", "symbol": "X", "interval": 10**400}}
+    ),
+    "deep": "[" * 500_000,
+    "half a character": trades_frame(symbol="\ud800"),
+    "not even text": "\x00\x1b]52;c;x\x07",
+    "a list": "[]",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_a_frame_that_cannot_be_read_is_counted_and_the_feed_goes_on(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = [trades_frame(trade_id=6), UNREADABLE[name], trades_frame(trade_id=8)]
+    async with serving(sending(frames)) as url:
+        client = KrakenWebSocketClient(url, limits=AT_ONCE)
+        client.subscribe_trades("BTC/USD", snapshot=False)
+        found = await events_until(client, lambda events: trades_of(events)[-1:] == [8])
+    assert [type(event) for event in found[:4]] == [Connected, Alive, Trades, Malformed]
+    assert (trades_of(found)[:2], client.malformed) == ([6, 8], 1)
+    assert all(len(message) < 1_000 and message.isprintable() for message in caplog.messages)
+
+
+async def test_a_mistake_of_ours_in_one_frame_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(frame: bytes) -> Any:
+        if b'"trade_id": 7' in frame:
+            raise OverflowError("date value out of range")
+        return decode_frame(frame)
+
+    monkeypatch.setattr(websocket, "decode_frame", read)
+    async with serving(sending([trades_frame(), trades_frame(trade_id=8)])) as url:
+        client = KrakenWebSocketClient(url, limits=AT_ONCE)
+        client.subscribe_trades("BTC/USD", snapshot=False)
+        found = await events_until(client, lambda events: trades_of(events)[-1:] == [8])
+    assert (trades_of(found), client.malformed) == ([8], 1)
+
+
+async def test_a_thousand_frames_that_cannot_be_read_are_a_few_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(sending(["nonsense"] * 1_000 + [trades_frame()])) as url:
+        client = KrakenWebSocketClient(url, limits=AT_ONCE)
+        client.subscribe_trades("BTC/USD", snapshot=False)
+        await events_until(client, lambda events: trades_of(events) == [7])
+    assert client.malformed == 1_000
+    assert len(caplog.messages) <= LINES + 1
 
 
 async def test_nobody_there() -> None:

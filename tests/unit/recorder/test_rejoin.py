@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime, timedelta
@@ -15,9 +16,11 @@ import pytest
 from kraken_db.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
+    DataRefusedError,
     ExchangeFormatError,
     ExchangeLockoutError,
     ExchangeRequestError,
+    ExchangeThrottledError,
     ExchangeUnavailableError,
     KrakenDBError,
     UnknownPairError,
@@ -39,7 +42,7 @@ def trade(number: int) -> LiveTrade:
 class Script:
     """The errors of the attempts, one after the other; then it works."""
 
-    def __init__(self, *errors: KrakenDBError, then: Callable[[SymbolFeed], None] | None = None) -> None:
+    def __init__(self, *errors: Exception, then: Callable[[SymbolFeed], None] | None = None) -> None:
         self.errors = list(errors)
         self.pauses: list[float] = []
         self.then = then
@@ -98,10 +101,15 @@ async def joined(script: Script) -> tuple[SymbolFeed, list[int], list[str]]:
         ExchangeRequestError("EGeneral:Invalid arguments"),
         ExchangeFormatError("the body is null"),
         ExchangeUnavailableError("EService:Busy"),
+        ExchangeThrottledError("HTTP 429", retry_after=30),
         DatabaseUnavailableError("nobody answers"),
+        DataRefusedError("a value that does not fit"),
+        OverflowError("date value out of range"),
+        ValueError("a bug"),
+        ExceptionGroup("bugs", [KeyError("x")]),
     ],
 )
-async def test_it_is_tried_again_and_what_waited_is_written(error: KrakenDBError) -> None:
+async def test_it_is_tried_again_and_what_waited_is_written(error: Exception) -> None:
     script = Script(error, error)
     symbol_feed, written, told = await joined(script)
     assert (symbol_feed.stage, symbol_feed.error, told) == ("live", None, [])
@@ -132,6 +140,22 @@ async def test_a_rest_that_lags_is_asked_again_without_a_word(caplog: pytest.Log
     assert caplog.records == []
     await joined(Script(*[BehindError("it lags")] * 4))
     assert len(caplog.records) == 1, "it has lagged for long"
+
+
+@pytest.mark.parametrize("wait", [901.0, 1e9, math.inf])
+async def test_a_long_wait_that_kraken_asks_for_is_a_quarter_of_an_hour(wait: float) -> None:
+    script = Script(ExchangeThrottledError("HTTP 429", retry_after=wait))
+    await joined(script)
+    assert script.pauses == [900]
+
+
+async def test_a_mistake_of_ours_is_told_with_its_pair(caplog: pytest.LogCaptureFixture) -> None:
+    script = Script(OverflowError("date value out of range"))
+    await joined(script)
+    assert caplog.messages == [
+        "trades are missing: BTC/USD: internal error OverflowError: date value out of range;"
+        " the others went on; trying again in 1 s"
+    ]
 
 
 async def test_an_unknown_pair_is_doubted_and_does_not_end_by_that() -> None:

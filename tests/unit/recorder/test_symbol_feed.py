@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +92,42 @@ def live_at(moment: datetime) -> SymbolFeed:
     symbol_feed.reach(10, moment)
     symbol_feed.join()
     return symbol_feed
+
+
+def test_an_id_that_cannot_be_is_left_out_and_the_pair_stays_live() -> None:
+    symbol_feed = live(10)
+    assert ids(symbol_feed.take([trade(2**62, 0), trade(11)], is_snapshot=False)) == [11]
+    assert (symbol_feed.has_hole, symbol_feed.strays) == (False, 1)
+    assert ids(symbol_feed.take([trade(12)], is_snapshot=False)) == [12]
+
+
+def test_ten_million_trades_may_be_missing_where_nobody_listened() -> None:
+    """What was stored last may be of years ago: REST says whether what waits follows on."""
+    symbol_feed = SymbolFeed("BTC/USD")
+    symbol_feed.reach(10, START)
+    symbol_feed.take([trade(20_000_000, 0), trade(2**62, 0)], is_snapshot=True)
+    assert (symbol_feed.waiting, symbol_feed.strays) == (2, 0)
+    symbol_feed.reach(19_999_999, START)
+    assert symbol_feed.follows_on
+    assert ids(symbol_feed.join()) == [20_000_000]
+    assert (symbol_feed.has_hole, symbol_feed.strays) == (False, 1)
+
+
+def test_what_waits_and_rest_does_not_have_is_forgotten() -> None:
+    symbol_feed = SymbolFeed("BTC/USD")
+    symbol_feed.reach(10, START)
+    symbol_feed.take([trade(2**62, 0)], is_snapshot=False)
+    assert not symbol_feed.follows_on
+    assert symbol_feed.drop_strays() == 1
+    assert symbol_feed.follows_on
+
+
+@pytest.mark.parametrize("odd", [1, 2**62])
+def test_a_pair_begins_where_most_ids_are(odd: int) -> None:
+    symbol_feed = SymbolFeed("BTC/USD")
+    symbol_feed.take([trade(number, 0) for number in (odd, *range(10**8, 10**8 + 50))], is_snapshot=True)
+    assert ids(symbol_feed.join()) == list(range(10**8, 10**8 + 50))
+    assert (symbol_feed.has_hole, symbol_feed.strays) == (False, 1)
 
 
 def test_what_waits_has_a_bound() -> None:
