@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from kraken_db.simulator import Market, Scenario, SimulatedExchange, feed_url
+from kraken_db.simulator import FeedFaults, Market, Scenario, SimulatedExchange, feed_url
 from tests.support.archives import query
+from tests.support.spoiling import RefusingExchange
 
 RECORD = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()", "record")
 SYMBOL = "BTC/USD"
@@ -82,6 +84,20 @@ async def test_reports_as_json(plain_url: str, tmp_path: Path) -> None:
     assert keys <= report.keys()
     for line in out.decode().splitlines():
         assert json.loads(line)["received"] >= report["received"]
+
+
+async def test_a_refusal_that_lasts_is_the_exit_code(plain_url: str, tmp_path: Path) -> None:
+    """The pair is still being caught up with, and the report says why."""
+    exchange = RefusingExchange([market()], feed_faults=FeedFaults(lost=0.2))
+    exchange.answer = lambda: web.Response(status=403)
+    async with exchange.serve() as base_url:
+        process = await record(plain_url, base_url, tmp_path, "--symbols", SYMBOL, "--every", "0.3", "--json")
+        report = json.loads(await line_that_has(process, "HTTP 403"))
+        process.terminate()
+        async with asyncio.timeout(15):
+            await process.communicate()
+    (pair,) = report["pairs"]
+    assert (pair["state"], process.returncode) == ("catching up", 1)
 
 
 async def test_a_second_recording_is_refused_in_one_line(plain_url: str, tmp_path: Path) -> None:

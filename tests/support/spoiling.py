@@ -1,10 +1,12 @@
-"""A simulated exchange whose answers about one pair are spoiled on their way."""
+"""Simulated exchanges whose answers are spoiled on their way, or are none."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
+
+from aiohttp import web
 
 from kraken_db.simulator import Fault, Market, SimulatedExchange
 
@@ -29,6 +31,17 @@ class SpoilingExchange(SimulatedExchange):
         if isinstance(changed, str):
             return changed
         return json.dumps(answer if changed is None else answer | {"result": changed})
+
+
+class RefusingExchange(SimulatedExchange):
+    """``answer``: what Trades says, instead of trades."""
+
+    answer: Callable[[], web.Response] | None = None
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if self.answer is not None and request.path.endswith("Trades"):
+            return self.answer()
+        return await super()._handle(request)
 
 
 def rows_of(result: dict[str, Any]) -> list[list[Any]]:

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from kraken_db.cli.backfill import show_reports
 from kraken_db.errors import ExchangeFormatError, ExchangeThrottledError
-from kraken_db.simulator import Market
+from kraken_db.kraken.messages import TradesPage
+from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.simulator import Market, SimulatedExchange
 from tests.support.downloading import MINUTE, assert_is_truth, downloading, stored
 from tests.support.spoiling import Spoil, SpoilingExchange, rows_of
 
@@ -165,6 +168,32 @@ async def test_another_beginning_each_time_comes_to_an_end(plain_url: str) -> No
     assert "100 answers in a row brought nothing new" in str(one.error)
     assert 100 <= asked <= 110
     assert (other.outcome, other.new) == ("caught up", TRADES)
+
+
+async def test_a_mistake_of_ours_at_one_pair_leaves_the_others(
+    plain_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = KrakenRestClient.trades_page
+
+    async def wrong(self: KrakenRestClient, pair: str, since: int | None = None) -> TradesPage:
+        if pair == "XBTUSD" and since:
+            raise OverflowError("date value out of range")
+        return await right(self, pair, since)
+
+    monkeypatch.setattr(KrakenRestClient, "trades_page", wrong)
+    async with downloading(plain_url, SimulatedExchange([BTC, ETH])) as service:
+        reports = await service.backfill([BTC.symbol, ETH.symbol])
+    one, other = reports
+    assert (one.outcome, one.new, one.is_flawed) == ("failed", 1_000, True)
+    assert (other.outcome, other.new) == ("caught up", TRADES)
+    show_reports(reports, as_json=True)
+    shown = capsys.readouterr()
+    reason = "BTC/USD: internal error OverflowError: date value out of range; the others went on"
+    assert [pair["error"] and pair["error"]["reason"] for pair in json.loads(shown.out)["pairs"]] == [
+        reason,
+        None,
+    ]
+    assert f"Failed: {reason}. Run it again with --debug" in shown.err
 
 
 async def test_a_wait_of_31_years_is_an_error(plain_url: str) -> None:
