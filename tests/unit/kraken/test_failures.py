@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -119,6 +120,16 @@ def test_statuses_by_kind(status: int, kind: type[ExchangeError] | None) -> None
         ("-1", None),
         ("٧", None),
         (None, None),
+        ("1000000000", 1e9),
+        ("9" * 400, math.inf),
+        ("1 Jan 99999999999999999999999", math.inf),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", math.inf),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999", math.inf),
+        ("Wed, 21 Oct 9999 23:59:59 -1400", 253_396_216_799.0 - NOW),
+        ("1 Jan 2026 25:00:00", None),
+        ("0x10", None),
+        ("1e9", None),
+        ("1_000", None),
     ],
 )
 def test_retry_after(header: str | None, wait: float | None) -> None:
