@@ -26,7 +26,7 @@ from kraken_db.kraken.messages import KrakenTrade, TradesPage
 from kraken_db.kraken.prefetch import FetchPage, Prefetch
 from kraken_db.kraken.rest import MAX_COUNT
 from kraken_db.ranges import TICK
-from kraken_db.tolerances import CLOCK_IS_WRONG, SETTLED, STAMPS_APART
+from kraken_db.tolerances import SETTLED, STAMPS_APART
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOAT_STEP = 250  # ns
@@ -141,6 +141,9 @@ STRAY = 10
 """Answers in a row to another question than was asked that mean that something is wrong."""
 BARREN = 100
 """Answers in a row without anything new, and without a proof that there is nothing, that mean the same."""
+AHEAD = timedelta(days=1)
+"""How far a stamp may be ahead of the exchange's clock as it was asked once: ours may have been set since.
+What may be stored is decided where it is."""
 MOST_BACK = 1_000
 """By how much an id may be below that of an earlier trade, for stamps have some jitter."""
 
@@ -287,7 +290,7 @@ class TradePager:
             return "they are empty" if self._newest is None and self._first is not None else None
         if self._since and trades[0].timestamp < cursor_time(self._since) - TICK:
             return "they begin before what was asked for"
-        if (latest := trades[-1].timestamp) > self._now() + CLOCK_IS_WRONG:
+        if (latest := trades[-1].timestamp) > self._now() + AHEAD:
             return f"a trade is stamped {latest.isoformat()}, in the future"
         highest, before, known = 0, self._sequence.last_id or 0, (self._newest or _NEVER) + STAMPS_APART
         for trade in trades:

@@ -245,7 +245,7 @@ class _Result(msgspec.Struct, gc=False):
 
 
 class _Status(msgspec.Struct, gc=False):
-    system: str
+    system: Annotated[str, Meta(pattern=r"^[a-z_ -]{1,40}\Z")]
 
 
 _FRAME = msgspec.json.Decoder(_Frame)
@@ -303,7 +303,7 @@ def decode_frame(frame: bytes | str) -> list[Message]:
 
 
 def _by_symbol(rows: list[_Trade], is_snapshot: bool, seen: bytes) -> list[Message]:
-    _require_amounts((amount for row in rows for amount in (row.price, row.qty)), seen)
+    _require_amounts((amount for row in rows for amount in (row.price, row.qty)), seen, can_be_zero=False)
     trades: dict[str, list[LiveTrade]] = {}
     for row in rows:
         trade = LiveTrade(
@@ -369,9 +369,9 @@ def _moment(text: str, seen: bytes) -> datetime:
     raise _wrong(f"{text!r:.40} is not a time", seen)
 
 
-def _require_amounts(amounts: Iterable[Decimal], seen: bytes) -> None:
+def _require_amounts(amounts: Iterable[Decimal], seen: bytes, *, can_be_zero: bool = True) -> None:
     for amount in amounts:
-        if not is_number(text := str(amount)):
+        if not is_number(text := str(amount)) or not (amount or can_be_zero):
             raise _wrong(f"{text:.40} is neither a price nor a volume", seen)
 
 

@@ -342,6 +342,14 @@ UNREADABLE = {
     "a price of 1E-100000": trades_frame().replace("1.5", "1E-100000"),
     "a price of a million digits": trades_frame().replace("1.5", "1" * 1_000_000),
     "a price below zero": trades_frame(price=-1),
+    "a price of zero": trades_frame(price=0),
+    "a volume of zero": trades_frame(qty=0.0),
+    "a state that writes to the terminal": json.dumps(
+        {"channel": "status", "type": "update", "data": [{"system": "\x1b]52;c;eA==\x07"}]}
+    ),
+    "a state of 100 kB": json.dumps(
+        {"channel": "status", "type": "update", "data": [{"system": "x" * 100_000}]}
+    ),
     "a price of NaN": trades_frame(price=float("nan")),
     "an interval of 400 digits": json.dumps(
         {"method": "subscribe", "result": {"channel": "ohlc", "symbol": "X", "interval": 10**400}}
