@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError
+from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError, unforeseen
 from kraken_db.gap_filler.by_candles import CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
 from kraken_db.gap_filler.filling import SymbolFiller
@@ -259,6 +259,9 @@ class GapFiller(StoreService):
                     ).fill_all()
             except KrakenDBError as error:
                 report.errors.append(f"{symbol}: {error}")
+            except Exception as error:  # of the others each has its own task
+                _log.debug("%s", symbol, exc_info=error)
+                report.errors.append(f"{symbol}: {unforeseen(error)}")
             finally:
                 task.done(_outcome(report), failed=bool(report.errors))
             if not report.errors:
