@@ -82,14 +82,17 @@ class Remaining:
         return f"{place}, {min(share, 1):.0%} of the time range"
 
 
+_MOST_TRADES = 10**10  # five times those of all pairs of Kraken together
+
+
 async def find_goal(client: KrakenRestClient, pair: str, end: datetime | None) -> KrakenTrade | None:
-    """The trade that a download ends at; None if there is none at all."""
+    """The trade that a download ends at; None if there is none at all, or its id cannot be."""
+    found: list[KrakenTrade] = []
     if end is not None:
-        beyond = (await client.trades(pair, to_cursor(end), count=1)).trades
-        if beyond:
-            return beyond[0]
-    newest = (await client.newest_trades(pair, count=1)).trades
-    return newest[-1] if newest else None
+        found = (await client.trades(pair, to_cursor(end), count=1)).trades[:1]
+    if not found:
+        found = (await client.newest_trades(pair, count=1)).trades[-1:]
+    return found[0] if found and (found[0].trade_id or 0) < _MOST_TRADES else None
 
 
 # Pages that wait for the database, and that it takes at once: memory is bounded by them, and a database that

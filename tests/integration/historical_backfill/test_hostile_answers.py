@@ -170,6 +170,21 @@ async def test_another_beginning_each_time_comes_to_an_end(plain_url: str) -> No
     assert (other.outcome, other.new) == ("caught up", TRADES)
 
 
+async def test_an_estimate_that_cannot_be_is_none(plain_url: str) -> None:
+    """The newest trade is asked for to say how much is left: on a small disk it would end the download."""
+
+    def spoil(result: dict[str, Any], params: Mapping[str, str]) -> None:
+        if "since" not in params:
+            rows_of(result)[-1][ID] = 2**62
+
+    exchange = SpoilingExchange(BTC, ETH, spoil=spoil)
+    async with downloading(plain_url, exchange) as service:
+        found = await service.estimate([BTC.symbol, ETH.symbol])
+        assert [pair.by_rest for pair in found.pairs] == [0, TRADES]
+        one, _ = await service.backfill([BTC.symbol, ETH.symbol])
+    assert (one.outcome, one.new, one.error) == ("caught up", TRADES, None)
+
+
 async def test_a_mistake_of_ours_at_one_pair_leaves_the_others(
     plain_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,7 +138,19 @@ def test_a_raw_row_gives_the_same_trade_whatever_decoded_it(moment: float) -> No
         ["1", "2", 3, "b", "m", "", "7"],
         [None, "2", 3, "b", "m", ""],
         ["1", "2", 3, [], "m", ""],
+        ["1", "2", 3, "b", "m", "\x00"],
+        ["1", "2", 3, "b", "m", "\x1b[0m"],
+        ["1", "2", 3, "b", "m", "", 2**62 + 1],
+        ["1", "2", 3, "b", "m", "", 10**400],
+        ["1" * 31, "2", 3, "b", "m", ""],
+        ["1" * 1_000_000, "2", 3, "b", "m", ""],
+        ["1", "1e100", 3, "b", "m", ""],
+        ["1_0", "2", 3, "b", "m", ""],
+        ["0x10", "2", 3, "b", "m", ""],
+        ["١", "2", 3, "b", "m", ""],
+        ["1", "2", "1" * 31, "b", "m", ""],
     ],
+    ids=lambda row: f"{row!r:.60}",
 )
 def test_a_raw_row_of_another_shape(row: list[object]) -> None:
     with pytest.raises(ExchangeFormatError, match="is not a trade of Kraken"):
