@@ -96,9 +96,13 @@ def _initialise(layout: Layout, account: Account, binaries: Binaries, lock: int)
         os.close(directory)
 
 
+# The last is PostgreSQL's hint where a part of a page was still written.
+_FULL = ("No space left on device", "Disk quota exceeded", "Check free disk space")
+
+
 def failure(what: str, layout: Layout, output: str) -> EmbeddedServerError | StorageFullError:
     """An error out of a program's last words."""
-    if "No space left on device" in output or "Disk quota exceeded" in output:
+    if any(words in output for words in _FULL):
         free = shutil.disk_usage(layout.root).free
         return StorageFullError(
             f"the embedded PostgreSQL {what}: no space left in {layout.root} ({free / 1e6:.0f} MB free)",

@@ -100,6 +100,16 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         EmbeddedServer(tmp_path / "k").start()
 
 
+def test_half_a_page_on_a_full_disk(tmp_path: Path) -> None:
+    """As initdb has said it: nothing of this is ENOSPC."""
+    said = (
+        'FATAL:  could not extend file "base/1/2691": wrote only 4096 of 8192 bytes at block 10\n'
+        "HINT:  Check free disk space.\n"
+        "PANIC:  cannot abort transaction 1, it was already committed\nAborted\n"
+    )
+    assert isinstance(failure("did not start", Layout(tmp_path), said), StorageFullError)
+
+
 def test_the_last_words_of_a_program_are_in_the_error(tmp_path: Path) -> None:
     error = failure("did not start", Layout(tmp_path), "".join(f"line {n}\n" for n in range(10)))
     assert "line 6 | line 7 | line 8 | line 9" in str(error)
