@@ -18,9 +18,9 @@ from typing import NoReturn, TypeVar
 from kraken_db.archives.byte_source import ByteSource
 from kraken_db.errors import DamagedFileError, ImportFileError
 
-MAX_MEMBERS = 200_000
-"""Of one zip. Kraken's largest has 12,037."""
-MAX_DIRECTORY = 64 << 20
+MAX_MEMBERS = 65_536
+"""Of one zip: 3 kB of memory each. Kraken's largest has 12,037."""
+MAX_DIRECTORY = 16 << 20
 """Bytes of the directory of a zip."""
 BLOCK = 256 << 10
 """Bytes: the most that ``unpack`` hands out at once."""

@@ -41,6 +41,7 @@ INTERVAL_MAP: dict[str, int] = {str(minutes): minutes for minutes in INTERVAL_NA
 _NAME = re.compile(r"(?P<pair>[^_]+)(?:_(?P<minutes>\d+))?\.csv", re.IGNORECASE)
 # Numbers in text pack to a third or so; what packs a thousand times was made to fill a disk.
 _MAX_PACKING = 1000
+_NOTHING_PACKED = 16  # bytes that any packer makes of nothing
 _MAX_MANIFEST = 2**20
 _AS = "to import it all the same: kraken-db import-csv FILE --as BTC/USD"
 
@@ -327,6 +328,10 @@ class Discovery:
                 self._refuse(found.name, "the file is encrypted")
             elif member.size > _MAX_PACKING * max(member.packed_size, 1):
                 self._refuse(found.name, f"it unpacks to {member.size:,} bytes: more than text can be packed")
+            elif not member.size and member.packed_size > _NOTHING_PACKED:
+                self._refuse(
+                    found.name, f"it is called empty, and has {member.packed_size:,} bytes in the zip"
+                )
             else:
                 yield found
 

@@ -69,6 +69,27 @@ def test_members_without_a_name(name: str, plain_url: str, tmp_path: Path) -> No
     assert ("SOL/USD", 3) in stored(plain_url)
 
 
+LIES = {
+    "3 GiB in 2,289 bytes": ({"method": 12, "size": 3 << 30}, "more than text can be packed"),
+    "2 MB in 2,289 bytes": ({"method": 12, "size": 2_000_000}, "packed by method 12, which is not read"),
+    "a method of nobody": ({"method": 99}, "packed by method 99, which is not read"),
+    "empty, and is not": ({"size": 0, "method": 8}, "it is called empty, and has 2,289 bytes in the zip"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("options", [(), ("--skip-empty",)])
+def test_members_that_lie(lie: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    changes, reason = LIES[lie]
+    packed = zip_bytes({"XBTUSD_1.csv": bytes(2289), "ETHUSD_1.csv": GOOD}, kind=zipfile.ZIP_STORED)
+    write(tmp_path, "a.zip", with_entry(packed, 0, **changes))
+    done = run("postgresql://nobody@127.0.0.1:1/none", "import-csv", str(tmp_path), "--dry-run", *options)
+    assert done.exit_code == 1
+    assert f"Failed: {tmp_path}/a.zip:XBTUSD_1.csv: " in done.stderr
+    assert reason in done.stderr
+    assert "ETH/USD" in done.stdout
+
+
 BUGS: dict[str, tuple[Any, str]] = {
     "reading": (reading, "trade_layout"),
     "batches": (files, "trade_batches"),
