@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.errors import DataRefusedError
-from kraken_db.id_runs import IdHole, IdSequence
+from kraken_db.id_runs import MOST_MISSING, IdHole, IdSequence
 from kraken_db.ingest.pages import ResumePoint, find_resume_point
 from kraken_db.ingest.rules import LARGEST_ID, STORED_TRADE_RULES, RowRefusedError
 from kraken_db.ingest.trades import ARCHIVE, TradeBatch, TradesWritten, stage_rows
@@ -210,7 +210,7 @@ class FileBatch:
     def _follow_ids(self) -> list[IdHole]:
         """The holes. Raises RowRefusedError where ids go back."""
         rows: list[_Numbered] = []
-        newest = 0
+        newest = self.before.trade_id or 0 if self.before else 0
         for line, row in enumerate(self.rows.splitlines(), 1):
             try:
                 one = _Numbered(*row_of(row, self.columns))
@@ -218,6 +218,10 @@ class FileBatch:
                 return []  # the staging says what is wrong
             if 0 < (one.trade_id or 0) < newest:
                 raise RowRefusedError(line, f"the trade id goes back: {one.trade_id} behind {newest}")
+            if 0 < newest < (one.trade_id or 0) - 1 - MOST_MISSING:
+                raise RowRefusedError(
+                    line, f"no trade of the pair has this id: {one.trade_id} behind {newest}"
+                )
             newest = one.trade_id or newest
             rows.append(one)
         if self.behind is not None:

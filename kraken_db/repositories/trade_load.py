@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
 from kraken_db.errors import DataRefusedError
-from kraken_db.id_runs import IdHole
+from kraken_db.id_runs import MOST_MISSING, IdHole
 from kraken_db.models import TRADES
 from kraken_db.repositories.candle_merge import END, START, SYMBOL, minutes_of_trades
 from kraken_db.repositories.staging import Rule, broken
@@ -176,6 +176,8 @@ class TradeLoad:
         for number, line in zip(ids, lines, strict=True):
             if before is not None and number <= before:
                 raise DataRefusedError("ids go back")
+            if before is not None and number > before + 1 + MOST_MISSING:
+                raise DataRefusedError("ids jump")
             if before is not None and number > before + 1:
                 after = self._stamp(line_before) if line_before or self._last is None else self._last[1]
                 self.holes.append(IdHole(before + 1, number - 1, after, self._stamp(line)))

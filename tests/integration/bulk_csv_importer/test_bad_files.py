@@ -164,6 +164,17 @@ TRADES: dict[str, tuple[str, int | None, str]] = {
         3,
         "trade id 5 is there twice",
     ),
+    "an id of nobody": (
+        "100.5,1,1672531200.1,b,l,,5\n100.5,1,1672531200.2,b,l,,10000007\n",
+        2,
+        "no trade of the pair has this id: 10000007 behind 5",
+    ),
+    "an id of nobody between others": (
+        "100.5,1,1672531200.1,b,l,,5\n100.5,1,1672531200.2,b,l,,4611686018427387904\n"
+        "100.5,1,1672531200.3,b,l,,6\n",
+        2,
+        "no trade of the pair has this id: 4611686018427387904 behind 5",
+    ),
     "negative id": ("100.5,1,1672531200.1,b,l,,-5\n", 1, "trade id is negative"),
     "after a header": (
         "price,volume,time,buy/sell,market/limit,miscellaneous\nx,1,1,b,l,,5\n",

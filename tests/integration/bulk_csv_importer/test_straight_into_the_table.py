@@ -115,3 +115,10 @@ async def test_times_that_go_back_inside_a_second_are_looked_at(plain_url: str, 
     wrong = f"100,1,{START}.5,b,,,1\n100,1,{START}.6,x,,,2\n100,1,{START}.4,s,,,3\n"
     done = await import_file(plain_url, write(tmp_path, "ETHUSD.csv", wrong))
     assert "the side is neither" in str(done.error)
+
+
+async def test_ids_that_are_missing_by_the_million(plain_url: str, tmp_path: Path) -> None:
+    rows = f"100,1,{START}.5,b,l,,5\n100,1,{START}.6,s,l,,10000006\n"
+    done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", rows))
+    assert (done.error, done.new) == (None, 2)
+    assert done.notes[0].startswith("Kraken's file lacks ")
