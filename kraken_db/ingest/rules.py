@@ -19,6 +19,7 @@ from typing import Any
 
 from kraken_db.errors import KrakenDBError, RejectedRecordError
 from kraken_db.intervals import (
+    BASE_INTERVAL,
     GRID_ORIGIN_EPOCH,
     floor_to_interval,
     interval_length,
@@ -71,6 +72,9 @@ _CANDLE_VOLUME = "the volume is negative: {volume}"
 _VWAP = "the vwap is not between low and high: {mean}"
 _COUNT_SIGN = "the number of trades is negative: {trades}"
 _COUNT = "the number of trades cannot be: {trades}"
+_NO_TRADE = "it has no trade: a quiet minute has no candle"
+_QUOTE_VOLUME = "the quote volume is not between volume times low and volume times high: {quote_volume}"
+_MINUTE_OF = f"date_bin(INTERVAL '1 minute', timestamp, to_timestamp({GRID_ORIGIN_EPOCH}))"
 
 
 def _listed(*words: str) -> str:
@@ -173,6 +177,32 @@ def candle_number_rules(interval: int) -> tuple[Rule, ...]:
         Rule("volume < 0", _CANDLE_VOLUME),
         Rule("trades < 0", _COUNT_SIGN),
         Rule(f"trades > {MOST_TRADES_A_MINUTE * interval}", _COUNT),
+    )
+
+
+@lru_cache
+def stored_minute_rules() -> tuple[Rule, ...]:
+    """What a row of ``candles`` that is a minute must not be, whoever has written it.
+
+    Over its columns, but ``trades`` for the count and ``mean`` for the vwap; parameters: ``earliest`` and
+    ``latest``, the times between which it opens. A count that is NULL is not known.
+    """
+    at = "timestamp {timestamp}"
+    prices = ("open", "high", "low", "close")
+    value = f"round(volume * {{price}}, {AMOUNT_SCALE})"
+    return (
+        Rule(f"timestamp <> {_MINUTE_OF}", f"{at} does not lie on the grid of {interval_name(BASE_INTERVAL)}"),
+        Rule("timestamp < :earliest", f"{at} is before September 2013, when Kraken's history begins"),
+        Rule("timestamp > :latest", f"{at} lies in the future"),
+        *(rule for name in prices for rule in _fit(name, _PRICE_BOUND, _UNFIT_PRICE, rounds=True)),
+        *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=True),
+        *candle_number_rules(BASE_INTERVAL),
+        Rule("trades = 0", _NO_TRADE),
+        Rule("mean < low OR mean > high", _VWAP),
+        Rule(
+            f"quote_volume < {value.format(price='low')} OR quote_volume > {value.format(price='high')}",
+            _QUOTE_VOLUME,
+        ),
     )
 
 

@@ -5,7 +5,7 @@ What the ids and the times of trades say, and candles beside what they should be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -27,16 +27,18 @@ from sqlalchemy import (
     text,
     true,
 )
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends import Backend
 from kraken_db.backends.rollup import rollup
-from kraken_db.db.multiranges import lies_in
+from kraken_db.db.multiranges import lies_in, to_multirange
 from kraken_db.id_runs import IdRun
 from kraken_db.intervals import BASE_INTERVAL, INTERVAL_SOURCES
 from kraken_db.models import TRADES, Timestamp
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candle_merge import minutes_of_trades
+from kraken_db.repositories.staging import Rule, broken, reasons
 from kraken_db.tolerances import LAST_DIGIT, VOLUME_NOISE
 
 # Within a run of ids without a hole, the id less its rank is always the same.
@@ -200,6 +202,29 @@ class Comparison:
     """The first of these, in order of time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What stored minutes look like, by themselves."""
+
+    rows: int
+    broken: int
+    """Those that cannot be."""
+    made_of_trades: int
+    examples: Sequence[tuple[datetime, str]] = ()
+    """The first of the broken ones: when each opens, and why it cannot be."""
+
+
+_SHAPES = """
+    SELECT {what} FROM (
+        SELECT timestamp, open, high, low, close, volume, quote_volume, trade_count AS trades, vwap AS mean
+        FROM candles
+        WHERE symbol = :symbol AND interval_minutes = 1 AND timestamp >= :start AND timestamp < :end
+    ) stored WHERE timestamp <@ :inside
+"""
+_COUNTS = "count(*), count(*) FILTER (WHERE {broken}), count(quote_volume)"
+_INSIDE = bindparam("inside", type_=TSTZMULTIRANGE)
+
+
 class CandleAudit:
     """Compares candles of one symbol on the caller's connection; never writes.
 
@@ -271,11 +296,26 @@ class CandleAudit:
         differs = or_(*exact, off >= noise)
         return await self._compare(stored, expected, inside, differs, limit, may_lack=may_lack)
 
-    async def count(self, inside: Sequence[TimeRange]) -> int:
-        """How many minutes are stored in these ranges."""
-        stored = self._between(BASE_INTERVAL, inside[0][0], inside[-1][1])
-        found = select(func.count()).select_from(stored).where(lies_in(stored.c.timestamp, inside))
-        return await self._connection.scalar(found) or 0
+    async def shapes(
+        self, inside: Sequence[TimeRange], rules: Sequence[Rule], values: Mapping[str, Any], limit: int
+    ) -> Shapes:
+        """The minutes in these ranges that break a rule for rows of ``candles`` (see ``_SHAPES``)."""
+        wanted = {
+            "symbol": self._symbol,
+            "start": inside[0][0],
+            "end": inside[-1][1],
+            "inside": to_multirange(inside),
+        }
+        counts = text(_SHAPES.format(what=_COUNTS.format(broken=broken(rules)))).bindparams(_INSIDE)
+        rows, wrong, made = (await self._connection.execute(counts, {**wanted, **values})).one()
+        if not wrong:
+            return Shapes(rows, 0, made)
+        what = f"timestamp, CASE {reasons(rules)} END"
+        first = f"{_SHAPES.format(what=what)} AND ({broken(rules)}) ORDER BY timestamp LIMIT :limit"
+        found = await self._connection.execute(
+            text(first).bindparams(_INSIDE), {**wanted, **values, "limit": limit}
+        )
+        return Shapes(rows, wrong, made, [(at, reason) for at, reason in found])
 
     async def any_between(self, interval: int, start: datetime, end: datetime) -> bool:
         """Whether there is a candle of an interval that opens in a range."""

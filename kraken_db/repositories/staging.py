@@ -40,13 +40,18 @@ def broken(rules: Sequence[Rule]) -> str:
     return " OR ".join(f"({rule.broken})" for rule in rules)
 
 
+def reasons(rules: Sequence[Rule]) -> str:
+    """SQL: the cases of what is said of a row that breaks one of the rules."""
+    return " ".join(f"WHEN {rule.broken} THEN {_said(rule)}" for rule in rules)
+
+
 async def first_problem(
     connection: AsyncConnection, numbered: str, rules: Sequence[Rule], values: Mapping[str, Any], count: int
 ) -> Problem:
     """The first row that breaks a rule; ``numbered`` selects them with their ``line``, ``count`` do."""
-    reason = " ".join(f"WHEN {rule.broken} THEN {_said(rule)}" for rule in rules)
     statement = (
-        f"SELECT line, CASE {reason} END FROM {numbered} numbered WHERE {broken(rules)} ORDER BY line LIMIT 1"
+        f"SELECT line, CASE {reasons(rules)} END FROM {numbered} numbered"
+        f" WHERE {broken(rules)} ORDER BY line LIMIT 1"
     )
     line, said = (await connection.execute(text(statement), values)).one()
     return Problem(line, said, count)

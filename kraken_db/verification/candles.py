@@ -6,8 +6,9 @@ come from, and candles of every interval beside given OHLCVT files of Kraken's a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,7 +20,7 @@ from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError
 from kraken_db.ingest.candles import stage_file
-from kraken_db.ingest.rules import RowRefusedError
+from kraken_db.ingest.rules import RowRefusedError, stored_minute_rules
 from kraken_db.intervals import (
     BASE_INTERVAL,
     INTERVAL_SOURCES,
@@ -31,10 +32,12 @@ from kraken_db.intervals import (
 from kraken_db.progress import Progress, Task
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
 from kraken_db.repositories.audit import CandleAudit, CandleDifference, Comparison
-from kraken_db.repositories.candle_merge import StagedCandles
+from kraken_db.repositories.candle_merge import Minutes, StagedCandles
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
+from kraken_db.times import FIRST_MOMENT
+from kraken_db.tolerances import CLOCK_SKEW
 from kraken_db.verification.certificate import (
     MOST_FINDINGS,
     CandlesPart,
@@ -46,9 +49,13 @@ from kraken_db.verification.certificate import (
     plural,
     span,
 )
-from kraken_db.verification.scope import Scope, Slices, seconds_of
+from kraken_db.verification.scope import EVER, Scope, Slices, seconds_of
 
+IMPOSSIBLE = "candle cannot be"
+"""What no source may bring: numbers that contradict each other, no minute of the grid, the future."""
+OUTGROWN = "candle lacks trades"
 _MINUTE = interval_length(BASE_INTERVAL)
+_DAY_LONG = timedelta(days=1)
 
 
 class CandlesCheck:
@@ -67,7 +74,7 @@ class CandlesCheck:
         comparable = self._scope.comparable
         await self._compare(intersection(comparable, minutes.complete), self._add_findings)
         await self._compare(difference(comparable, minutes.complete), self._add_unclaimed)
-        await self._count_others(comparable)
+        await self._look_at_shapes(comparable)
         if not part.compared:
             part.not_checked = (
                 "no minute is stored" if not part.stored else "no trades are known to be complete there"
@@ -106,24 +113,48 @@ class CandlesCheck:
         wrong = replace(found, differing=found.differing - found.missing, missing=0, examples=there)
         add_findings(self._part, BASE_INTERVAL, wrong, "the trades")
 
-    async def _count_others(self, comparable: Sequence[TimeRange]) -> None:
-        """The minutes whose trades are not known: what is stored is all there is."""
+    async def _look_at_shapes(self, comparable: Sequence[TimeRange]) -> None:
+        """Every stored minute by itself; of those whose trades are not known that is all there is."""
         async with self._store.database.read() as connection:
             bounds = await CandleRepository(connection, self._store.backend).bounds(self._scope.symbol)
         if bounds is None:
             return
-        stored = intersection([(bounds[0], bounds[1] + _MINUTE)], [self._scope.bounds])
-        task = self._progress.task(f"{self._scope.symbol} other candles", seconds_of(stored), unit="seconds")
-        slices = Slices(difference(stored, comparable), task)
+        stored = intersection([(bounds[0], min(bounds[1], EVER[1]) + _MINUTE)], [self._scope.bounds])
+        # One row of the year 9998 makes no walk of it.
+        possible = intersection(stored, [(FIRST_MOMENT, self._scope.now + _DAY_LONG)])
+        known = {item.start for item in self._part.findings}
+        others = difference(possible, comparable)
+        task = self._progress.task(f"{self._scope.symbol} shapes", seconds_of(stored), unit="seconds")
         try:
-            for inside in slices:
-                async with self._store.database.read() as connection:
-                    found = await self._audit(connection).count(inside)
-                self._part.unproven += found
-                self._part.stored += found
-                slices.had(found)
+            for inside in difference(stored, possible):
+                await self._look_at([inside], known, is_other=True)
+            for ranges in (others, intersection(possible, comparable)):
+                slices = Slices(ranges, task)
+                for inside in slices:
+                    slices.had(await self._look_at(inside, known, is_other=ranges is others))
         finally:
             task.done()
+
+    async def _look_at(self, inside: Sequence[TimeRange], known: Set[datetime], *, is_other: bool) -> int:
+        """How many minutes are there. ``known``: those of which something is said already."""
+        values = {"earliest": FIRST_MOMENT, "latest": self._scope.now + CLOCK_SKEW}
+        async with self._store.database.read() as connection:
+            found = await self._audit(connection).shapes(inside, stored_minute_rules(), values, MOST_FINDINGS)
+            outgrown: Sequence[datetime] = ()
+            if is_other and found.made_of_trades:
+                minutes = Minutes(connection, self._scope.symbol)
+                outgrown = await minutes.outgrown(inside[0][0], inside[-1][1])
+        for at, reason in found.examples:
+            if at not in known:
+                self._part.add(Finding(IMPOSSIBLE, f"candle {moment(at)}: {reason}", at, at + _MINUTE))
+        self._part.problems[IMPOSSIBLE] += found.broken - len(found.examples)
+        for at in outgrown:
+            if any(start <= at < end for start, end in inside):
+                text = f"candle {minute(at)} was made of fewer trades than are stored"
+                self._part.add(Finding(OUTGROWN, text, at, at + _MINUTE))
+        self._part.stored += found.rows * is_other
+        self._part.unproven += found.rows * is_other
+        return found.rows
 
     async def _compare_with_counters(self) -> None:
         status, part = self._scope.minutes.status, self._part
@@ -241,6 +272,7 @@ class AggregatesCheck:
         first = floor_to_interval(min(oldest for oldest, _ in known), interval)
         last = floor_to_interval(max(newest for _, newest in known), interval)
         first = max(first, ceil_to_interval(start, interval))
+        last = min(last, floor_to_interval(self._scope.now, interval))  # the future is told of elsewhere
         stop = min(last + interval_length(interval), floor_to_interval(end, interval))
         if first >= stop:
             return []

@@ -6,18 +6,24 @@ Nothing is deleted before its replacement is at hand; where Kraken serves nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from kraken_db.data_types import DataType
-from kraken_db.ingest.candles import overwrite_from_ohlc, overwrite_from_trades
+from kraken_db.ingest.candles import (
+    delete_minutes,
+    overwrite_from_ohlc,
+    overwrite_from_trades,
+    rebuild_minutes,
+)
 from kraken_db.ingest.missing import build_ranges
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count, keys_with_trades
-from kraken_db.intervals import BASE_INTERVAL
+from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.progress import Progress
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
-from kraken_db.verification.candles import AGGREGATES
+from kraken_db.tolerances import CLOCK_SKEW
+from kraken_db.verification.candles import AGGREGATES, IMPOSSIBLE, OUTGROWN
 from kraken_db.verification.certificate import Certificate, Finding, plural
 from kraken_db.verification.official import OFFICIAL, OHLC
 from kraken_db.verification.replacing import MinuteReplacement
@@ -39,8 +45,10 @@ class Repair:
         found: Certificate,
         exchange: Exchange | None,
         progress: Progress,
+        now: datetime,
     ) -> None:
         self._ingest = ingest
+        self._now = now
         self._store = ingest.store
         self._found = found
         self._symbol = found.symbol
@@ -51,12 +59,14 @@ class Repair:
     async def run(self) -> list[str]:
         """What was done, in words. Raises an ExchangeError or ConflictingTradesError; what was done stays."""
         async with self._store.database.read() as connection:
-            scope = await find_scope(self._store, connection, self._symbol, EVER)
+            scope = await find_scope(self._store, connection, self._symbol, EVER, self._now)
+        await self._delete_what_is_no_minute()
         if self._exchange is not None:
             await self._replace(scope, self._exchange)
             await self._take_ohlc(scope)
         else:
             await self._rebuild(scope)
+        await self._rebuild_outgrown()
         await self._build_unbuilt(scope)
         await self._mark_stale()
         await self._store.refresh_pending()
@@ -87,7 +97,8 @@ class Repair:
     async def _take_ohlc(self, scope: Scope) -> None:
         """Kraken's own candles of minutes whose trades are not stored."""
         unknown = difference([EVER], whole_candles(scope.trades.complete, BASE_INTERVAL))
-        minutes = intersection((item for finding in self._of(OHLC) for item in finding.where), unknown)
+        wanted = [*self._of(OHLC), *(item for item in self._of("candles") if item.kind == IMPOSSIBLE)]
+        minutes = intersection(union(item for finding in wanted for item in finding.where), unknown)
         if not minutes or self._exchange is None:
             return
         page = await self._exchange.ohlc(self._symbol)
@@ -116,13 +127,38 @@ class Repair:
             and (finding.details["stored_trades"] or 0) < (finding.details["expected_trades"] or 0)
         ]
         known = difference(scope.comparable, whole_candles(holes, BASE_INTERVAL))
-        for start, end in intersection(short, known):
+        impossible = [_span(finding) for finding in self._of("candles") if finding.kind == IMPOSSIBLE]
+        for start, end in intersection(union(short, whole_candles(impossible, BASE_INTERVAL)), known):
             build = partial(
                 overwrite_from_trades, symbol=self._symbol, minutes=[(start, end)], source="rest_trades"
             )
             keys = keys_with_trades(self._symbol)
             written = await self._ingest.write(keys, start, build)
             self._done.append(f"{plural(written, 'candle')} built from the stored trades")
+
+    async def _delete_what_is_no_minute(self) -> None:
+        """What opens between two minutes is the candle of no time; after now there is none, if Kraken says
+        when that is."""
+        latest = self._now + CLOCK_SKEW if self._exchange is not None else EVER[1]
+        opens = [
+            finding.start
+            for finding in self._of("candles")
+            if finding.kind in (IMPOSSIBLE, "candle without trades")
+            if finding.start != floor_to_interval(finding.start, BASE_INTERVAL) or finding.start > latest
+        ]
+        if opens:
+            delete = partial(delete_minutes, symbol=self._symbol, opens=opens)
+            deleted = await self._ingest.write([(self._symbol, DataType.CANDLES_1M)], min(opens), delete)
+            self._done.append(f"{plural(deleted, 'candle')} deleted of what is no minute")
+
+    async def _rebuild_outgrown(self) -> None:
+        """Candles that were made of fewer trades than are stored."""
+        opens = [finding.start for finding in self._of("candles") if finding.kind == OUTGROWN]
+        if not opens:
+            return
+        rebuild = partial(rebuild_minutes, symbol=self._symbol, opens=opens, source="live")
+        await self._ingest.write(keys_with_trades(self._symbol), min(opens), rebuild)
+        self._done.append(f"{plural(len(opens), 'candle')} built from the stored trades")
 
     async def _build_unbuilt(self, scope: Scope) -> None:
         """Gaps in the minutes whose trades are there."""

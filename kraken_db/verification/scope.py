@@ -56,6 +56,8 @@ class Scope:
     bounds: TimeRange
     trades: DataScope
     minutes: DataScope
+    now: datetime
+    """By Kraken's clock where that is known."""
 
     @property
     def is_bounded(self) -> bool:
@@ -68,13 +70,15 @@ class Scope:
         return difference(known, self.minutes.dropped)
 
 
-async def find_scope(store: Store, connection: AsyncConnection, symbol: str, bounds: TimeRange) -> Scope:
+async def find_scope(
+    store: Store, connection: AsyncConnection, symbol: str, bounds: TimeRange, now: datetime
+) -> Scope:
     """Read what the store says of a symbol; looks at no trade and no minute."""
     trades, minutes = [
         await _find(store, connection, symbol, name, bounds)
         for name in (DataType.TRADES, DataType.CANDLES_1M)
     ]
-    return Scope(symbol, bounds, trades, minutes)
+    return Scope(symbol, bounds, trades, minutes, now)
 
 
 async def _find(

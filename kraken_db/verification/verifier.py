@@ -143,8 +143,9 @@ class StoreVerifier(StoreService):
         return found
 
     async def _look(self, store: Store, symbol: str, wanted: _Wanted) -> Certificate:
+        now = await self._now(store, wanted)
         async with store.database.read() as connection:
-            scope = await find_scope(store, connection, symbol, wanted.bounds)
+            scope = await find_scope(store, connection, symbol, wanted.bounds, now)
         found = Certificate(symbol, wanted.since, wanted.until)
         found.dropped = {
             data.data_type: data.dropped for data in (scope.trades, scope.minutes) if data.dropped
@@ -158,6 +159,15 @@ class StoreVerifier(StoreService):
         for file in wanted.files.get(symbol, ()):
             found.parts.append(await ArchiveCheck(store, scope, file, self._progress).run())
         return found
+
+    async def _now(self, store: Store, wanted: _Wanted) -> datetime:
+        """By Kraken's clock, if it is asked and answers."""
+        if wanted.ask_exchange and self._away is None:
+            try:
+                return await self._exchange.now()
+            except ExchangeError as error:
+                self._excuse(error)
+        return store.clock()
 
     async def _ohlc(self, store: Store, scope: Scope, wanted: _Wanted) -> Part:
         part = Part(OHLC, "minutes")
@@ -198,7 +208,7 @@ class StoreVerifier(StoreService):
         asked = wanted.ask_exchange and self._away is None
         exchange = self._exchange if asked else None
         async with Ingest(store) as ingest:
-            return await Repair(ingest, found, exchange, self._progress).run()
+            return await Repair(ingest, found, exchange, self._progress, await self._now(store, wanted)).run()
 
 
 def _bounds(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
