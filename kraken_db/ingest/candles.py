@@ -20,8 +20,8 @@ from kraken_db.ingest.rules import (
     candle_rules,
 )
 from kraken_db.ingest.write_unit import WriteTransaction
-from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
-from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles, whole_minutes
+from kraken_db.intervals import BASE_INTERVAL, interval_length
+from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles, whole_minutes
 from kraken_db.repositories.candle_load import CandleLoad
 from kraken_db.repositories.candle_merge import (
     FILE_COLUMNS,
@@ -237,13 +237,14 @@ async def overwrite_from_ohlc(
 
 async def delete_minutes(transaction: WriteTransaction, symbol: str, opens: Sequence[datetime]) -> int:
     """Delete rows of minutes that there cannot be; returns how many there were. Nothing is claimed."""
-    start, end = floor_to_interval(min(opens), BASE_INTERVAL), ceil_to_interval(max(opens), BASE_INTERVAL)
+    table = Minutes(transaction.connection, symbol)
     transaction.unit(symbol, DataType.CANDLES_1M).looked()
-    async with transaction.backend.writing_minutes(
-        transaction.connection, symbol, start, end + _MINUTE
-    ) as note:
-        deleted = await Minutes(transaction.connection, symbol).delete(opens)
-        note.wrote(start, end + _MINUTE)
+    deleted = 0
+    # They may be millennia apart: nothing in between is stale.
+    for start, end in whole_candles([(moment, moment + TICK) for moment in opens], BASE_INTERVAL):
+        async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
+            deleted += await table.delete([moment for moment in opens if start <= moment < end])
+            note.wrote(start, end)
     return deleted
 
 

@@ -191,7 +191,9 @@ def stored_minute_rules() -> tuple[Rule, ...]:
     prices = ("open", "high", "low", "close")
     value = f"round(volume * {{price}}, {AMOUNT_SCALE})"
     return (
-        Rule(f"timestamp <> {_MINUTE_OF}", f"{at} does not lie on the grid of {interval_name(BASE_INTERVAL)}"),
+        Rule(
+            f"timestamp <> {_MINUTE_OF}", f"{at} does not lie on the grid of {interval_name(BASE_INTERVAL)}"
+        ),
         Rule("timestamp < :earliest", f"{at} is before September 2013, when Kraken's history begins"),
         Rule("timestamp > :latest", f"{at} lies in the future"),
         *(rule for name in prices for rule in _fit(name, _PRICE_BOUND, _UNFIT_PRICE, rounds=True)),

@@ -126,8 +126,8 @@ class CandlesCheck:
         others = difference(possible, comparable)
         task = self._progress.task(f"{self._scope.symbol} shapes", seconds_of(stored), unit="seconds")
         try:
-            for inside in difference(stored, possible):
-                await self._look_at([inside], known, is_other=True)
+            for far in difference(stored, possible):
+                await self._look_at([far], known, is_other=True)
             for ranges in (others, intersection(possible, comparable)):
                 slices = Slices(ranges, task)
                 for inside in slices:

@@ -18,17 +18,19 @@ from kraken_db.ingest.candles import (
 )
 from kraken_db.ingest.missing import build_ranges
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count, keys_with_trades
-from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
+from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.progress import Progress
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
+from kraken_db.times import FIRST_MOMENT
 from kraken_db.tolerances import CLOCK_SKEW
 from kraken_db.verification.candles import AGGREGATES, IMPOSSIBLE, OUTGROWN
-from kraken_db.verification.certificate import Certificate, Finding, plural
+from kraken_db.verification.certificate import Certificate, Finding, minute, plural
 from kraken_db.verification.official import OFFICIAL, OHLC
 from kraken_db.verification.replacing import MinuteReplacement
 from kraken_db.verification.scope import EVER, Scope, find_scope
 
+_MINUTE = interval_length(BASE_INTERVAL)
 _NEAR = timedelta(minutes=5)
 """Affected minutes that are so near to each other are asked for together."""
 
@@ -63,7 +65,7 @@ class Repair:
         await self._delete_what_is_no_minute()
         if self._exchange is not None:
             await self._replace(scope, self._exchange)
-            await self._take_ohlc(scope)
+            await self._take_ohlc(scope, self._exchange)
         else:
             await self._rebuild(scope)
         await self._rebuild_outgrown()
@@ -94,25 +96,36 @@ class Repair:
             task.done()
             self._done += replacement.summary()
 
-    async def _take_ohlc(self, scope: Scope) -> None:
-        """Kraken's own candles of minutes whose trades are not stored."""
+    async def _take_ohlc(self, scope: Scope, exchange: Exchange) -> None:
+        """Kraken's own candles of minutes whose trades are not stored, as far as they reach back."""
         unknown = difference([EVER], whole_candles(scope.trades.complete, BASE_INTERVAL))
-        wanted = [*self._of(OHLC), *(item for item in self._of("candles") if item.kind == IMPOSSIBLE)]
-        minutes = intersection(union(item for finding in wanted for item in finding.where), unknown)
-        if not minutes or self._exchange is None:
+        impossible = self._impossible_minutes()
+        wanted = union((item for finding in self._of(OHLC) for item in finding.where), impossible)
+        minutes = intersection(wanted, unknown)
+        if not minutes:
             return
-        page = await self._exchange.ohlc(self._symbol)
+        page = await exchange.ohlc(self._symbol)
         rows = [row for row in page.committed if any(a <= row.timestamp < b for a, b in minutes)]
-        if not rows:
-            return
-        take = partial(
-            overwrite_from_ohlc,
-            symbol=self._symbol,
-            candles=[row.to_record(self._symbol, BASE_INTERVAL) for row in rows if row.trade_count],
-            minutes=whole_candles(((row.timestamp, row.timestamp + TICK) for row in rows), BASE_INTERVAL),
-        )
-        await self._ingest.write([(self._symbol, DataType.CANDLES_1M)], rows[0].timestamp, take)
-        self._done.append(f"{plural(len(rows), 'candle')} taken from Kraken's candles")
+        served = whole_candles(((row.timestamp, row.timestamp + TICK) for row in rows), BASE_INTERVAL)
+        if rows:
+            take = partial(
+                overwrite_from_ohlc,
+                symbol=self._symbol,
+                candles=[row.to_record(self._symbol, BASE_INTERVAL) for row in rows if row.trade_count],
+                minutes=served,
+            )
+            await self._ingest.write([(self._symbol, DataType.CANDLES_1M)], rows[0].timestamp, take)
+            self._done.append(f"{plural(len(rows), 'candle')} taken from Kraken's candles")
+        self._tell_left(difference(intersection(impossible, unknown), served))
+
+    def _tell_left(self, minutes: Sequence[TimeRange]) -> None:
+        left = sum((end - start) // _MINUTE for start, end in minutes)
+        if left:
+            which = "stays as it is" if left == 1 else "stay as they are"
+            self._done.append(
+                f"{plural(left, 'candle')} {which}, Kraken's candles do not reach back so far: download the"
+                f" trades from {minute(minutes[0][0])} on, and repair again"
+            )
 
     async def _rebuild(self, scope: Scope) -> None:
         """Without Kraken: the candles that know of fewer trades than are stored without a hole.
@@ -127,8 +140,7 @@ class Repair:
             and (finding.details["stored_trades"] or 0) < (finding.details["expected_trades"] or 0)
         ]
         known = difference(scope.comparable, whole_candles(holes, BASE_INTERVAL))
-        impossible = [_span(finding) for finding in self._of("candles") if finding.kind == IMPOSSIBLE]
-        for start, end in intersection(union(short, whole_candles(impossible, BASE_INTERVAL)), known):
+        for start, end in intersection(union(short, self._impossible_minutes()), known):
             build = partial(
                 overwrite_from_trades, symbol=self._symbol, minutes=[(start, end)], source="rest_trades"
             )
@@ -137,15 +149,10 @@ class Repair:
             self._done.append(f"{plural(written, 'candle')} built from the stored trades")
 
     async def _delete_what_is_no_minute(self) -> None:
-        """What opens between two minutes is the candle of no time; after now there is none, if Kraken says
-        when that is."""
-        latest = self._now + CLOCK_SKEW if self._exchange is not None else EVER[1]
-        opens = [
-            finding.start
-            for finding in self._of("candles")
-            if finding.kind in (IMPOSSIBLE, "candle without trades")
-            if finding.start != floor_to_interval(finding.start, BASE_INTERVAL) or finding.start > latest
-        ]
+        """What opens between two minutes, or before Kraken did, is no candle. Nor is what opens after now,
+        if it is Kraken who says when that is."""
+        strange = [finding for finding in self._of("candles") if finding.kind == "candle without trades"]
+        opens = [finding.start for finding in (*strange, *self._impossible()) if not self._is_minute(finding)]
         if opens:
             delete = partial(delete_minutes, symbol=self._symbol, opens=opens)
             deleted = await self._ingest.write([(self._symbol, DataType.CANDLES_1M)], min(opens), delete)
@@ -187,6 +194,18 @@ class Repair:
                 counted, stored = finding.details["counted"], finding.details["stored"]
                 if await correct_count(self._store, self._symbol, data_type, counted=counted, stored=stored):
                     self._done.append(f"the counter of {data_type} corrected to {stored:,}")
+
+    def _is_minute(self, finding: Finding) -> bool:
+        latest = self._now + CLOCK_SKEW if self._exchange is not None else EVER[1]
+        opens = finding.start
+        return opens == floor_to_interval(opens, BASE_INTERVAL) and FIRST_MOMENT <= opens <= latest
+
+    def _impossible_minutes(self) -> list[TimeRange]:
+        found = [_span(finding) for finding in self._impossible() if self._is_minute(finding)]
+        return whole_candles(found, BASE_INTERVAL)
+
+    def _impossible(self) -> list[Finding]:
+        return [finding for finding in self._of("candles") if finding.kind == IMPOSSIBLE]
 
     def _of(self, *names: str) -> list[Finding]:
         return [finding for part in self._found.parts if part.name in names for finding in part.findings]

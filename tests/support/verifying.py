@@ -8,7 +8,9 @@ from typing import Any
 
 from kraken_db.simulator import Market, SimulatedExchange
 from kraken_db.verification import Certificate, StoreVerifier
+from tests.support.archives import query
 from tests.support.downloading import ShortTime, quick_client
+from tests.support.gap_filling import HOUR, LATER, START, World, calm
 
 NOWHERE = "http://127.0.0.1:9"
 """Where nobody answers: a verification that asks it fails."""
@@ -49,3 +51,19 @@ def kinds(found: Certificate, part: str) -> dict[str, int]:
 def wrong(found: Certificate) -> dict[str, dict[str, int]]:
     """What is wrong, by part."""
     return {part.name: kinds(found, part.name) for part in found.parts if part.is_flawed}
+
+
+async def only_candles(url: str) -> World:
+    """Two hours, of which an outage of one was filled by OHLC; no trade is stored any more."""
+    world = World(calm(a_minute=3), now=START + HOUR + LATER)
+    await world.backfill(url)
+    world.advance(HOUR)
+    result = await world.fill(url)
+    assert (result["errors"], world.asked("Trades")) == ([], [])
+    for statement in (
+        "DELETE FROM trades",
+        "DELETE FROM data_coverage WHERE data_type = 'trades'",
+        "DELETE FROM data_sync_status WHERE data_type = 'trades'",
+    ):
+        await query(url, statement)
+    return world

@@ -19,7 +19,7 @@ from kraken_db.verification.official import OHLC
 from tests.support.archives import query
 from tests.support.downloading import MINUTE, download_one, floor
 from tests.support.gap_filling import HOUR, LATER, START, World, calm
-from tests.support.verifying import kinds, verify, wrong
+from tests.support.verifying import kinds, only_candles, verify, wrong
 
 SYMBOL = "BTC/USD"
 COLUMNS = "timestamp, open, high, low, close, vwap, volume, trade_count, quote_volume"
@@ -43,22 +43,6 @@ async def sent_by_kraken(world: World) -> list[Row]:
 async def candles(url: str, times: Sequence[datetime]) -> list[Row]:
     statement = f"SELECT {COLUMNS} FROM candles WHERE timestamp = ANY(:times) ORDER BY timestamp"
     return await query(url, statement, times=list(times))
-
-
-async def only_candles(url: str) -> World:
-    """Two hours, of which an outage of one was filled by OHLC; no trade is stored any more."""
-    world = World(calm(a_minute=3), now=START + HOUR + LATER)
-    await world.backfill(url)
-    world.advance(HOUR)
-    result = await world.fill(url)
-    assert (result["errors"], world.asked("Trades")) == ([], [])
-    for statement in (
-        "DELETE FROM trades",
-        "DELETE FROM data_coverage WHERE data_type = 'trades'",
-        "DELETE FROM data_sync_status WHERE data_type = 'trades'",
-    ):
-        await query(url, statement)
-    return world
 
 
 async def test_a_repair_is_what_a_gap_fill_is(db_url: str) -> None:
