@@ -8,11 +8,13 @@ import inspect
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from kraken_db.database_writer.messages import candle_of, symbol_of, trade_of
 from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.errors import ConfigurationError, first_line
+from kraken_db.ingest.rules import shown
 from kraken_db.log_throttle import LogThrottle
 from kraken_db.types import CandleRecord
 
@@ -94,7 +96,10 @@ class WebSocketDBIntegration:
             if loop is None or _running_loop() is loop:
                 take(symbol, message, *more)
             else:
-                copies = [dict(data) for data in _each(message)]
+                copies = []
+                for data in _each(message):
+                    with self._guarded(data):
+                        copies.append(dict(data))
                 loop.call_soon_threadsafe(take, symbol, copies, *more)
 
     @contextmanager
@@ -103,7 +108,7 @@ class WebSocketDBIntegration:
             yield
         except Exception as error:
             self.error_count += 1
-            reason = f"{what!r:.300}: {type(error).__name__}: {first_line(error)}"
+            reason = f"{_shown(what)}: {type(error).__name__}: {first_line(error)[:200]}"
             self._throttle.say(logging.ERROR, "what the client received is not written", reason)
 
 
@@ -182,6 +187,15 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def _shown(message: object) -> str:
+    """As far as each of its values can be shown."""
+    if not isinstance(message, Mapping):
+        return shown(message, 300)
+    return (
+        "{" + ", ".join(f"{shown(key)}: {shown(value)}" for key, value in islice(message.items(), 20)) + "}"
+    )
 
 
 def _each(message: Message) -> Sequence[Mapping[str, Any]]:

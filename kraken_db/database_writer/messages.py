@@ -9,13 +9,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from kraken_db.ingest.rules import known_symbol
+from kraken_db.ingest.rules import known_symbol, shown
 from kraken_db.intervals import floor_to_interval
 from kraken_db.kraken.messages import time_of
 from kraken_db.types import CandleRecord, TradeRecord
 
 _SIDES = {"b": "buy", "s": "sell", "buy": "buy", "sell": "sell"}
-_SECONDS = re.compile(r"\d{1,12}(\.\d+)?")
+_SECONDS = re.compile(r"\d{1,12}(\.\d{0,30})?", re.ASCII)
+_DIGITS = 20
+"""Of the largest whole number that is looked at: more than a bigint has."""
+_WHOLE = re.compile(rf"[+-]?\d{{1,{_DIGITS}}}", re.ASCII)
+_LONGEST_TIME = 64  # characters
+_END = 10**12  # seconds: nothing is as late as that
 
 
 def symbol_of(symbol: str | None, data: Mapping[str, Any]) -> str:
@@ -73,14 +78,16 @@ def moment_of(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     if isinstance(value, bool):
-        raise TypeError(f"{value!r} is no time")
+        raise TypeError(f"{shown(value)} is no time")
     if isinstance(value, float):
         value = repr(float(value))
+    if len(value) > _LONGEST_TIME if isinstance(value, str) else isinstance(value, int) and value > _END:
+        raise ValueError(f"{shown(value)} is no time")
     text = str(value).strip()
     if _SECONDS.fullmatch(text) and not (isinstance(value, str) and len(text) == len("20240101")):
         return time_of(Decimal(text))
     if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is no time")
+        raise TypeError(f"{shown(value)} is no time")
     return datetime.fromisoformat(text)
 
 
@@ -92,8 +99,13 @@ def _aware(value: Any) -> datetime:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, str):
+    """No arithmetic before its size is known: ``1E+100000`` is a whole number, too."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
-    if isinstance(value, Decimal | float) and value == int(value):
+    if isinstance(value, Decimal) and value.adjusted() < _DIGITS and value == value.to_integral_value():
         return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool | str):
+        raise TypeError(f"{shown(value)} is no whole number")
     return operator.index(value)

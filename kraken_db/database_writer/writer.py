@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +14,10 @@ from kraken_db.data_types import DataType
 from kraken_db.database_writer.channel import Counts
 from kraken_db.database_writer.flushing import OnHole
 from kraken_db.database_writer.pipeline import DEFAULT_JOURNAL_BYTES, Pipeline, WriterOptions
-from kraken_db.errors import ConfigurationError, NotConnectedError, RejectedRecordError
+from kraken_db.errors import ConfigurationError, NotConnectedError, first_line
 from kraken_db.id_runs import IdHole
 from kraken_db.ingest.live import QueuedTrade, StoredTrades
-from kraken_db.ingest.rules import check_candle, check_trade
+from kraken_db.ingest.rules import check_candle, check_trade, shown
 from kraken_db.ingest.write_unit import note_synced
 from kraken_db.pairs import parse_symbol
 from kraken_db.settings import expanded
@@ -191,8 +191,8 @@ class DatabaseWriter:
         runner = self._connected().trades
         try:
             checked = check_trade(trade, self._options.clock())
-        except (RejectedRecordError, AttributeError, TypeError) as error:
-            runner.reject(f"{trade!r:.200}: {error}")
+        except Exception as error:  # whatever it is, it harms only itself
+            runner.reject(_rejection(trade, error))
             return
         runner.put(_queued(checked, is_official))
 
@@ -201,8 +201,8 @@ class DatabaseWriter:
         runner = self._connected().candles
         try:
             checked = check_candle(candle, self._options.clock())
-        except (RejectedRecordError, AttributeError, TypeError) as error:
-            runner.reject(f"{candle!r:.200}: {error}")
+        except Exception as error:  # whatever it is, it harms only itself
+            runner.reject(_rejection(candle, error))
             return
         if checked.trade_count:
             runner.put(checked)
@@ -267,6 +267,14 @@ class DatabaseWriter:
 def _check(name: str, value: float, least: float) -> None:
     if not isinstance(value, int | float) or not value >= least:
         raise ConfigurationError(f"{name} is {value!r}: it is a number from {least} on")
+
+
+def _rejection(record: object, error: Exception) -> str:
+    """The record, field by field as far as each can be shown, and what is wrong with it."""
+    names = [field.name for field in fields(record)] if is_dataclass(record) else []
+    values = ", ".join(f"{name}={shown(getattr(record, name))}" for name in names)
+    what = f"{type(record).__name__}({values})" if names else shown(record)
+    return f"{what[:200]}: {first_line(error)[:200]}"
 
 
 def _queued(trade: TradeRecord, is_official: bool) -> QueuedTrade:

@@ -48,6 +48,13 @@ _AMOUNT_BOUND = Decimal(10) ** (AMOUNT_PRECISION - AMOUNT_SCALE)
 _SCALE = Decimal(1).scaleb(-AMOUNT_SCALE)
 _EXACT = Context(prec=2 * AMOUNT_PRECISION, rounding=ROUND_HALF_UP)
 _ZERO = Decimal(0)
+_MOST_DIGITS = 100
+"""More than any number that fits has, trailing zeros and the noise of floats among them."""
+_MOST_BITS = 332  # of a hundred digits
+_NUMBER = re.compile(
+    rf"[+-]?(\d{{1,{_MOST_DIGITS}}}(\.\d{{0,{_MOST_DIGITS}}})?|\.\d{{1,{_MOST_DIGITS}}})([eE][+-]?\d{{1,3}})?",
+    re.ASCII,
+)
 _LEAST = _SCALE / 2
 """What is smaller is rounded to zero."""
 
@@ -215,14 +222,16 @@ def check_trade(record: TradeRecord, now: datetime) -> TradeRecord:
     """
     side, order_type, misc, trade_id = record.side, record.order_type, record.misc, record.trade_id
     if side not in _SIDES:
-        raise RejectedRecordError(_SIDE.format(side=f"{side!r:.40}"))
+        raise RejectedRecordError(_SIDE.format(side=shown(side)))
     if trade_id is not None:
         if type(trade_id) is not int:
-            raise RejectedRecordError(f"the trade id is {trade_id!r:.40}: it is a whole number, or None")
+            raise RejectedRecordError(f"the trade id is {shown(trade_id)}: it is a whole number, or None")
         if not 0 <= trade_id <= LARGEST_ID:
-            raise RejectedRecordError((_ID_SIGN if trade_id < 0 else _ID_SIZE).format(trade_id=trade_id))
+            raise RejectedRecordError(
+                (_ID_SIGN if trade_id < 0 else _ID_SIZE).format(trade_id=shown(trade_id))
+            )
     if order_type and not (isinstance(order_type, str) and re.fullmatch(_ORDER_TYPE_WORD, order_type)):
-        raise RejectedRecordError(_ORDER_TYPE.format(order_type=f"{order_type!r:.40}"))
+        raise RejectedRecordError(_ORDER_TYPE.format(order_type=shown(order_type)))
     if misc and not (isinstance(misc, str) and misc.isascii() and misc.isprintable()):
         raise RejectedRecordError(_UNPRINTABLE)
     if misc and re.search(r'[,"\\]', misc):
@@ -248,10 +257,10 @@ def check_candle(record: CandleRecord, now: datetime) -> CandleRecord:
     """
     interval, count = record.interval_minutes, record.trade_count
     if type(interval) is not int:
-        raise RejectedRecordError(f"interval_minutes is {interval!r:.40}: it is a whole number")
+        raise RejectedRecordError(f"interval_minutes is {shown(interval)}: it is a whole number")
     if type(count) is not int or not 0 <= count <= MOST_TRADES_A_MINUTE * interval:
         is_negative = type(count) is int and count < 0
-        raise RejectedRecordError((_COUNT_SIGN if is_negative else _COUNT).format(trades=f"{count!r:.40}"))
+        raise RejectedRecordError((_COUNT_SIGN if is_negative else _COUNT).format(trades=shown(count)))
     moment = _moment(record.timestamp, now + CLOCK_SKEW)
     try:
         if moment != floor_to_interval(moment, interval):
@@ -264,13 +273,13 @@ def check_candle(record: CandleRecord, now: datetime) -> CandleRecord:
         _fitting(_decimal(getattr(record, name), name), name, _PRICE_BOUND, _UNFIT_PRICE)
         for name in ("open", "high", "low", "close")
     )
-    shown = {"open": first, "high": high, "low": low, "close": close}
+    prices = {"open": first, "high": high, "low": low, "close": close}
     if min(first, high, low, close) <= _ZERO:
-        raise RejectedRecordError(_CANDLE_PRICE.format(**shown))
+        raise RejectedRecordError(_CANDLE_PRICE.format(**prices))
     if high < max(first, close, low):
-        raise RejectedRecordError(_HIGH.format(**shown))
+        raise RejectedRecordError(_HIGH.format(**prices))
     if low > min(first, close):
-        raise RejectedRecordError(_LOW.format(**shown))
+        raise RejectedRecordError(_LOW.format(**prices))
     volume = _fitting(_decimal(record.volume, "volume"), "volume", _AMOUNT_BOUND, _UNFIT_AMOUNT)
     if volume < _ZERO:
         raise RejectedRecordError(_CANDLE_VOLUME.format(volume=volume))
@@ -281,6 +290,18 @@ def check_candle(record: CandleRecord, now: datetime) -> CandleRecord:
             raise RejectedRecordError(_VWAP.format(mean=vwap))
     symbol = _symbol(record.symbol)
     return CandleRecord(symbol, moment, interval, first, high, low, close, volume, count, vwap)
+
+
+def shown(value: object, most: int = 40) -> str:
+    """The beginning of a value that somebody has handed over, whatever it is: never raises, takes no time."""
+    try:
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            return f"a whole number of {value.bit_length():,} bits"
+        if isinstance(value, str | bytes):
+            return repr(value[:most])[:most]
+        return str(value)[:most] if isinstance(value, Decimal) else repr(value)[:most]
+    except Exception:
+        return f"a {type(value).__name__}"
 
 
 def candle_end(candle: CandleRecord) -> datetime:
@@ -302,12 +323,12 @@ def _symbol(symbol: Any) -> str:
     except KrakenDBError as error:
         raise RejectedRecordError(error.message) from None
     except (TypeError, AttributeError):
-        raise RejectedRecordError(f"symbol is {symbol!r:.40}: it is a text such as 'BTC/USD'") from None
+        raise RejectedRecordError(f"symbol is {shown(symbol)}: it is a text such as 'BTC/USD'") from None
 
 
 def _moment(value: Any, latest: datetime) -> datetime:
     if not isinstance(value, datetime):
-        raise RejectedRecordError(f"timestamp is {value!r:.40}: it is an aware datetime")
+        raise RejectedRecordError(f"timestamp is {shown(value)}: it is an aware datetime")
     moment = value
     if type(moment) is not datetime:
         # A pandas.Timestamp has nanoseconds, which are cut off, never rounded.
@@ -335,7 +356,7 @@ def _fitting(amount: Decimal, name: str, bound: Decimal, words: str) -> Decimal:
             return amount
     except DecimalException:
         pass  # NaN
-    raise RejectedRecordError(words.format(name=name, value=f"{amount!s:.60}"))
+    raise RejectedRecordError(words.format(name=name, value=shown(amount)))
 
 
 def _rounded(amount: Decimal) -> Decimal:
@@ -346,12 +367,27 @@ def _rounded(amount: Decimal) -> Decimal:
 
 
 def _decimal(value: Any, name: str) -> Decimal:
-    """Exact. Of a float the shortest text that means it, which is what was printed."""
-    if type(value) is Decimal:
-        return value
+    """Exact. Of a float the shortest text that means it, which is what was printed.
+
+    No arithmetic with what has more digits than any number of Kraken's: it may take for ever.
+    """
+    number = value
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        return Decimal(repr(float(value)) if isinstance(value, float) else value)
-    except (DecimalException, TypeError, ValueError):
-        raise RejectedRecordError(f"{name} is {value!r:.40}: it is a number") from None
+        if isinstance(value, float):
+            number = Decimal(repr(float(value)))
+        elif isinstance(value, str | int) and not isinstance(value, bool) and _is_short(value):
+            number = Decimal(value)
+    except DecimalException:
+        pass
+    if not isinstance(number, Decimal):
+        raise RejectedRecordError(f"{name} is {shown(value)}: it is a number")
+    _, digits, exponent = number.as_tuple()
+    if len(digits) > _MOST_DIGITS or (isinstance(exponent, int) and abs(exponent) > _MOST_DIGITS):
+        raise RejectedRecordError(f"{name} {shown(number)} has more digits than a number of Kraken's")
+    return number
+
+
+def _is_short(value: str | int) -> bool:
+    if isinstance(value, int):
+        return value.bit_length() <= _MOST_BITS
+    return _NUMBER.fullmatch(value) is not None
