@@ -197,17 +197,15 @@ class Intake(Generic[R]):
         self._wake = asyncio.Event()
         self._throttle = LogThrottle(_log)
 
-    def put(self, record: R) -> None:
-        """Take a record. Never waits for the database, never raises."""
+    def put(self, record: R) -> bool:
+        """Take a record; False where there is no room for it, so that it is lost. Never waits for the
+        database, never raises."""
         channel = self._channel
         buffer = channel.buffer
         if self._unread:
-            if channel.is_write_ahead or not buffer.replace(record):
-                self._overflow(record)
-            return
+            return (not channel.is_write_ahead and buffer.replace(record)) or self._overflow(record)
         if self.in_memory >= channel.limit and not buffer.replace(record):
-            self._overflow(record)
-            return
+            return self._overflow(record)
         self._number += 1
         if channel.is_write_ahead and not self.journal.append(self._number, channel.encode(record)):
             self._is_unprotected = True
@@ -218,6 +216,7 @@ class Intake(Generic[R]):
             self._wake.set()
         elif len(buffer) == channel.flush_size:
             self._wake.set()
+        return True
 
     def reject(self, reason: str) -> None:
         """Count and log a record that cannot be stored."""
@@ -225,13 +224,13 @@ class Intake(Generic[R]):
         self.rejections.append(reason)
         self._throttle.say(logging.WARNING, f"a record of {self._channel.name} is rejected", reason)
 
-    def _overflow(self, record: R) -> None:
+    def _overflow(self, record: R) -> bool:
         if not self._unread:
             self.journal.begin_reading()
         if not self.journal.append(self._number + 1, self._channel.encode(record)):
             self.counts.dropped += 1
             self._throttle.say(logging.ERROR, self._journal_trouble(), f"dropped for good: {record!r:.200}")
-            return
+            return False
         self._number += 1
         self._unread += 1
         self.counts.overflowed += 1
@@ -242,6 +241,7 @@ class Intake(Generic[R]):
                 self._channel.limit,
                 self.journal.folder,
             )
+        return True
 
     def _journal_trouble(self) -> str:
         failure = self.journal.failure

@@ -186,15 +186,18 @@ class DatabaseWriter:
         self.put_candle(candle)
         await self._give_others_a_turn()
 
-    def put_trade(self, trade: TradeRecord, *, is_official: bool = False) -> None:
-        """``write_trade`` for code that is not asynchronous; in the event loop's thread."""
+    def put_trade(self, trade: TradeRecord, *, is_official: bool = False) -> bool:
+        """``write_trade`` for code that is not asynchronous; in the event loop's thread.
+
+        Returns whether there was room for it: a trade that was dropped is missing between its neighbours.
+        """
         runner = self._connected().trades
         try:
             checked = check_trade(trade, self._options.clock())
         except Exception as error:  # whatever it is, it harms only itself
             runner.reject(_rejection(trade, error))
-            return
-        runner.put(_queued(checked, is_official))
+            return True
+        return runner.put(_queued(checked, is_official))
 
     def put_candle(self, candle: CandleRecord) -> None:
         """``write_candle`` for code that is not asynchronous; in the event loop's thread."""

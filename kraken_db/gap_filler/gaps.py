@@ -26,7 +26,7 @@ from kraken_db.data_types import DataType
 from kraken_db.id_runs import IdHole
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles, whole_minutes
-from kraken_db.repositories.coverage import CoverageRepository, DroppedRangeRepository
+from kraken_db.repositories.coverage import Coverage, CoverageRepository, DroppedRangeRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository, end_of
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
 from kraken_db.types import DataGap
@@ -77,6 +77,8 @@ class Known:
     minutes: tuple[TimeRange, ...] = ()
     dropped_trades: tuple[TimeRange, ...] = ()
     dropped_minutes: tuple[TimeRange, ...] = ()
+    live: tuple[TimeRange, ...] = ()
+    """What the live feed has shown of the trades."""
     joints: tuple[datetime, ...] = ()
     """Where, within what is known of the trades, the ranges of one source begin and end."""
     oldest_row: datetime | None = None
@@ -103,14 +105,23 @@ class Known:
     def holes_in_trades(self) -> list[TimeRange]:
         """Between known trades, where the minutes are not known either.
 
-        Where they are, from OHLC or an archive, candles were all that was wanted.
+        Where they are, from OHLC or an archive, candles were all that was wanted. Not so in a recording,
+        which wants every trade: what it has lost stays a gap until it is filled.
         """
         if not self.trades:
             return []
         span = (self.trades[0][0], self.trades[-1][1])
         holes = difference([span], self.closed(DataType.TRADES))
         unknown = difference(whole_candles(holes, BASE_INTERVAL), self.minutes)
-        return [hole for hole in holes if _overlaps(unknown, *whole_candles([hole], BASE_INTERVAL)[0])]
+        return [
+            hole
+            for hole in holes
+            if self.is_of_a_recording(hole) or _overlaps(unknown, *whole_candles([hole], BASE_INTERVAL)[0])
+        ]
+
+    def is_of_a_recording(self, hole: TimeRange) -> bool:
+        """Whether the live feed has shown the trades right before a hole, and right behind it."""
+        return any(end == hole[0] for _, end in self.live) and any(start == hole[1] for start, _ in self.live)
 
     def missing_minutes(self, now: datetime) -> list[TimeRange]:
         """From the oldest known moment to the last minute that has ended."""
@@ -158,6 +169,10 @@ def find_gaps(
         elif one[1] - one[0] >= min_gap:
             found.append(_gap(symbol, DataType.CANDLES_1M, one, "end"))
     return sorted(found, key=lambda item: item.gap.start_time)
+
+
+def is_live(item: Coverage) -> bool:
+    return item.data_type == DataType.TRADES and item.source == "live"
 
 
 def is_hole_of_ids(hole: TimeRange, after: datetime, before: datetime) -> bool:
@@ -210,6 +225,7 @@ class GapDetector:
             tuple(minutes),
             await dropped.of(symbol, DataType.TRADES),
             await dropped.of(symbol, DataType.CANDLES_1M),
+            tuple(union(*(item.ranges for item in coverage if is_live(item)))),
             joints(by_source),
             None if by_source or minutes else oldest_row,
             end_of(rows),
@@ -223,8 +239,13 @@ class GapDetector:
             if hole[1] - hole[0] <= TICK:
                 found.append(hole)
                 continue
-            missing = await neighbours.missing_between(*hole, reach=timedelta(seconds=1))
-            if missing is not None and is_hole_of_ids(hole, missing.after, missing.before):
+            if known.is_of_a_recording(hole):
+                # Of the moments of the two trades beside it the feed has shown nothing yet.
+                start, end = hole[0] + TICK, hole[1] - TICK
+            else:
+                start, end = hole
+            missing = await neighbours.missing_between(start, end, reach=timedelta(seconds=1))
+            if missing is not None and is_hole_of_ids((start, end), missing.after, missing.before):
                 found.append(hole)
         return found
 

@@ -327,14 +327,14 @@ class Recorder(StoreService):
         if not event.is_snapshot:
             self._measure([trade for trade in event.trades if symbol_feed.is_news(trade)])
         before = symbol_feed.strays
-        self._write(symbol_feed, symbol_feed.take(event.trades, is_snapshot=event.is_snapshot))
+        is_kept = self._write(symbol_feed, symbol_feed.take(event.trades, is_snapshot=event.is_snapshot))
         if symbol_feed.strays > before:
             detail = (
                 f"{symbol_feed.symbol}: no id of it is as large as {max(t.trade_id for t in event.trades)}"
             )
             self._throttle.say(logging.ERROR, "a trade is left out", detail)
         rejoin.heard(symbol_feed)
-        if symbol_feed.has_hole:
+        if symbol_feed.has_hole or not is_kept:
             symbol_feed.holes += 1
             rejoin.begin(symbol_feed)
 
@@ -345,11 +345,11 @@ class Recorder(StoreService):
             late = max(0.0, (kraken - news[0].timestamp).total_seconds())
             self._meter.add(asyncio.get_running_loop().time(), len(news), late)
 
-    def _write(self, symbol_feed: SymbolFeed, trades: Sequence[LiveTrade]) -> None:
+    def _write(self, symbol_feed: SymbolFeed, trades: Sequence[LiveTrade]) -> bool:
+        """False where a trade is lost, for the journal is full: REST has to bring it, and all behind it."""
         if trades:
             self._closer.heard(symbol_feed, trades[0].timestamp)
-        for trade in trades:
-            self._writer.put_trade(trade.to_record(symbol_feed.symbol))
+        return all(self._writer.put_trade(trade.to_record(symbol_feed.symbol)) for trade in trades)
 
     async def _find_ended(self, store: Store) -> None:
         async with store.database.read() as connection:

@@ -196,12 +196,12 @@ _PATIENT = 4.0  # seconds that REST may lag behind the feed before that is told
 
 @dataclass(slots=True)
 class Rejoin:
-    """``write`` takes the trades that follow on. ``doubt`` is told of a pair that Kraken does not know, and
-    ``refuse`` gets one that cannot be recorded, whatever Kraken says."""
+    """``write`` takes the trades that follow on, and says whether it has lost none. ``doubt`` is told of a
+    pair that Kraken does not know, and ``refuse`` gets one that cannot be recorded, whatever Kraken says."""
 
     catch_up: CatchUp
     closer: CandleCloser
-    write: Callable[[SymbolFeed, Sequence[LiveTrade]], None]
+    write: Callable[[SymbolFeed, Sequence[LiveTrade]], bool]
     doubt: Callable[[SymbolFeed, KrakenDBError], None]
     refuse: Callable[[SymbolFeed, KrakenDBError], None]
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -287,7 +287,7 @@ class Rejoin:
         if began is not None:
             self.closer.reopen(symbol_feed, began)
         # From here on nothing waits: no trade of the feed comes in between.
-        self.write(symbol_feed, symbol_feed.join())
-        if symbol_feed.has_hole:
+        is_kept = self.write(symbol_feed, symbol_feed.join())
+        if symbol_feed.has_hole or not is_kept:
             symbol_feed.holes += 1
             symbol_feed.lose_track()

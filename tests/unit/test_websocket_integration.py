@@ -38,10 +38,11 @@ class Writer(DatabaseWriter):
         self.flushed = 0
         self.failure: Exception | None = None
 
-    def put_trade(self, trade: TradeRecord, *, is_official: bool = False) -> None:
+    def put_trade(self, trade: TradeRecord, *, is_official: bool = False) -> bool:
         if self.failure:
             raise self.failure
         self.trades.append(trade)
+        return True
 
     def put_candle(self, candle: CandleRecord) -> None:
         if self.failure:

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from kraken_db.database_writer import pipeline
+from kraken_db.database_writer.journal import Space
+from kraken_db.database_writer.writer import DatabaseWriter
 from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.simulator import FeedFaults
 from tests.support.archives import query
 from tests.support.downloading import download_one, floor
+from tests.support.live_writing import Gateway
 from tests.support.recording import (
     MINUTE,
     START,
@@ -81,3 +85,28 @@ async def test_connections_are_cut(plain_url: str, tmp_path: Path) -> None:
                 )
             await until(recorder, all_is_there(wanted), running)
     await assert_recorded(plain_url, wanted, 1)
+
+
+async def test_the_journal_is_full(plain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has no room for REST brings, once the database is back: nothing of it is ever missing."""
+    monkeypatch.setattr(DatabaseWriter, "MAX_TRADE_BUFFER_SIZE", 50)
+    monkeypatch.setattr(pipeline, "Space", lambda _most: Space(10_000))
+    wanted = market(trades=2_200)
+    await download_one(plain_url, wanted, end_timestamp=START + MINUTE / 2)
+    exchange, clock = exchange_of(wanted)
+    async with exchange.serve() as base_url, Gateway(plain_url) as gateway:
+        recorder = recorder_of(gateway.url, base_url, clock, [wanted.symbol], tmp_path)
+        async with recording(recorder) as running:
+            await until(recorder, is_live, running)
+            clock.go()
+            await until(recorder, has_come_to(700), running)
+            gateway.close()
+            before = recorder._writer.get_stats()["dropped_count"]
+            await until(recorder, lambda status: status.pairs[0].state == "catching up", running)
+            await asyncio.sleep(0.5)
+            gateway.open()
+            await until(recorder, all_is_there(wanted), running)
+            await asyncio.sleep(3)  # the last minute is closed by then
+            assert recorder._writer.get_stats()["dropped_count"] > before == 0
+    found = await assert_recorded(plain_url, wanted, 1)
+    assert_candles(found, wanted, since=START, until=floor(found.trades[-1].timestamp) + MINUTE)

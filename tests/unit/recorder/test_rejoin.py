@@ -73,8 +73,9 @@ async def joined(script: Script) -> tuple[SymbolFeed, list[int], list[str]]:
     written: list[int] = []
     told: list[str] = []
 
-    def write(_symbol_feed: SymbolFeed, trades: Any) -> None:
+    def write(_symbol_feed: SymbolFeed, trades: Any) -> bool:
         written.extend(one.trade_id for one in trades)
+        return True
 
     def refuse(symbol_feed: SymbolFeed, _error: KrakenDBError) -> None:
         symbol_feed.stage = "refused"
@@ -188,7 +189,7 @@ async def test_the_snapshot_is_waited_for_before_rest_is_asked(monkeypatch: pyte
     rejoin = Rejoin(
         cast("CatchUp", script),
         cast("Any", SimpleNamespace(reopen=lambda *_: None)),
-        lambda _symbol_feed, trades: asked.append(len(trades)),
+        lambda _symbol_feed, trades: not asked.append(len(trades)),  # type: ignore[func-returns-value]
         doubt=lambda *_: None,
         refuse=lambda *_: None,
     )
