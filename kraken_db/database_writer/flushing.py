@@ -119,7 +119,7 @@ class Flusher:
     async def build_candles(self, symbol: str, start: datetime, end: datetime) -> None:
         """Build the minutes of ``[start, end)`` that have ended from the stored trades."""
         async with Ingest(self._store) as ingest:
-            await build_ranges(ingest, symbol, [(start, end)])
+            await build_ranges(ingest, symbol, [(start, end)], is_clock_known=False)
             if start < self._store.clock() - RECENT:
                 await self._store.refresh_pending()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +34,7 @@ from kraken_db.repositories.candles import CandleRepository
 from kraken_db.retry import DOWNLOAD
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, utc_now
+from kraken_db.tolerances import CLOCK_SKEW
 from kraken_db.types import DataGap
 
 MIN_GAP_MINUTES = 2
@@ -81,6 +82,7 @@ class GapFiller(StoreService):
         self._progress = progress or NullProgress()
         self._retry = replace(DOWNLOAD, sleep=sleep)
         self._exchange = Exchange(self._client, self._retry, clock)
+        self._clock = self._exchange.clock
         self._stop = asyncio.Event()
 
     async def start(self) -> None:
@@ -198,6 +200,11 @@ class GapFiller(StoreService):
             raise ConfigurationError(f"max_concurrent is {max_concurrent}: it is 1 or more")
         store = self._connected()
         gaps = await self.survey(min_gap_minutes)
+        if any(one.known and one.known[1] > store.clock() + CLOCK_SKEW for one in gaps):
+            # Our clock cannot be right: Kraken says up to when something is missing.
+            with suppress(KrakenDBError):
+                await self._exchange.now()
+            gaps = await self.survey(min_gap_minutes)
         if await self._take_back_ends([one.symbol for one in gaps if one.ended_at]):
             gaps = await self.survey(min_gap_minutes)
         reports = [FillReport(symbol) for symbol in gaps]

@@ -21,7 +21,7 @@ from kraken_db.progress import Task
 from kraken_db.ranges import TimeRange, difference
 from kraken_db.retry import unless_set
 from kraken_db.store import Store
-from kraken_db.tolerances import CLOCK_IS_WRONG, SETTLED
+from kraken_db.tolerances import SETTLED
 from kraken_db.types import DataGap
 
 _MINUTE = interval_length(BASE_INTERVAL)
@@ -140,9 +140,6 @@ class SymbolFiller:
     async def _settled_minute(self) -> datetime:
         """The end of the last minute of which nothing more will come."""
         now = await self.trades.exchange.now()
-        ahead = self.store.clock() - now
-        if abs(ahead) > CLOCK_IS_WRONG:
-            _log.warning("this machine's clock is %.0f s ahead of Kraken's", ahead.total_seconds())
         return floor_to_interval(now - SETTLED, BASE_INTERVAL)
 
     @asynccontextmanager

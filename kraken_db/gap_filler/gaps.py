@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -69,7 +70,7 @@ class SymbolGaps:
         return self.known is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Known:
     """The ranges of one symbol that are known to be complete, and those that were and are dropped."""
 
@@ -121,7 +122,11 @@ class Known:
 
     def is_of_a_recording(self, hole: TimeRange) -> bool:
         """Whether the live feed has shown the trades right before a hole, and right behind it."""
-        return any(end == hole[0] for _, end in self.live) and any(start == hole[1] for start, _ in self.live)
+        return hole[0] in self._live_ends and hole[1] in self._live_ends
+
+    @cached_property
+    def _live_ends(self) -> set[datetime]:
+        return {moment for one in self.live for moment in one}
 
     def missing_minutes(self, now: datetime) -> list[TimeRange]:
         """From the oldest known moment to the last minute that has ended."""
@@ -175,9 +180,13 @@ def is_live(item: Coverage) -> bool:
     return item.data_type == DataType.TRADES and item.source == "live"
 
 
-def is_hole_of_ids(hole: TimeRange, after: datetime, before: datetime) -> bool:
-    """Whether a hole in the known trades lies between these two, of which it is known to be the hole."""
-    return after == hole[0] - TICK and before == hole[1]
+def is_hole_of_ids(hole: TimeRange, after: datetime, before: datetime, off: timedelta = timedelta()) -> bool:
+    """Whether a hole in the known trades lies between these two, of which it is known to be the hole.
+
+    ``off``: by how much its ends may lie in these trades' own moments.
+    """
+    starts, ends = hole[0] - TICK, hole[1]
+    return starts <= after <= starts + off and ends - off <= before <= ends
 
 
 def _overlaps(ranges: Sequence[TimeRange], start: datetime, end: datetime) -> bool:
@@ -239,13 +248,11 @@ class GapDetector:
             if hole[1] - hole[0] <= TICK:
                 found.append(hole)
                 continue
-            if known.is_of_a_recording(hole):
-                # Of the moments of the two trades beside it the feed has shown nothing yet.
-                start, end = hole[0] + TICK, hole[1] - TICK
-            else:
-                start, end = hole
+            # Of the moments of the two trades beside it a feed may have shown nothing yet.
+            off = TICK if known.is_of_a_recording(hole) else timedelta()
+            start, end = hole[0] + off, hole[1] - off
             missing = await neighbours.missing_between(start, end, reach=timedelta(seconds=1))
-            if missing is not None and is_hole_of_ids((start, end), missing.after, missing.before):
+            if missing is not None and is_hole_of_ids(hole, missing.after, missing.before, off):
                 found.append(hole)
         return found
 

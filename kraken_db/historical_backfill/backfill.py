@@ -127,6 +127,7 @@ class KrakenTradesBackfill(StoreService):
         self._progress = progress or NullProgress()
         self._retry = replace(DOWNLOAD, sleep=sleep)
         self._exchange = Exchange(self._client, self._retry, clock)
+        self._clock = self._exchange.clock
         self._stop = asyncio.Event()
 
     async def close(self) -> None:

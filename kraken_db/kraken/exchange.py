@@ -18,6 +18,7 @@ from kraken_db.pairs import PAIR_MAP, to_rest_pair
 from kraken_db.patterns import PairClass, classes_of, is_pattern, pair_class, select
 from kraken_db.retry import Retry
 from kraken_db.times import Clock, require_aware
+from kraken_db.tolerances import CLOCK_IS_WRONG
 
 _log = logging.getLogger(__name__)
 
@@ -41,14 +42,33 @@ class PageFetcher:
         return page
 
 
+class ExchangeClock:
+    """Kraken's time once it is known; until then this machine's, which may be hours away from it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.offset: timedelta | None = None
+        """How far Kraken's clock is ahead of this machine's; None while that is not known."""
+        self._clock = clock
+
+    def __call__(self) -> datetime:
+        return self._clock() + (self.offset or timedelta())
+
+    def set(self, kraken: datetime) -> None:
+        """It is this time at Kraken now, or was a moment ago."""
+        self.offset = kraken - self._clock()
+
+
 class Exchange:
-    """What is asked besides trades is asked once."""
+    """What is asked besides trades is asked once.
+
+    ``clock`` is for whoever stores what it brings: what has closed, and what lies in the future, is Kraken's
+    to say.
+    """
 
     def __init__(self, client: KrakenRestClient, retry: Retry, clock: Clock) -> None:
+        self.clock = ExchangeClock(clock)
         self._client = client
         self._retry = retry
-        self._clock = clock
-        self._offset: timedelta | None = None
 
     async def expand(self, names: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
         """The pairs of names and patterns, by Kraken's list; each pair once, without those of ``exclude``."""
@@ -80,7 +100,7 @@ class Exchange:
             if since and end <= cursor_time(as_nanoseconds(since)):
                 raise ConfigurationError(f"the end, {end.isoformat()}, is not after the beginning")
         fetcher = PageFetcher(self._client, name, self._retry)
-        pager = TradePager(fetcher.fetch, self._now, since, end=end, sequence=sequence)
+        pager = TradePager(fetcher.fetch, self.clock, since, end=end, sequence=sequence)
         # The first answer proves nothing by its time: it need not wait for the clock.
         pager.begin()
         try:
@@ -97,20 +117,23 @@ class Exchange:
     async def now(self) -> datetime:
         """The exchange's time: never ahead of it, behind it by a second or two at most."""
         await self._set_clock()
-        return self._now()
-
-    def _now(self) -> datetime:
-        return self._clock() + (self._offset or timedelta())
+        return self.clock()
 
     async def _set_clock(self) -> None:
         """See how far Kraken's clock is ahead of ours: what is proven by time is proven by Kraken's."""
-        if self._offset is None:
-            try:
-                kraken = await self._client.time()
-                self._offset = kraken - self._clock()
-            except ExchangeRequestError as error:
-                _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
-                self._offset = timedelta()
+        if self.clock.offset is not None:
+            return
+        try:
+            self.clock.set(await self._client.time())
+        except ExchangeRequestError as error:
+            _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
+            self.clock.offset = timedelta()
+            return
+        ahead = -(self.clock.offset or timedelta())
+        if abs(ahead) > CLOCK_IS_WRONG:
+            _log.warning(
+                "this machine's clock is %.0f s ahead of Kraken's, which counts", ahead.total_seconds()
+            )
 
     async def listed(self, symbols: Collection[str]) -> list[str]:
         """Those of the pairs that are in Kraken's list as it is now."""

@@ -117,6 +117,7 @@ class Recorder(StoreService):
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._feed = feed or KrakenWebSocketClient(now=clock)
         self._exchange = Exchange(self._client, DOWNLOAD, clock)
+        self._clock = self._exchange.clock
         self._writer = DatabaseWriter(
             db_url,
             trade_buffer_size=1000,
@@ -124,7 +125,7 @@ class Recorder(StoreService):
             pool_max_size=4,
             journal_dir=journal_dir,
             stop_timeout=LAST_WORDS,
-            clock=clock,
+            clock=self._clock,
         )
         self._closer = CandleCloser(self._symbol_feeds, self._writer, timedelta(seconds=grace))
         self._listings_every = listings_every
@@ -267,6 +268,8 @@ class Recorder(StoreService):
     async def _read_feed(self, rejoin: Rejoin, listings: ListingWatch) -> None:
         async with aclosing(self._feed.events()) as events:
             async for event in events:
+                if self._feed.clock_offset is not None:
+                    self._exchange.clock.offset = self._feed.clock_offset
                 try:
                     if isinstance(event, Trades):
                         self._on_trades(event, rejoin)
@@ -341,8 +344,7 @@ class Recorder(StoreService):
     def _measure(self, news: Sequence[LiveTrade]) -> None:
         """How many trades have come, and how late; those that come again are not late."""
         if news:
-            kraken = self._clock() + (self._feed.clock_offset or timedelta())
-            late = max(0.0, (kraken - news[0].timestamp).total_seconds())
+            late = max(0.0, (self._clock() - news[0].timestamp).total_seconds())
             self._meter.add(asyncio.get_running_loop().time(), len(news), late)
 
     def _write(self, symbol_feed: SymbolFeed, trades: Sequence[LiveTrade]) -> bool:
@@ -430,7 +432,7 @@ class Recorder(StoreService):
 
     def _now(self) -> datetime:
         """Kraken's time, as its answers on the feed have shown it; never before a trade that has come."""
-        now = self._clock() + (self._feed.clock_offset or timedelta())
+        now = self._clock()
         stamps = [
             symbol_feed.last_time
             for symbol_feed in self._symbol_feeds.values()

@@ -72,6 +72,7 @@ class StoreVerifier(StoreService):
         super().__init__(db_url, pool_min_size=1, pool_max_size=3, clock=clock)
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._exchange = Exchange(self._client, replace(DOWNLOAD, sleep=sleep), clock)
+        self._clock = self._exchange.clock
         self._progress = progress or NullProgress()
         self._away: ExchangeError | None = None
 

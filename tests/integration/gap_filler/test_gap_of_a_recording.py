@@ -23,7 +23,7 @@ async def test_what_the_writer_has_lost(
     first, last = map(clock, lost)
     truth = [trade for trade in market.truth_trades(clock(119)) if trade.timestamp >= clock(10)]
     kept = [trade for trade in truth if not first <= trade.timestamp < last]
-    assert 2 < len(truth) - len(kept)
+    assert len(truth) - len(kept) > 2
     async with writing(plain_url, tmp_path, clock=world.now) as writer:
         for batch in ([t for t in kept if t.timestamp < first], [t for t in kept if t.timestamp >= last]):
             await write(
