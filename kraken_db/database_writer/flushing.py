@@ -118,8 +118,10 @@ class Flusher:
 
     async def build_candles(self, symbol: str, start: datetime, end: datetime) -> None:
         """Build the minutes of ``[start, end)`` that have ended from the stored trades."""
+        state = self._states.setdefault(symbol, SymbolState())
+        state.built_until = max(state.built_until or end, end)
         async with Ingest(self._store) as ingest:
-            await build_ranges(ingest, symbol, [(start, end)], is_clock_known=False)
+            await build_ranges(ingest, symbol, [(start, end)])
             if start < self._store.clock() - RECENT:
                 await self._store.refresh_pending()
 

@@ -244,9 +244,9 @@ class DatabaseWriter:
     async def build_candles(self, symbol: str, start: datetime, end: datetime) -> None:
         """Build the whole minutes of ``[start, end)`` that have ended from the stored trades.
 
-        A minute has ended when a trade behind it is stored: our clock may be hours ahead. They count as
-        complete where the trades do. The higher intervals follow within a minute. Raises ConfigurationError
-        for naive times, and a DatabaseError.
+        They count as complete where the trades do. A minute that our clock took for ended grows with its
+        trades. The higher intervals follow within a minute. Raises ConfigurationError for naive times, and a
+        DatabaseError.
         """
         require_aware(start, "start")
         require_aware(end, "end")

@@ -79,6 +79,8 @@ class SymbolState:
     """The newest id that a claim of this writer reached up to, and where the claim ended."""
     anonymous_until: datetime | None = None
     """Where the trades without ids of this writer ended, up to now."""
+    built_until: datetime | None = None
+    """Where the candles end that this writer has built: by a clock that may be hours ahead."""
 
 
 @dataclass(slots=True)
@@ -313,8 +315,9 @@ class _SymbolBatch:
             self._unit.looked()
         is_continued = not self.anonymous and len(self._runs) == 1 and _joins(self._runs[0], neighbours)
         self._unit.mark_complete(LIVE.source, claims, is_continued=is_continued)
-        # What follows upon the newest trade has no candle yet.
+        # What follows upon the newest trade has no candle yet, if none was built too early.
         is_next = not self.anonymous and all(map(self._goes_on, self._runs))
+        is_next = is_next and (self._state.built_until or self._oldest) <= self._oldest
         entered = [] if is_next else [(self._oldest, self._newest + TICK)]
         await rebuild_touched(self._transaction, self.symbol, self.written, LIVE.source, entered=entered)
         self._note(flushed, neighbours, claims)

@@ -27,13 +27,8 @@ async def build_missing(ingest: Ingest, symbol: str) -> list[CandlesWritten]:
     return await build_ranges(ingest, symbol, ranges)
 
 
-async def build_ranges(
-    ingest: Ingest, symbol: str, ranges: Sequence[TimeRange], *, is_clock_known: bool = True
-) -> list[CandlesWritten]:
-    """Build the minutes that lie in one of the ranges as a whole and have ended, a day in a transaction.
-
-    ``is_clock_known``: the clock is Kraken's; else only a trade behind a minute shows that it has ended.
-    """
+async def build_ranges(ingest: Ingest, symbol: str, ranges: Sequence[TimeRange]) -> list[CandlesWritten]:
+    """Build the minutes that lie in one of the ranges as a whole and have ended, a day in a transaction."""
     wanted = whole_minutes(ranges)
     if not wanted:
         return []
@@ -46,8 +41,7 @@ async def build_ranges(
         return []
     # Retention drops from the old end on: what lies before the oldest trade may have been dropped.
     kept_from = wanted[0][0] if extent[0] <= status.oldest else extent[0]
-    now = ingest.store.clock()
-    stop = floor_to_interval(now if is_clock_known else min(now, extent[1]), BASE_INTERVAL)
+    stop = floor_to_interval(ingest.store.clock(), BASE_INTERVAL)
     first = floor_to_interval(extent[0], BASE_INTERVAL)
     known = whole_minutes(intersection(wanted, union(covered, [(first, extent[1] + _MINUTE)])))
     keys = keys_with_trades(symbol)

@@ -121,14 +121,17 @@ async def test_a_recording(plain_url: str, tmp_path: Path, away: timedelta) -> N
 
 @pytest.mark.parametrize("away", [2 * HOUR, 30 * DAY], ids=str)
 async def test_a_writer_that_nobody_tells_the_time(plain_url: str, tmp_path: Path, away: timedelta) -> None:
-    """Only a later trade shows that a minute is over; what comes then is in the candle."""
+    """What it takes for a minute that is over grows with its trades, and is not said to be complete."""
     last = trade(900)
+    minute = floor(last.timestamp)
     async with writing(plain_url, tmp_path, clock=lambda: last.timestamp + away) as writer:
-        await write(writer, map(trade, range(1, 900)))
-        await writer.build_candles(BTC, floor(last.timestamp) - MINUTE, floor(last.timestamp) + MINUTE)
-        rows = await query(plain_url, "SELECT timestamp, trade_count FROM candles")
-        assert rows == [(floor(last.timestamp) - MINUTE, 599)]
-        await write(writer, map(trade, range(900, 1300)))
-        await writer.build_candles(BTC, floor(last.timestamp) - MINUTE, floor(last.timestamp) + MINUTE)
+        await write(writer, map(trade, range(1, 901)))
+        await writer.build_candles(BTC, minute - MINUTE, minute + MINUTE)
+        rows = await query(plain_url, "SELECT timestamp, trade_count FROM candles ORDER BY timestamp")
+        assert rows == [(minute - MINUTE, 599), (minute, 301)]
+        assert await coverage(plain_url, BTC, "candles_1m") == []
+        for first in (901, 1000, 1100):
+            await write(writer, map(trade, range(first, first + 100)))
+        await write(writer, map(trade, range(1200, 1300)))
     rows = await query(plain_url, "SELECT trade_count FROM candles ORDER BY timestamp")
     assert rows == [(599,), (600,)]
