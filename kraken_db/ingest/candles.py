@@ -120,8 +120,13 @@ async def stage_file(
 async def stage_records(
     transaction: WriteTransaction, symbol: str, interval: int, candles: Sequence[CandleRecord]
 ) -> StagedCandleFacts:
-    """Stage candles of one series that Kraken's REST gave. Raises ExchangeFormatError for one that cannot
-    be."""
+    """Stage candles of one series that Kraken's REST gave, each once. Raises ExchangeFormatError for one that
+    cannot be, and where two of one time differ."""
+    by_time = {one.timestamp: one for one in candles}
+    for one in candles:
+        if by_time[one.timestamp] != one:
+            raise ExchangeFormatError(f"{symbol}: two candles of {one.timestamp.isoformat()} differ")
+    candles = list(by_time.values())
     await transaction.candles.copy_records(candles)
     found = await _inspect(transaction.candles, interval, transaction.now, rounds=False)
     if isinstance(found, Problem):

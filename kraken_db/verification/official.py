@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.kraken.exchange import Exchange
@@ -29,6 +29,8 @@ from kraken_db.verification.scope import Scope, seconds_of
 
 OHLC = "Kraken's candles"
 _MINUTE = interval_length(BASE_INTERVAL)
+# Whatever decimals an answer has, to cut to them is no error.
+_WIDE = Context(prec=200)
 _FIELDS = ("open", "high", "low", "close", "volume", "trade_count")
 
 
@@ -96,10 +98,7 @@ def _compare(
 
 def _is_cut(stored: Decimal, served: Decimal) -> bool:
     exponent = Decimal(1).scaleb(int(served.as_tuple().exponent))
-    return served in (
-        stored.quantize(exponent, ROUND_DOWN),
-        (stored - LAST_DIGIT).quantize(exponent, ROUND_DOWN),
-    )
+    return served in [one.quantize(exponent, ROUND_DOWN, _WIDE) for one in (stored, stored - LAST_DIGIT)]
 
 
 def _pairs(numbers: Mapping[str, tuple[Number, Number]]) -> str:

@@ -80,7 +80,8 @@ async def test_each_record_alone(plain_url: str, tmp_path: Path, field: str) -> 
     for value in BAD[field]:
         records.append(trade(2))
         setattr(records[-1], field, value)
-    records += [None, Liar(), TradeRecord(*([Liar()] * 5)), trade(3)]
+    liars: list[Any] = [Liar()] * 5
+    records += [None, Liar(), TradeRecord(*liars), trade(3)]
     async with asyncio.timeout(20), writing(plain_url, tmp_path) as writer:
         for one in records:
             await writer.write_trade(one)
