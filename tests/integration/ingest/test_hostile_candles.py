@@ -21,10 +21,8 @@ from tests.support.stores import opened
 
 SYMBOL = "BTC/USD"
 Rows = list[KrakenOhlc]
-GOOD: Rows = [
-    KrakenOhlc(START + MINUTE * at, *map(Decimal, ("100", "102", "99", "101", "100.5", "2.5")), 7)
-    for at in range(10)
-]
+FIRST, HIGH, LOW, CLOSE, MEAN, VOLUME = map(Decimal, ("100", "102", "99", "101", "100.5", "2.5"))
+GOOD: Rows = [KrakenOhlc(START + MINUTE * at, FIRST, HIGH, LOW, CLOSE, MEAN, VOLUME, 7) for at in range(10)]
 
 
 def spoiled(**fields: Any) -> Callable[[Rows], Rows]:
