@@ -83,6 +83,8 @@ def show_filled(reports: Sequence[FillReport], *, as_json: bool) -> None:
     for report in reports:
         for error in report.errors:
             note(f"Failed: {error}")
+        if report.is_elsewhere:
+            note(f"{report.symbol}: left to another process, which is at work on it (kraken-db jobs)")
         if report.was_stopped:
             note(f"{report.symbol}: stopped; the same command goes on from there")
 
@@ -174,6 +176,7 @@ def _fill_document(report: FillReport) -> dict[str, Any]:
         "trades_changed": report.written.trades_changed,
         "known_to": report.known_to,
         "stopped": report.was_stopped,
+        "elsewhere": report.is_elsewhere,
         "errors": report.errors,
     }
 

@@ -14,7 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, KrakenDBError, NotConnectedError, unforeseen
+from kraken_db.errors import (
+    ConfigurationError,
+    JobRunningError,
+    KrakenDBError,
+    NotConnectedError,
+    unforeseen,
+)
 from kraken_db.gap_filler.by_candles import CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
 from kraken_db.gap_filler.filling import SymbolFiller
@@ -188,6 +194,7 @@ class GapFiller(StoreService):
         """Find the gaps of all symbols, fill them, ``max_concurrent`` symbols side by side, and refresh.
 
         What happens to one symbol does nothing to the others: ``errors`` has a line for each gap that stays.
+        A symbol that another process works on is left to it.
         ``candles_inserted`` and ``trades_processed`` count the rows that were really written.
         """
         return summary(await self.fill(max_concurrent=max_concurrent))
@@ -212,12 +219,16 @@ class GapFiller(StoreService):
         done: set[str] = set()
         heartbeat = Heartbeat(store, "gap filling", self.symbols, lambda: pairs_done(self.symbols, done))
         async with heartbeat, Ingest(store) as ingest:
-            async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
-                for report in reports:
-                    if report.gaps.found:
-                        group.create_task(self._run(report, ingest, turn, min_gap_minutes, done))
-                    else:
-                        done.add(report.symbol)
+            done |= {report.symbol for report in reports if not report.gaps.found}
+            wanted = [report for report in reports if report.gaps.found]
+            async with store.refreshing(REFRESH_EVERY):
+                # Once more at the end: who had a pair may be through with it by then, or gone.
+                while wanted:
+                    async with asyncio.TaskGroup() as group:
+                        for report in wanted:
+                            group.create_task(self._run(report, ingest, turn, min_gap_minutes, done))
+                    left = [report for report in wanted if report.is_elsewhere]
+                    wanted = left if len(left) < len(wanted) else []
             refresh_error = await store.refresh_or_warn()
         self._stop.clear()
         if refresh_error is not None:
@@ -253,6 +264,7 @@ class GapFiller(StoreService):
         store, symbol = self._connected(), report.symbol
         async with turn:
             task = self._progress.task(symbol, unit="trades")
+            report.is_elsewhere = False
             try:
                 async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
                     await SymbolFiller(
@@ -264,6 +276,8 @@ class GapFiller(StoreService):
                         report,
                         timedelta(minutes=min_gap),
                     ).fill_all()
+            except JobRunningError:
+                report.is_elsewhere = True
             except KrakenDBError as error:
                 report.errors.append(f"{symbol}: {error}")
             except Exception as error:  # of the others each has its own task
@@ -271,7 +285,7 @@ class GapFiller(StoreService):
                 report.errors.append(f"{symbol}: {unforeseen(error)}")
             finally:
                 task.done(_outcome(report), failed=bool(report.errors))
-            if not report.errors:
+            if not (report.errors or report.is_elsewhere):
                 done.add(symbol)
 
     def _trade_filler(self, ingest: Ingest) -> TradeFiller:
@@ -310,5 +324,7 @@ def summary(reports: Sequence[FillReport]) -> dict[str, Any]:
 
 
 def _outcome(report: FillReport) -> str:
+    if report.is_elsewhere:
+        return "another process is at it"
     total = len(report.gaps.found)
     return f"{report.filled} of {total} gaps filled" if total else ""

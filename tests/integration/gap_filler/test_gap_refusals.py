@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -146,15 +147,33 @@ async def test_another_run_works_on_the_symbol(plain_url: str) -> None:
         JobLock(store.database, "download", "BTC/USD"),
         world.filler(plain_url) as filler,
     ):
-        result = await filler.fill_all_gaps()
+        reports = {report.symbol: report for report in await filler.fill()}
         gap = result_gap(world)
         with pytest.raises(JobRunningError):
             await filler.fill_gap_trades(gap)
         with pytest.raises(JobRunningError):
             await filler.fill_gap_ohlc(gap)
-    (error,) = result["errors"]
-    assert "another download of BTC/USD is running" in error
-    assert result["gaps_filled"] == 1
+    assert not any(report.errors for report in reports.values()), "it is left to the other one"
+    assert reports["BTC/USD"].is_elsewhere and not reports["ETH/USD"].is_elsewhere
+    assert (reports["BTC/USD"].filled, reports["ETH/USD"].filled) == (0, 1)
+
+
+async def test_several_fillers_share_the_pairs(plain_url: str) -> None:
+    """Each takes what nobody has; what one had that is through is done when the other looks again."""
+    symbols = [f"{base}/USD" for base in ("BTC", "ETH", "XRP", "SOL", "ADA", "DOT")]
+    world = World(*(calm(symbol) for symbol in symbols), now=START + 2 * HOUR + LATER)
+    await world.backfill(plain_url)
+    world.advance(DAY)
+    async with AsyncExitStack() as stack:
+        fillers = [await stack.enter_async_context(world.filler(plain_url)) for _ in range(3)]
+        runs = await asyncio.gather(*(filler.fill(max_concurrent=2) for filler in fillers))
+    assert not [error for reports in runs for report in reports for error in report.errors]
+    end = floor(world.now())
+    for symbol in symbols:
+        await assert_filled(plain_url, world.exchange.markets[symbol], end)
+    new = [sum(report.written.trades_new for report in reports) for reports in runs]
+    known = sum(world.exchange.markets[symbol].count_at(world.clock()) for symbol in symbols)
+    assert sum(new) < known, "nothing is written twice"
 
 
 def result_gap(world: World, symbol: str = "BTC/USD") -> DataGap:
