@@ -17,7 +17,7 @@ from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import PAIR_MAP, to_rest_pair
 from kraken_db.patterns import PairClass, classes_of, is_pattern, pair_class, select
 from kraken_db.retry import Retry
-from kraken_db.times import Clock, require_aware
+from kraken_db.times import Clock, duration_text, require_aware
 from kraken_db.tolerances import CLOCK_IS_WRONG
 
 _log = logging.getLogger(__name__)
@@ -129,10 +129,11 @@ class Exchange:
             _log.warning("Kraken's clock is not known (%s): this machine's is used", error.message)
             self.clock.offset = timedelta()
             return
-        ahead = -(self.clock.offset or timedelta())
-        if abs(ahead) > CLOCK_IS_WRONG:
+        off = self.clock.offset or timedelta()
+        if abs(off) > CLOCK_IS_WRONG:
+            side = "behind" if off > timedelta() else "ahead of"
             _log.warning(
-                "this machine's clock is %.0f s ahead of Kraken's, which counts", ahead.total_seconds()
+                "this machine's clock is %s %s Kraken's, which counts", duration_text(abs(off)), side
             )
 
     async def listed(self, symbols: Collection[str]) -> list[str]:
