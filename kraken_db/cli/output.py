@@ -292,28 +292,17 @@ def wants_colour() -> bool:
     return found.is_terminal and not found.no_color and found.color_system is not None
 
 
-_LONGEST_LINE = 3000
-
-
-def _cut(line: str) -> str:
-    """A line of what somebody else has sent has any length: its beginning and its end are shown."""
-    if len(line) <= _LONGEST_LINE:
-        return line
-    half = _LONGEST_LINE // 2
-    return f"{line[:half]} ... {line[-half:]}"
-
-
 def note(message: str) -> None:
     """One line on stderr, whatever is in it: a name with a line end in it must not look like another message.
 
     Where it cannot be written the work goes on: the exit code tells how it ended.
     """
-    _to_stderr(_cut(printable(message, one_line=True)))
+    _to_stderr(printable(message, one_line=True))
 
 
 def note_lines(text: str) -> None:
     """The same of several lines, as in a traceback."""
-    _to_stderr("\n".join(_cut(printable(line)) for line in text.split("\n")))
+    _to_stderr(printable(text))
 
 
 def _to_stderr(text: str) -> None:

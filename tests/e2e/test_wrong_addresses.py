@@ -43,7 +43,7 @@ def refused(*command: str, environment: Mapping[str, str] | None = None) -> str:
     assert done.exit_code in (1, 2), (done.exit_code, done.output[:500])
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: ")
-    assert len(line) < 3_200
+    assert len(line) < 4_200
     assert "\x1b" not in line
     return line
 
