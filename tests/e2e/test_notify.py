@@ -124,15 +124,14 @@ async def test_a_recording_tells_a_pair_that_is_refused_and_its_failure(
         addresses = {"KRAKEN_BASE_URL": base_url, "KRAKEN_WS_URL": feed_url(base_url)}
         environment = {"XDG_STATE_HOME": str(tmp_path), "HOOK": hook.url, **addresses}
         arguments = ("record", "--db-url", plain_url, "--notify", "env:HOOK", "--rate-limit", "0")
-        several = (*arguments, "--symbols", "BTC/USD", "NOPE/USD")
+        several = (*arguments, "--symbols", "BTC/USD", "NOPE/USD", "--every", "0.5")
         for _ in range(2):
             async with running(*KRAKEN_DB, *several, environment=environment) as process:
-                if not hook.received:
-                    async with asyncio.timeout(60):
-                        while not hook.received:  # noqa: ASYNC110
-                            await asyncio.sleep(0.05)
-                else:
-                    await asyncio.sleep(4)
+                assert process.stdout is not None
+                async with asyncio.timeout(60):
+                    while b"(1 live)" not in await process.stdout.readline() or not hook.received:
+                        pass
+                await asyncio.sleep(1)  # some looks at what has been told
                 process.send_signal(signal.SIGINT)
                 assert (await ended(process)).code == 1
         (text,) = hook.texts

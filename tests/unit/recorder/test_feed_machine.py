@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from kraken_db.recorder import symbol_feed as book
 from kraken_db.recorder.symbol_feed import SymbolFeed
-from tests.unit.recorder.test_symbol_feed import START, ids, trade
+from tests.support.live_trades import START, ids, trade
 
 FEW = 12
 """Trades that wait at most: more are thrown away, for REST to bring."""

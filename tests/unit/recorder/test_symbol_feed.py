@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_db.kraken.websocket_messages import LiveTrade
 from kraken_db.recorder.symbol_feed import MOST_WAITING, SymbolFeed
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def trade(number: int, microseconds: int | None = None) -> LiveTrade:
-    moment = START + timedelta(microseconds=number * 10 if microseconds is None else microseconds)
-    return LiveTrade(Decimal(1), Decimal(1), moment, "buy", "limit", number)
-
-
-def ids(trades: list[LiveTrade]) -> list[int]:
-    return [one.trade_id for one in trades]
+from tests.support.live_trades import START, ids, trade
 
 
 def live(last_id: int | None = None) -> SymbolFeed:
