@@ -14,12 +14,22 @@ from kraken_db.store import Store
 from kraken_db.tolerances import SAME_TRADE
 
 
-async def note_end(store: Store, symbol: str, last: datetime, end: datetime, source: Source) -> bool:
+async def note_end(
+    store: Store,
+    symbol: str,
+    last: datetime,
+    end: datetime,
+    source: Source,
+    *,
+    has_moment: bool = False,
+) -> bool:
     """A pair is off Kraken's list, and no source has a trade of it behind ``last``.
 
-    ``source`` has every trade up to ``end``: that is covered, and nothing is expected from then on. Returns
-    whether it was noted: it is not where the stored trades are not known up to ``last``, or one
-    of them is newer. A newer one that is written later takes it back.
+    ``source`` has shown that there is none up to ``end``: that is covered, and nothing is expected from then
+    on. ``has_moment``: by their ids, all trades of the moment of the last one are stored; a claim of the live
+    feed ends before it, as others might have come. Returns whether it was noted: it is not where the stored
+    trades are not known up to ``last``, or one of them is newer. A newer one that is written later takes it
+    back.
     """
     async with write_transaction(store, keys_with_trades(symbol)) as transaction:
         connection = transaction.connection
@@ -28,11 +38,11 @@ async def note_end(store: Store, symbol: str, last: datetime, end: datetime, sou
         newest = status.newest if status else None
         if newest is None or abs(newest - last) > SAME_TRADE:
             return False
-        # A live feed's claim ends before its newest trade: another one of the same moment might have come.
-        if not any(start <= newest <= stop for start, stop in covered):
+        first = newest if has_moment else newest + TICK
+        if not any(start <= newest and first <= stop for start, stop in covered):
             return False
         quiet = {
-            DataType.TRADES: (newest, end),
+            DataType.TRADES: (first, end),
             DataType.CANDLES_1M: (
                 ceil_to_interval(newest + TICK, BASE_INTERVAL),
                 floor_to_interval(end, BASE_INTERVAL),

@@ -413,7 +413,12 @@ class Recorder(StoreService):
             with suppress(KrakenDBError):  # then a backfill or gap filler notes it
                 await self._writer.flush()
                 await note_end(
-                    self._connected(), symbol_feed.symbol, symbol_feed.last_time, self._now(), "live"
+                    self._connected(),
+                    symbol_feed.symbol,
+                    symbol_feed.last_time,
+                    self._now(),
+                    "live",
+                    has_moment=True,
                 )
 
     def _raise_if_nothing_is_left(self) -> None:
