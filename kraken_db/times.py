@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -42,6 +43,27 @@ _TIME_FORMS = "2023-01-31, 2023-01-31T15:30, 2023-01-31T15:30+01:00, '7 days ago
 def utc_now() -> datetime:
     """The clock that services use unless they are given another."""
     return datetime.now(UTC)
+
+
+_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def _elapsed_ns() -> int:
+    """Of a clock that nobody sets; where the system has one, it goes on while the machine is asleep."""
+    return time.monotonic_ns() if _BOOT is None else time.clock_gettime_ns(_BOOT)
+
+
+_BEGAN = utc_now(), _elapsed_ns()
+
+
+def steady_now() -> datetime:
+    """A clock that does not jump when the system's is set: what that said first, and the time since then.
+
+    For what knows how far it is from Kraken's clock: after a jump, trades of this moment would lie in the
+    future.
+    """
+    first, began = _BEGAN
+    return first + timedelta(microseconds=(_elapsed_ns() - began) // 1000)
 
 
 def require_aware(moment: datetime, name: str) -> datetime:

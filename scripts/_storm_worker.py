@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kraken_db import times
 
-_right = times.utc_now
+_right, _steady = times.utc_now, times.steady_now
 _offset = Path(sys.argv.pop(1))
 
 
@@ -22,8 +22,10 @@ def _now() -> datetime:
     return _right()
 
 
-# Before anything else is imported: it is the default of many arguments.
+_first = _now() - _right()
+# Before anything else is imported: they are the defaults of many arguments.
 times.utc_now = _now
+times.steady_now = lambda: _steady() + _first
 
 if __name__ == "__main__":
     from kraken_db.cli import main

@@ -5,8 +5,8 @@ are too many, pairs are listed and delisted, and for a part of the time trades c
 every stored trade and every finished candle is compared with the exchange's truth, and memory, open files,
 tasks and connections of the second half with those of the first. With ``--disturb`` sessions of the database
 are cut every ten seconds, the server is restarted and killed, the disk is full for 30 seconds (name a small
-one with TMPDIR), and the clock goes back by two hours for a minute. Usage, in the virtual environment that
-scripts/test makes:
+one with TMPDIR), and the clock goes back by two hours for a minute (where libfaketime is preloaded and reads
+FAKETIME_TIMESTAMP_FILE). Usage, in the virtual environment that scripts/test makes:
 
     .venv/bin/python scripts/soak_recorder.py --minutes 15
     TMPDIR=/mnt/small .venv/bin/python scripts/soak_recorder.py --minutes 20 --disturb --burst 300
@@ -137,7 +137,6 @@ class Soak:
             client=KrakenRestClient(base_url, rate_limit_delay=0.1),
             feed=KrakenWebSocketClient(feed_url(base_url)),
             journal_dir=self.folder / "journal",
-            clock=self.disturbances.clock,
         )
 
     async def record(
@@ -261,6 +260,7 @@ async def exchange_process(plan: SoakPlan) -> tuple[asyncio.subprocess.Process, 
         sys.executable,
         str(Path(__file__).with_name("_soak_exchange.py")),
         json.dumps(asdict(plan)),
+        env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

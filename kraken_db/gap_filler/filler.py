@@ -39,7 +39,7 @@ from kraken_db.ranges import TICK
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.retry import DOWNLOAD
 from kraken_db.store import Store, StoreService
-from kraken_db.times import Clock, Sleep, require_aware, utc_now
+from kraken_db.times import Clock, Sleep, require_aware, steady_now
 from kraken_db.tolerances import CLOCK_SKEW
 from kraken_db.types import DataGap
 
@@ -74,7 +74,7 @@ class GapFiller(StoreService):
         *,
         window: timedelta = WINDOW,
         progress: Progress | None = None,
-        clock: Clock = utc_now,
+        clock: Clock = steady_now,
         client: KrakenRestClient | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:

@@ -59,7 +59,7 @@ from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL, archive_place
 from kraken_db.store import Store, StoreService
-from kraken_db.times import Clock, Sleep, period_text, require_aware, utc_now
+from kraken_db.times import Clock, Sleep, period_text, require_aware, steady_now
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -109,7 +109,7 @@ class KrakenTradesBackfill(StoreService):
         *,
         pairs_at_once: int = MAX_PAIRS,
         progress: Progress | None = None,
-        clock: Clock = utc_now,
+        clock: Clock = steady_now,
         client: KrakenRestClient | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:

@@ -20,7 +20,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,6 +59,7 @@ from kraken_db.log_throttle import LogThrottle
 from kraken_db.pairs import to_ws_symbol
 from kraken_db.retry import MAX_WAIT
 from kraken_db.settings import Settings
+from kraken_db.times import Clock, steady_now
 from kraken_db.tolerances import CLOCK_IS_WRONG
 
 MAX_FRAME = 2_000_000
@@ -234,7 +235,7 @@ class KrakenWebSocketClient:
         request_limits: RequestLimits | None = None,
         session: aiohttp.ClientSession | None = None,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Clock = steady_now,
         max_frame: int = MAX_FRAME,
     ) -> None:
         self.url = checked_ws_url(url or Settings.from_environment().kraken_ws_url)

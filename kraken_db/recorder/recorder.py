@@ -55,7 +55,7 @@ from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD, may_pass
 from kraken_db.status import disk_problems, job_problems
 from kraken_db.store import Store, StoreService
-from kraken_db.times import Clock, utc_now
+from kraken_db.times import Clock, steady_now
 
 GRACE = 2.0
 """Seconds after the end of a minute in which its last trades may still come."""
@@ -103,7 +103,7 @@ class Recorder(StoreService):
         journal_dir: Path | str | None = None,
         client: KrakenRestClient | None = None,
         feed: KrakenWebSocketClient | None = None,
-        clock: Clock = utc_now,
+        clock: Clock = steady_now,
     ) -> None:
         super().__init__(db_url, pool_min_size=2, pool_max_size=2 * AT_ONCE, clock=clock)
         names = DEFAULT_SYMBOLS if symbols is None and not stored else symbols or ()

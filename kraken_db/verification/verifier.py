@@ -25,7 +25,7 @@ from kraken_db.progress import NullProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD
 from kraken_db.store import Store, StoreService
-from kraken_db.times import Clock, Sleep, require_aware, utc_now
+from kraken_db.times import Clock, Sleep, require_aware, steady_now
 from kraken_db.verification.candles import AggregatesCheck, ArchiveCheck, CandlesCheck, find_files
 from kraken_db.verification.certificate import Certificate, Finding, Part
 from kraken_db.verification.official import OHLC, OfficialCheck, check_ohlc
@@ -65,7 +65,7 @@ class StoreVerifier(StoreService):
         max_retries: int = 3,
         *,
         progress: Progress | None = None,
-        clock: Clock = utc_now,
+        clock: Clock = steady_now,
         client: KrakenRestClient | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
