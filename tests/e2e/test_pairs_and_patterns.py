@@ -51,7 +51,7 @@ async def test_downloaded_shown_exported_and_imported(plain_url: str, tmp_path: 
         assert await symbols(*stored, name="pairs", **asked) == found[:2]
         again = ("backfill", "--symbols", "aaplx/usd", "--resume", "--rate-limit", "0")
         assert await symbols(*again, name="pairs", **asked) == ["AAPLx/USD"]
-        filled = ("gaps", "fill", "--symbols", "aaplx/*", "--rate-limit", "0", "--min-gap", "9999999999")
+        filled = ("gaps", "fill", "--symbols", "aaplx/*", "--rate-limit", "0", "--min-gap", "60000000")
         assert await symbols(*filled, **asked) == ["AAPLx/USD"]
     for market in MARKETS.values():
         await assert_is_truth(plain_url, market)

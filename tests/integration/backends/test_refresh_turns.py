@@ -16,7 +16,7 @@ import pytest
 
 from kraken_db.backends import timescale_refresh
 from kraken_db.bulk_csv_importer import BulkCSVImporter
-from kraken_db.db import locks
+from kraken_db.db import blockers, locks
 from kraken_db.retry import REFRESH
 from kraken_db.store import Store
 from kraken_db.times import utc_now
@@ -156,7 +156,7 @@ async def test_a_second_refresh_of_ours_waits_and_says_so_once(
 ) -> None:
     url = concurrent_url
     monkeypatch.setattr(locks, "_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(locks, "_PATIENT_SECONDS", 0.2)
+    monkeypatch.setattr(blockers, "PATIENT_SECONDS", 0.2)
     await query(
         url,
         "INSERT INTO pending_refresh (symbol, stale) VALUES"
@@ -170,7 +170,9 @@ async def test_a_second_refresh_of_ours_waits_and_says_so_once(
                 await asyncio.sleep(1)
                 assert not refreshing.done()
             await asyncio.wait_for(refreshing, 20)
-        assert caplog.messages.count("waiting for another refresh of this store") == 1
+        (told,) = [line for line in caplog.messages if "waiting for another refresh" in line]
+        assert told.startswith("waiting for another refresh of this store: ")
+        assert "server process " in told
         assert await waiting(url) == 0
     finally:
         await one.close()

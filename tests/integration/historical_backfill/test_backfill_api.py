@@ -119,7 +119,11 @@ async def test_it_follows_the_market_until_it_is_stopped(
     market = Market("BTC/USD", seed=4)
     clock = ManualClock(market.stamp(1_500))
     exchange = SimulatedExchange([market], clock=clock)
-    async with downloading(db_url, exchange) as service:
+
+    def now() -> datetime:
+        return datetime.fromtimestamp(clock.now_ns // SECOND, UTC)
+
+    async with downloading(db_url, exchange, clock=now) as service:
         run = asyncio.create_task(service.backfill_symbol("BTC/USD", auto_stop_realtime=False))
         for count in (1_501, 1_600, 3_300):
             clock.now_ns = market.stamp(count - 1)
