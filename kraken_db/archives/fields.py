@@ -17,9 +17,10 @@ from kraken_db.tolerances import CLOCK_SKEW
 
 Row = Sequence[str]
 
-# On both sides of the point twice as many digits as any column holds; possessive: no text is read twice.
-_NUMBER_TEXT = r"[+-]?+(?:[0-9]{1,60}+(?:\.[0-9]{0,60}+)?+|\.[0-9]{1,60}+)(?:[eE][+-]?+[0-9]{1,4}+)?+"
-_WHOLE_TEXT = r"[+-]?+[0-9]{1,40}+"
+# On both sides of the point twice as many digits as any column holds. Not possessive: Python 3.11.2 is wrong
+# about that, and what follows a number is a comma, so no text is read more than twice.
+_NUMBER_TEXT = r"[+-]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][+-]?[0-9]{1,4})?"
+_WHOLE_TEXT = r"[+-]?[0-9]{1,40}"
 _NUMBER, _SIGNED = re.compile(_NUMBER_TEXT), re.compile("[+-]?[0-9]+")
 _WHOLE_COLUMNS = frozenset({"trade_id", "timestamp", "trades"})
 WORD_COLUMNS = frozenset({"side", "order_type", "misc"})
@@ -48,7 +49,7 @@ class RowGrammar:
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
         # An empty field is for the database, which knows where one may be.
-        row = ",".join("[^,]*+" if name in WORD_COLUMNS else f"(?:{_text_of(name)})?+" for name in columns)
+        row = ",".join("[^,]*" if name in WORD_COLUMNS else f"(?:{_text_of(name)})?" for name in columns)
         self._row = re.compile(row.encode())
         self._known: set[bytes] = set()
 
