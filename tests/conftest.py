@@ -22,8 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.lanes import Lane, rung, start_postgres, start_timescale
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 _ROOT = Path(__file__).parents[1]
 _LANES = {"postgres": start_postgres, "timescale": start_timescale}
