@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import _bench as bench
-from _soak_disturbances import Disturbances
+from _disturbances import Disturbances
 from _soak_exchange import SoakPlan
 from _truth import StoredRows, candle_row, same
 from sqlalchemy import text

@@ -32,9 +32,9 @@ from random import Random
 from typing import Any
 
 import _bench as bench
+from _disturbances import can_fill, cut_sessions, end_server, fill_disk
 from _storm_exchange import StormPlan
 from _truth import StoredRows, candle_row, same
-from sqlalchemy import text
 
 from kraken_db.data_types import DataType
 from kraken_db.db.embedded import EmbeddedServer
@@ -47,12 +47,6 @@ from kraken_db.simulator.truth import true_candles
 
 _WORKER = Path(__file__).with_name("_storm_worker.py")
 _EXCHANGE = Path(__file__).with_name("_storm_exchange.py")
-_LARGEST_DISK = 8 * 2**30
-"""Bytes: a larger one is not filled up."""
-_CUT = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-)
 _INTERNAL_ERROR = 70
 _FINAL_ATTEMPTS = 5
 
@@ -226,18 +220,14 @@ class Storm:
         with suppress(KrakenDBError):
             database = await Database.open(f"embedded://{self.folder}/store", pool_max_size=1)
             try:
-                async with database.begin() as connection:
-                    await connection.execute(text(_CUT))
-                self.say("all sessions are cut", "sessions cut")
+                if await cut_sessions(database):
+                    self.say("all sessions are cut", "sessions cut")
             finally:
                 await database.close()
 
     async def end_server(self, number: signal.Signals) -> None:
-        pid = self.server.status().pid
-        if pid is not None:
+        if end_server(self.server, number):
             self.say(f"{number.name} to the server", f"server {number.name}")
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
 
     async def shift_clock(self, offset: float, seconds: float) -> None:
         self.say(f"the clock is off by {offset:+.0f} s for {seconds:.0f} s", "clock shifted")
@@ -259,20 +249,9 @@ class Storm:
         await self.tell_exchange("online")
 
     async def fill_disk(self, seconds: float) -> None:
-        if shutil.disk_usage(self.folder).total > _LARGEST_DISK:
-            return
-        self.say(f"the disk is full for {seconds:.0f} s", "disk full")
-        ballast = self.folder / "ballast"
-        try:
-            with ballast.open("wb") as file:
-                until = time.monotonic() + seconds
-                while time.monotonic() < until:
-                    with suppress(OSError):
-                        while file.write(bytes(1 << 20)):
-                            pass
-                    await asyncio.sleep(0.5)
-        finally:
-            ballast.unlink(missing_ok=True)
+        if can_fill(self.folder):
+            self.say(f"the disk is full for {seconds:.0f} s", "disk full")
+            await fill_disk(self.folder, seconds)
 
     # --- when it is over ---
 

@@ -1,4 +1,4 @@
-"""What is done to a recorder's database, disk and clock while it runs; each is told, with its time."""
+"""What is done to a database, a disk and a clock while programs use them: for the soak and the storm."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,9 +28,47 @@ _CUT = (
 )
 
 
+async def cut_sessions(database: Database) -> int:
+    """End all sessions of clients but this one; returns how many they were, 0 where the server is away."""
+    with suppress(KrakenDBError):
+        async with database.begin() as connection:
+            return len((await connection.execute(text(_CUT))).all())
+    return 0
+
+
+def end_server(server: EmbeddedServer, number: signal.Signals) -> bool:
+    """Whether it ran."""
+    pid = server.status().pid
+    if pid is None:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+    return True
+
+
+def can_fill(folder: Path) -> bool:
+    """Whether the disk is small enough to be filled."""
+    return shutil.disk_usage(folder).total <= _LARGEST_DISK
+
+
+async def fill_disk(folder: Path, seconds: float) -> None:
+    """Leave no room where the folder is, for so long."""
+    ballast = folder / "ballast"
+    ends = time.monotonic() + seconds
+    try:
+        with ballast.open("wb") as file:
+            while time.monotonic() < ends:
+                with suppress(OSError):
+                    while file.write(bytes(1 << 20)):
+                        pass
+                await asyncio.sleep(0.5)
+    finally:
+        ballast.unlink(missing_ok=True)
+
+
 @dataclass
 class Disturbances:
-    """``folder`` lies on the disk that the server writes to."""
+    """Of a recorder; each is told, with its time. ``folder`` lies on the disk that the server writes to."""
 
     server: EmbeddedServer
     folder: Path
@@ -56,34 +95,20 @@ class Disturbances:
         cut = 0
         for _ in range(int(seconds // 10)):
             await asyncio.sleep(10)
-            with suppress(KrakenDBError):
-                async with database.begin() as connection:
-                    cut += len((await connection.execute(text(_CUT))).all())
+            cut += await cut_sessions(database)
         _say(f"{cut} sessions were cut")
 
     async def _end_server(self, number: signal.Signals) -> None:
-        pid = self.server.status().pid
-        if pid is not None:
+        if end_server(self.server, number):
             _say(f"{number.name} to the server")
-            os.kill(pid, number)
 
     async def _fill_disk(self) -> None:
-        usage = shutil.disk_usage(self.folder)
-        if usage.total > _LARGEST_DISK:
+        if not can_fill(self.folder):
             _say(f"the disk of {self.folder} is too large to be filled: name a small one with TMPDIR")
             return
-        ballast = self.folder / "ballast"
         _say("the disk is full")
-        try:
-            with ballast.open("wb") as file:
-                for _ in range(30):
-                    with suppress(OSError):
-                        while file.write(bytes(1 << 20)):
-                            pass
-                    await asyncio.sleep(1)
-        finally:
-            ballast.unlink()
-            _say("the disk has room again")
+        await fill_disk(self.folder, 30)
+        _say("the disk has room again")
 
     async def _set_clock_back(self) -> None:
         path = os.environ.get(_FAKE)
