@@ -1,16 +1,14 @@
 """The whole history of Kraken's markets in your own PostgreSQL: the public API."""
 
-from typing import TYPE_CHECKING, Any
-
-from kraken_db.pairs import CSV_SYMBOL_MAP, DEFAULT_SYMBOLS, PAIR_MAP, REVERSE_PAIR_MAP
-from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, HistoricalTrade, TradeRecord
-
+TYPE_CHECKING = False  # typing's own, without loading it
 if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
     from kraken_db.database_writer.writer import DatabaseWriter
     from kraken_db.gap_filler import GapFiller, run_gap_filler
     from kraken_db.historical_backfill import KrakenTradesBackfill
     from kraken_db.historical_provider import HistoricalDataProvider
+    from kraken_db.pairs import CSV_SYMBOL_MAP, DEFAULT_SYMBOLS, PAIR_MAP, REVERSE_PAIR_MAP
+    from kraken_db.types import Candle, CandleRecord, DataGap, HistoricalCandle, HistoricalTrade, TradeRecord
     from kraken_db.websocket_integration import WebSocketDBIntegration, integrate_db_writer
 
 __all__ = [
@@ -34,25 +32,34 @@ __all__ = [
     "run_gap_filler",
 ]
 
-# Loaded when they are first asked for: they bring the database drivers, ten times what all the rest takes.
-_SERVICES = {
-    "BulkCSVImporter": "kraken_db.bulk_csv_importer",
-    "DatabaseWriter": "kraken_db.database_writer.writer",
-    "GapFiller": "kraken_db.gap_filler",
-    "HistoricalDataProvider": "kraken_db.historical_provider",
-    "KrakenTradesBackfill": "kraken_db.historical_backfill",
-    "WebSocketDBIntegration": "kraken_db.websocket_integration",
-    "integrate_db_writer": "kraken_db.websocket_integration",
-    "run_gap_filler": "kraken_db.gap_filler",
+# Loaded when they are first asked for: the services bring the database drivers, and a command must be able to
+# end at once while anything is loaded.
+_MODULES = {
+    "kraken_db.bulk_csv_importer": ("BulkCSVImporter",),
+    "kraken_db.database_writer.writer": ("DatabaseWriter",),
+    "kraken_db.gap_filler": ("GapFiller", "run_gap_filler"),
+    "kraken_db.historical_backfill": ("KrakenTradesBackfill",),
+    "kraken_db.historical_provider": ("HistoricalDataProvider",),
+    "kraken_db.pairs": ("CSV_SYMBOL_MAP", "DEFAULT_SYMBOLS", "PAIR_MAP", "REVERSE_PAIR_MAP"),
+    "kraken_db.types": (
+        "Candle",
+        "CandleRecord",
+        "DataGap",
+        "HistoricalCandle",
+        "HistoricalTrade",
+        "TradeRecord",
+    ),
+    "kraken_db.websocket_integration": ("WebSocketDBIntegration", "integrate_db_writer"),
 }
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _SERVICES:
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    globals()[name] = found = getattr(import_module(_SERVICES[name]), name)
+    globals()[name] = found = getattr(import_module(_PLACES[name]), name)
     return found
 
 

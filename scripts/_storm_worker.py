@@ -5,12 +5,17 @@ The file has a number of seconds, positive where the clock is ahead; it is read 
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from kraken_db import times
+from kraken_db.__main__ import main
+
+# A signal before the command begins ends this file, not the command: no traceback of ours is to be seen.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 _right, _steady = times.utc_now, times.steady_now
 _offset = Path(sys.argv.pop(1))
@@ -28,6 +33,5 @@ times.utc_now = _now
 times.steady_now = lambda: _steady() + _first
 
 if __name__ == "__main__":
-    from kraken_db.cli import main
-
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

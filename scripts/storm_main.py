@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -48,6 +49,8 @@ from kraken_db.simulator.truth import true_candles
 _WORKER = Path(__file__).with_name("_storm_worker.py")
 _EXCHANGE = Path(__file__).with_name("_storm_exchange.py")
 _INTERNAL_ERROR = 70
+# A signal in the first moments of Python itself leaves a traceback too, without a line of ours.
+_BUG = re.compile(r'.*internal error.*|^Traceback .*\n(?:  .*\n)*?  File "[^"]*/kraken_db/.*', re.MULTILINE)
 _FINAL_ATTEMPTS = 5
 
 
@@ -321,7 +324,7 @@ class Storm:
     def report(self) -> int:
         for worker in self.workers:
             log = worker.log.read_text(errors="replace") if worker.log.exists() else ""
-            bugs = [line for line in log.splitlines() if "internal error" in line or "Traceback" in line]
+            bugs = _BUG.findall(log)
             if bugs or worker.endings[_INTERNAL_ERROR]:
                 self.wrong.append(f"{worker.name}: internal errors: {bugs[:2]}")
         print("what was done:", ", ".join(f"{what} {times}" for what, times in sorted(self.done.items())))
