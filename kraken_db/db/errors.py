@@ -299,15 +299,15 @@ _OF_NO_ANSWER = (
         _Rule(
             kinds,
             DatabaseUnavailableError,
-            "the connection was lost: {line}",
+            message,
             "see that the server runs, and run the command again",
             text,
         )
-        for kinds, text in (
-            (_LOST, ""),
-            # What asyncpg says of a connection that ended while nothing was asked of it.
-            (asyncpg.InternalClientError, "cannot switch to state"),
-            (asyncpg.InterfaceError, "connection is closed"),
+        for kinds, message, text in (
+            (_LOST, "the connection was lost: {line}", ""),
+            # asyncpg, of a connection that ended while nothing was asked of it: its words help nobody.
+            (asyncpg.InternalClientError, "the connection was lost", "cannot switch to state"),
+            (asyncpg.InterfaceError, "the connection was lost", "connection is closed"),
         )
     ),
     _Rule(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.models import RUNNING_JOBS
@@ -75,16 +75,9 @@ class RunningJobRepository:
         host: str,
         pid: int,
     ) -> None:
-        """Note a job. Those that were killed at the same work have ended; old ones are forgotten."""
-        c = RUNNING_JOBS.c
-        now = func.clock_timestamp()
-        await self._connection.execute(delete(RUNNING_JOBS).where(c.heard_at < now - _FORGOTTEN_AFTER))
-        mine = bindparam("mine", list(symbols), ARRAY(Text))
-        again = (c.kind == kind) & c.symbols.contained_by(mine)
-        killed = c.ended_at.is_(None) & (c.heard_at < now - DEAD_AFTER)
-        await self._connection.execute(
-            update(RUNNING_JOBS).where(again, killed).values(ended_at=c.heard_at, state="killed")
-        )
+        """Note a job; old ones are forgotten."""
+        forgotten = func.clock_timestamp() - _FORGOTTEN_AFTER
+        await self._connection.execute(delete(RUNNING_JOBS).where(RUNNING_JOBS.c.heard_at < forgotten))
         pairs = {"symbols": list(symbols), "behind": list(behind)}
         row = {"id": job, "kind": kind, "host": host, "pid": pid, "state": "begins", **pairs}
         await self._connection.execute(insert(RUNNING_JOBS).values(row))
@@ -114,9 +107,21 @@ class RunningJobRepository:
         return done.first() is not None
 
     async def all(self) -> list[RunningJob]:
-        """By their beginning."""
-        c = RUNNING_JOBS.c
+        """By their beginning. One that was killed has ended where another has taken its work up since."""
+        c, later = RUNNING_JOBS.c, RUNNING_JOBS.alias("later")
         silence = func.greatest(func.clock_timestamp() - c.heard_at, timedelta(0)).label("silence")
-        statement = select(*c, silence).order_by(c.started_at, c.id)
+        is_replaced = (
+            select(1)
+            .where(later.c.id != c.id, later.c.kind == c.kind, later.c.started_at >= c.heard_at)
+            .where(c.symbols.contained_by(later.c.symbols))
+            .exists()
+        )
+        statement = select(*c, silence, is_replaced.label("is_replaced")).order_by(c.started_at, c.id)
         rows = await self._connection.execute(statement)
-        return [RunningJob(**row) for row in rows.mappings()]
+        return [_job(dict(row)) for row in rows.mappings()]
+
+
+def _job(row: dict[str, Any]) -> RunningJob:
+    is_replaced = row.pop("is_replaced")
+    job = RunningJob(**row)
+    return replace(job, ended_at=job.heard_at, state="killed") if job.is_dead and is_replaced else job

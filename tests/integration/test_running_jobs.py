@@ -142,6 +142,21 @@ async def test_who_begins_again_ends_the_killed_one(db_url: str) -> None:
             assert (second.symbols, second.is_dead) == (["ETH/USD", "XRP/USD"], True)
 
 
+async def test_a_recording_that_was_started_again_at_once_is_not_one_that_was_killed(db_url: str) -> None:
+    """As systemd does it: the first one is not known to be dead when the second begins."""
+    async with opened(db_url) as store:
+        await query(db_url, _ROW)
+        async with store.database.begin() as connection:
+            first = Heartbeat(store, "recording", ["BTC/USD"])
+            await RunningJobRepository(connection).begin(first.id, "recording", ["BTC/USD"], [], "a", 1)
+        async with Heartbeat(store, "recording", ["BTC/USD", "ETH/USD"]):
+            pass
+        await query(db_url, _KILL)
+        assert problem_texts(await status(store), None) == []
+        killed, _ = await jobs(store)
+        assert (killed.state, killed.ended_at) == ("killed", killed.heard_at)
+
+
 @pytest.mark.parametrize("lost", ["DELETE FROM running_jobs", "TRUNCATE running_jobs"])
 async def test_a_row_that_is_gone_comes_back(db_url: str, lost: str) -> None:
     async with opened(db_url) as store, Heartbeat(store, "import", ["BTC/USD"], every=0.02):
