@@ -134,6 +134,10 @@ class ReadOnlyDatabaseError(DatabaseError):
     """The database takes no writes: it is a standby, or transactions are read-only by default."""
 
 
+class StatementError(DatabaseError):
+    """A statement of the user's own that the server refuses."""
+
+
 class SchemaError(DatabaseError):
     """The tables are missing, older than this version of the package, or newer."""
 
@@ -177,6 +181,10 @@ class ValueDoesNotFitError(DataRefusedError):
 
 class ConflictingTradesError(DataRefusedError):
     """So many trades contradict the stored ones that these must be another market's; none was written."""
+
+
+class ProgramError(KrakenDBError):
+    """A program of PostgreSQL (pg_dump, psql) is missing, or failed."""
 
 
 class EmbeddedServerError(KrakenDBError):

@@ -19,7 +19,9 @@ _COMMANDS = {
     ),
     "candles": LazyCommand("kraken_db.cli.candles:candles", "Print stored candles as table, CSV or JSON."),
     "chart": LazyCommand("kraken_db.cli.chart:chart", "Draw stored candles, here or into a file."),
-    "db": LazyCommand("kraken_db.cli.db:db", "Upgrade the schema; start and stop the embedded database."),
+    "db": LazyCommand(
+        "kraken_db.cli.db:db", "Upgrade, dump and restore the database; start and stop the embedded one."
+    ),
     "export": LazyCommand(
         "kraken_db.cli.export:export", "Write candles or trades into Parquet, CSV or feather."
     ),
@@ -32,6 +34,7 @@ _COMMANDS = {
     ),
     "record": LazyCommand("kraken_db.cli.record:record", "Record live trades, and build their candles."),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
+    "sql": LazyCommand("kraken_db.cli.sql:sql", "Run a statement of your own."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, gaps, sizes, jobs."),
     "verify": LazyCommand("kraken_db.cli.verify:verify", "Prove that what is stored is complete and right."),
 }

@@ -56,6 +56,16 @@ def _server(data_dir: Path | None) -> EmbeddedServer:
     return EmbeddedServer(resolve_embedded(named) or settings.data_dir)
 
 
+def _note_other_database(data_dir: Path | None) -> None:
+    """Say so where the other commands do not use the embedded database."""
+    from kraken_db.db.urls import parse_url
+    from kraken_db.settings import EMBEDDED_URL, Settings
+
+    named = Settings.from_environment().database_url
+    if data_dir is None and not named.startswith(EMBEDDED_URL):
+        note(f"DATABASE_URL names another database, which the other commands use: {parse_url(named)}")
+
+
 def _as_json(status: ServerStatus) -> str:
     return json.dumps(dataclasses.asdict(status), default=str, indent=2)
 
@@ -69,6 +79,7 @@ def start(data_dir: Path | None, as_json: bool) -> None:
     Other commands start it by themselves when they need it, and it stops after them: this is for
     connecting with other programs. Prints the address.
     """
+    _note_other_database(data_dir)
     server = _server(data_dir)
     url = server.start()
     click.echo(_as_json(server.status()) if as_json else url)
@@ -78,6 +89,7 @@ def start(data_dir: Path | None, as_json: bool) -> None:
 @_data_dir_option
 def stop(data_dir: Path | None) -> None:
     """Stop the embedded PostgreSQL, whoever uses it. Nothing that was stored is lost."""
+    _note_other_database(data_dir)
     click.echo("stopped" if _server(data_dir).stop() else "was not running")
 
 
@@ -86,6 +98,7 @@ def stop(data_dir: Path | None) -> None:
 @_json_option
 def status(data_dir: Path | None, as_json: bool) -> None:
     """Show whether the embedded PostgreSQL runs, and where it keeps its files."""
+    _note_other_database(data_dir)
     found = _server(data_dir).status()
     if as_json:
         click.echo(_as_json(found))
@@ -113,6 +126,7 @@ def _state(found: ServerStatus) -> str:
 @_data_dir_option
 def url(data_dir: Path | None) -> None:
     """Print the address of the embedded PostgreSQL, for example for psql, without starting it."""
+    _note_other_database(data_dir)
     click.echo(_server(data_dir).url())
 
 
@@ -234,6 +248,7 @@ def _summary(report: MaintenanceReport) -> str:
 
 
 _SERVER = "kraken_db.cli.db"
+_TOOLS = "kraken_db.cli.db_tools"
 
 
 @click.group(
@@ -242,6 +257,10 @@ _SERVER = "kraken_db.cli.db"
         "maintain": LazyCommand(
             "kraken_db.cli.db:maintain", "Drop and compress old rows now, as the policies say."
         ),
+        "dump": LazyCommand(f"{_TOOLS}:dump", "Write the whole database into one file."),
+        "grant-read": LazyCommand(f"{_TOOLS}:grant_read", "Let a role read what is stored."),
+        "psql": LazyCommand(f"{_TOOLS}:psql", "Open psql on the database."),
+        "restore": LazyCommand(f"{_TOOLS}:restore", "Fill an empty database from such a file."),
         "start": LazyCommand(f"{_SERVER}:start", "Start the embedded PostgreSQL and leave it running."),
         "stop": LazyCommand(f"{_SERVER}:stop", "Stop the embedded PostgreSQL."),
         "status": LazyCommand(f"{_SERVER}:status", "Show whether the embedded PostgreSQL runs, and where."),
@@ -250,7 +269,7 @@ _SERVER = "kraken_db.cli.db"
     epilog='Example: kraken-db db start && psql "$(kraken-db db url)"',
 )
 def db() -> None:
-    """Upgrade the schema; drop old rows; start and stop the embedded PostgreSQL."""
+    """Upgrade the schema; drop old rows; dump and restore; start and stop the embedded PostgreSQL."""
 
 
 @db.command(

@@ -173,6 +173,8 @@ def guard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdin is None:
+        sys.stdin = open(_INPUT, closefd=False)  # noqa: SIM115 (until the process ends)
     if sys.stderr is None:
         sys.stderr = open(_ERROR, "w", closefd=False)  # noqa: SIM115 (until the process ends)
     writer = io.BufferedWriter(_Output("it is closed" if was_closed else None))

@@ -33,6 +33,7 @@ from kraken_db.db.disk import DiskRoom
 from kraken_db.db.driver import SESSIONS
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
 from kraken_db.db.errors import translated_errors
+from kraken_db.db.programs import Address
 from kraken_db.db.session_locks import SessionLocks
 from kraken_db.db.sessions import Sessions
 from kraken_db.db.urls import parse_url
@@ -151,6 +152,16 @@ class Database:
     @property
     def is_embedded(self) -> bool:
         return self._server is not None
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler stands before the server; the first connection finds out."""
+        return bool(self._sessions.are_pooled)
+
+    @property
+    def address(self) -> Address:
+        """The same database for PostgreSQL's own programs."""
+        return Address.of(self._sessions.dsn)
 
     @property
     def disk(self) -> DiskRoom | None:

@@ -76,6 +76,15 @@ async def migrate(database: Database) -> None:
     await _run_on(database, command.upgrade, "head")
 
 
+async def remove(database: Database) -> None:
+    """Take the whole schema of an open store away, with its data and with what Alembic keeps."""
+    from alembic import command
+
+    await _run_on(database, command.downgrade, "base")
+    async with database.begin() as connection:
+        await connection.execute(text("DROP TABLE alembic_version"))
+
+
 async def _run(url: str, action: Action, revision: str) -> None:
     database = await Database.open(url, pool_max_size=0)
     try:

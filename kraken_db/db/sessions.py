@@ -60,6 +60,7 @@ class Sessions:
 
     def __init__(self, url: DatabaseURL, display: str | None = None) -> None:
         self._url = url
+        self.dsn = url.dsn
         self.display = display or url.display
         self.settings = dict(_SETTINGS)
         self.are_pooled = url.is_pooled

