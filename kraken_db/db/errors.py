@@ -248,7 +248,7 @@ _OF_THE_SERVER = (
         asyncpg.InsufficientPrivilegeError,
         PermissionDeniedError,
         "{line}",
-        "grant the right, or use the role that owns the schema",
+        "use the role that owns the schema, or have it run: kraken-db db grant-read ROLE",
     ),
 )
 _OF_TABLES = (

