@@ -9,7 +9,7 @@ import asyncio
 import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -29,19 +29,20 @@ from kraken_db.frames import (
     read_frame,
 )
 from kraken_db.intervals import (
-    BASE_INTERVAL,
     INTERVAL_VIEWS,
     ceil_to_interval,
     floor_to_interval,
     interval_length,
+    parse_interval,
 )
 from kraken_db.pairs import parse_symbol
 from kraken_db.ranges import TimeRange, union
 from kraken_db.repositories.candles import CandleRepository, clip_range
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
+from kraken_db.settings import Settings
 from kraken_db.store import StoreService
-from kraken_db.times import require_aware
+from kraken_db.times import Moment, to_moment
 from kraken_db.types import Candle, HistoricalTrade
 
 Fill: TypeAlias = Literal["previous"]
@@ -49,10 +50,17 @@ _MOST = 2**60
 _T = TypeVar("_T")
 
 
-def check_range(interval: int, start: datetime, end: datetime) -> None:
-    require_aware(start, "start")
-    require_aware(end, "end")
-    interval_length(interval)
+Interval: TypeAlias = str | int | timedelta
+"""The length of candles as callers pass it: ``'1h'``, 60 (minutes) or a timedelta."""
+_EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def to_range(start: Moment | None, end: Moment | None, now: datetime) -> TimeRange:
+    """From the first moment on without a start, until the last one without an end."""
+    return (
+        _EVER[0] if start is None else to_moment(start, "start", now),
+        _EVER[1] if end is None else to_moment(end, "end", now),
+    )
 
 
 def check_count(count: int, name: str) -> int:
@@ -160,9 +168,13 @@ DEFAULT_TIMEFRAMES = (1, 5, 15, 60, 240)
 class HistoricalDataProvider(StoreService):
     """Reads candles and trades from a store.
 
-    ``db_url`` is a PostgreSQL address, or ``embedded:`` for the embedded database. All times are aware
-    datetimes (a naive one raises ConfigurationError), ranges include their start and exclude their end,
-    and lists are oldest first. An interval in which nothing was traded has no candle, unless
+    ``db_url`` is a PostgreSQL address, or ``embedded:`` for the embedded database; by default what
+    ``DATABASE_URL`` says, else the embedded one. Pairs are taken in any spelling, intervals as ``"1h"``,
+    60 (minutes) or a timedelta, times as text (``"2023-01-31"``, ``"7 days ago"``; UTC unless it says
+    otherwise), dates (midnight, UTC) or aware datetimes. A naive datetime raises ConfigurationError.
+
+    Ranges include their start and exclude their end; without a start or an end they reach as far as what is
+    stored. Lists are oldest first. An interval in which nothing was traded has no candle, unless
     ``fill="previous"`` asks for flat ones: these are made only where the store is known to be complete,
     so that a gap never looks like a quiet market.
 
@@ -175,55 +187,60 @@ class HistoricalDataProvider(StoreService):
 
     INTERVAL_VIEWS: ClassVar[dict[int, str]] = INTERVAL_VIEWS
 
-    def __init__(self, db_url: str, pool_min_size: int = 2, pool_max_size: int = 10) -> None:
-        super().__init__(db_url, pool_min_size=pool_min_size, pool_max_size=pool_max_size)
+    def __init__(self, db_url: str | None = None, pool_min_size: int = 2, pool_max_size: int = 10) -> None:
+        super().__init__(
+            Settings.from_environment().database_url if db_url is None else db_url,
+            pool_min_size=pool_min_size,
+            pool_max_size=pool_max_size,
+        )
 
     async def get_candles(
         self,
         symbol: str,
-        interval_minutes: int,
-        start: datetime,
-        end: datetime,
+        interval_minutes: Interval,
+        start: Moment | None = None,
+        end: Moment | None = None,
         limit: int | None = None,
         *,
         fill: Fill | None = None,
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        check_range(interval_minutes, start, end)
+        interval = parse_interval(interval_minutes)
+        first, last = to_range(start, end, self._clock())
         check_fill(fill)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
 
         async def read(candles: CandleRepository) -> list[Candle]:
             if fill is None:
-                return await candles.between(symbol, interval_minutes, start, end, most)
-            return (await candles.filled(symbol, interval_minutes, start, end))[:most]
+                return await candles.between(symbol, interval, first, last, most)
+            return (await candles.filled(symbol, interval, first, last))[:most]
 
         return await self._read_candles(read)
 
     async def get_latest_candles(
-        self, symbol: str, interval_minutes: int, count: int, *, fill: Fill | None = None
+        self, symbol: str, interval_minutes: Interval, count: int, *, fill: Fill | None = None
     ) -> list[Candle]:
         """The newest ``count`` candles, the running one included.
 
         With ``fill``, those of the newest ``count`` intervals up to the newest candle.
         """
-        return await self._latest(symbol, interval_minutes, count, None, fill)
+        return await self._latest(symbol, parse_interval(interval_minutes), count, None, fill)
 
     async def get_warmup_data(
-        self, symbol: str, interval_minutes: int, warmup_periods: int, *, fill: Fill | None = None
+        self, symbol: str, interval_minutes: Interval, warmup_periods: int, *, fill: Fill | None = None
     ) -> list[Candle]:
         """The newest ``warmup_periods`` candles that have closed: a running one would be seen twice."""
-        now = self._connected().clock()
-        before = floor_to_interval(now, interval_minutes) if interval_minutes in INTERVAL_VIEWS else now
-        return await self._latest(symbol, interval_minutes, warmup_periods, before, fill)
+        interval = parse_interval(interval_minutes)
+        before = floor_to_interval(self._connected().clock(), interval)
+        return await self._latest(symbol, interval, warmup_periods, before, fill)
 
     async def replay_candles(
         self,
         symbol: str,
-        interval_minutes: int,
-        start: datetime,
-        end: datetime,
+        interval_minutes: Interval,
+        start: Moment | None = None,
+        end: Moment | None = None,
         speed: float = 1.0,
         *,
         fill: Fill | None = None,
@@ -239,9 +256,9 @@ class HistoricalDataProvider(StoreService):
     def replay_many(
         self,
         symbols: Sequence[str],
-        interval_minutes: int,
-        start: datetime,
-        end: datetime,
+        interval_minutes: Interval,
+        start: Moment | None = None,
+        end: Moment | None = None,
         speed: float = 1.0,
         *,
         fill: Fill | None = None,
@@ -250,66 +267,70 @@ class HistoricalDataProvider(StoreService):
 
         Candles of one moment come in the order of ``symbols``.
         """
-        check_range(interval_minutes, start, end)
+        interval = parse_interval(interval_minutes)
+        begin, stop = to_range(start, end, self._clock())
         check_fill(fill)
         check_speed(speed)
         wanted = check_symbols(symbols)
 
         async def read(symbol: str, first: datetime, last: datetime) -> list[Candle]:
-            return await self.get_candles(symbol, interval_minutes, first, last, fill=fill)
+            return await self.get_candles(symbol, interval, first, last, fill=fill)
 
         async def extent(candles: CandleRepository) -> TimeRange | None:
-            found = [
-                await candles.extent(symbol, interval_minutes, fill=fill is not None) for symbol in wanted
-            ]
+            found = [await candles.extent(symbol, interval, fill=fill is not None) for symbol in wanted]
             known = union(part for part in found if part is not None)
             return (known[0][0], known[-1][1]) if known else None
 
         find_extent = partial(self._read_candles, extent)
-        return replay(wanted, interval_minutes, start, end, speed, read=read, extent=find_extent)
+        return replay(wanted, interval, begin, stop, speed, read=read, extent=find_extent)
 
     async def get_multi_timeframe_candles(
         self,
         symbol: str,
-        end_time: datetime,
-        intervals: list[int] | None = None,
+        end_time: Moment,
+        intervals: Sequence[Interval] | None = None,
         lookback_candles: int = 100,
         *,
         fill: Fill | None = None,
     ) -> dict[int, list[Candle]]:
-        """For each interval (1, 5, 15, 60 and 240 by default) the newest candles closed by ``end_time``."""
-        require_aware(end_time, "end_time")
-        end_time, _ = clip_range(end_time, end_time)
-        wanted = list(DEFAULT_TIMEFRAMES if intervals is None else intervals)
-        for interval in wanted:
-            interval_length(interval)
+        """For each interval (1, 5, 15, 60 and 240 by default) the newest candles closed by ``end_time``.
+
+        The keys are minutes, however the intervals were written.
+        """
+        moment = to_moment(end_time, "end_time", self._clock())
+        end, _ = clip_range(moment, moment)
+        wanted = [parse_interval(one) for one in (DEFAULT_TIMEFRAMES if intervals is None else intervals)]
         found = await asyncio.gather(
             *(
-                self._latest(symbol, interval, lookback_candles, floor_to_interval(end_time, interval), fill)
+                self._latest(symbol, interval, lookback_candles, floor_to_interval(end, interval), fill)
                 for interval in wanted
             )
         )
         return dict(zip(wanted, found, strict=True))
 
     async def get_trades(
-        self, symbol: str, start: datetime, end: datetime, limit: int | None = None
+        self,
+        symbol: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        limit: int | None = None,
     ) -> list[HistoricalTrade]:
         """The trades with ``start <= timestamp < end``, by time and id; ``limit`` keeps the oldest."""
-        check_range(BASE_INTERVAL, start, end)
+        first, last = to_range(start, end, self._clock())
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
 
         async def read(connection: AsyncConnection) -> list[HistoricalTrade]:
-            return await TradeRepository(connection).between(symbol, *clip_range(start, end), most)
+            return await TradeRepository(connection).between(symbol, *clip_range(first, last), most)
 
         return await self._connected().database.reading(read)
 
     async def get_candles_frame(
         self,
         symbol: str,
-        interval_minutes: int,
-        start: datetime,
-        end: datetime,
+        interval_minutes: Interval,
+        start: Moment | None = None,
+        end: Moment | None = None,
         limit: int | None = None,
         *,
         backend: FrameBackend = "polars",
@@ -323,15 +344,16 @@ class HistoricalDataProvider(StoreService):
         ConfigurationError where the package is missing (extra ``frames``).
         """
         builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
-        check_range(interval_minutes, start, end)
+        interval = parse_interval(interval_minutes)
+        first, last = to_range(start, end, self._clock())
         if fill is not None:
-            found = await self.get_candles(symbol, interval_minutes, start, end, limit, fill=fill)
+            found = await self.get_candles(symbol, interval, first, last, limit, fill=fill)
             return await read_frame(candle_blocks(found), builder)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
 
         async def read(candles: CandleRepository) -> Any:
-            blocks = candles.csv_between(symbol, interval_minutes, start, end, "frame", limit=most)
+            blocks = candles.csv_between(symbol, interval, first, last, "frame", limit=most)
             return await read_frame(blocks, frame_builder(backend, numbers, CANDLE_COLUMNS))
 
         return await self._read_candles(read)
@@ -339,8 +361,8 @@ class HistoricalDataProvider(StoreService):
     async def get_trades_frame(
         self,
         symbol: str,
-        start: datetime,
-        end: datetime,
+        start: Moment | None = None,
+        end: Moment | None = None,
         limit: int | None = None,
         *,
         backend: FrameBackend = "polars",
@@ -351,13 +373,13 @@ class HistoricalDataProvider(StoreService):
         ``backend`` and ``numbers`` as in ``get_candles_frame``.
         """
         frame_builder(backend, numbers, TRADE_COLUMNS)  # an unknown kind is refused before anything is read
-        check_range(BASE_INTERVAL, start, end)
+        first, last = to_range(start, end, self._clock())
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
 
         async def read(connection: AsyncConnection) -> Any:
             blocks = TradeRepository(connection).csv_between(
-                symbol, *clip_range(start, end), "frame", limit=most
+                symbol, *clip_range(first, last), "frame", limit=most
             )
             return await read_frame(blocks, frame_builder(backend, numbers, TRADE_COLUMNS))
 
@@ -372,15 +394,15 @@ class HistoricalDataProvider(StoreService):
             "total_candles": status["total_records"] if status else 0,
         }
 
-    async def get_file_range(self, symbol: str, interval_minutes: int) -> TimeRange | None:
+    async def get_file_range(self, symbol: str, interval_minutes: Interval) -> TimeRange | None:
         """The range ``[start, end)`` whose candles of this interval are taken from an imported file.
 
         None, as a rule: all of them are computed from minutes. A pair without minutes has no others; else
         the range ends where its minutes begin.
         """
-        interval_length(interval_minutes)
+        interval = parse_interval(interval_minutes)
         symbol = parse_symbol(symbol)
-        file = await self._read_candles(lambda candles: candles.file_of(symbol, interval_minutes))
+        file = await self._read_candles(lambda candles: candles.file_of(symbol, interval))
         return None if file is None else (file.start, file.end)
 
     async def get_symbols(self) -> list[str]:

@@ -63,8 +63,15 @@ def interval_name(minutes: int) -> str:
         ) from None
 
 
-def parse_interval(text: str) -> int:
-    """``'1h'`` or ``'60'`` -> ``60``. Raises ConfigurationError for anything else."""
+def parse_interval(text: str | int | timedelta) -> int:
+    """``'1h'``, ``'60'``, 60 or an hour -> ``60``. Raises ConfigurationError for anything else."""
+    if isinstance(text, timedelta):
+        text = str(text / timedelta(minutes=1)).removesuffix(".0")
+    if isinstance(text, int) and not isinstance(text, bool):
+        interval_name(text)
+        return text
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{text!r} is no interval", hint="write it as '1h', 60 or a timedelta")
     wanted = text.strip()
     for minutes, name in INTERVAL_NAMES.items():
         if wanted.lower() == name or wanted == str(minutes):
