@@ -26,6 +26,7 @@ from kraken_db.frames import (
     Numbers,
     candle_blocks,
     frame_builder,
+    newest_rows,
     read_frame,
 )
 from kraken_db.intervals import (
@@ -169,9 +170,10 @@ class HistoricalDataProvider(StoreService):
     """Reads candles and trades from a store.
 
     ``db_url`` is a PostgreSQL address, or ``embedded:`` for the embedded database; by default what
-    ``DATABASE_URL`` says, else the embedded one. Pairs are taken in any spelling, intervals as ``"1h"``,
-    60 (minutes) or a timedelta, times as text (``"2023-01-31"``, ``"7 days ago"``; UTC unless it says
-    otherwise), dates (midnight, UTC) or aware datetimes. A naive datetime raises ConfigurationError.
+    ``DATABASE_URL`` says, else the embedded one, which is never made here. Pairs are taken in any spelling,
+    intervals as ``"1h"``, 60 (minutes) or a timedelta, times as text (``"2023-01-31"``, ``"7 days ago"``; UTC
+    unless it says otherwise), dates (midnight, UTC) or aware datetimes. A naive datetime raises
+    ConfigurationError.
 
     Ranges include their start and exclude their end; without a start or an end they reach as far as what is
     stored. Lists are oldest first. An interval in which nothing was traded has no candle, unless
@@ -192,6 +194,7 @@ class HistoricalDataProvider(StoreService):
             Settings.from_environment().database_url if db_url is None else db_url,
             pool_min_size=pool_min_size,
             pool_max_size=pool_max_size,
+            creates=False,
         )
 
     async def get_candles(
@@ -358,6 +361,27 @@ class HistoricalDataProvider(StoreService):
 
         return await self._read_candles(read)
 
+    async def get_latest_candles_frame(
+        self,
+        symbol: str,
+        interval_minutes: Interval,
+        count: int,
+        *,
+        before: Moment | None = None,
+        backend: FrameBackend = "polars",
+        numbers: Numbers = "decimal",
+        fill: Fill | None = None,
+    ) -> Any:
+        """As ``get_latest_candles``, as a data frame; of those that open before ``before``, if it is given.
+
+        ``backend`` and ``numbers`` as in ``get_candles_frame``.
+        """
+        builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
+        interval = parse_interval(interval_minutes)
+        stop = None if before is None else to_moment(before, "before", self._clock())
+        found = await self._latest(symbol, interval, count, stop, fill)
+        return await read_frame(candle_blocks(found), builder)
+
     async def get_trades_frame(
         self,
         symbol: str,
@@ -384,6 +408,33 @@ class HistoricalDataProvider(StoreService):
             return await read_frame(blocks, frame_builder(backend, numbers, TRADE_COLUMNS))
 
         return await self._connected().database.reading(read)
+
+    async def get_latest_trades_frame(
+        self,
+        symbol: str,
+        count: int,
+        *,
+        before: Moment | None = None,
+        backend: FrameBackend = "polars",
+        numbers: Numbers = "decimal",
+    ) -> Any:
+        """The newest ``count`` trades, of those before ``before`` if it is given, as a data frame.
+
+        Oldest first. ``backend`` and ``numbers`` as in ``get_candles_frame``.
+        """
+        frame_builder(backend, numbers, TRADE_COLUMNS)
+        most = check_count(count, "the number of trades")
+        _, stop = clip_range(*to_range(None, before, self._clock()))
+        symbol = parse_symbol(symbol)
+
+        async def read(connection: AsyncConnection) -> Any:
+            trades = TradeRepository(connection)
+            start = await trades.start_of_newest(symbol, most, stop) if most else None
+            blocks = trades.csv_between(symbol, start or stop, stop, "frame")
+            return await read_frame(blocks, frame_builder(backend, numbers, TRADE_COLUMNS))
+
+        # Several trades may have the stamp of the first one.
+        return newest_rows(await self._connected().database.reading(read), most)
 
     async def get_data_range(self, symbol: str) -> dict[str, Any]:
         """``{'oldest', 'newest', 'total_candles'}`` of the minutes: None and 0 for an unknown symbol."""

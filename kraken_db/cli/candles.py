@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import difflib
 import io
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -43,18 +42,16 @@ from kraken_db.cli.output import (
     to_json,
     wants_colour,
 )
-from kraken_db.data_types import DataType
-from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES, floor_to_interval, interval_length, interval_name
+from kraken_db.nothing_found import minute_text, no_candles, stored_range
 from kraken_db.pairs import known_spelling
 from kraken_db.types import Candle
 
 if TYPE_CHECKING:
     from kraken_db.historical_provider import Fill, HistoricalDataProvider
-    from kraken_db.ranges import TimeRange
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
-_SHOWN_SYMBOLS = 10
 _AT_ONCE = 10_000
 """Candles: the most that are in memory."""
 
@@ -141,7 +138,7 @@ async def select_candles(
     """What was asked for, in pieces of bounded size: memory does not grow with the range."""
     if not query.is_range:
         return _newest(provider, query)
-    stored = await _stored(provider, query)
+    stored = await stored_range(provider, query.symbol, query.interval)
     if stored is None:
         return _newest(provider, query)  # finds nothing, and a note says so
     # Outside of what is stored there is nothing to look for.
@@ -152,16 +149,6 @@ async def select_candles(
     if query.end:
         end = query.end if query.fill else min(end, query.end)
     return _between(provider, query, start, end)
-
-
-async def _stored(provider: HistoricalDataProvider, query: CandleQuery) -> TimeRange | None:
-    """The times of the oldest and the newest row that candles of this interval come from."""
-    minutes = await provider.get_data_range(query.symbol)
-    file = await provider.get_file_range(query.symbol, query.interval)
-    known = [] if minutes["oldest"] is None else [(minutes["oldest"], minutes["newest"])]
-    if file is not None:
-        known.append((file[0], file[1] - interval_length(query.interval)))
-    return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
 
 async def _newest(provider: HistoricalDataProvider, query: CandleQuery) -> AsyncGenerator[list[Candle]]:
@@ -187,7 +174,7 @@ async def _start_of_newest(
     start, missing = newest[0].timestamp, query.count - len(newest)
     if query.fill:  # every interval counts, from the oldest candle on
         length = interval_length(query.interval)
-        stored = await _stored(provider, query)
+        stored = await stored_range(provider, query.symbol, query.interval)
         oldest = floor_to_interval(stored[0], query.interval) if stored else start
         return start - length * min(missing, max((start - oldest) // length, 0))
     asked, found = len(newest), len(newest)
@@ -217,49 +204,7 @@ async def _between(
 
 async def nothing_there(provider: HistoricalDataProvider, query: CandleQuery) -> KrakenDBError:
     """Why no candle came: an unknown symbol, or a range outside of what is stored."""
-    stored = await _stored(provider, query)
-    if stored is not None:
-        return ConfigurationError(
-            f"{query.symbol} has no {interval_name(query.interval)} candles in this range",
-            hint=f"its candles go from {_shown(stored[0])} to {_shown(stored[1])} UTC",
-        )
-    symbols = await provider.get_symbols()
-    if not symbols:
-        return ConfigurationError(
-            "the store is empty",
-            hint=f"get history first: kraken-db backfill --symbols {query.symbol},"
-            " or kraken-db import-csv --help",
-        )
-    if query.symbol in symbols:
-        return await _no_minutes(provider, query.symbol)
-    near = difflib.get_close_matches(query.symbol, symbols, n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    more = len(symbols) - _SHOWN_SYMBOLS
-    others = f" and {count_text(more)} more (kraken-db status)" if more > 0 else ""
-    return ConfigurationError(
-        f"nothing is stored of {query.symbol}",
-        hint=f"{meant}Stored: {', '.join(symbols[:_SHOWN_SYMBOLS])}{others}",
-    )
-
-
-async def _no_minutes(provider: HistoricalDataProvider, symbol: str) -> KrakenDBError:
-    """Something is stored of the symbol, but not what candles are computed from."""
-    kinds = [
-        name
-        for name in INTERVAL_NAMES.values()
-        if await provider.get_sync_status(symbol, DataType(f"candles_{name}")) is not None
-    ]
-    if kinds:
-        return ConfigurationError(
-            f"only files of {', '.join(kinds)} are stored of {symbol}, and no 1m candles",
-            hint="all intervals are computed from 1m: import its file of 1m, or read what there is:"
-            f" -i {kinds[0]}",
-        )
-    return ConfigurationError(
-        f"{symbol} has trades in the store, but no 1m candles",
-        hint="all intervals are computed from 1m: import its file of 1m, or build them from its trades:"
-        f" kraken-db backfill --symbols {symbol}; see also: kraken-db status",
-    )
+    return await no_candles(provider, query.symbol, query.interval)
 
 
 async def note_file(provider: HistoricalDataProvider, query: CandleQuery, first: Candle) -> None:
@@ -267,13 +212,9 @@ async def note_file(provider: HistoricalDataProvider, query: CandleQuery, first:
     file = await provider.get_file_range(query.symbol, query.interval)
     if file is not None and first.timestamp < file[1]:
         note(
-            f"Note: candles from before {_shown(file[1])} UTC are taken from an imported file of"
+            f"Note: candles from before {minute_text(file[1])} UTC are taken from an imported file of"
             f" {interval_name(query.interval)}, not computed from minutes"
         )
-
-
-def _shown(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
 FIELDS = ("timestamp", "open", "high", "low", "close", "volume", "trades", "vwap")
