@@ -275,9 +275,17 @@ class Interval:
         """All open times in ``[start, end)``."""
         found = []
         opened = self.next_open(start)
+        length = self.count * _MINUTE
         while opened < end:
-            found.append(opened)
-            opened = self.closed_at(opened)
+            if self.unit == "minute" and self.grid is None:
+                day_end = min(end, self.day.closed_at(self.day.opened_at(opened)))
+                while opened < day_end:
+                    found.append(opened)
+                    opened += length
+                opened = day_end
+            else:
+                found.append(opened)
+                opened = self.closed_at(opened)
         return found
 
     def minutes_at(self, opened: datetime) -> int:
@@ -379,6 +387,8 @@ def as_interval(
         ConfigurationError: for anything else; its hint says what is right.
     """
     plain = value if isinstance(value, Interval) else _interval_of(value)
+    if tz is anchor is session is None:
+        return plain
     zone = plain.zone if tz is None else parse_zone(tz)
     begins = plain.begins if session is None else _parse_session(session)
     if anchor is None:
@@ -387,6 +397,11 @@ def as_interval(
 
 
 def _interval_of(value: int | str | timedelta) -> Interval:
+    # One object for each: it remembers what it has worked out.
+    return _made_once(value) if type(value) in (int, str, timedelta) else _made(value)
+
+
+def _made(value: int | str | timedelta) -> Interval:
     if isinstance(value, str):
         return _parse(value)
     if isinstance(value, timedelta):
@@ -400,6 +415,9 @@ def _interval_of(value: int | str | timedelta) -> Interval:
     if isinstance(value, bool) or minutes < 1:
         raise ConfigurationError(f"there is no interval of {value} minutes", hint=_FORMS)
     return _of_minutes(minutes, str(value))
+
+
+_made_once = lru_cache(maxsize=256)(_made)
 
 
 def _parse(text: str) -> Interval:
