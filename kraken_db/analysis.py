@@ -33,8 +33,8 @@ from kraken_db.frames import (
     rename_columns,
     to_zone,
 )
-from kraken_db.historical_provider import Fill, HistoricalDataProvider, Interval, check_count, to_range
-from kraken_db.intervals import floor_to_interval, parse_interval
+from kraken_db.historical_provider import Fill, HistoricalDataProvider, check_count, to_range
+from kraken_db.intervals import IntervalLike, as_interval
 from kraken_db.nothing_found import EmptyRangeError, nearest, no_candles, no_trades
 from kraken_db.pairs import known_spelling, parse_symbol
 from kraken_db.patterns import is_pattern
@@ -50,7 +50,7 @@ _TITLES = {"trade_count": "TradeCount", "vwap": "VWAP", "id": "ID", "order_type"
 
 def load(
     symbol: str | Iterable[str],
-    interval: Interval = "1h",
+    interval: IntervalLike = "1h",
     start: Moment | None = None,
     end: Moment | None = None,
     *,
@@ -94,11 +94,11 @@ def load(
         ConfigurationError: Another argument that cannot work, or a missing package (extra ``frames``).
         KrakenDBError: The database failed.
     """
-    length = parse_interval(interval)
+    length = as_interval(interval, tz=tz)
     options = _Options(engine, numbers, columns, tz, last, CANDLE_COLUMNS)
     begin, stop = _checked_range(start, end, last)
     if closed:
-        stop = min(stop, floor_to_interval(utc_now(), length))
+        stop = min(stop, length.opened_at(utc_now()))
 
     async def read(provider: HistoricalDataProvider, name: str) -> Any:
         kind: dict[str, Any] = {"backend": engine, "numbers": numbers, "fill": fill}

@@ -9,7 +9,7 @@ import asyncio
 import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -31,10 +31,9 @@ from kraken_db.frames import (
 )
 from kraken_db.intervals import (
     INTERVAL_VIEWS,
-    ceil_to_interval,
-    floor_to_interval,
-    interval_length,
-    parse_interval,
+    Interval,
+    IntervalLike,
+    as_interval,
 )
 from kraken_db.pairs import parse_symbol
 from kraken_db.ranges import TimeRange, union
@@ -51,8 +50,6 @@ _MOST = 2**60
 _T = TypeVar("_T")
 
 
-Interval: TypeAlias = str | int | timedelta
-"""The length of candles as callers pass it: ``'1h'``, 60 (minutes) or a timedelta."""
 _EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -111,7 +108,7 @@ FIRST_STRETCH, GROWTH, LONGEST_STRETCH = 500, 4, 20_000
 
 async def replay(
     symbols: Sequence[str],
-    interval: int,
+    interval: IntervalLike,
     start: datetime,
     end: datetime,
     speed: float,
@@ -123,13 +120,12 @@ async def replay(
     stored = await extent()
     if stored is None or start >= stored[1]:
         return
-    start = max(start, stored[0])
+    start, every = max(start, stored[0]), as_interval(interval)
     pace: _Pace | None = None
     for_each = FIRST_STRETCH
     while start < end:
         longest = max(LONGEST_STRETCH // len(symbols), 1)
-        stretch = interval_length(interval) * min(for_each, longest)
-        stop = min(ceil_to_interval(start, interval) + stretch, end)
+        stop = min(every.later(every.next_open(start), min(for_each, longest)), end)
         found = await asyncio.gather(*(read(symbol, start, stop) for symbol in symbols))
         for candle in _merged(found):
             if speed:
@@ -180,8 +176,9 @@ class HistoricalDataProvider(StoreService):
     ``fill="previous"`` asks for flat ones: these are made only where the store is known to be complete,
     so that a gap never looks like a quiet market.
 
-    Candles above 1m are computed from minutes. What is older than the minutes of its pair comes from an
-    imported file of the interval, if there is one: ``get_file_range`` tells.
+    An interval may be any: ``"2h"``, ``"1M"`` (a month), days of a time zone (``as_interval``). Candles above
+    1m are computed from minutes. What is older than the minutes of its pair comes from an imported file of
+    the interval, if there is one: ``get_file_range`` tells.
 
     Use it as an asynchronous context manager, or call ``connect()`` and ``close()``; every other method
     raises NotConnectedError (a RuntimeError) before that.
@@ -200,7 +197,7 @@ class HistoricalDataProvider(StoreService):
     async def get_candles(
         self,
         symbol: str,
-        interval_minutes: Interval,
+        interval_minutes: IntervalLike,
         start: Moment | None = None,
         end: Moment | None = None,
         limit: int | None = None,
@@ -208,7 +205,7 @@ class HistoricalDataProvider(StoreService):
         fill: Fill | None = None,
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        interval = parse_interval(interval_minutes)
+        interval = as_interval(interval_minutes)
         first, last = to_range(start, end, self._clock())
         check_fill(fill)
         most = check_limit(limit)
@@ -222,26 +219,26 @@ class HistoricalDataProvider(StoreService):
         return await self._read_candles(read)
 
     async def get_latest_candles(
-        self, symbol: str, interval_minutes: Interval, count: int, *, fill: Fill | None = None
+        self, symbol: str, interval_minutes: IntervalLike, count: int, *, fill: Fill | None = None
     ) -> list[Candle]:
         """The newest ``count`` candles, the running one included.
 
         With ``fill``, those of the newest ``count`` intervals up to the newest candle.
         """
-        return await self._latest(symbol, parse_interval(interval_minutes), count, None, fill)
+        return await self._latest(symbol, as_interval(interval_minutes), count, None, fill)
 
     async def get_warmup_data(
-        self, symbol: str, interval_minutes: Interval, warmup_periods: int, *, fill: Fill | None = None
+        self, symbol: str, interval_minutes: IntervalLike, warmup_periods: int, *, fill: Fill | None = None
     ) -> list[Candle]:
         """The newest ``warmup_periods`` candles that have closed: a running one would be seen twice."""
-        interval = parse_interval(interval_minutes)
-        before = floor_to_interval(self._connected().clock(), interval)
+        interval = as_interval(interval_minutes)
+        before = interval.opened_at(self._connected().clock())
         return await self._latest(symbol, interval, warmup_periods, before, fill)
 
     async def replay_candles(
         self,
         symbol: str,
-        interval_minutes: Interval,
+        interval_minutes: IntervalLike,
         start: Moment | None = None,
         end: Moment | None = None,
         speed: float = 1.0,
@@ -259,7 +256,7 @@ class HistoricalDataProvider(StoreService):
     def replay_many(
         self,
         symbols: Sequence[str],
-        interval_minutes: Interval,
+        interval_minutes: IntervalLike,
         start: Moment | None = None,
         end: Moment | None = None,
         speed: float = 1.0,
@@ -270,7 +267,7 @@ class HistoricalDataProvider(StoreService):
 
         Candles of one moment come in the order of ``symbols``.
         """
-        interval = parse_interval(interval_minutes)
+        interval = as_interval(interval_minutes)
         begin, stop = to_range(start, end, self._clock())
         check_fill(fill)
         check_speed(speed)
@@ -291,25 +288,26 @@ class HistoricalDataProvider(StoreService):
         self,
         symbol: str,
         end_time: Moment,
-        intervals: Sequence[Interval] | None = None,
+        intervals: Sequence[IntervalLike] | None = None,
         lookback_candles: int = 100,
         *,
         fill: Fill | None = None,
-    ) -> dict[int, list[Candle]]:
+    ) -> dict[int | str, list[Candle]]:
         """For each interval (1, 5, 15, 60 and 240 by default) the newest candles closed by ``end_time``.
 
-        The keys are minutes, however the intervals were written.
+        The keys are minutes, however the intervals were written; those of a calendar are named: ``"1M"``,
+        ``"1d Europe/Berlin"``.
         """
         moment = to_moment(end_time, "end_time", self._clock())
         end, _ = clip_range(moment, moment)
-        wanted = [parse_interval(one) for one in (DEFAULT_TIMEFRAMES if intervals is None else intervals)]
+        wanted = [as_interval(one) for one in (DEFAULT_TIMEFRAMES if intervals is None else intervals)]
         found = await asyncio.gather(
             *(
-                self._latest(symbol, interval, lookback_candles, floor_to_interval(end, interval), fill)
+                self._latest(symbol, interval, lookback_candles, interval.opened_at(end), fill)
                 for interval in wanted
             )
         )
-        return dict(zip(wanted, found, strict=True))
+        return {interval.key: candles for interval, candles in zip(wanted, found, strict=True)}
 
     async def get_trades(
         self,
@@ -331,7 +329,7 @@ class HistoricalDataProvider(StoreService):
     async def get_candles_frame(
         self,
         symbol: str,
-        interval_minutes: Interval,
+        interval_minutes: IntervalLike,
         start: Moment | None = None,
         end: Moment | None = None,
         limit: int | None = None,
@@ -347,7 +345,7 @@ class HistoricalDataProvider(StoreService):
         ConfigurationError where the package is missing (extra ``frames``).
         """
         builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
-        interval = parse_interval(interval_minutes)
+        interval = as_interval(interval_minutes)
         first, last = to_range(start, end, self._clock())
         if fill is not None:
             found = await self.get_candles(symbol, interval, first, last, limit, fill=fill)
@@ -364,7 +362,7 @@ class HistoricalDataProvider(StoreService):
     async def get_latest_candles_frame(
         self,
         symbol: str,
-        interval_minutes: Interval,
+        interval_minutes: IntervalLike,
         count: int,
         *,
         before: Moment | None = None,
@@ -377,7 +375,7 @@ class HistoricalDataProvider(StoreService):
         ``backend`` and ``numbers`` as in ``get_candles_frame``.
         """
         builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
-        interval = parse_interval(interval_minutes)
+        interval = as_interval(interval_minutes)
         stop = None if before is None else to_moment(before, "before", self._clock())
         found = await self._latest(symbol, interval, count, stop, fill)
         return await read_frame(candle_blocks(found), builder)
@@ -445,13 +443,13 @@ class HistoricalDataProvider(StoreService):
             "total_candles": status["total_records"] if status else 0,
         }
 
-    async def get_file_range(self, symbol: str, interval_minutes: Interval) -> TimeRange | None:
+    async def get_file_range(self, symbol: str, interval_minutes: IntervalLike) -> TimeRange | None:
         """The range ``[start, end)`` whose candles of this interval are taken from an imported file.
 
         None, as a rule: all of them are computed from minutes. A pair without minutes has no others; else
         the range ends where its minutes begin.
         """
-        interval = parse_interval(interval_minutes)
+        interval = as_interval(interval_minutes)
         symbol = parse_symbol(symbol)
         file = await self._read_candles(lambda candles: candles.file_of(symbol, interval))
         return None if file is None else (file.start, file.end)
@@ -515,9 +513,8 @@ class HistoricalDataProvider(StoreService):
         )
 
     async def _latest(
-        self, symbol: str, interval: int, count: int, before: datetime | None, fill: Fill | None
+        self, symbol: str, interval: Interval, count: int, before: datetime | None, fill: Fill | None
     ) -> list[Candle]:
-        length = interval_length(interval)
         count = check_count(count, "the number of candles")
         check_fill(fill)
         symbol = parse_symbol(symbol)
@@ -527,8 +524,7 @@ class HistoricalDataProvider(StoreService):
             stored = await candles.bounds(symbol, interval) if fill else None
             if not newest or not count or stored is None:
                 return newest
-            end = newest[-1].timestamp + length
-            wanted = min(count, (end - stored[0]) // length)
-            return await candles.filled(symbol, interval, end - length * wanted, end)
+            end = interval.closed_at(newest[-1].timestamp)
+            return await candles.filled(symbol, interval, interval.back(end, count, stored[0]), end)
 
         return await self._read_candles(read)

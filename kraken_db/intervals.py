@@ -124,6 +124,7 @@ _MINUTES_OF: dict[Unit, int] = {"minute": 1, "day": 1440, "week": 10080}
 _SHORTEST_MONTH, _LONGEST_MONTH = 28, 31
 # A moment at which a day of a calendar can still begin: what lies outside of that is no market data.
 _EARLIEST, _LATEST = date(2, 1, 1), date(9999, 12, 30)
+_FAR = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,12 @@ class Interval:
     @property
     def zone_name(self) -> str:
         return "UTC" if self.zone is UTC else str(self.zone)
+
+    @property
+    def key(self) -> int | str:
+        """Minutes, where they say it all; else the text."""
+        is_plain = self.grid is not None and str(self) == self.name
+        return self.grid[0] // _MINUTE if self.grid is not None and is_plain else str(self)
 
     @cached_property
     def stored(self) -> int | None:
@@ -260,7 +267,7 @@ class Interval:
     def later(self, opened: datetime, count: int) -> datetime:
         """When the ``count``-th candle after the one that opens at ``opened`` opens."""
         if self.grid is not None:
-            return opened + count * self.grid[0]
+            return opened + self.grid[0] * min(count, (_FAR - opened) // self.grid[0])
         if self.unit != "minute":
             return self._calendar_open(self._calendar_number(opened) + count)
         length = self.count * _MINUTE
@@ -270,6 +277,12 @@ class Interval:
             if count < left:
                 return opened + count * length
             opened, count = end, count - left
+
+    def back(self, end: datetime, count: int, oldest: datetime) -> datetime:
+        """When the last ``count`` candles begin before the open time ``end``, or those from ``oldest`` on."""
+        if self.grid is not None:
+            return end - self.grid[0] * min(count, (end - oldest) // self.grid[0])
+        return [*self.opens(oldest, end), end][-count - 1 :][0]
 
     def opens(self, start: datetime, end: datetime) -> list[datetime]:
         """All open times in ``[start, end)``."""

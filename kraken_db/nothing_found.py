@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
-from kraken_db.intervals import INTERVAL_NAMES, interval_length, interval_name
+from kraken_db.intervals import INTERVAL_NAMES, IntervalLike, as_interval
+from kraken_db.ranges import TICK
 
 if TYPE_CHECKING:
     from kraken_db.historical_provider import HistoricalDataProvider
@@ -20,21 +21,23 @@ _NEAR, _ALIKE = 3, 0.7
 _BUILT_FROM_MINUTES = "all intervals are computed from 1m: import its file of 1m, or"
 
 
-async def stored_range(provider: HistoricalDataProvider, symbol: str, interval: int) -> TimeRange | None:
+async def stored_range(
+    provider: HistoricalDataProvider, symbol: str, interval: IntervalLike
+) -> TimeRange | None:
     """The times of the oldest and the newest row that candles of this interval come from."""
     minutes = await provider.get_data_range(symbol)
     file = await provider.get_file_range(symbol, interval)
     known = [] if minutes["oldest"] is None else [(minutes["oldest"], minutes["newest"])]
     if file is not None:
-        known.append((file[0], file[1] - interval_length(interval)))
+        known.append((file[0], as_interval(interval).opened_at(file[1] - TICK)))
     return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
 
-async def no_candles(provider: HistoricalDataProvider, symbol: str, interval: int) -> KrakenDBError:
+async def no_candles(provider: HistoricalDataProvider, symbol: str, interval: IntervalLike) -> KrakenDBError:
     """Why no candle was found. PairError where nothing is stored of the pair."""
     stored = await stored_range(provider, symbol, interval)
     if stored is not None:
-        return EmptyRangeError.of(symbol, f"{interval_name(interval)} candles", "its candles", stored)
+        return EmptyRangeError.of(symbol, f"{as_interval(interval)} candles", "its candles", stored)
     return await _not_stored(provider, symbol) or await _no_minutes(provider, symbol)
 
 

@@ -11,7 +11,7 @@ import io
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -20,12 +20,13 @@ import click
 
 from kraken_db.charts.series import decimals_of
 from kraken_db.cli.options import (
-    IntervalType,
+    INTERVALS_HELP,
     MultiValueCommand,
     SymbolType,
     TimeType,
     db_url_option,
     exclude_option,
+    interval_options,
     json_option,
     symbol_arguments,
 )
@@ -43,7 +44,7 @@ from kraken_db.cli.output import (
     wants_colour,
 )
 from kraken_db.errors import KrakenDBError
-from kraken_db.intervals import INTERVAL_NAMES, floor_to_interval, interval_length, interval_name
+from kraken_db.intervals import Interval, IntervalLike, as_interval, interval_name
 from kraken_db.nothing_found import minute_text, no_candles, stored_range
 from kraken_db.pairs import known_spelling
 from kraken_db.types import Candle
@@ -61,11 +62,15 @@ class CandleQuery:
     """The newest ``count`` candles, or those that open from ``start`` on and before ``end``."""
 
     symbol: str
-    interval: int
+    interval: IntervalLike
     start: datetime | None
     end: datetime | None
     count: int
     fill: Fill | None
+
+    @property
+    def every(self) -> Interval:
+        return as_interval(self.interval)
 
     @property
     def is_range(self) -> bool:
@@ -76,14 +81,7 @@ def candle_options(default_count: str) -> Callable[[_Decorated], _Decorated]:
     """SYMBOL, ``--interval``, ``--start``, ``--end`` and ``--last``; ``default_count`` is for the help."""
     options = [
         click.argument("symbol", type=SymbolType()),
-        click.option(
-            "-i",
-            "--interval",
-            type=IntervalType(),
-            default="1h",
-            show_default=True,
-            help=", ".join(INTERVAL_NAMES.values()) + "; or minutes.",
-        ),
+        interval_options(f"{INTERVALS_HELP}.", default="1h"),
         click.option(
             "--start",
             "--since",
@@ -110,7 +108,7 @@ def candle_options(default_count: str) -> Callable[[_Decorated], _Decorated]:
 
 def candle_query(
     symbol: str,
-    interval: int,
+    interval: Interval,
     start: datetime | None,
     end: datetime | None,
     last: int | None,
@@ -142,7 +140,7 @@ async def select_candles(
     if stored is None:
         return _newest(provider, query)  # finds nothing, and a note says so
     # Outside of what is stored there is nothing to look for.
-    start = floor_to_interval(stored[0], query.interval)
+    start = query.every.opened_at(stored[0])
     end = stored[1] + timedelta(minutes=1)
     if query.start:
         start = max(start, query.start)
@@ -161,7 +159,7 @@ async def _newest(provider: HistoricalDataProvider, query: CandleQuery) -> Async
         yield found
         return
     start = await _start_of_newest(provider, query, found)
-    end = found[-1].timestamp + interval_length(query.interval)
+    end = query.every.closed_at(found[-1].timestamp)
     del found
     async for chunk in _between(provider, query, start, end):
         yield chunk
@@ -173,17 +171,17 @@ async def _start_of_newest(
     """When the first of the newest ``count`` candles opens, of which ``newest`` are the last."""
     start, missing = newest[0].timestamp, query.count - len(newest)
     if query.fill:  # every interval counts, from the oldest candle on
-        length = interval_length(query.interval)
         stored = await stored_range(provider, query.symbol, query.interval)
-        oldest = floor_to_interval(stored[0], query.interval) if stored else start
-        return start - length * min(missing, max((start - oldest) // length, 0))
+        oldest = query.every.opened_at(stored[0]) if stored else start
+        return query.every.back(start, missing, min(oldest, start))
     asked, found = len(newest), len(newest)
     while missing > 0 and found == asked:
         asked = min(missing, _AT_ONCE)
         before = await provider.get_multi_timeframe_candles(query.symbol, start, [query.interval], asked)
-        found = len(before[query.interval])
-        if found:
-            start, missing = before[query.interval][0].timestamp, missing - found
+        older = before[query.every.key]
+        found = len(older)
+        if older:
+            start, missing = older[0].timestamp, missing - found
     return start
 
 
@@ -211,16 +209,18 @@ async def note_file(provider: HistoricalDataProvider, query: CandleQuery, first:
     """Say on stderr which candles, of ``first`` and those that follow, are taken from an imported file."""
     file = await provider.get_file_range(query.symbol, query.interval)
     if file is not None and first.timestamp < file[1]:
-        note(
-            f"Note: candles from before {minute_text(file[1])} UTC are taken from an imported file of"
-            f" {interval_name(query.interval)}, not computed from minutes"
+        stored = query.every.stored
+        source = (
+            "computed from an imported file, not"
+            if stored is None
+            else f"taken from an imported file of {interval_name(stored)}, not computed"
         )
+        note(f"Note: candles from before {minute_text(file[1])} UTC are {source} from minutes")
 
 
 FIELDS = ("timestamp", "open", "high", "low", "close", "volume", "trades", "vwap")
 """Columns of CSV and keys of JSON: the order of Kraken's own files, with the open time as ISO 8601 UTC."""
 
-_DAY = 1440
 _GAP = "  "
 
 
@@ -234,7 +234,10 @@ class CandleWriter(Protocol):
     def end(self) -> None: ...
 
 
-def candle_writer(style: Literal["table", "csv", "json"], symbol: str, interval: int) -> CandleWriter:
+def candle_writer(
+    style: Literal["table", "csv", "json"], symbol: str, interval: IntervalLike
+) -> CandleWriter:
+    interval = as_interval(interval)
     match style:
         case "table":
             return TableWriter(interval)
@@ -276,8 +279,12 @@ class CsvWriter:
 class JsonWriter:
     """One document, one candle a line; an unknown vwap is null."""
 
-    def __init__(self, symbol: str, interval: int) -> None:
-        self._head = f'{{"symbol": {to_json(symbol)}, "interval_minutes": {interval}, "candles": ['
+    def __init__(self, symbol: str, interval: Interval) -> None:
+        minutes = None if interval.grid is None else interval.grid[0] // timedelta(minutes=1)
+        head: dict[str, Any] = {"symbol": symbol, "interval_minutes": minutes}
+        if interval.stored is None:
+            head |= {"interval": interval.name, "tz": interval.zone_name}
+        self._head = to_json(head, indent=None).removesuffix("}") + ', "candles": ['
         self._separator = "\n  "
 
     def begin(self, first: Sequence[Candle]) -> None:
@@ -299,11 +306,21 @@ class TableWriter:
     the terminal is wide enough for it: a table of which each line takes two is none.
     """
 
-    def __init__(self, interval: int) -> None:
-        self._time_format = "%Y-%m-%d" if interval >= _DAY else "%Y-%m-%d %H:%M"
+    def __init__(self, interval: Interval) -> None:
+        is_day = interval.unit != "minute" and not interval.begins
+        self._time_format = "%Y-%m-%d" if is_day else "%Y-%m-%d %H:%M"
+        self._zone = interval.zone
         self._colour = wants_colour()
         self._price_decimals = self._volume_decimals = 0
-        self._titles: tuple[str, ...] = ("time (UTC)", "open", "high", "low", "close", "volume", "trades")
+        self._titles: tuple[str, ...] = (
+            f"time ({interval.zone_name})",
+            "open",
+            "high",
+            "low",
+            "close",
+            "volume",
+            "trades",
+        )
         self._widths: list[int] = []
 
     def begin(self, first: Sequence[Candle]) -> None:
@@ -333,7 +350,7 @@ class TableWriter:
     def _cells(self, candle: Candle) -> tuple[str, ...]:
         price = self._price_decimals
         cells = (
-            candle.timestamp.astimezone(UTC).strftime(self._time_format),
+            candle.timestamp.astimezone(self._zone).strftime(self._time_format),
             *(_fixed(value, price) for value in (candle.open, candle.high, candle.low, candle.close)),
             _fixed(candle.volume, self._volume_decimals),
             str(candle.trade_count),
@@ -428,7 +445,7 @@ class _CandlesCommand(click.Command):
 @db_url_option
 def candles(
     symbol: str,
-    interval: int,
+    interval: Interval,
     start: datetime | None,
     end: datetime | None,
     last: int | None,
@@ -456,7 +473,7 @@ async def _print(query: CandleQuery, style: Literal["table", "csv", "json"], db_
     async with HistoricalDataProvider(db_url, pool_min_size=1, pool_max_size=2) as provider:
         query = await stored_spelling(provider, query)
         chunks = await select_candles(provider, query)
-        writer = candle_writer(style, query.symbol, query.interval)
+        writer = candle_writer(style, query.symbol, query.every)
         found = 0
         first: Candle | None = None
         async with aclosing(chunks):
