@@ -36,7 +36,9 @@ def sandbox() -> Iterator[Sandbox]:
             shutil.copy(path, found.root)
         # A Jupyter of the user's own stays out of it; and pip, which finds all installed, asks nobody.
         found.environment |= {"PIP_NO_INDEX": "1", "IPYTHONDIR": str(found.root)}
-        found.environment.pop("PYTEST_CURRENT_TEST", None)  # with it a kernel does not show what programs print
+        found.environment.pop(
+            "PYTEST_CURRENT_TEST", None
+        )  # with it a kernel does not show what programs print
         yield found
 
 
