@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -84,6 +84,7 @@ async def candle_blocks(candles: Iterable[Candle]) -> AsyncGenerator[bytes]:
 FrameBackend: TypeAlias = Literal["polars", "pandas", "arrow"]
 Numbers: TypeAlias = Literal["decimal", "float"]
 INDEX = "timestamp"
+SYMBOL = "symbol"
 
 _PACKAGES: dict[str, tuple[str, ...]] = {
     "polars": ("polars",),
@@ -129,6 +130,78 @@ def require(package: str, purpose: str) -> Any:
             f"{purpose} need the Python package {package}, which is not installed",
             hint="pip install 'kraken-historical-data[frames]'",
         ) from error
+
+
+# Methods that the frames of all three kinds have go by their names; the others are told apart by the package.
+
+
+def newest_rows(frame: Any, count: int) -> Any:
+    """The last ``count`` rows."""
+    first = max(len(frame) - count, 0)
+    return frame.iloc[first:] if _kind(frame) == "pandas" else frame.slice(first)
+
+
+def rename_columns(frame: Any, names: Mapping[str, str]) -> Any:
+    """The columns of ``names`` alone, in that order and under the new names, behind the time."""
+    match _kind(frame):
+        case "pandas":
+            levels = list(frame.index.names)
+            kept = [name for name in names if name not in levels]
+            found = frame if kept == list(frame.columns) else frame[kept]
+            found.columns = [names[name] for name in kept]
+            found.index.names = [names[level] for level in levels]
+            return found
+        case "polars":
+            return frame.select(list(names)).rename(dict(names))
+        case _:
+            return frame.select(list(names)).rename_columns(list(names.values()))
+
+
+def to_zone(frame: Any, zone: str) -> Any:
+    """The same moments as times of a zone."""
+    match _kind(frame):
+        case "pandas":
+            return frame.set_axis(frame.index.tz_convert(zone), axis=0)
+        case "polars":
+            import polars as pl
+
+            return frame.with_columns(pl.col(INDEX).dt.convert_time_zone(zone))
+        case _:
+            import pyarrow as pa
+
+            place = frame.schema.get_field_index(INDEX)
+            return frame.set_column(place, INDEX, frame[INDEX].cast(pa.timestamp("us", tz=zone)))
+
+
+def join_symbols(frames: Mapping[str, Any]) -> Any:
+    """One frame of the frames of several symbols, one after the other.
+
+    In pandas the symbol is the outer level of the index, elsewhere the first column.
+    """
+    parts = list(frames.values())
+    match _kind(parts[0]):
+        case "pandas":
+            import pandas as pd
+
+            return pd.concat(parts, keys=list(frames), names=[SYMBOL, INDEX])
+        case "polars":
+            import polars as pl
+
+            labelled = [
+                frame.select(pl.lit(symbol).alias(SYMBOL), pl.all()) for symbol, frame in frames.items()
+            ]
+            return pl.concat(labelled, rechunk=False)
+        case _:
+            import pyarrow as pa
+
+            return pa.concat_tables(
+                frame.add_column(0, SYMBOL, pa.repeat(pa.scalar(symbol), len(frame)))
+                for symbol, frame in frames.items()
+            )
+
+
+def _kind(frame: Any) -> str:
+    return type(frame).__module__.partition(".")[0]
 
 
 class PolarsBuilder:

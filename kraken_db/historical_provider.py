@@ -9,7 +9,7 @@ import asyncio
 import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -26,22 +26,23 @@ from kraken_db.frames import (
     Numbers,
     candle_blocks,
     frame_builder,
+    newest_rows,
     read_frame,
 )
 from kraken_db.intervals import (
-    BASE_INTERVAL,
     INTERVAL_VIEWS,
-    ceil_to_interval,
-    floor_to_interval,
-    interval_length,
+    Interval,
+    IntervalLike,
+    as_interval,
 )
 from kraken_db.pairs import parse_symbol
 from kraken_db.ranges import TimeRange, union
 from kraken_db.repositories.candles import CandleRepository, clip_range
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
+from kraken_db.settings import Settings
 from kraken_db.store import StoreService
-from kraken_db.times import require_aware
+from kraken_db.times import Moment, to_moment
 from kraken_db.types import Candle, HistoricalTrade
 
 Fill: TypeAlias = Literal["previous"]
@@ -49,10 +50,15 @@ _MOST = 2**60
 _T = TypeVar("_T")
 
 
-def check_range(interval: int, start: datetime, end: datetime) -> None:
-    require_aware(start, "start")
-    require_aware(end, "end")
-    interval_length(interval)
+_EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def to_range(start: Moment | None, end: Moment | None, now: datetime) -> TimeRange:
+    """From the first moment on without a start, until the last one without an end."""
+    return (
+        _EVER[0] if start is None else to_moment(start, "start", now),
+        _EVER[1] if end is None else to_moment(end, "end", now),
+    )
 
 
 def check_count(count: int, name: str) -> int:
@@ -102,7 +108,7 @@ FIRST_STRETCH, GROWTH, LONGEST_STRETCH = 500, 4, 20_000
 
 async def replay(
     symbols: Sequence[str],
-    interval: int,
+    interval: IntervalLike,
     start: datetime,
     end: datetime,
     speed: float,
@@ -114,13 +120,12 @@ async def replay(
     stored = await extent()
     if stored is None or start >= stored[1]:
         return
-    start = max(start, stored[0])
+    start, every = max(start, stored[0]), as_interval(interval)
     pace: _Pace | None = None
     for_each = FIRST_STRETCH
     while start < end:
         longest = max(LONGEST_STRETCH // len(symbols), 1)
-        stretch = interval_length(interval) * min(for_each, longest)
-        stop = min(ceil_to_interval(start, interval) + stretch, end)
+        stop = min(every.later(every.next_open(start), min(for_each, longest)), end)
         found = await asyncio.gather(*(read(symbol, start, stop) for symbol in symbols))
         for candle in _merged(found):
             if speed:
@@ -160,14 +165,20 @@ DEFAULT_TIMEFRAMES = (1, 5, 15, 60, 240)
 class HistoricalDataProvider(StoreService):
     """Reads candles and trades from a store.
 
-    ``db_url`` is a PostgreSQL address, or ``embedded:`` for the embedded database. All times are aware
-    datetimes (a naive one raises ConfigurationError), ranges include their start and exclude their end,
-    and lists are oldest first. An interval in which nothing was traded has no candle, unless
+    ``db_url`` is a PostgreSQL address, or ``embedded:`` for the embedded database; by default what
+    ``DATABASE_URL`` says, else the embedded one, which is never made here. Pairs are taken in any spelling,
+    intervals as ``"1h"``, 60 (minutes) or a timedelta, times as text (``"2023-01-31"``, ``"7 days ago"``; UTC
+    unless it says otherwise), dates (midnight, UTC) or aware datetimes. A naive datetime raises
+    ConfigurationError.
+
+    Ranges include their start and exclude their end; without a start or an end they reach as far as what is
+    stored. Lists are oldest first. An interval in which nothing was traded has no candle, unless
     ``fill="previous"`` asks for flat ones: these are made only where the store is known to be complete,
     so that a gap never looks like a quiet market.
 
-    Candles above 1m are computed from minutes. What is older than the minutes of its pair comes from an
-    imported file of the interval, if there is one: ``get_file_range`` tells.
+    An interval may be any: ``"2h"``, ``"1M"`` (a month), days of a time zone (``as_interval``). Candles above
+    1m are computed from minutes. What is older than the minutes of its pair comes from an imported file of
+    the interval, if there is one: ``get_file_range`` tells.
 
     Use it as an asynchronous context manager, or call ``connect()`` and ``close()``; every other method
     raises NotConnectedError (a RuntimeError) before that.
@@ -175,55 +186,61 @@ class HistoricalDataProvider(StoreService):
 
     INTERVAL_VIEWS: ClassVar[dict[int, str]] = INTERVAL_VIEWS
 
-    def __init__(self, db_url: str, pool_min_size: int = 2, pool_max_size: int = 10) -> None:
-        super().__init__(db_url, pool_min_size=pool_min_size, pool_max_size=pool_max_size)
+    def __init__(self, db_url: str | None = None, pool_min_size: int = 2, pool_max_size: int = 10) -> None:
+        super().__init__(
+            Settings.from_environment().database_url if db_url is None else db_url,
+            pool_min_size=pool_min_size,
+            pool_max_size=pool_max_size,
+            creates=False,
+        )
 
     async def get_candles(
         self,
         symbol: str,
-        interval_minutes: int,
-        start: datetime,
-        end: datetime,
+        interval_minutes: IntervalLike,
+        start: Moment | None = None,
+        end: Moment | None = None,
         limit: int | None = None,
         *,
         fill: Fill | None = None,
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        check_range(interval_minutes, start, end)
+        interval = as_interval(interval_minutes)
+        first, last = to_range(start, end, self._clock())
         check_fill(fill)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
 
         async def read(candles: CandleRepository) -> list[Candle]:
             if fill is None:
-                return await candles.between(symbol, interval_minutes, start, end, most)
-            return (await candles.filled(symbol, interval_minutes, start, end))[:most]
+                return await candles.between(symbol, interval, first, last, most)
+            return (await candles.filled(symbol, interval, first, last))[:most]
 
         return await self._read_candles(read)
 
     async def get_latest_candles(
-        self, symbol: str, interval_minutes: int, count: int, *, fill: Fill | None = None
+        self, symbol: str, interval_minutes: IntervalLike, count: int, *, fill: Fill | None = None
     ) -> list[Candle]:
         """The newest ``count`` candles, the running one included.
 
         With ``fill``, those of the newest ``count`` intervals up to the newest candle.
         """
-        return await self._latest(symbol, interval_minutes, count, None, fill)
+        return await self._latest(symbol, as_interval(interval_minutes), count, None, fill)
 
     async def get_warmup_data(
-        self, symbol: str, interval_minutes: int, warmup_periods: int, *, fill: Fill | None = None
+        self, symbol: str, interval_minutes: IntervalLike, warmup_periods: int, *, fill: Fill | None = None
     ) -> list[Candle]:
         """The newest ``warmup_periods`` candles that have closed: a running one would be seen twice."""
-        now = self._connected().clock()
-        before = floor_to_interval(now, interval_minutes) if interval_minutes in INTERVAL_VIEWS else now
-        return await self._latest(symbol, interval_minutes, warmup_periods, before, fill)
+        interval = as_interval(interval_minutes)
+        before = interval.opened_at(self._connected().clock())
+        return await self._latest(symbol, interval, warmup_periods, before, fill)
 
     async def replay_candles(
         self,
         symbol: str,
-        interval_minutes: int,
-        start: datetime,
-        end: datetime,
+        interval_minutes: IntervalLike,
+        start: Moment | None = None,
+        end: Moment | None = None,
         speed: float = 1.0,
         *,
         fill: Fill | None = None,
@@ -239,9 +256,9 @@ class HistoricalDataProvider(StoreService):
     def replay_many(
         self,
         symbols: Sequence[str],
-        interval_minutes: int,
-        start: datetime,
-        end: datetime,
+        interval_minutes: IntervalLike,
+        start: Moment | None = None,
+        end: Moment | None = None,
         speed: float = 1.0,
         *,
         fill: Fill | None = None,
@@ -250,66 +267,71 @@ class HistoricalDataProvider(StoreService):
 
         Candles of one moment come in the order of ``symbols``.
         """
-        check_range(interval_minutes, start, end)
+        interval = as_interval(interval_minutes)
+        begin, stop = to_range(start, end, self._clock())
         check_fill(fill)
         check_speed(speed)
         wanted = check_symbols(symbols)
 
         async def read(symbol: str, first: datetime, last: datetime) -> list[Candle]:
-            return await self.get_candles(symbol, interval_minutes, first, last, fill=fill)
+            return await self.get_candles(symbol, interval, first, last, fill=fill)
 
         async def extent(candles: CandleRepository) -> TimeRange | None:
-            found = [
-                await candles.extent(symbol, interval_minutes, fill=fill is not None) for symbol in wanted
-            ]
+            found = [await candles.extent(symbol, interval, fill=fill is not None) for symbol in wanted]
             known = union(part for part in found if part is not None)
             return (known[0][0], known[-1][1]) if known else None
 
         find_extent = partial(self._read_candles, extent)
-        return replay(wanted, interval_minutes, start, end, speed, read=read, extent=find_extent)
+        return replay(wanted, interval, begin, stop, speed, read=read, extent=find_extent)
 
     async def get_multi_timeframe_candles(
         self,
         symbol: str,
-        end_time: datetime,
-        intervals: list[int] | None = None,
+        end_time: Moment,
+        intervals: Sequence[IntervalLike] | None = None,
         lookback_candles: int = 100,
         *,
         fill: Fill | None = None,
-    ) -> dict[int, list[Candle]]:
-        """For each interval (1, 5, 15, 60 and 240 by default) the newest candles closed by ``end_time``."""
-        require_aware(end_time, "end_time")
-        end_time, _ = clip_range(end_time, end_time)
-        wanted = list(DEFAULT_TIMEFRAMES if intervals is None else intervals)
-        for interval in wanted:
-            interval_length(interval)
+    ) -> dict[int | str, list[Candle]]:
+        """For each interval (1, 5, 15, 60 and 240 by default) the newest candles closed by ``end_time``.
+
+        The keys are minutes, however the intervals were written; those of a calendar are named: ``"1M"``,
+        ``"1d Europe/Berlin"``.
+        """
+        moment = to_moment(end_time, "end_time", self._clock())
+        end, _ = clip_range(moment, moment)
+        wanted = [as_interval(one) for one in (DEFAULT_TIMEFRAMES if intervals is None else intervals)]
         found = await asyncio.gather(
             *(
-                self._latest(symbol, interval, lookback_candles, floor_to_interval(end_time, interval), fill)
+                self._latest(symbol, interval, lookback_candles, interval.opened_at(end), fill)
                 for interval in wanted
             )
         )
-        return dict(zip(wanted, found, strict=True))
+        return {interval.key: candles for interval, candles in zip(wanted, found, strict=True)}
 
     async def get_trades(
-        self, symbol: str, start: datetime, end: datetime, limit: int | None = None
+        self,
+        symbol: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        limit: int | None = None,
     ) -> list[HistoricalTrade]:
         """The trades with ``start <= timestamp < end``, by time and id; ``limit`` keeps the oldest."""
-        check_range(BASE_INTERVAL, start, end)
+        first, last = to_range(start, end, self._clock())
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
 
         async def read(connection: AsyncConnection) -> list[HistoricalTrade]:
-            return await TradeRepository(connection).between(symbol, *clip_range(start, end), most)
+            return await TradeRepository(connection).between(symbol, *clip_range(first, last), most)
 
         return await self._connected().database.reading(read)
 
     async def get_candles_frame(
         self,
         symbol: str,
-        interval_minutes: int,
-        start: datetime,
-        end: datetime,
+        interval_minutes: IntervalLike,
+        start: Moment | None = None,
+        end: Moment | None = None,
         limit: int | None = None,
         *,
         backend: FrameBackend = "polars",
@@ -323,24 +345,46 @@ class HistoricalDataProvider(StoreService):
         ConfigurationError where the package is missing (extra ``frames``).
         """
         builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
-        check_range(interval_minutes, start, end)
+        interval = as_interval(interval_minutes)
+        first, last = to_range(start, end, self._clock())
         if fill is not None:
-            found = await self.get_candles(symbol, interval_minutes, start, end, limit, fill=fill)
+            found = await self.get_candles(symbol, interval, first, last, limit, fill=fill)
             return await read_frame(candle_blocks(found), builder)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
 
         async def read(candles: CandleRepository) -> Any:
-            blocks = candles.csv_between(symbol, interval_minutes, start, end, "frame", limit=most)
+            blocks = candles.csv_between(symbol, interval, first, last, "frame", limit=most)
             return await read_frame(blocks, frame_builder(backend, numbers, CANDLE_COLUMNS))
 
         return await self._read_candles(read)
 
+    async def get_latest_candles_frame(
+        self,
+        symbol: str,
+        interval_minutes: IntervalLike,
+        count: int,
+        *,
+        before: Moment | None = None,
+        backend: FrameBackend = "polars",
+        numbers: Numbers = "decimal",
+        fill: Fill | None = None,
+    ) -> Any:
+        """As ``get_latest_candles``, as a data frame; of those that open before ``before``, if it is given.
+
+        ``backend`` and ``numbers`` as in ``get_candles_frame``.
+        """
+        builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
+        interval = as_interval(interval_minutes)
+        stop = None if before is None else to_moment(before, "before", self._clock())
+        found = await self._latest(symbol, interval, count, stop, fill)
+        return await read_frame(candle_blocks(found), builder)
+
     async def get_trades_frame(
         self,
         symbol: str,
-        start: datetime,
-        end: datetime,
+        start: Moment | None = None,
+        end: Moment | None = None,
         limit: int | None = None,
         *,
         backend: FrameBackend = "polars",
@@ -351,17 +395,44 @@ class HistoricalDataProvider(StoreService):
         ``backend`` and ``numbers`` as in ``get_candles_frame``.
         """
         frame_builder(backend, numbers, TRADE_COLUMNS)  # an unknown kind is refused before anything is read
-        check_range(BASE_INTERVAL, start, end)
+        first, last = to_range(start, end, self._clock())
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
 
         async def read(connection: AsyncConnection) -> Any:
             blocks = TradeRepository(connection).csv_between(
-                symbol, *clip_range(start, end), "frame", limit=most
+                symbol, *clip_range(first, last), "frame", limit=most
             )
             return await read_frame(blocks, frame_builder(backend, numbers, TRADE_COLUMNS))
 
         return await self._connected().database.reading(read)
+
+    async def get_latest_trades_frame(
+        self,
+        symbol: str,
+        count: int,
+        *,
+        before: Moment | None = None,
+        backend: FrameBackend = "polars",
+        numbers: Numbers = "decimal",
+    ) -> Any:
+        """The newest ``count`` trades, of those before ``before`` if it is given, as a data frame.
+
+        Oldest first. ``backend`` and ``numbers`` as in ``get_candles_frame``.
+        """
+        frame_builder(backend, numbers, TRADE_COLUMNS)
+        most = check_count(count, "the number of trades")
+        _, stop = clip_range(*to_range(None, before, self._clock()))
+        symbol = parse_symbol(symbol)
+
+        async def read(connection: AsyncConnection) -> Any:
+            trades = TradeRepository(connection)
+            start = await trades.start_of_newest(symbol, most, stop) if most else None
+            blocks = trades.csv_between(symbol, start or stop, stop, "frame")
+            return await read_frame(blocks, frame_builder(backend, numbers, TRADE_COLUMNS))
+
+        # Several trades may have the stamp of the first one.
+        return newest_rows(await self._connected().database.reading(read), most)
 
     async def get_data_range(self, symbol: str) -> dict[str, Any]:
         """``{'oldest', 'newest', 'total_candles'}`` of the minutes: None and 0 for an unknown symbol."""
@@ -372,15 +443,15 @@ class HistoricalDataProvider(StoreService):
             "total_candles": status["total_records"] if status else 0,
         }
 
-    async def get_file_range(self, symbol: str, interval_minutes: int) -> TimeRange | None:
+    async def get_file_range(self, symbol: str, interval_minutes: IntervalLike) -> TimeRange | None:
         """The range ``[start, end)`` whose candles of this interval are taken from an imported file.
 
         None, as a rule: all of them are computed from minutes. A pair without minutes has no others; else
         the range ends where its minutes begin.
         """
-        interval_length(interval_minutes)
+        interval = as_interval(interval_minutes)
         symbol = parse_symbol(symbol)
-        file = await self._read_candles(lambda candles: candles.file_of(symbol, interval_minutes))
+        file = await self._read_candles(lambda candles: candles.file_of(symbol, interval))
         return None if file is None else (file.start, file.end)
 
     async def get_symbols(self) -> list[str]:
@@ -442,9 +513,8 @@ class HistoricalDataProvider(StoreService):
         )
 
     async def _latest(
-        self, symbol: str, interval: int, count: int, before: datetime | None, fill: Fill | None
+        self, symbol: str, interval: Interval, count: int, before: datetime | None, fill: Fill | None
     ) -> list[Candle]:
-        length = interval_length(interval)
         count = check_count(count, "the number of candles")
         check_fill(fill)
         symbol = parse_symbol(symbol)
@@ -454,8 +524,7 @@ class HistoricalDataProvider(StoreService):
             stored = await candles.bounds(symbol, interval) if fill else None
             if not newest or not count or stored is None:
                 return newest
-            end = newest[-1].timestamp + length
-            wanted = min(count, (end - stored[0]) // length)
-            return await candles.filled(symbol, interval, end - length * wanted, end)
+            end = interval.closed_at(newest[-1].timestamp)
+            return await candles.filled(symbol, interval, interval.back(end, count, stored[0]), end)
 
         return await self._read_candles(read)

@@ -33,15 +33,22 @@ class Store:
 
     @classmethod
     async def open(
-        cls, url: str, *, pool_min_size: int = 2, pool_max_size: int = 10, clock: Clock = utc_now
+        cls,
+        url: str,
+        *,
+        pool_min_size: int = 2,
+        pool_max_size: int = 10,
+        clock: Clock = utc_now,
+        creates: bool = True,
     ) -> Store:
         """Connect and check the schema; the embedded database is migrated where it is older.
 
-        ``pool_min_size`` connections are opened at once, up to ``pool_max_size`` when they are needed. Raises
-        ConfigurationError, DatabaseUnavailableError, AuthenticationError, SchemaError and
-        EmbeddedServerError, each with what to do next.
+        ``pool_min_size`` connections are opened at once, up to ``pool_max_size`` when they are needed.
+        ``creates``: whether an embedded database is made where there is none. Raises ConfigurationError,
+        DatabaseUnavailableError, AuthenticationError, SchemaError and EmbeddedServerError, each with what to
+        do next.
         """
-        database = await Database.open(url, pool_max_size=pool_max_size)
+        database = await Database.open(url, pool_max_size=pool_max_size, creates=creates)
         try:
             await database.wait_until_ready()
             if database.is_embedded:
@@ -111,11 +118,18 @@ class StoreService:
     """
 
     def __init__(
-        self, db_url: str, *, pool_min_size: int = 2, pool_max_size: int = 10, clock: Clock = utc_now
+        self,
+        db_url: str,
+        *,
+        pool_min_size: int = 2,
+        pool_max_size: int = 10,
+        clock: Clock = utc_now,
+        creates: bool = True,
     ) -> None:
         self._db_url = db_url
         self._pool_sizes = (pool_min_size, pool_max_size)
         self._clock = clock
+        self._creates = creates
         self._store: Store | None = None
 
     async def connect(self) -> None:
@@ -123,7 +137,11 @@ class StoreService:
         if self._store is None:
             low, high = self._pool_sizes
             self._store = await Store.open(
-                self._db_url, pool_min_size=low, pool_max_size=high, clock=self._clock
+                self._db_url,
+                pool_min_size=low,
+                pool_max_size=high,
+                clock=self._clock,
+                creates=self._creates,
             )
 
     async def close(self) -> None:
@@ -131,6 +149,10 @@ class StoreService:
         store, self._store = self._store, None
         if store is not None:
             await store.close()
+
+    async def revive(self) -> None:
+        """After the connection was lost: start the embedded server again, should it be gone."""
+        await self._connected().database.revive()
 
     async def __aenter__(self) -> Self:
         await self.connect()

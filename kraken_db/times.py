@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TypeAlias
 
 from kraken_db.errors import ConfigurationError
@@ -14,6 +14,8 @@ Clock: TypeAlias = Callable[[], datetime]
 """Returns the time now, aware, in UTC."""
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 """Waits so many seconds."""
+Moment: TypeAlias = str | date | datetime
+"""A time as callers pass it: text (see ``parse_time``), a date (its midnight, UTC) or an aware datetime."""
 
 FIRST_MOMENT = datetime(2013, 9, 1, tzinfo=UTC)
 """Nothing was traded at Kraken before."""
@@ -64,6 +66,25 @@ def steady_now() -> datetime:
     """
     first, began = _BEGAN
     return first + timedelta(microseconds=(_elapsed_ns() - began) // 1000)
+
+
+def to_moment(value: Moment, name: str, now: datetime) -> datetime:
+    """The time that an argument means, aware. Whole numbers are read as their text is.
+
+    Raises ConfigurationError, with the argument's name, for a naive datetime and for what is no time.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        return parse_time(value, now)
+    if isinstance(value, datetime) and value == value:  # NaT of pandas is a datetime that equals nothing
+        return require_aware(value, name)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    raise ConfigurationError(
+        f"{name}={value!r} is not a time",
+        hint="pass text ('2023-01-31', '7 days ago'), a date, or a datetime with a time zone",
+    )
 
 
 def require_aware(moment: datetime, name: str) -> datetime:

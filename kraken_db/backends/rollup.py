@@ -44,8 +44,12 @@ def rollup(source: FromClause, interval: int) -> Rows:
     vwap is the mean of the parts, weighted by volume; NULL if a part that has volume lacks it. quote_volume
     is NULL as soon as one part lacks it. Sums of volumes have no width: none is too large.
     """
+    return rollup_at(source, bucket(source.c.timestamp, interval), interval)
+
+
+def rollup_at(source: FromClause, opens_at: ColumnElement[Any], interval: int) -> Rows:
+    """The same, to candles that open at ``opens_at``, an expression of the rows of ``source``."""
     c = source.c
-    opens_at = bucket(c.timestamp, interval)
     lacking_vwap = func.count().filter(c.volume > 0, c.vwap.is_(None))
     mean = func.sum(c.vwap * c.volume) / func.nullif(func.sum(c.volume), 0)
     every_part_known = func.count(c.quote_volume) == func.count()

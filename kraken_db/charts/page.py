@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from kraken_db.charts.series import COLOURS, Series, title_of
-from kraken_db.intervals import interval_length
 from kraken_db.types import Candle
 
 _PAGE = """<!doctype html>
@@ -48,10 +48,10 @@ def page(series: Series) -> str:
     import plotly.graph_objects as go
 
     figure = go.Figure(layout=_layout(series))
-    traded = series.traded
+    traded, zone = series.traded, _zone(series)
     figure.add_trace(
         go.Candlestick(
-            x=[_time(candle) for candle in traded],
+            x=[_time(candle.timestamp, zone) for candle in traded],
             open=[float(candle.open) for candle in traded],
             high=[float(candle.high) for candle in traded],
             low=[float(candle.low) for candle in traded],
@@ -65,7 +65,7 @@ def page(series: Series) -> str:
     )
     figure.add_trace(
         go.Bar(
-            x=[_time(candle) for candle in traded],
+            x=[_time(candle.timestamp, zone) for candle in traded],
             y=[float(candle.volume) for candle in traded],
             marker_color=[COLOURS["down" if candle.close < candle.open else "up"] for candle in traded],
             hovertext=[f"volume {candle.volume.normalize():f}" for candle in traded],
@@ -76,7 +76,7 @@ def page(series: Series) -> str:
     )
     quiet = [candle for candle in series.candles if not candle.trade_count]
     if quiet:
-        figure.add_trace(_quiet(go, quiet))
+        figure.add_trace(_quiet(go, quiet, zone))
     chart = figure.to_html(
         full_html=False,
         include_plotlyjs=True,
@@ -89,9 +89,9 @@ def page(series: Series) -> str:
     return _PAGE.format(title=html.escape(title_of(series)), chart=chart)
 
 
-def _quiet(go: Any, candles: Sequence[Candle]) -> Any:
+def _quiet(go: Any, candles: Sequence[Candle], zone: tzinfo) -> Any:
     return go.Scatter(
-        x=[_time(candle) for candle in candles],
+        x=[_time(candle.timestamp, zone) for candle in candles],
         y=[float(candle.close) for candle in candles],
         mode="markers",
         marker={"symbol": "circle", "size": 3, "color": COLOURS["quiet"]},
@@ -102,16 +102,15 @@ def _quiet(go: Any, candles: Sequence[Candle]) -> Any:
 
 
 def _layout(series: Series) -> dict[str, Any]:
-    length = interval_length(series.interval)
-    first, last = series.slots[0].opens_at, series.slots[-1].opens_at + length
+    length, zone = series.every.longest, _zone(series)
     unknown = [
         {
             "type": "rect",
             "xref": "x",
             "yref": "paper",
             # A candle stands in the middle of its open time.
-            "x0": (start - length / 2).strftime(_TIME),
-            "x1": (end - length / 2).strftime(_TIME),
+            "x0": _time(start - length / 2, zone),
+            "x1": _time(end - length / 2, zone),
             "y0": 0,
             "y1": 1,
             "line": {"width": 0},
@@ -132,9 +131,9 @@ def _layout(series: Series) -> dict[str, Any]:
         "xaxis": {
             "type": "date",
             "anchor": "y2",
-            "title": {"text": "UTC"},
+            "title": {"text": str(zone)},
             "rangeslider": {"visible": False},
-            "range": [(first - length).strftime(_TIME), last.strftime(_TIME)],
+            "range": [_time(series.slots[0].opens_at - length, zone), _time(series.closes_at, zone)],
         },
         "yaxis": {**axis, "domain": _PRICE, "tickformat": f",.{series.price_decimals}f"},
         "yaxis2": {**axis, "domain": _VOLUME, "title": {"text": "volume"}, "rangemode": "tozero"},
@@ -145,9 +144,14 @@ def _layout(series: Series) -> dict[str, Any]:
 _TIME = "%Y-%m-%dT%H:%M:%S"
 
 
-def _time(candle: Candle) -> str:
+def _time(moment: datetime, zone: tzinfo) -> str:
     # Without a zone: a browser would show any as its own.
-    return candle.timestamp.strftime(_TIME)
+    return moment.astimezone(zone).strftime(_TIME)
+
+
+def _zone(series: Series) -> tzinfo:
+    """Hours are those of UTC: other clocks show one of them twice a year, and two candles in one place."""
+    return UTC if series.every.unit == "minute" else series.every.zone
 
 
 def _hover_text(candle: Candle, decimals: int) -> str:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from kraken_db.charts.series import COLOURS, Series, short_text, title_of
-from kraken_db.intervals import interval_length
 from kraken_db.types import Candle
 
 if TYPE_CHECKING:
@@ -71,8 +70,8 @@ def _box(candle: Candle, bottom: float, top: float) -> list[tuple[float, float]]
 
 
 def _limit(prices: Axes, volumes: Axes, series: Series) -> None:
-    length = interval_length(series.interval)
-    prices.set_xlim(_day(series.slots[0].opens_at - length), _day(series.slots[-1].opens_at + 2 * length))
+    length = series.every.longest
+    prices.set_xlim(_day(series.slots[0].opens_at - length), _day(series.closes_at + length))
     low = float(min(candle.low for candle in series.candles))
     high = float(max(candle.high for candle in series.candles))
     margin = (high - low) * 0.05 or abs(high) * 0.01 or 1
@@ -84,9 +83,9 @@ def _label(prices: Axes, volumes: Axes, series: Series) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import FuncFormatter
 
-    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(tz=series.every.zone)  # type: ignore[no-untyped-call]
     volumes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator, tz=series.every.zone)  # type: ignore[no-untyped-call]
     volumes.xaxis.set_major_formatter(formatter)
     decimals = series.price_decimals
     prices.yaxis.set_major_formatter(FuncFormatter(lambda price, _: f"{price:,.{decimals}f}"))

@@ -6,12 +6,13 @@ With it what pages and pictures share: colours, and axes that have their labels 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Literal, TypeAlias
 
-from kraken_db.intervals import GRID_ORIGIN_EPOCH, interval_length, interval_name
+from kraken_db.intervals import GRID_ORIGIN_EPOCH, Interval, IntervalLike, as_interval
+from kraken_db.ranges import union
 from kraken_db.types import Candle
 
 COLOURS = {"up": "#26a69a", "down": "#ef5350", "quiet": "#8a8f98", "unknown": "#eceff1"}
@@ -19,11 +20,13 @@ COLOURS = {"up": "#26a69a", "down": "#ef5350", "quiet": "#8a8f98", "unknown": "#
 
 def title_of(series: Series) -> str:
     """``BTC/USD 1h, 2023-01-01 00:00 to 2023-01-02 00:00 UTC``."""
-    until = series.slots[-1].opens_at + timedelta(minutes=series.interval)
-    return (
-        f"{series.symbol} {interval_name(series.interval)}, {series.slots[0].opens_at:%Y-%m-%d %H:%M} to"
-        f" {until:%Y-%m-%d %H:%M} UTC"
-    )
+    return f"{series.symbol} {series.every.name}, {range_of(series)}"
+
+
+def range_of(series: Series) -> str:
+    """``2023-01-01 00:00 to 2023-01-02 00:00 UTC``, by the clocks of its zone."""
+    first, until = (series.local(moment) for moment in (series.slots[0].opens_at, series.closes_at))
+    return f"{first:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} {series.every.zone_name}"
 
 
 _DAY = 1440
@@ -57,8 +60,8 @@ def time_step(minutes: int) -> int:
 
 
 def time_ticks(moments: Sequence[datetime], step: int) -> list[int]:
-    """The positions of the moments (in order, UTC) that begin a new step of so many minutes."""
-    seconds = [int(moment.timestamp()) - GRID_ORIGIN_EPOCH for moment in moments]
+    """The positions of the moments (in order, of one zone) that begin a new step of so many minutes."""
+    seconds = [int(moment.replace(tzinfo=UTC).timestamp()) - GRID_ORIGIN_EPOCH for moment in moments]
     steps = [second // (step * 60) for second in seconds]
     begins = [at for at in range(1, len(steps)) if steps[at] != steps[at - 1]]
     return [0, *begins] if seconds[0] % (step * 60) == 0 else begins or [0]
@@ -109,23 +112,34 @@ class Series:
     """The intervals of a symbol from the first known one to the last, one after the other."""
 
     symbol: str
-    interval: int
+    every: Interval
     slots: Sequence[Slot]
+    closes_at: datetime
+    """When the last of the intervals ends."""
 
     @classmethod
-    def of(cls, candles: Sequence[Candle]) -> Series:
-        """Candles in order of time, at least one; a quiet interval is a flat candle without trades."""
-        first = candles[0]
-        length = interval_length(first.interval_minutes)
-        slots: list[Slot] = []
-        opens_at = first.timestamp
-        for candle in candles:
-            while opens_at < candle.timestamp:
-                slots.append(Slot(opens_at, None, True))
-                opens_at += length
-            slots.append(Slot(opens_at, candle, False))
-            opens_at += length
-        return cls(first.symbol, first.interval_minutes, slots)
+    def of(cls, candles: Sequence[Candle], interval: IntervalLike | None = None) -> Series:
+        """Candles in order of time, at least one; a quiet interval is a flat candle without trades.
+
+        ``interval``: theirs; by default, that of so many minutes as the first candle has.
+        """
+        every = as_interval(candles[0].interval_minutes if interval is None else interval)
+        closes_at = every.closed_at(candles[-1].timestamp)
+        by_time = {candle.timestamp: candle for candle in candles}
+        slots = [
+            Slot(opens_at, by_time.get(opens_at), opens_at not in by_time)
+            for opens_at in every.opens(candles[0].timestamp, closes_at)
+        ]
+        return cls(candles[0].symbol, every, slots, closes_at)
+
+    @property
+    def interval(self) -> int:
+        """Its length in minutes; of intervals that differ in length, the longest."""
+        return self.every.longest // timedelta(minutes=1)
+
+    def local(self, moment: datetime) -> datetime:
+        """As the clocks of the interval's zone show it."""
+        return moment.astimezone(self.every.zone)
 
     @property
     def candles(self) -> list[Candle]:
@@ -153,20 +167,14 @@ class Series:
         if count == 1:
             return self
         groups = [self.slots[begin : begin + count] for begin in range(0, len(self.slots), count)]
-        return Series(self.symbol, self.interval, [_one(group) for group in groups])
+        return replace(self, slots=[_one(group) for group in groups])
 
     def unknown_ranges(self) -> list[tuple[datetime, datetime]]:
         """Start inclusive, end exclusive; none of them touch."""
-        length = interval_length(self.interval)
-        found: list[tuple[datetime, datetime]] = []
-        for slot in self.slots:
-            if slot.candle is not None:
-                continue
-            if found and found[-1][1] == slot.opens_at:
-                found[-1] = (found[-1][0], slot.opens_at + length)
-            else:
-                found.append((slot.opens_at, slot.opens_at + length))
-        return found
+        ends = [*(slot.opens_at for slot in self.slots[1:]), self.closes_at]
+        return union(
+            (slot.opens_at, end) for slot, end in zip(self.slots, ends, strict=True) if slot.candle is None
+        )
 
 
 def _one(slots: Sequence[Slot]) -> Slot:

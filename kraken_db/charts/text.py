@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal, TypeAlias
 
-from kraken_db.charts.series import Series, Slot, price_ticks, short_text, time_step, time_text, time_ticks
-from kraken_db.intervals import interval_name
+from kraken_db.charts.series import (
+    Series,
+    Slot,
+    price_ticks,
+    range_of,
+    short_text,
+    time_step,
+    time_text,
+    time_ticks,
+)
 from kraken_db.types import Candle
 
 Colour: TypeAlias = Literal["green", "red", "bright_black"]
@@ -179,7 +186,7 @@ def _height(candle: Candle | None, most: Decimal, levels: int) -> int:
 
 
 def _times(shown: Series, per_column: int, width: int, pen: _Pen) -> list[str]:
-    moments = [slot.opens_at for slot in shown.slots]
+    moments = [shown.local(slot.opens_at) for slot in shown.slots]
     minutes = shown.interval * per_column
     # A date takes ten columns, a date and a time eleven; and there is one between two of them.
     step = time_step(-(-minutes * 12 // pen.cell))
@@ -197,13 +204,8 @@ def _times(shown: Series, per_column: int, width: int, pen: _Pen) -> list[str]:
 
 
 def _heading(series: Series, per_column: int, width: int, paint: Paint) -> list[str]:
-    first, last = series.slots[0], series.slots[-1]
-    until = last.opens_at + timedelta(minutes=series.interval)
     merged = f", {per_column} a column" if per_column > 1 else ""
-    title = (
-        f"{series.symbol} {interval_name(series.interval)}  {first.opens_at:%Y-%m-%d %H:%M} to"
-        f" {until:%Y-%m-%d %H:%M} UTC{merged}"
-    )
+    title = f"{series.symbol} {series.every.name}  {range_of(series)}{merged}"
     traded = series.traded or series.candles
     decimals = series.price_decimals
     change = series.change

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import difflib
 import io
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -21,12 +20,13 @@ import click
 
 from kraken_db.charts.series import decimals_of
 from kraken_db.cli.options import (
-    IntervalType,
+    INTERVALS_HELP,
     MultiValueCommand,
     SymbolType,
     TimeType,
     db_url_option,
     exclude_option,
+    interval_options,
     json_option,
     symbol_arguments,
 )
@@ -43,18 +43,16 @@ from kraken_db.cli.output import (
     to_json,
     wants_colour,
 )
-from kraken_db.data_types import DataType
-from kraken_db.errors import ConfigurationError, KrakenDBError
-from kraken_db.intervals import INTERVAL_NAMES, floor_to_interval, interval_length, interval_name
+from kraken_db.errors import KrakenDBError
+from kraken_db.intervals import Interval, IntervalLike, as_interval, interval_name
+from kraken_db.nothing_found import minute_text, no_candles, stored_range
 from kraken_db.pairs import known_spelling
 from kraken_db.types import Candle
 
 if TYPE_CHECKING:
     from kraken_db.historical_provider import Fill, HistoricalDataProvider
-    from kraken_db.ranges import TimeRange
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
-_SHOWN_SYMBOLS = 10
 _AT_ONCE = 10_000
 """Candles: the most that are in memory."""
 
@@ -64,11 +62,15 @@ class CandleQuery:
     """The newest ``count`` candles, or those that open from ``start`` on and before ``end``."""
 
     symbol: str
-    interval: int
+    interval: IntervalLike
     start: datetime | None
     end: datetime | None
     count: int
     fill: Fill | None
+
+    @property
+    def every(self) -> Interval:
+        return as_interval(self.interval)
 
     @property
     def is_range(self) -> bool:
@@ -79,14 +81,7 @@ def candle_options(default_count: str) -> Callable[[_Decorated], _Decorated]:
     """SYMBOL, ``--interval``, ``--start``, ``--end`` and ``--last``; ``default_count`` is for the help."""
     options = [
         click.argument("symbol", type=SymbolType()),
-        click.option(
-            "-i",
-            "--interval",
-            type=IntervalType(),
-            default="1h",
-            show_default=True,
-            help=", ".join(INTERVAL_NAMES.values()) + "; or minutes.",
-        ),
+        interval_options(f"{INTERVALS_HELP}.", default="1h"),
         click.option(
             "--start",
             "--since",
@@ -113,7 +108,7 @@ def candle_options(default_count: str) -> Callable[[_Decorated], _Decorated]:
 
 def candle_query(
     symbol: str,
-    interval: int,
+    interval: Interval,
     start: datetime | None,
     end: datetime | None,
     last: int | None,
@@ -141,27 +136,17 @@ async def select_candles(
     """What was asked for, in pieces of bounded size: memory does not grow with the range."""
     if not query.is_range:
         return _newest(provider, query)
-    stored = await _stored(provider, query)
+    stored = await stored_range(provider, query.symbol, query.interval)
     if stored is None:
         return _newest(provider, query)  # finds nothing, and a note says so
     # Outside of what is stored there is nothing to look for.
-    start = floor_to_interval(stored[0], query.interval)
+    start = query.every.opened_at(stored[0])
     end = stored[1] + timedelta(minutes=1)
     if query.start:
         start = max(start, query.start)
     if query.end:
         end = query.end if query.fill else min(end, query.end)
     return _between(provider, query, start, end)
-
-
-async def _stored(provider: HistoricalDataProvider, query: CandleQuery) -> TimeRange | None:
-    """The times of the oldest and the newest row that candles of this interval come from."""
-    minutes = await provider.get_data_range(query.symbol)
-    file = await provider.get_file_range(query.symbol, query.interval)
-    known = [] if minutes["oldest"] is None else [(minutes["oldest"], minutes["newest"])]
-    if file is not None:
-        known.append((file[0], file[1] - interval_length(query.interval)))
-    return (min(first for first, _ in known), max(last for _, last in known)) if known else None
 
 
 async def _newest(provider: HistoricalDataProvider, query: CandleQuery) -> AsyncGenerator[list[Candle]]:
@@ -174,7 +159,7 @@ async def _newest(provider: HistoricalDataProvider, query: CandleQuery) -> Async
         yield found
         return
     start = await _start_of_newest(provider, query, found)
-    end = found[-1].timestamp + interval_length(query.interval)
+    end = query.every.closed_at(found[-1].timestamp)
     del found
     async for chunk in _between(provider, query, start, end):
         yield chunk
@@ -186,17 +171,17 @@ async def _start_of_newest(
     """When the first of the newest ``count`` candles opens, of which ``newest`` are the last."""
     start, missing = newest[0].timestamp, query.count - len(newest)
     if query.fill:  # every interval counts, from the oldest candle on
-        length = interval_length(query.interval)
-        stored = await _stored(provider, query)
-        oldest = floor_to_interval(stored[0], query.interval) if stored else start
-        return start - length * min(missing, max((start - oldest) // length, 0))
+        stored = await stored_range(provider, query.symbol, query.interval)
+        oldest = query.every.opened_at(stored[0]) if stored else start
+        return query.every.back(start, missing, min(oldest, start))
     asked, found = len(newest), len(newest)
     while missing > 0 and found == asked:
         asked = min(missing, _AT_ONCE)
         before = await provider.get_multi_timeframe_candles(query.symbol, start, [query.interval], asked)
-        found = len(before[query.interval])
-        if found:
-            start, missing = before[query.interval][0].timestamp, missing - found
+        older = before[query.every.key]
+        found = len(older)
+        if older:
+            start, missing = older[0].timestamp, missing - found
     return start
 
 
@@ -217,69 +202,25 @@ async def _between(
 
 async def nothing_there(provider: HistoricalDataProvider, query: CandleQuery) -> KrakenDBError:
     """Why no candle came: an unknown symbol, or a range outside of what is stored."""
-    stored = await _stored(provider, query)
-    if stored is not None:
-        return ConfigurationError(
-            f"{query.symbol} has no {interval_name(query.interval)} candles in this range",
-            hint=f"its candles go from {_shown(stored[0])} to {_shown(stored[1])} UTC",
-        )
-    symbols = await provider.get_symbols()
-    if not symbols:
-        return ConfigurationError(
-            "the store is empty",
-            hint=f"get history first: kraken-db backfill --symbols {query.symbol},"
-            " or kraken-db import-csv --help",
-        )
-    if query.symbol in symbols:
-        return await _no_minutes(provider, query.symbol)
-    near = difflib.get_close_matches(query.symbol, symbols, n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    more = len(symbols) - _SHOWN_SYMBOLS
-    others = f" and {count_text(more)} more (kraken-db status)" if more > 0 else ""
-    return ConfigurationError(
-        f"nothing is stored of {query.symbol}",
-        hint=f"{meant}Stored: {', '.join(symbols[:_SHOWN_SYMBOLS])}{others}",
-    )
-
-
-async def _no_minutes(provider: HistoricalDataProvider, symbol: str) -> KrakenDBError:
-    """Something is stored of the symbol, but not what candles are computed from."""
-    kinds = [
-        name
-        for name in INTERVAL_NAMES.values()
-        if await provider.get_sync_status(symbol, DataType(f"candles_{name}")) is not None
-    ]
-    if kinds:
-        return ConfigurationError(
-            f"only files of {', '.join(kinds)} are stored of {symbol}, and no 1m candles",
-            hint="all intervals are computed from 1m: import its file of 1m, or read what there is:"
-            f" -i {kinds[0]}",
-        )
-    return ConfigurationError(
-        f"{symbol} has trades in the store, but no 1m candles",
-        hint="all intervals are computed from 1m: import its file of 1m, or build them from its trades:"
-        f" kraken-db backfill --symbols {symbol}; see also: kraken-db status",
-    )
+    return await no_candles(provider, query.symbol, query.interval)
 
 
 async def note_file(provider: HistoricalDataProvider, query: CandleQuery, first: Candle) -> None:
     """Say on stderr which candles, of ``first`` and those that follow, are taken from an imported file."""
     file = await provider.get_file_range(query.symbol, query.interval)
     if file is not None and first.timestamp < file[1]:
-        note(
-            f"Note: candles from before {_shown(file[1])} UTC are taken from an imported file of"
-            f" {interval_name(query.interval)}, not computed from minutes"
+        stored = query.every.stored
+        source = (
+            "computed from an imported file, not"
+            if stored is None
+            else f"taken from an imported file of {interval_name(stored)}, not computed"
         )
-
-
-def _shown(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+        note(f"Note: candles from before {minute_text(file[1])} UTC are {source} from minutes")
 
 
 FIELDS = ("timestamp", "open", "high", "low", "close", "volume", "trades", "vwap")
 """Columns of CSV and keys of JSON: the order of Kraken's own files, with the open time as ISO 8601 UTC."""
 
-_DAY = 1440
 _GAP = "  "
 
 
@@ -293,7 +234,10 @@ class CandleWriter(Protocol):
     def end(self) -> None: ...
 
 
-def candle_writer(style: Literal["table", "csv", "json"], symbol: str, interval: int) -> CandleWriter:
+def candle_writer(
+    style: Literal["table", "csv", "json"], symbol: str, interval: IntervalLike
+) -> CandleWriter:
+    interval = as_interval(interval)
     match style:
         case "table":
             return TableWriter(interval)
@@ -335,8 +279,12 @@ class CsvWriter:
 class JsonWriter:
     """One document, one candle a line; an unknown vwap is null."""
 
-    def __init__(self, symbol: str, interval: int) -> None:
-        self._head = f'{{"symbol": {to_json(symbol)}, "interval_minutes": {interval}, "candles": ['
+    def __init__(self, symbol: str, interval: Interval) -> None:
+        minutes = None if interval.grid is None else interval.grid[0] // timedelta(minutes=1)
+        head: dict[str, Any] = {"symbol": symbol, "interval_minutes": minutes}
+        if interval.stored is None:
+            head |= {"interval": interval.name, "tz": interval.zone_name}
+        self._head = to_json(head, indent=None).removesuffix("}") + ', "candles": ['
         self._separator = "\n  "
 
     def begin(self, first: Sequence[Candle]) -> None:
@@ -358,11 +306,21 @@ class TableWriter:
     the terminal is wide enough for it: a table of which each line takes two is none.
     """
 
-    def __init__(self, interval: int) -> None:
-        self._time_format = "%Y-%m-%d" if interval >= _DAY else "%Y-%m-%d %H:%M"
+    def __init__(self, interval: Interval) -> None:
+        is_day = interval.unit != "minute" and not interval.begins
+        self._time_format = "%Y-%m-%d" if is_day else "%Y-%m-%d %H:%M"
+        self._zone = interval.zone
         self._colour = wants_colour()
         self._price_decimals = self._volume_decimals = 0
-        self._titles: tuple[str, ...] = ("time (UTC)", "open", "high", "low", "close", "volume", "trades")
+        self._titles: tuple[str, ...] = (
+            f"time ({interval.zone_name})",
+            "open",
+            "high",
+            "low",
+            "close",
+            "volume",
+            "trades",
+        )
         self._widths: list[int] = []
 
     def begin(self, first: Sequence[Candle]) -> None:
@@ -392,7 +350,7 @@ class TableWriter:
     def _cells(self, candle: Candle) -> tuple[str, ...]:
         price = self._price_decimals
         cells = (
-            candle.timestamp.astimezone(UTC).strftime(self._time_format),
+            candle.timestamp.astimezone(self._zone).strftime(self._time_format),
             *(_fixed(value, price) for value in (candle.open, candle.high, candle.low, candle.close)),
             _fixed(candle.volume, self._volume_decimals),
             str(candle.trade_count),
@@ -487,7 +445,7 @@ class _CandlesCommand(click.Command):
 @db_url_option
 def candles(
     symbol: str,
-    interval: int,
+    interval: Interval,
     start: datetime | None,
     end: datetime | None,
     last: int | None,
@@ -515,7 +473,7 @@ async def _print(query: CandleQuery, style: Literal["table", "csv", "json"], db_
     async with HistoricalDataProvider(db_url, pool_min_size=1, pool_max_size=2) as provider:
         query = await stored_spelling(provider, query)
         chunks = await select_candles(provider, query)
-        writer = candle_writer(style, query.symbol, query.interval)
+        writer = candle_writer(style, query.symbol, query.every)
         found = 0
         first: Candle | None = None
         async with aclosing(chunks):

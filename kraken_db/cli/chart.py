@@ -27,7 +27,7 @@ from kraken_db.cli.candles import (
 from kraken_db.cli.options import db_url_option
 from kraken_db.cli.output import count_text, note, print_styled, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError
-from kraken_db.intervals import interval_length
+from kraken_db.intervals import Interval
 from kraken_db.new_files import replacing
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _LIBRARIES = {".html": "plotly", ".png": "matplotlib"}
 @db_url_option
 def chart(
     symbol: str,
-    interval: int,
+    interval: Interval,
     start: datetime | None,
     end: datetime | None,
     last: int | None,
@@ -118,17 +118,16 @@ async def _read(query: CandleQuery, db_url: str) -> Series:
         async with aclosing(await select_candles(provider, query)) as chunks:
             async for chunk in chunks:
                 candles += chunk
-                _check_length(candles)
+                _check_length(candles, query.every)
         if not candles:
             raise await nothing_there(provider, query)
         await note_file(provider, query, candles[0])
-    return Series.of(candles)
+    return Series.of(candles, query.every)
 
 
-def _check_length(candles: Sequence[Candle]) -> None:
+def _check_length(candles: Sequence[Candle], interval: Interval) -> None:
     """By their times: an interval of which nothing is known is drawn too."""
-    length = interval_length(candles[0].interval_minutes)
-    if (candles[-1].timestamp - candles[0].timestamp) // length >= MOST_INTERVALS:
+    if (candles[-1].timestamp - candles[0].timestamp) // interval.longest >= MOST_INTERVALS:
         raise ConfigurationError(
             f"these are more than {count_text(MOST_INTERVALS)} intervals, too many for a chart",
             hint="choose a longer --interval, or a shorter range",

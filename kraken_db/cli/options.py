@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kraken_db.errors import KrakenDBError
-from kraken_db.intervals import parse_interval
+from kraken_db.intervals import Interval, as_interval, parse_interval
 from kraken_db.pairs import parse_symbol
 from kraken_db.patterns import has_known_quote, parse_pair
 from kraken_db.times import parse_period, parse_time, utc_now
@@ -59,12 +59,79 @@ class SymbolType(_Parsed):
 
 
 class IntervalType(_Parsed):
-    """``1h`` or ``60``: minutes."""
+    """One of the stored intervals, ``1h`` or ``60``: minutes."""
 
     name = "interval"
 
     def parse(self, text: str) -> int:
         return parse_interval(text)
+
+
+class AnyIntervalType(_Parsed):
+    """See ``as_interval``."""
+
+    name = "interval"
+
+    def parse(self, text: str) -> Interval:
+        return as_interval(text)
+
+
+_CALENDAR = ("tz", "anchor", "session")
+
+
+def _note_calendar(ctx: click.Context, option: click.Parameter, value: str | None) -> None:
+    ctx.meta[f"{__name__}.{option.name}"] = value
+
+
+def _placed(
+    ctx: click.Context, option: click.Parameter, value: Interval | tuple[Interval, ...]
+) -> Interval | tuple[Interval, ...]:
+    """The intervals in the zone, and as of the anchor, that other options name."""
+    if isinstance(value, tuple):
+        return tuple(_placed(ctx, option, one) for one in value)  # type: ignore[misc]  # each of them is one
+    said = {name: ctx.meta.get(f"{__name__}.{name}") for name in _CALENDAR}
+    try:
+        return as_interval(value, **said)
+    except KrakenDBError as error:
+        raise click.BadParameter(str(error), ctx, option) from None
+
+
+INTERVALS_HELP = "1m, 5m, 2h, 1d, 2w, 1M (a month), 1Y, ...; or minutes"
+
+
+def interval_options(
+    help_text: str, *, name: str = "interval", default: str | None = None, multiple: bool = False
+) -> Callable[[_Decorated], _Decorated]:
+    """``--interval`` as ``name``, an Interval or a tuple of them; ``--tz``, ``--anchor``, ``--session``."""
+    helps = {
+        "tz": ("ZONE", "Days, weeks and months of this zone, e.g. Europe/Berlin. Default: UTC."),
+        "anchor": ("DATE", "A day on which a candle opens, e.g. of 2d; weeks begin on its weekday."),
+        "session": ("TIME", "When a day begins: 17:00, or -07:00 for the evening before. Default: 00:00."),
+    }
+
+    def decorate(command: _Decorated) -> _Decorated:
+        for option, (metavar, text) in reversed(helps.items()):
+            command = click.option(
+                f"--{option}",
+                metavar=metavar,
+                help=text,
+                is_eager=True,
+                expose_value=False,
+                callback=_note_calendar,
+            )(command)
+        return click.option(
+            "-i",
+            "--interval",
+            name,
+            type=AnyIntervalType(),
+            default=default,
+            show_default=default is not None,
+            multiple=multiple,
+            callback=_placed,
+            help=help_text,
+        )(command)
+
+    return decorate
 
 
 class TimeType(_Parsed):

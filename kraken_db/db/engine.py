@@ -125,7 +125,14 @@ class Database:
     and wait for another.
     """
 
-    def __init__(self, sessions: Sessions, pool_max_size: int, server: EmbeddedServer | None = None) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        pool_max_size: int,
+        server: EmbeddedServer | None = None,
+        *,
+        creates: bool = True,
+    ) -> None:
         self.display = sessions.display
         self.locks = SessionLocks(sessions, partial(self._waiting, sessions.open))
         self._sessions = sessions
@@ -133,21 +140,23 @@ class Database:
         self._places = asyncio.Semaphore(pool_max_size or sys.maxsize)
         self._in_use = 0
         self._server = server
+        self._creates = creates
 
     @classmethod
-    async def open(cls, url: str, *, pool_max_size: int = 10) -> Database:
+    async def open(cls, url: str, *, pool_max_size: int = 10, creates: bool = True) -> Database:
         """Open a store without touching its tables; starts the embedded server if it is meant.
 
-        Raises ConfigurationError for an unusable address and EmbeddedServerError. Whether somebody
-        answers at the address shows with the first connection.
+        ``creates``: whether an embedded database is made where there is none. Raises ConfigurationError for
+        an unusable address, and where there is none and it is not made, and EmbeddedServerError. Whether
+        somebody answers at the address shows with the first connection.
         """
         server: EmbeddedServer | None = None
         if is_embedded(url):
             directory = resolve_embedded(url) or Settings.from_environment().data_dir
             server = EmbeddedServer(directory)
-            url = await asyncio.to_thread(server.attach)
+            url = await asyncio.to_thread(server.attach, creates=creates)
         sessions = Sessions(parse_url(url), "the embedded database" if server else None)
-        return cls(sessions, pool_max_size, server)
+        return cls(sessions, pool_max_size, server, creates=creates)
 
     @property
     def is_embedded(self) -> bool:
@@ -172,7 +181,7 @@ class Database:
         await self.locks.close()
         await self.engine.dispose()
         if self._server is not None:
-            await asyncio.to_thread(self._server.detach)
+            self._server.detach()  # only closes a file; at the end of Python there are no threads for it
 
     async def wait_until_ready(self) -> None:
         """Return when the server takes a connection: one that is starting is waited for, up to a minute.
@@ -250,7 +259,7 @@ class Database:
         A server of the user's own is the user's to start.
         """
         if self._server is not None:
-            await asyncio.to_thread(self._server.attach)
+            await asyncio.to_thread(self._server.attach, creates=self._creates)
 
     def errors(self) -> AbstractContextManager[None]:
         """Within it, the driver's errors are raised as those of ``kraken_db.errors``."""

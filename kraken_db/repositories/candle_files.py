@@ -10,12 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.data_types import DataType
 from kraken_db.db.driver import CompiledStatement, fetch
-from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
+from kraken_db.intervals import (
+    BASE_INTERVAL,
+    Interval,
+    ceil_to_interval,
+    floor_to_interval,
+    interval_length,
+)
 from kraken_db.models import SYNC_STATUS
 
 
@@ -45,32 +51,43 @@ class CandleFile:
         return cls(oldest, min(stop, ceil_to_interval(first_minute, interval)), is_all=False)
 
 
-async def find_candle_file(
-    connection: AsyncConnection | AsyncSession, symbol: str, interval: int
-) -> CandleFile | None:
-    """What is read from a file of this interval; None, as a rule: all of it is computed from minutes."""
-    if interval == BASE_INTERVAL:
-        return None
-    statement = _COUNTERS.replacing({_SYMBOL: symbol, _FILE: DataType.candles(interval)})
-    ((oldest, newest, first_minute),) = await fetch(connection, statement)
-    if oldest is None or newest is None:
-        return None
-    return CandleFile.beside(interval, oldest, newest, first_minute)
+@dataclass(frozen=True, slots=True)
+class CandleSource:
+    """The stored interval that candles are read from, or computed from, and what of it is a file."""
+
+    level: int
+    file: CandleFile | None
+
+
+async def find_candle_source(
+    connection: AsyncConnection | AsyncSession, symbol: str, interval: Interval
+) -> CandleSource:
+    """Where the candles of a symbol come from. As a rule all is computed from minutes, and there is no file.
+
+    A stored interval is read as it is. Any other one is computed from the longest stored one that divides it;
+    where no minute of the pair is stored, from the longest one that a file was imported of.
+    """
+    levels = interval.levels if interval.stored is None else (interval.stored,)
+    if levels[0] == BASE_INTERVAL:
+        return CandleSource(BASE_INTERVAL, None)
+    rows = await fetch(connection, _COUNTERS.replacing({_SYMBOL: symbol}))
+    known = {kind: (oldest, newest) for kind, oldest, newest in rows}
+    first_minute, _ = known.get(DataType.CANDLES_1M, (None, None))
+    for level in levels if first_minute is None else levels[:1]:
+        oldest, newest = known.get(DataType.candles(level), (None, None))
+        if level != BASE_INTERVAL and oldest is not None and newest is not None:
+            return CandleSource(level, CandleFile.beside(level, oldest, newest, first_minute))
+    return CandleSource(levels[0], None)
 
 
 # What stands in the statement until it is used.
-_SYMBOL, _FILE = "symbol", "file"
+_SYMBOL = "symbol"
 
 
 def _counters() -> CompiledStatement:
     c = SYNC_STATUS.c
-    is_file, is_minutes = c.data_type == _FILE, c.data_type == DataType.CANDLES_1M
     return CompiledStatement.of(
-        select(
-            func.min(c.oldest_timestamp).filter(is_file),
-            func.max(c.newest_timestamp).filter(is_file),
-            func.min(c.oldest_timestamp).filter(is_minutes),
-        ).where(c.symbol == _SYMBOL)
+        select(c.data_type, c.oldest_timestamp, c.newest_timestamp).where(c.symbol == _SYMBOL)
     )
 
 

@@ -1,8 +1,4 @@
-"""Candles as the application reads them.
-
-The statements are made once for each interval and not once for each call: to put one together and to render
-it takes longer than the database needs for a short list. Rows become objects by the hundred thousand.
-"""
+"""Candles as the application reads them. Rows become objects by the hundred thousand."""
 
 from __future__ import annotations
 
@@ -10,147 +6,32 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends import Backend
 from kraken_db.backends.reaches import CANDLE_REACH, known_span, reaches
 from kraken_db.data_types import DataType
 from kraken_db.db.copy import BLOCK_SIZE, copy_csv_out
-from kraken_db.db.driver import CompiledStatement, collector_paused, fetch
-from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval, interval_length
-from kraken_db.models import CANDLES
+from kraken_db.db.driver import collector_paused, fetch
+from kraken_db.intervals import BASE_INTERVAL, Interval, IntervalLike, as_interval
 from kraken_db.ranges import TimeRange
-from kraken_db.repositories.candle_files import CandleFile, find_candle_file
+from kraken_db.repositories.candle_files import CandleFile, CandleSource, find_candle_source
+from kraken_db.repositories.candle_statements import (
+    Layout,
+    WantedCandles,
+    select_candles,
+    select_checksum,
+)
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.retention import RetentionRepository
-from kraken_db.repositories.text_layouts import (
-    Checksum,
-    checksum,
-    epoch_microseconds,
-    epoch_seconds,
-    kraken_price,
-    kraken_volume,
-)
+from kraken_db.repositories.text_layouts import Checksum
 from kraken_db.types import Candle
 
-Layout: TypeAlias = Literal["values", "frame", "file", "kraken"]
-"""Which columns are read: see ``_COLUMNS``."""
-
-_Origin: TypeAlias = Literal["computed", "file", "both"]
-"""Where the candles of a range come from: see ``candle_files``."""
-
-# What stands in a statement until it is used. Mondays: candles of every interval open there.
-_SYMBOL, _LIMIT = "\0symbol", 2**61 + 1
-_START, _END = datetime(1970, 1, 5, tzinfo=UTC), datetime(9998, 12, 28, tzinfo=UTC)
-_BORDER = datetime(1970, 1, 12, tzinfo=UTC)
-
-
-def select_candles(
-    backend: Backend,
-    symbol: str,
-    interval: int,
-    start: datetime,
-    end: datetime,
-    *,
-    limit: int | None = None,
-    newest_first: bool = False,
-    layout: Layout = "values",
-    file: CandleFile | None = None,
-) -> CompiledStatement:
-    """The candles that open in ``[start, end)`` in order; with ``limit`` the first so many of them.
-
-    ``file``: what ``find_candle_file`` says of the symbol and interval.
-
-    ``values``: timestamp, open, high, low, close, volume, trade_count, vwap, as Python has them. ``frame``:
-    the same for a data frame, its time in microseconds since 1970. ``file``: and quote_volume. ``kraken``: a
-    row of Kraken's archive, as text.
-    """
-    statement = _candles(backend, interval, newest_first, layout, _origin(file, start, end))
-    return statement.replacing({**_values(symbol, interval, start, end, file), _LIMIT: limit})
-
-
-def select_checksum(
-    backend: Backend,
-    symbol: str,
-    interval: int,
-    start: datetime,
-    end: datetime,
-    file: CandleFile | None = None,
-) -> CompiledStatement:
-    """One row about the candles that open in ``[start, end)``: see ``text_layouts.checksum``."""
-    statement = _checksum(backend, interval, _origin(file, start, end))
-    return statement.replacing(_values(symbol, interval, start, end, file))
-
-
-def _origin(file: CandleFile | None, start: datetime, end: datetime) -> _Origin:
-    if file is None or (start >= file.end and not file.is_all):
-        return "computed"
-    return "file" if file.is_all or end <= file.end else "both"
-
-
-def _values(
-    symbol: str, interval: int, start: datetime, end: datetime, file: CandleFile | None
-) -> dict[object, Any]:
-    # To begin between two candles is to begin with the next one, for every kind of database.
-    first, last = ceil_to_interval(start, interval), ceil_to_interval(end, interval)
-    return {_SYMBOL: symbol, _START: first, _END: last, _BORDER: file and file.end}
-
-
-def _columns(c: Any, layout: Layout) -> Sequence[ColumnElement[Any]]:
-    trades = func.coalesce(c.trade_count, 0)
-    if layout == "kraken":
-        prices = (kraken_price(price) for price in (c.open, c.high, c.low, c.close))
-        return (epoch_seconds(c.timestamp), *prices, kraken_volume(c.volume), trades)
-    moment = c.timestamp if layout == "values" else epoch_microseconds(c.timestamp)
-    columns = (moment, c.open, c.high, c.low, c.close, c.volume, trades, c.vwap)
-    return (*columns, c.quote_volume) if layout == "file" else columns
-
-
-@lru_cache(maxsize=256)
-def _candles(
-    backend: Backend, interval: int, newest_first: bool, layout: Layout, origin: _Origin
-) -> CompiledStatement:
-    c = _source(backend, interval, origin).c
-    order = c.timestamp.desc() if newest_first else c.timestamp
-    return _compiled(select(*_columns(c, layout)).order_by(order).limit(_LIMIT))
-
-
-@lru_cache(maxsize=64)
-def _checksum(backend: Backend, interval: int, origin: _Origin) -> CompiledStatement:
-    c = _source(backend, interval, origin).c
-    return _compiled(checksum(c.timestamp, _columns(c, "file")))
-
-
-def _source(backend: Backend, interval: int, origin: _Origin) -> FromClause:
-    if origin == "computed":
-        return backend.candles_between(_SYMBOL, interval, _START, _END).subquery("c")
-    if origin == "file":
-        return _rows_of_file(interval, _START, _END).subquery("c")
-    computed = backend.candles_between(_SYMBOL, interval, _BORDER, _END).subquery()
-    columns = [computed.c[column.name] for column in CANDLES.c]
-    return union_all(_rows_of_file(interval, _START, _BORDER), select(*columns)).subquery("c")
-
-
-def _rows_of_file(interval: int, start: datetime, end: datetime) -> Select[*tuple[Any, ...]]:
-    c = CANDLES.c
-    return select(CANDLES).where(
-        c.symbol == _SYMBOL, c.interval_minutes == interval, c.timestamp >= start, c.timestamp < end
-    )
-
-
-def _compiled(statement: Select[*tuple[Any, ...]]) -> CompiledStatement:
-    compiled = CompiledStatement.of(statement)
-    for value in compiled.values:
-        # One that was computed from a marker would stay as it is for every caller.
-        assert value in (_START, _END, _BORDER) or not isinstance(value, datetime), value
-    return compiled
-
-
+_MINUTE = timedelta(minutes=1)
 _SETTERS = tuple(vars(Candle)[field.name].__set__ for field in fields(Candle))
+_SET_INTERVAL = vars(Candle)["interval_minutes"].__set__
 
 
 def build_candles(symbol: str, interval: int, rows: Iterable[Sequence[Any]]) -> list[Candle]:
@@ -199,10 +80,11 @@ _FIRST, _LAST = datetime(1969, 12, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=U
 
 
 class CandleRepository:
-    """Reads candles of every interval on the caller's connection; never commits.
+    """Reads candles of any interval on the caller's connection; never commits.
 
-    Ranges are half-open, lists are oldest first, times are UTC. Candles above 1m are computed from minutes;
-    those that are older than them may be rows of an imported file: see ``file_of``.
+    Ranges are half-open, lists are oldest first, times are UTC. An interval is what ``as_interval`` takes.
+    Candles above 1m are computed from minutes; those that are older than them may be rows of an imported
+    file: see ``file_of``.
     """
 
     def __init__(self, connection: AsyncConnection | AsyncSession, backend: Backend) -> None:
@@ -210,16 +92,25 @@ class CandleRepository:
         self._backend = backend
 
     async def between(
-        self, symbol: str, interval: int, start: datetime, end: datetime, limit: int | None = None
+        self,
+        symbol: str,
+        interval: IntervalLike,
+        start: datetime,
+        end: datetime,
+        limit: int | None = None,
     ) -> list[Candle]:
         """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
-        file = await self.file_of(symbol, interval)
-        return await self._fetch(symbol, interval, *clip_range(start, end), limit=limit, file=file)
+        found: list[Candle] = []
+        for wanted in await self._pieces(symbol, as_interval(interval), start, end, limit):
+            found += await self._fetch(wanted, limit=None if limit is None else limit - len(found))
+            if limit is not None and len(found) >= limit:
+                break
+        return found
 
     async def csv_between(
         self,
         symbol: str,
-        interval: int,
+        interval: IntervalLike,
         start: datetime,
         end: datetime,
         layout: Layout,
@@ -232,23 +123,46 @@ class CandleRepository:
         Layouts as in ``select_candles``. Nothing else may use the
         connection until the last block has been taken.
         """
-        file = await self.file_of(symbol, interval)
-        statement = select_candles(
-            self._backend, symbol, interval, *clip_range(start, end), limit=limit, layout=layout, file=file
-        )
-        async with aclosing(copy_csv_out(self._connection, statement, block_size)) as blocks:
-            async for block in blocks:
-                yield block
+        left = limit
+        for wanted in await self._pieces(symbol, as_interval(interval), start, end, limit):
+            statement = select_candles(self._backend, wanted, limit=left, layout=layout)
+            async with aclosing(copy_csv_out(self._connection, statement, block_size)) as blocks:
+                async for block in blocks:
+                    left = None if left is None else left - block.count(b"\n")
+                    yield block
+            if left == 0:
+                return
 
-    async def checksum(self, symbol: str, interval: int, start: datetime, end: datetime) -> Checksum:
+    async def checksum(self, symbol: str, interval: IntervalLike, start: datetime, end: datetime) -> Checksum:
         """Of the candles that open in ``[start, end)``, with all columns."""
-        file = await self.file_of(symbol, interval)
-        statement = select_checksum(self._backend, symbol, interval, *clip_range(start, end), file)
-        rows = await fetch(self._connection, statement)
+        (wanted,) = await self._pieces(symbol, as_interval(interval), start, end, None)
+        rows = await fetch(self._connection, select_checksum(self._backend, wanted))
         return Checksum.of(rows[0])
 
-    async def filled(self, symbol: str, interval: int, start: datetime, end: datetime) -> list[Candle]:
+    async def _pieces(
+        self, symbol: str, interval: Interval, start: datetime, end: datetime, limit: int | None
+    ) -> list[WantedCandles]:
+        """What to read one after the other until there are ``limit`` candles; as a rule, all at once."""
+        source = await find_candle_source(self._connection, symbol, interval)
+        start, end = clip_range(start, end)
+        is_long = interval.stored is None and limit is not None
+        if is_long or interval.grid is None:
+            # A list of all months that there will ever be is long, and so is a rollup for a few rows of it.
+            bounds = await self._bounds(symbol, interval, source)
+            if bounds is None:
+                start = end
+            else:
+                start, end = max(start, bounds[0]), min(end, interval.closed_at(bounds[1]))
+        parts = [(start, max(start, end))]
+        if is_long and limit is not None and start < end:
+            parts = list(reaches(start, end, _first_reach(interval, min(limit, _most(interval, start, end)))))
+        return [WantedCandles(symbol, interval, source, *part) for part in parts]
+
+    async def filled(
+        self, symbol: str, interval: IntervalLike, start: datetime, end: datetime
+    ) -> list[Candle]:
         """As ``between``, with flat candles in the quiet intervals that are known to be complete."""
+        interval = as_interval(interval)
         stored = await self.extent(symbol, interval, fill=True)
         if stored is None:
             return []
@@ -258,10 +172,10 @@ class CandleRepository:
         found = await self.between(symbol, interval, start, end)
         before = await self.latest(symbol, interval, 1, before=start)
         quiet = _open_times(await self._known(symbol, interval), interval, start, end)
-        return flat_candles(found, before[-1] if before else None, quiet)
+        return _with_lengths(flat_candles(found, before[-1] if before else None, quiet), interval)
 
     async def latest(
-        self, symbol: str, interval: int, count: int, *, before: datetime | None = None
+        self, symbol: str, interval: IntervalLike, count: int, *, before: datetime | None = None
     ) -> list[Candle]:
         """The newest ``count`` candles, of those that open before ``before`` if it is given.
 
@@ -269,120 +183,139 @@ class CandleRepository:
         """
         if count <= 0:
             return []
+        interval = as_interval(interval)
         found = await self._latest_at_known_end(symbol, interval, count, before)
         if len(found) == count:
             return found[::-1]
-        file = await self.file_of(symbol, interval)
-        bounds = await self._bounds(symbol, interval, file)
+        source = await find_candle_source(self._connection, symbol, interval)
+        bounds = await self._bounds(symbol, interval, source)
         if bounds is None:
             return []
         oldest, newest = bounds
-        length = interval_length(interval)
-        end = newest + length
+        end = interval.closed_at(newest)
         if before is not None:
             end = min(end, before)
         if end <= oldest:
             return []
         # Any count is allowed: a time that far back may not exist.
-        count = min(count, (end - oldest) // length + 1)
+        count = min(count, _most(interval, oldest, end))
         reach = _first_reach(interval, count)
         while True:
             start = max(oldest, end - reach) if reach < end - oldest else oldest
-            found = await self._fetch(symbol, interval, start, end, limit=count, newest_first=True, file=file)
+            wanted = WantedCandles(symbol, interval, source, start, end)
+            found = await self._fetch(wanted, limit=count, newest_first=True)
             if len(found) >= count or start <= oldest:
                 return found[::-1]
             reach *= _GROWTH
 
     async def _latest_at_known_end(
-        self, symbol: str, interval: int, count: int, before: datetime | None
+        self, symbol: str, interval: Interval, count: int, before: datetime | None
     ) -> list[Candle]:
         """The same, newest first, if there are so many around the newest known minute: then no look-up has
         to find out where the candles begin and end. Perhaps fewer, else.
         """
+        if interval.grid is None:
+            return []  # it has to be known up to when months are counted
         known = await known_span(self._connection, symbol, DataType.CANDLES_1M)
         if known is None:
             return []
-        length = interval_length(interval)
         stop = _LAST if before is None else min(before, _LAST)
-        end = min(floor_to_interval(known.newest, interval) + length, stop)
-        if count >= (end - known.oldest) // length:
+        end = min(interval.closed_at(interval.opened_at(known.newest)), stop)
+        if count >= (end - known.oldest) // interval.longest:
             return []
+        source = CandleSource(interval.level, None)
         *beyond, (_, near) = known.newer(CANDLE_REACH, stop)
         for first, last in beyond:
-            if first < last and await self._fetch(symbol, interval, first, last, limit=1):
+            later = WantedCandles(symbol, interval, source, first, last)
+            if first < last and await self._fetch(later, limit=1):
                 return []
         start = end - _first_reach(interval, count)
-        return await self._fetch(symbol, interval, start, min(near, stop), limit=count, newest_first=True)
+        newest = WantedCandles(symbol, interval, source, start, min(near, stop))
+        return await self._fetch(newest, limit=count, newest_first=True)
 
-    async def bounds(self, symbol: str, interval: int = BASE_INTERVAL) -> tuple[datetime, datetime] | None:
+    async def bounds(
+        self, symbol: str, interval: IntervalLike = BASE_INTERVAL
+    ) -> tuple[datetime, datetime] | None:
         """The open times of the oldest and the newest candle; None if there is none."""
-        return await self._bounds(symbol, interval, await self.file_of(symbol, interval))
+        interval = as_interval(interval)
+        source = await find_candle_source(self._connection, symbol, interval)
+        return await self._bounds(symbol, interval, source)
 
-    async def file_of(self, symbol: str, interval: int) -> CandleFile | None:
-        """Which candles of the interval are rows of an imported file; None where all are computed."""
-        return await find_candle_file(self._connection, symbol, interval)
+    async def file_of(self, symbol: str, interval: IntervalLike) -> CandleFile | None:
+        """Which candles of the interval are rows of an imported file, or computed from some.
+
+        None where all are computed from minutes.
+        """
+        interval = as_interval(interval)
+        file = (await find_candle_source(self._connection, symbol, interval)).file
+        if file is None or interval.stored is not None:
+            return file
+        return CandleFile(interval.opened_at(file.start), interval.next_open(file.end), file.is_all)
 
     async def _bounds(
-        self, symbol: str, interval: int, file: CandleFile | None
+        self, symbol: str, interval: Interval, source: CandleSource
     ) -> tuple[datetime, datetime] | None:
-        computed = None
+        file, computed = source.file, None
         if file is None or not file.is_all:
-            computed = await self._backend.edges(self._connection, symbol, interval)
-        oldest = await self._edge_of_file(symbol, interval, file, newest=False) if file is not None else None
+            computed = await self._backend.edges(self._connection, symbol, source.level)
+        oldest = await self._edge_of_file(symbol, source, file, newest=False) if file is not None else None
         if file is None or oldest is None:
-            return computed
-        if computed is not None:
-            return oldest, computed[1]
-        return oldest, await self._edge_of_file(symbol, interval, file, newest=True) or oldest
+            found = computed
+        elif computed is not None:
+            found = oldest, computed[1]
+        else:
+            found = oldest, await self._edge_of_file(symbol, source, file, newest=True) or oldest
+        return found and (interval.opened_at(found[0]), interval.opened_at(found[1]))
 
     async def _edge_of_file(
-        self, symbol: str, interval: int, file: CandleFile, *, newest: bool
+        self, symbol: str, source: CandleSource, file: CandleFile, *, newest: bool
     ) -> datetime | None:
         """None where somebody has taken all its rows away."""
+        level = as_interval(source.level)
         begin, stop = (file.end, file.start) if newest else (file.start, file.end)
         for start, end in reaches(begin, stop, CANDLE_REACH):
-            found = await self._fetch(symbol, interval, start, end, limit=1, newest_first=newest, file=file)
+            wanted = WantedCandles(symbol, level, source, start, end)
+            found = await self._fetch(wanted, limit=1, newest_first=newest)
             if found:
                 return found[0].timestamp
         return None
 
     async def extent(
-        self, symbol: str, interval: int, *, fill: bool = False
+        self, symbol: str, interval: IntervalLike, *, fill: bool = False
     ) -> tuple[datetime, datetime] | None:
         """The range ``[start, end)`` outside of which nothing is found, with ``fill`` by ``filled``."""
+        interval = as_interval(interval)
         bounds = await self.bounds(symbol, interval)
         if bounds is None:
             return None
         known = await self._known(symbol, interval) if fill else ()
-        return bounds[0], max([bounds[1] + interval_length(interval), *(end for _, end in known)])
+        return bounds[0], max([interval.closed_at(bounds[1]), *(end for _, end in known)])
 
-    async def _known(self, symbol: str, interval: int) -> Sequence[TimeRange]:
+    async def _known(self, symbol: str, interval: Interval) -> Sequence[TimeRange]:
         # Not where only the trades are known: their candles may not have been built yet.
-        if interval == BASE_INTERVAL:
+        if interval.level == BASE_INTERVAL:
             # Minutes that retention has dropped were not quiet; higher candles outlive them.
             return await RetentionRepository(self._connection).still_stored(symbol, DataType.CANDLES_1M)
         return await CoverageRepository(self._connection).covered(symbol, DataType.CANDLES_1M)
 
     async def _fetch(
-        self,
-        symbol: str,
-        interval: int,
-        start: datetime,
-        end: datetime,
-        *,
-        limit: int | None,
-        newest_first: bool = False,
-        file: CandleFile | None = None,
+        self, wanted: WantedCandles, *, limit: int | None, newest_first: bool = False
     ) -> list[Candle]:
-        statement = select_candles(
-            self._backend, symbol, interval, start, end, limit=limit, newest_first=newest_first, file=file
-        )
+        statement = select_candles(self._backend, wanted, limit=limit, newest_first=newest_first)
+        interval = wanted.interval
         with collector_paused():
-            return build_candles(symbol, interval, await fetch(self._connection, statement))
+            minutes = 0 if interval.grid is None else interval.grid[0] // _MINUTE
+            candles = build_candles(wanted.symbol, minutes, await fetch(self._connection, statement))
+            return _with_lengths(candles, interval)
 
 
-def _first_reach(interval: int, count: int) -> timedelta:
-    return interval_length(interval) * count * (_FIRST_REACH if interval == BASE_INTERVAL else 1)
+def _most(interval: Interval, start: datetime, end: datetime) -> int:
+    """No more candles open in ``[start, end)``."""
+    return (end - start) // (_MINUTE if interval.grid is None else interval.longest) + 1
+
+
+def _first_reach(interval: Interval, count: int) -> timedelta:
+    return interval.longest * count * (_FIRST_REACH if interval.level == BASE_INTERVAL else 1)
 
 
 def clip_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:
@@ -391,17 +324,29 @@ def clip_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:
 
 
 def _open_times(
-    known: Sequence[tuple[datetime, datetime]], interval: int, start: datetime, end: datetime
+    known: Sequence[tuple[datetime, datetime]], interval: Interval, start: datetime, end: datetime
 ) -> list[datetime]:
     """The candles that open in ``[start, end)`` and lie as a whole in one of the known ranges."""
-    length = interval_length(interval)
     opens: set[datetime] = set()
     for first, last in known:
-        moment = ceil_to_interval(max(first, start), interval)
-        while moment < end and moment + length <= last:
-            opens.add(moment)
-            moment += length
+        found = interval.opens(max(first, start), min(last, end))
+        if found and interval.closed_at(found[-1]) > last:
+            found.pop()
+        opens.update(found)
     return sorted(opens)
+
+
+def _with_lengths(candles: list[Candle], interval: Interval) -> list[Candle]:
+    """The same ones; where they differ in length, each with its own."""
+    if interval.grid is None and candles:
+        first, last = sorted((candles[0].timestamp, candles[-1].timestamp))
+        end = interval.closed_at(last)
+        opens = interval.opens(first, end)
+        closes = [*opens[1:], end]
+        lengths = {opened: (closed - opened) // _MINUTE for opened, closed in zip(opens, closes, strict=True)}
+        for candle in candles:
+            _SET_INTERVAL(candle, lengths[candle.timestamp])
+    return candles
 
 
 def flat_candles(

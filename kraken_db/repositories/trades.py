@@ -107,6 +107,24 @@ class TradeRepository:
         newest = await self._edge(symbol, oldest, LAST, newest=True)
         return oldest, (newest or oldest) + TICK
 
+    async def start_of_newest(self, symbol: str, count: int, end: datetime) -> datetime | None:
+        """The stamp of the oldest of the newest ``count`` trades before ``end``; None without any."""
+        moment = TRADES.c.timestamp
+        newest = await self._edge(symbol, FIRST, min(end, LAST), newest=True)
+        start, missing = newest, count
+        if newest is None:
+            return None
+        for low, high in reaches(newest + TICK, FIRST, TRADE_REACH):
+            rows = select(moment).where(*_between(symbol, low, high)).order_by(moment.desc()).limit(missing)
+            part = rows.subquery()
+            found, oldest = (
+                await self._connection.execute(select(func.count(), func.min(part.c.timestamp)))
+            ).one()
+            start, missing = oldest or start, missing - found
+            if missing <= 0:
+                break
+        return start
+
     async def newest_until(self, symbol: str, moment: datetime) -> tuple[int, datetime] | None:
         """Id and stamp of the newest trade with an id at or before ``moment``; None without any."""
         newest = await self._edge(symbol, FIRST, min(moment, LAST) + TICK, newest=True)

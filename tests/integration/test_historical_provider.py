@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -341,3 +341,48 @@ async def test_a_pooled_connection_that_has_ended_is_replaced(plain_url: str, tm
             " WHERE pid <> pg_backend_pid() AND datname = current_database()",
         )
         assert len(await provider.get_candles("BTC/USD", 1, *EVER)) == 5
+
+
+async def test_arguments_are_taken_as_people_write_them(provider: HistoricalDataProvider) -> None:
+    """An hour and a day in every way: what is in the store begins at 2023-01-01, midnight."""
+    expected = await provider.get_candles("BTC/USD", 60, at(START), at(START + 86400))
+    assert opens(expected) == [0, 60]
+    for interval in ("1h", "60", 60, timedelta(hours=1)):
+        assert await provider.get_candles("BTC/USD", interval) == expected
+        assert await provider.get_latest_candles("xbtusd", interval, 2) == expected
+    berlin = timezone(timedelta(hours=1))
+    for start, end in (
+        ("2023-01-01", "2023-01-02"),
+        (date(2023, 1, 1), date(2023, 1, 2)),
+        ("2023-01-01T01:00+01:00", datetime(2023, 1, 2, 1, tzinfo=berlin)),
+        (None, "now"),
+        ("20 years ago", None),
+    ):
+        assert await provider.get_candles("BTC/USD", "1h", start, end) == expected
+        frame = await provider.get_candles_frame("BTC/USD", "1h", start, end)
+        assert frame["timestamp"].to_list() == [c.timestamp for c in expected]
+        assert [c async for c in provider.replay_candles("BTC/USD", "1h", start, end, speed=0)] == expected
+    assert opens(await provider.get_candles("BTC/USD", "1m", end="2023-01-01 00:02")) == [0, 1]
+    frames = await provider.get_multi_timeframe_candles("BTC/USD", "2023-01-02", ["1h", timedelta(days=1)])
+    assert {length: len(found) for length, found in frames.items()} == {60: 2, 1440: 1}
+    assert await provider.get_trades("BTC/USD", "2023-01-01") == []
+    assert await provider.get_file_range("BTC/USD", "1h") is None
+
+
+async def test_a_time_that_is_none_is_refused_by_its_name(provider: HistoricalDataProvider) -> None:
+    naive = datetime(2023, 1, 1)  # noqa: DTZ001 (that is the point)
+    for wrong, said in (
+        (naive, "end has no time zone: 2023-01-01T00:00:00"),
+        ("2023-13-01", "'2023-13-01' is not a time"),
+        (True, "end=True is not a time"),
+        (1.5, r"end=1.5 is not a time \(pass text"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            await provider.get_candles("BTC/USD", 60, None, wrong)  # type: ignore[arg-type]  # two are wrong
+
+
+def test_without_an_address_it_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody@nowhere/history")
+    assert HistoricalDataProvider()._db_url == "postgresql://somebody@nowhere/history"
+    monkeypatch.delenv("DATABASE_URL")
+    assert HistoricalDataProvider()._db_url == "embedded:"

@@ -12,6 +12,7 @@ import pytest
 from kraken_db.cli import candles as command
 from kraken_db.cli.candles import CandleQuery, select_candles
 from kraken_db.historical_provider import HistoricalDataProvider
+from kraken_db.intervals import Interval
 from kraken_db.types import Candle
 from tests.support.archives import ROW, START, import_file, minutes, write
 
@@ -56,7 +57,7 @@ async def test_no_more_than_some_are_asked_for_at_once(filled: str, monkeypatch:
     async def latest(
         self: HistoricalDataProvider,
         symbol: str,
-        interval: int,
+        interval: Interval,
         count: int,
         before: datetime | None,
         fill: Any,

@@ -126,9 +126,10 @@ def refuse_foreign(root: Path, owner: int) -> None:
             f"{root} is the data directory of another PostgreSQL: nothing was changed",
             hint=f"{OTHER_DIRECTORY}; to use that server, start it and name it with --db-url",
         )
+    # Listed first: another process may put the signs there meanwhile, before anything else.
+    found = sorted(path.name for path in root.iterdir() if not _BEFORE_US.fullmatch(path.name))
     if any(stat.S_ISREG(_mode(root / name)) for name in _SIGNS):
         return
-    found = sorted(path.name for path in root.iterdir() if not _BEFORE_US.fullmatch(path.name))
     if found:
         raise EmbeddedServerError(
             f"{root} is neither empty nor a data directory of kraken-db (it holds {', '.join(found[:3])}"

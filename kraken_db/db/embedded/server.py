@@ -16,7 +16,7 @@ from kraken_db.db.embedded.cluster import data_version, failure
 from kraken_db.db.embedded.layout import OTHER_DIRECTORY, Layout, make_root
 from kraken_db.db.embedded.locks import Registration, exclusive, open_private, register
 from kraken_db.db.embedded.postmaster import Answer, Postmaster
-from kraken_db.errors import EmbeddedServerError
+from kraken_db.errors import ConfigurationError, EmbeddedServerError
 
 LINGER_SECONDS = 1.0
 """How long the server outlives its last user, so that a row of commands does not restart it each time."""
@@ -64,8 +64,13 @@ class EmbeddedServer:
         """Where PostgreSQL keeps its files."""
         return self._layout.data
 
-    def attach(self) -> str:
-        """Use the server: start it if it is not running. It runs at least until ``detach`` or our end."""
+    def attach(self, *, creates: bool = True) -> str:
+        """Use the server: start it if it is not running. It runs at least until ``detach`` or our end.
+
+        Raises ConfigurationError where there is no database and ``creates`` says not to make one.
+        """
+        if not creates:
+            self._refuse_to_make()
         with self._changing() as postmaster:
             users = self._layout.lock("users")
             alone = _is_unused(users)
@@ -81,6 +86,16 @@ class EmbeddedServer:
                 raise
             self._registration = registration
             return self._layout.url(postmaster.account.uid)
+
+    def _refuse_to_make(self) -> None:
+        with self._explained():
+            if data_version(self._layout.data) is not None:
+                return
+        raise ConfigurationError(
+            f"there is no database yet in {self._layout.root}",
+            hint="get history first: kraken-db backfill --symbols BTC/USD, or kraken-db import-csv --help;"
+            " DATABASE_URL or KRAKEN_DB_DATA_DIR name a database that is elsewhere",
+        )
 
     def detach(self) -> None:
         """Be a user no longer. The server stops by itself when it was the last one."""
