@@ -198,12 +198,15 @@ def _messages(symbols: Sequence[SymbolGaps]) -> Iterable[str]:
 
 
 def _all_messages(symbols: Sequence[SymbolGaps]) -> Iterator[str]:
-    for symbol in symbols:
-        for found in symbol.found:
-            if found.kind == "no data":
-                window = period_text(found.gap.duration)
-                why = f"wanted: {window} up to now (--window); imported files above 1m do not count"
-                yield f"{symbol.symbol}: nothing is stored; {why}"
+    unstored = [(one.symbol, found) for one in symbols for found in one.found if found.kind == "no data"]
+    if unstored:
+        window = period_text(unstored[0][1].gap.duration)
+        why = f"wanted: {window} up to now (--window); imported files above 1m do not count"
+        if len(unstored) <= _SHOWN:
+            for name, _ in unstored:
+                yield f"{name}: nothing is stored; {why}"
+        else:
+            yield f"{plural(len(unstored), 'pair')}: nothing is stored; {why}"
     if ended := [one for one in symbols if one.ended_at is not None]:
         shown = [f"{one.symbol} (to {moment_text(one.ended_at)} UTC)" for one in ended[:_SHOWN]]
         more = f" and {plural(len(ended) - _SHOWN, 'other')}" if len(ended) > _SHOWN else ""

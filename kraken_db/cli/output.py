@@ -332,9 +332,10 @@ def _lines(found: Fitted, colours: Sequence[str], width: int) -> Iterable[str]:
     if len(places) == 1:
         rule = "─" if _can_show("─") else "-"
         yield rule * _total(found.widths)
+    is_coloured = wants_colour()  # asked once: a store may have thousands of rows
     for row, colour in zip(found.rows, colours, strict=True):
         for line in on_lines(row):
-            yield styled(line, fg=colour) if colour else line
+            yield click.style(line, fg=colour) if colour and is_coloured else line
 
 
 def styled(text: str, *, fg: str | None = None, bold: bool | None = None, dim: bool | None = None) -> str:

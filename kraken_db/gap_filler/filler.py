@@ -19,6 +19,7 @@ from kraken_db.errors import (
     JobRunningError,
     KrakenDBError,
     NotConnectedError,
+    UnknownPairError,
     unforeseen,
 )
 from kraken_db.gap_filler.by_candles import CandleFiller
@@ -33,11 +34,11 @@ from kraken_db.ingest.write_unit import Ingest, note_synced
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
+from kraken_db.pairs import DEFAULT_SYMBOLS, PAIR_MAP, parse_symbol
 from kraken_db.progress import NullProgress, NullTask, PairsProgress, Progress
 from kraken_db.ranges import TICK
 from kraken_db.repositories.candles import CandleRepository
-from kraken_db.retry import DOWNLOAD
+from kraken_db.retry import DOWNLOAD, unless_set
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, steady_now
 from kraken_db.tolerances import CLOCK_SKEW
@@ -223,6 +224,11 @@ class GapFiller(StoreService):
             wanted = [report for report in reports if report.gaps.found]
             progress = self._begin(wanted)
             async with store.refreshing(REFRESH_EVERY):
+                refused = await unless_set(self._stop, self._refused(wanted)) or []
+                async with asyncio.TaskGroup() as group:  # these fail at once, before anything is downloaded
+                    for report in refused:
+                        group.create_task(self._run(report, ingest, turn, progress, min_gap_minutes, done))
+                wanted = [report for report in wanted if report not in refused]
                 # Once more at the end: who had a pair may be through with it by then, or gone.
                 while wanted:
                     async with asyncio.TaskGroup() as group:
@@ -243,6 +249,9 @@ class GapFiller(StoreService):
         async with store.database.read() as connection:
             detector = GapDetector(connection, store.backend, store.clock())
             for report in reports:
+                if report.was_stopped and not report.has_begun:
+                    report.known_to = report.gaps.known[1] if report.gaps.known else None
+                    continue
                 known = await detector.known(report.symbol)
                 report.known_to = known.span[1] if known.span else None
                 report.gaps = replace(report.gaps, ended_at=known.ended_at)
@@ -262,6 +271,20 @@ class GapFiller(StoreService):
         for symbol in listed:
             await note_listed(store, symbol)
         return bool(listed)
+
+    async def _refused(self, wanted: Sequence[FillReport]) -> list[FillReport]:
+        """Those whose pair Kraken does not have. Where it does not answer, the filling will say."""
+        refused = []
+        for report in wanted:
+            if report.symbol in PAIR_MAP:
+                continue
+            try:
+                await self._exchange.rest_name(report.symbol)
+            except UnknownPairError:
+                refused.append(report)
+            except KrakenDBError:
+                break
+        return refused
 
     def _begin(self, wanted: Sequence[FillReport]) -> PairsProgress:
         symbols = [report.symbol for report in wanted]
@@ -284,6 +307,7 @@ class GapFiller(StoreService):
             if self._stop.is_set():  # while it waited for its turn
                 report.was_stopped = True
                 return
+            report.has_begun = True
             task = progress.task(symbol, counts=False)
             report.is_elsewhere = False
             try:
