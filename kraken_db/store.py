@@ -73,13 +73,19 @@ class Store:
         """
         await CONFLICT.run(partial(self.backend.refresh, self.database, self.clock(), also))
 
-    async def refresh_or_warn(self) -> KrakenDBError | None:
+    async def refresh_or_warn(self, within: float | None = None) -> KrakenDBError | None:
         """The same at the end of a run: a refresh that fails is logged, for what is stored is stored.
 
-        Returns what went wrong: the run has not done all of its work then.
+        ``within``: what takes more seconds is left to the next run, and that is no mistake. Returns what went
+        wrong: the run has not done all of its work then.
         """
         try:
-            await self.refresh_pending()
+            async with asyncio.timeout(within):
+                await self.refresh_pending()
+        except TimeoutError:
+            if within is None:
+                raise
+            _log.warning("the higher intervals are not up to date: the next run refreshes them")
         except KrakenDBError as error:
             _log.warning(
                 "the higher intervals are not up to date: %s; the next run refreshes them", error.message

@@ -44,7 +44,7 @@ from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress
-from kraken_db.retry import CONFLICT
+from kraken_db.retry import CONFLICT, unless_set
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, period_text, utc_now
 
@@ -78,6 +78,11 @@ class BulkCSVImporter(StoreService):
         super().__init__(db_url, pool_min_size=1, pool_max_size=self._workers + 1, clock=clock)
         self._block_size = min(max(batch_size, 1) * ROW_SIZE, _LARGEST_BLOCK)
         self._progress = progress or NullProgress()
+        self._stop = asyncio.Event()
+
+    def request_stop(self) -> None:
+        """End with what has been stored: of a file with ids whole steps, of any other all or nothing."""
+        self._stop.set()
 
     def plan(
         self,
@@ -195,7 +200,10 @@ class BulkCSVImporter(StoreService):
                 for file in chain:
                     if report.stopped is not None:
                         return
-                    done = await self._import(ingest, file, options, progress.file(file))
+                    importing = self._import(ingest, file, options, progress.file(file))
+                    done = await unless_set(self._stop, importing)
+                    if done is None:
+                        return
                     report.files.append(done)
                     progress.is_over(done)
                     if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
@@ -207,7 +215,8 @@ class BulkCSVImporter(StoreService):
                 async with asyncio.TaskGroup() as workers:
                     for _ in range(min(self._workers, len(chains))):
                         workers.create_task(work(ingest))
-                if report.stopped is None:
+                report.interrupted = self._stop.is_set()
+                if report.stopped is None and not report.interrupted:
                     progress.task.update(note="refreshing the higher intervals")
                     await self._refresh(store, report)
                     await self._warn_of_retention(store, report.files, options)
@@ -215,6 +224,7 @@ class BulkCSVImporter(StoreService):
             report.refresh_error = report.refresh_error or as_failure("the end of the import", error)
         finally:
             progress.task.done("stopped" if report.not_tried else "", failed=bool(report.errors))
+        self._stop.clear()
         order = {file: position for position, file in enumerate(plan.files)}
         report.files.sort(key=lambda done: order[done.file])
         report.contradictions = plan.contradictions(

@@ -173,6 +173,8 @@ class ImportReport:
     """Why the higher intervals could not be brought up to date; the rows themselves are stored."""
     stopped: KrakenDBError | None = None
     """Why the run ended before its last file: the database does not answer any more."""
+    interrupted: bool = False
+    """Whether it was asked to end before its last file."""
     contradictions: list[KrakenDBError] = field(default_factory=list)
     """What archives that were read whole say otherwise of themselves; their rows are stored."""
     seconds: float = 0.0
@@ -186,7 +188,9 @@ class ImportReport:
 
     @property
     def not_tried(self) -> int:
-        """How many files of the plan were not even begun, because the run was ``stopped``."""
+        """How many files of the plan were not even begun, or not ended, because the run was ``stopped`` or
+        ``interrupted``.
+        """
         return len(self.plan.files) - len(self.files)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from kraken_db.cli.options import (
 from kraken_db.cli.output import (
     Column,
     count_text,
+    day_column,
     duration,
     moment_text,
     note,
@@ -32,8 +33,10 @@ from kraken_db.cli.output import (
     print_table,
     size_text,
 )
+from kraken_db.cli.summaries import details_option, note_some, print_totals
 from kraken_db.errors import KrakenDBError
 from kraken_db.pairs import DEFAULT_SYMBOLS
+from kraken_db.progress import MANY
 
 if TYPE_CHECKING:
     from kraken_db.historical_backfill import BackfillReport
@@ -43,30 +46,67 @@ if TYPE_CHECKING:
 _COUNTERS = ("received", "new", "changed", "candles_new", "candles_changed", "removed")
 
 
-def show_reports(reports: Sequence[BackfillReport], *, as_json: bool) -> None:
-    """Results on stdout; what a person has to know or do on stderr."""
+def show_reports(reports: Sequence[BackfillReport], *, as_json: bool, details: bool = False) -> None:
+    """Results on stdout; what a person has to know or do on stderr. Of many pairs the totals, then what
+    failed; ``details``: a row for each all the same.
+    """
+    is_short = len(reports) > MANY and not details
     if as_json:
         print_json({"pairs": [_document(report) for report in reports]})
+    elif is_short:
+        _print_totals(reports)
     else:
         _print(reports)
-    for report in reports:
-        _print_notes(report)
+    if not is_short:
+        for report in reports:
+            for line in _notes(report):
+                note(line)
+        return
+    lines = [line for report in reports if report.outcome != "stopped" for line in _notes(report)]
+    note_some(sorted(lines, key=lambda line: not line.startswith("Failed: ")))
+    if stopped := sum(report.outcome == "stopped" for report in reports):
+        note(f"{plural(stopped, 'pair')} stopped; --resume goes on from there")
+
+
+def _print_totals(reports: Sequence[BackfillReport]) -> None:
+    stopped, failed = (sum(one.outcome == word for one in reports) for word in ("stopped", "failed"))
+    counts = [
+        ("pairs", len(reports)),
+        ("done", len(reports) - stopped - failed),
+        *([("stopped", stopped)] if stopped else []),
+        ("failed", failed),
+        *((_COUNTER_TITLES[name], sum(getattr(one, name) for one in reports)) for name in _shown(reports)),
+    ]
+    print_totals([(title, count_text(number)) for title, number in counts])
+
+
+_COUNTER_TITLES = {
+    "archived": "archived",
+    "received": "received",
+    "new": "new",
+    "changed": "changed",
+    "candles_new": "new candles",
+}
+
+
+def _shown(reports: Sequence[BackfillReport]) -> list[str]:
+    """The counters with a column: two of them are nearly always zero."""
+    rare = ("archived", "changed")
+    return [name for name in _COUNTER_TITLES if name not in rare or any(getattr(r, name) for r in reports)]
+
+
+_RANKS = {"archived": 4, "changed": 3, "candles_new": 5}
 
 
 def _print(reports: Sequence[BackfillReport]) -> None:
-    """What is zero nearly always has a column only where it is not: the table fits 80 characters."""
-    counters = {"received": "received", "new": "new"}
-    if any(report.archived for report in reports):
-        counters = {"archived": "archived", **counters}
-    if any(report.changed for report in reports):
-        counters["changed"] = "changed"
-    counters["candles_new"] = "new candles"
+    """A row each; where there is no room for all of it, the rarer columns are left out."""
+    counters = _shown(reports)
     columns = [
         Column("symbol"),
         Column("outcome"),
-        *(Column(title, right=True) for title in counters.values()),
-        Column("from (UTC)"),
-        Column("to (UTC)"),
+        *(Column(_COUNTER_TITLES[name], right=True, rank=_RANKS.get(name, 0)) for name in counters),
+        day_column("from (UTC)", rank=2),
+        day_column("to (UTC)", rank=1),
     ]
     print_table(columns, [_row(report, counters) for report in reports])
 
@@ -81,24 +121,24 @@ def _row(report: BackfillReport, counters: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def _print_notes(report: BackfillReport) -> None:
+def _notes(report: BackfillReport) -> Iterator[str]:
     if report.removed:
         count = plural(report.removed, "trade")
-        note(f"Note: {report.symbol}: {count} without an id gave way to those with one")
+        yield f"Note: {report.symbol}: {count} without an id gave way to those with one"
     if report.outcome == "stopped":
         where = f" at {report.newest.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if report.newest else ""
-        note(f"{report.symbol}: stopped{where}; --resume goes on from there")
+        yield f"{report.symbol}: stopped{where}; --resume goes on from there"
     for text in report.notes:
-        note(f"Note: {report.symbol}: {text}")
+        yield f"Note: {report.symbol}: {text}"
     for hole in report.holes:
-        note(f"Warning: {report.symbol}: Kraken has no trade for {hole}; it counts as a gap")
+        yield f"Warning: {report.symbol}: Kraken has no trade for {hole}; it counts as a gap"
     for conflict in report.conflict_examples:
-        note(f"Error: {report.symbol}: {conflict}; the stored one was left as it is")
+        yield f"Error: {report.symbol}: {conflict}; the stored one was left as it is"
     if more := report.conflicts - len(report.conflict_examples):
-        note(f"Error: {report.symbol}: and {count_text(more)} more such trades")
+        yield f"Error: {report.symbol}: and {count_text(more)} more such trades"
     if report.error is not None:
         reason = sentence(report.error).removeprefix(f"{report.symbol}: ")
-        note(f"Failed: {report.symbol}: {reason}")
+        yield f"Failed: {report.symbol}: {reason}"
 
 
 def _error(error: KrakenDBError | None) -> dict[str, Any] | None:
@@ -218,6 +258,7 @@ def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Pairs at a time."
 )
+@details_option
 @json_option
 @db_url_option
 @click.pass_context
@@ -236,6 +277,7 @@ def backfill(
     dry_run: bool,
     rate_limit: float,
     jobs: int,
+    details: bool,
     as_json: bool,
     db_url: str,
 ) -> None:
@@ -285,5 +327,5 @@ def backfill(
         reports = asyncio.run(run())
     if not isinstance(reports, list):
         context.exit(0 if show_estimate(reports, as_json=as_json) else 1)
-    show_reports(reports, as_json=as_json)
+    show_reports(reports, as_json=as_json, details=details)
     context.exit(signals.exit_code(is_flawed=any(report.is_flawed for report in reports)))

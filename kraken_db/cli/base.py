@@ -176,6 +176,10 @@ class Signals:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
 
+    @property
+    def came(self) -> bool:
+        return bool(self._came)
+
     def exit_code(self, *, is_flawed: bool) -> int:
         """130 or 143 where a signal came; else 1 for what is left to look at, or 0."""
         return _KILLED + self._came[0] if self._came else int(is_flawed)

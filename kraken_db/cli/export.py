@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -32,10 +32,13 @@ from kraken_db.cli.output import (
     print_table,
     size_text,
 )
+from kraken_db.cli.summaries import details_option, note_some, print_totals
 from kraken_db.errors import ConfigurationError
 from kraken_db.intervals import INTERVAL_NAMES, interval_name
+from kraken_db.progress import MANY
 
 if TYPE_CHECKING:
+    from kraken_db.cli.base import Signals
     from kraken_db.exporting import ExportReport, FileReport
     from kraken_db.progress import Progress
 
@@ -79,9 +82,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Compare the rows even of pairs that were not written since the last export.",
 )
+@details_option
 @json_option
 @db_url_option
+@click.pass_context
 def export(
+    context: click.Context,
     symbols: tuple[str, ...],
     exclude: tuple[str, ...],
     stored: bool,
@@ -92,6 +98,7 @@ def export(
     since: datetime | None,
     until: datetime | None,
     recheck: bool,
+    details: bool,
     as_json: bool,
     db_url: str,
 ) -> None:
@@ -108,18 +115,27 @@ def export(
         raise click.UsageError("--interval belongs to candles; trades have none")
     if since and until and since >= until:
         raise click.UsageError(f"--since ({iso(since)}) is not before --until ({iso(until)})")
+    from kraken_db.cli.base import Signals
     from kraken_db.cli.progress import show_progress
 
     options = {"what": what, "intervals": intervals or (1,), "style": style, "recheck": recheck}
+    signals = Signals()
     with show_progress() as progress:
-        running = _run(db_url, progress, symbols, exclude, folder, since=since, until=until, **options)
+        running = _run(
+            db_url, progress, signals, symbols, exclude, folder, since=since, until=until, **options
+        )
         report = asyncio.run(running)
-    _show(report, as_json=as_json)
+    if report.files or not report.was_stopped:
+        _show(report, as_json=as_json, details=details)
+    if report.was_stopped:
+        note("interrupted; the same command goes on from there")
+    context.exit(signals.exit_code(is_flawed=False))
 
 
 async def _run(
     db_url: str,
     progress: Progress,
+    signals: Signals,
     symbols: Sequence[str],
     exclude: Sequence[str],
     folder: Path,
@@ -131,10 +147,11 @@ async def _run(
         names = await exporter.select_stored(symbols or None, exclude)
         if not names:
             raise ConfigurationError("nothing is stored yet", hint="see: kraken-db status")
-        return await exporter.export(names, folder, **options)
+        with signals.stopping(exporter):
+            return await exporter.export(names, folder, **options)
 
 
-def _show(report: ExportReport, *, as_json: bool) -> None:
+def _show(report: ExportReport, *, as_json: bool, details: bool) -> None:
     """Results on stdout; what a person has to know on stderr."""
     if not report.files:
         raise ConfigurationError(
@@ -142,32 +159,54 @@ def _show(report: ExportReport, *, as_json: bool) -> None:
         )
     if as_json:
         print_json({"files": [asdict(file) for file in report.files], "empty": report.empty})
+    elif len(_by_series(report)) > MANY and not details:
+        _print_totals(report)
     else:
         _print(report)
-    for label in report.empty:
-        note(f"Note: nothing is stored of {label} in this range")
-    _note_files(report)
+    lines = [f"Note: nothing is stored of {label} in this range" for label in report.empty]
+    lines += _notes_of_files(report)
+    if details:
+        for line in lines:
+            note(line)
+    else:
+        note_some(lines)
     kept = sum(file.kept_rows if file.outcome != "kept" else file.rows for file in report.files)
     if kept:
         note(f"Note: {plural(kept, 'row')} in the files are no longer in the store, and were kept")
 
 
-def _note_files(report: ExportReport) -> None:
+def _notes_of_files(report: ExportReport) -> Iterator[str]:
     for files in _by_series(report):
         taken = max((file.taken_until for file in files if file.taken_until is not None), default=None)
         if taken is not None and files[0].interval is not None:
             name = interval_name(files[0].interval)
-            note(
+            yield (
                 f"Note: {files[0].symbol} {name} from before {moment_text(taken)} UTC is taken from an"
                 f" imported file of {name}, not computed from minutes"
             )
+
+
+def _print_totals(report: ExportReport) -> None:
+    written = sum(file.outcome == "written" for file in report.files)
+    print_totals(
+        [
+            ("pairs", count_text(len({file.symbol for file in report.files}))),
+            ("files written", count_text(written)),
+            ("unchanged", count_text(len(report.files) - written)),
+            ("rows", count_text(sum(file.rows for file in report.files))),
+            ("size", size_text(sum(file.size for file in report.files))),
+        ]
+    )
 
 
 def _print(report: ExportReport) -> None:
     columns = [
         Column("symbol"),
         Column("what"),
-        *(Column(title, right=True) for title in ("written", "unchanged", "rows", "size")),
+        Column("written", right=True),
+        Column("unchanged", right=True, rank=1),
+        Column("rows", right=True),
+        Column("size", right=True),
         Column("where"),
     ]
     print_table(columns, [_row(files) for files in _by_series(report)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,9 +21,23 @@ from kraken_db.cli.options import (
     stored_option,
     symbols_option,
 )
-from kraken_db.cli.output import Column, count_text, moment_text, note, plural, print_json, print_table
+from kraken_db.cli.output import (
+    Column,
+    Row,
+    count_text,
+    day_column,
+    is_terminal,
+    moment_text,
+    note,
+    plural,
+    print_folded,
+    print_json,
+    print_table,
+)
+from kraken_db.cli.summaries import details_option, note_some, print_totals
 from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.patterns import select
+from kraken_db.progress import MANY
 from kraken_db.times import period_text
 
 if TYPE_CHECKING:
@@ -44,31 +59,93 @@ _SHOWN = 5
 """Delisted pairs that are named; of more, the number is told."""
 
 
-def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool) -> None:
-    """The gaps on stdout; what a person has to know beside them on stderr."""
+def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool, details: bool = False) -> None:
+    """The gaps on stdout; what a person has to know beside them on stderr. Where many pairs have some a
+    terminal gets a row a pair, as many as it has room for; ``details``: each gap all the same.
+    """
+    gapped = [symbol for symbol in symbols if symbol.found]
+    is_short = len(gapped) > MANY and is_terminal() and not details
     if as_json:
         print_json({"symbols": [_gaps_document(symbol) for symbol in symbols]})
-    elif any(symbol.found for symbol in symbols):
+    elif is_short:
+        _print_by_pair(gapped)
+    elif gapped:
         columns = [
             Column("symbol"),
             Column("data"),
-            Column("from (UTC)"),
-            Column("to (UTC)"),
+            day_column("from (UTC)"),
+            day_column("to (UTC)"),
             Column("length", right=True),
             Column("why"),
         ]
-        print_table(columns, [_gap_row(found) for symbol in symbols for found in symbol.found])
-    _print_notes(symbols)
-    if not any(symbol.found for symbol in symbols):
+        rows = [(_gap_row(found), _COLOURS.get(found.kind, "")) for one in symbols for found in one.found]
+        print_table(columns, [Row(cells, colour) for cells, colour in rows])
+    notes = [f"Note: {message}" for message in _messages(symbols)]
+    if details:
+        for line in notes:
+            note(line)
+    else:
+        note_some(notes)
+    if not gapped:
         note(f"No gaps in {plural(len(symbols), 'pair')}.")
+        return
+    total = plural(sum(len(symbol.found) for symbol in gapped), "gap")
+    pairs = " ".join(symbol.symbol for symbol in gapped[:_SHOWN]) if len(gapped) <= _SHOWN else "..."
+    note(f"{total} in {plural(len(gapped), 'pair')}. To fill: kraken-db gaps fill --symbols {pairs}")
 
 
-def show_filled(reports: Sequence[FillReport], *, as_json: bool) -> None:
-    """What was filled on stdout, and what stays on stderr."""
+_COLOURS = {"ids": "red", "inside": "red", "not built": "yellow"}
+_OTHER_LINES = 8  # heading, rule, what is hidden, and what is said below
+_LEAST_ROWS = 5
+
+
+def _print_by_pair(symbols: Sequence[SymbolGaps]) -> None:
+    """What is missing within comes first, then what is longest."""
+
+    def length(symbol: SymbolGaps) -> timedelta:
+        return sum((found.gap.duration for found in symbol.found), timedelta(0))
+
+    def inside(symbol: SymbolGaps) -> int:
+        return sum(found.kind in ("inside", "ids") for found in symbol.found)
+
+    ordered = sorted(symbols, key=lambda one: (-inside(one), -length(one), one.symbol))
+    shown = ordered[: max(_LEAST_ROWS, get_terminal_size().lines - _OTHER_LINES)]
+    columns = [
+        Column("symbol"),
+        Column("gaps", right=True),
+        Column("within", right=True),
+        Column("length", right=True),
+        day_column("from (UTC)"),
+        day_column("to (UTC)"),
+    ]
+    rows = [
+        Row(
+            (
+                one.symbol,
+                count_text(len(one.found)),
+                count_text(inside(one)),
+                _length(length(one)),
+                moment_text(min(found.gap.start_time for found in one.found)),
+                moment_text(max(found.gap.end_time for found in one.found)),
+            ),
+            "red" if inside(one) else "",
+        )
+        for one in shown
+    ]
+    print_table(columns, rows)
+    if hidden := len(ordered) - len(shown):
+        print_folded(f"... and {plural(hidden, 'other pair')}; --details shows each gap")
+
+
+def show_filled(reports: Sequence[FillReport], *, as_json: bool, details: bool = False) -> None:
+    """What was filled on stdout, and what stays on stderr. Of many pairs the totals, then what failed."""
+    is_short = len(reports) > MANY and not details
     if as_json:
         from kraken_db.gap_filler.filler import summary
 
         print_json(summary(reports) | {"symbols": [_fill_document(report) for report in reports]})
+    elif is_short:
+        _print_filled_totals(reports)
     else:
         columns = [
             Column("symbol"),
@@ -76,31 +153,60 @@ def show_filled(reports: Sequence[FillReport], *, as_json: bool) -> None:
             Column("filled", right=True),
             Column("candles", right=True),
             Column("trades", right=True),
-            Column("known to (UTC)"),
+            day_column("known to (UTC)"),
         ]
         print_table(columns, [_fill_row(report) for report in reports])
-    _print_notes([report.gaps for report in reports])
+    notes = [f"Note: {message}" for message in _messages([report.gaps for report in reports])]
+    if is_short:
+        note_some([f"Failed: {error}" for report in reports for error in report.errors])
+        note_some([f"{one.symbol}: {_ELSEWHERE}" for one in reports if one.is_elsewhere])
+        note_some(notes)
+        if stopped := sum(report.was_stopped for report in reports):
+            note(f"{plural(stopped, 'pair')} stopped; the same command goes on from there")
+        return
+    for line in notes:
+        note(line)
     for report in reports:
         for error in report.errors:
             note(f"Failed: {error}")
         if report.is_elsewhere:
-            note(f"{report.symbol}: left to another process, which is at work on it (kraken-db jobs)")
+            note(f"{report.symbol}: {_ELSEWHERE}")
         if report.was_stopped:
             note(f"{report.symbol}: stopped; the same command goes on from there")
 
 
-def _print_notes(symbols: Sequence[SymbolGaps]) -> None:
-    for message in dict.fromkeys(_messages(symbols)):
-        note(f"Note: {message}")
+_ELSEWHERE = "left to another process, which is at work on it (kraken-db jobs)"
 
 
-def _messages(symbols: Sequence[SymbolGaps]) -> Iterator[str]:
-    for symbol in symbols:
-        for found in symbol.found:
-            if found.kind == "no data":
-                window = period_text(found.gap.duration)
-                why = f"wanted: {window} up to now (--window); imported files above 1m do not count"
-                yield f"{symbol.symbol}: nothing is stored; {why}"
+def _print_filled_totals(reports: Sequence[FillReport]) -> None:
+    stopped = sum(report.was_stopped for report in reports)
+    counts = [
+        ("pairs", len(reports)),
+        *([("stopped", stopped)] if stopped else []),
+        ("failed", sum(bool(report.errors) for report in reports)),
+        ("gaps", sum(len(report.gaps.found) for report in reports)),
+        ("filled", sum(report.filled for report in reports)),
+        ("candles", sum(report.written.candles for report in reports)),
+        ("trades", sum(report.written.trades for report in reports)),
+    ]
+    print_totals([(title, count_text(number)) for title, number in counts])
+
+
+def _messages(symbols: Sequence[SymbolGaps]) -> Iterable[str]:
+    """Each once."""
+    return dict.fromkeys(_all_messages(symbols))
+
+
+def _all_messages(symbols: Sequence[SymbolGaps]) -> Iterator[str]:
+    unstored = [(one.symbol, found) for one in symbols for found in one.found if found.kind == "no data"]
+    if unstored:
+        window = period_text(unstored[0][1].gap.duration)
+        why = f"wanted: {window} up to now (--window); imported files above 1m do not count"
+        if len(unstored) <= _SHOWN:
+            for name, _ in unstored:
+                yield f"{name}: nothing is stored; {why}"
+        else:
+            yield f"{plural(len(unstored), 'pair')}: nothing is stored; {why}"
     if ended := [one for one in symbols if one.ended_at is not None]:
         shown = [f"{one.symbol} (to {moment_text(one.ended_at)} UTC)" for one in ended[:_SHOWN]]
         more = f" and {plural(len(ended) - _SHOWN, 'other')}" if len(ended) > _SHOWN else ""
@@ -213,6 +319,7 @@ def _gap_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PERIOD",
             help="How far back a pair is wanted of which nothing is stored.",
         ),
+        details_option,
         json_option,
         db_url_option,
     ]
@@ -240,6 +347,7 @@ def list_gaps(
     exclude: tuple[str, ...],
     min_gap: int,
     window: timedelta,
+    details: bool,
     as_json: bool,
     db_url: str,
 ) -> None:
@@ -256,7 +364,7 @@ def list_gaps(
             )
             return await filler.survey(min_gap)
 
-    show_gaps(asyncio.run(run()), as_json=as_json)
+    show_gaps(asyncio.run(run()), as_json=as_json, details=details)
 
 
 @gaps.command(
@@ -288,6 +396,7 @@ def fill_gaps(
     rate_limit: float,
     min_gap: int,
     window: timedelta,
+    details: bool,
     as_json: bool,
     db_url: str,
 ) -> None:
@@ -322,5 +431,5 @@ def fill_gaps(
 
     with show_progress() as progress:
         reports = asyncio.run(run())
-    show_filled(reports, as_json=as_json)
+    show_filled(reports, as_json=as_json, details=details)
     context.exit(signals.exit_code(is_flawed=any(report.errors for report in reports)))

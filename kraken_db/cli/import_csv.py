@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,15 +34,20 @@ from kraken_db.cli.options import (
 )
 from kraken_db.cli.output import (
     Column,
+    Row,
     count_text,
+    day_column,
     duration,
+    is_terminal,
     moment_text,
     note,
     plural,
+    print_folded,
     print_json,
     print_table,
     size_text,
 )
+from kraken_db.cli.summaries import details_option, print_totals
 from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, ImportFileError, KrakenDBError
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.pairs import parse_symbol
@@ -49,6 +55,7 @@ from kraken_db.pairs import parse_symbol
 if TYPE_CHECKING:
     from kraken_db.archives.catalog import Product
     from kraken_db.bulk_csv_importer import BulkCSVImporter
+    from kraken_db.cli.base import Signals
     from kraken_db.progress import Progress
 
 RowCounts = Mapping[str, int | KrakenDBError | None]
@@ -101,13 +108,15 @@ def group_files(files: Iterable[FileReport]) -> list[Group]:
     return sorted(groups.values(), key=lambda group: (group.symbol, _KINDS.index(group.kind)))
 
 
-def show_report(report: ImportReport, *, as_json: bool) -> bool:
-    """Print what an import did; returns whether all of it went well."""
+def show_report(report: ImportReport, *, as_json: bool, details: bool = False) -> bool:
+    """Print what an import did; returns whether all of it went well. Of many series the totals and what
+    failed; ``details``: a row for each all the same.
+    """
     groups = group_files(report.files)
     failures: Failures = report.failures
     if as_json:
         print_json(_report_document(report, groups))
-    elif len(groups) > _MANY:
+    elif len(groups) > _MANY and not details:
         _print_totals(report, groups)
         groups = [group for group in groups if group.failed]
         if groups:
@@ -119,7 +128,10 @@ def show_report(report: ImportReport, *, as_json: bool) -> bool:
         failures = [one for one in failures if not isinstance(one[1], DatabaseUnavailableError)]
     _show_failures(failures)
     missing = len(report.failures) + report.not_tried
-    if missing:
+    if report.interrupted:
+        done = plural(len(report.files), "file")
+        note(f"{done} imported, {count_text(report.not_tried)} not; the same command goes on from there")
+    elif missing:
         total = plural(len(report.plan.files) + len(report.plan.refused), "file")
         why = f"{sentence(report.stopped)}. " if report.stopped else ""
         begun = sum(done.error is not None and done.new + done.unchanged > 0 for done in report.files)
@@ -132,8 +144,11 @@ def show_report(report: ImportReport, *, as_json: bool) -> bool:
     return not report.errors
 
 
-def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> bool:
-    """Print what an import would do; returns whether all of it can be read, and is what it says it is."""
+def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool, details: bool = False) -> bool:
+    """Print what an import would do; returns whether all of it can be read, and is what it says it is.
+
+    Of many files a terminal gets a row a pair; ``details``: a row for each file all the same.
+    """
     unreadable = [(name, count) for name, count in counts.items() if isinstance(count, KrakenDBError)]
     failures = [*((file.name, file.error) for file in plan.refused), *unreadable]
     contradictions = plan.contradictions(
@@ -141,10 +156,12 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> bool:
     )
     if as_json:
         print_json(_plan_document(plan, counts, failures, contradictions))
+    elif len(plan.files) > _MANY and is_terminal() and not details:
+        _print_planned_pairs(plan, counts)
     elif plan.files:
         columns = [
             Column("symbol"),
-            Column("data"),
+            Column("data", rank=1),
             Column("rows", True),
             Column("size", True),
             Column("file"),
@@ -162,6 +179,45 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool) -> bool:
     for contradiction in contradictions:
         note(f"Error: {sentence(contradiction)}")
     return not (failures or contradictions)
+
+
+def _print_planned_pairs(plan: ImportPlan, counts: RowCounts) -> None:
+    """What cannot be read comes first, then what is largest; as many pairs as the screen has room for."""
+    pairs: defaultdict[str, list[ArchiveFile]] = defaultdict(list)
+    for file in plan.files:
+        pairs[file.symbol].append(file)
+    known = {name: count if isinstance(count, int) else 0 for name, count in counts.items()}
+    wrong = {
+        symbol: sum(isinstance(counts[file.name], KrakenDBError) for file in files)
+        for symbol, files in pairs.items()
+    }
+    size = {symbol: sum(file.size for file in files) for symbol, files in pairs.items()}
+    ordered = sorted(pairs, key=lambda symbol: (-wrong[symbol], -size[symbol], symbol))
+    shown = ordered[: max(_LEAST_ROWS, get_terminal_size().lines - _OTHER_LINES)]
+    columns = [
+        Column("symbol"),
+        *(Column(title, right=True) for title in ("files", "rows", "size", "unreadable")),
+    ]
+    rows = [
+        Row(
+            (
+                symbol,
+                count_text(len(pairs[symbol])),
+                count_text(sum(known[file.name] for file in pairs[symbol])),
+                size_text(size[symbol]),
+                count_text(wrong[symbol]) if wrong[symbol] else "-",
+            ),
+            "red" if wrong[symbol] else "",
+        )
+        for symbol in shown
+    ]
+    print_table(columns, rows)
+    if len(ordered) > len(shown):
+        print_folded(f"... and {plural(len(ordered) - len(shown), 'other pair')}; --details shows each file")
+
+
+_LEAST_ROWS = 5
+_OTHER_LINES = 10  # heading, rule, what is hidden, and what is said of skipped files below
 
 
 def _extent(plan: ImportPlan, counts: RowCounts) -> str:
@@ -188,7 +244,7 @@ def _print_totals(report: ImportReport, groups: Sequence[Group]) -> None:
         ("failed", count_text(len(report.failures))),
         ("time", duration(report.seconds)),
     ]
-    print_table([Column(title, right=True) for title, _ in totals], [[cell for _, cell in totals]])
+    print_totals(totals)
 
 
 def _print_groups(groups: Sequence[Group]) -> None:
@@ -196,11 +252,21 @@ def _print_groups(groups: Sequence[Group]) -> None:
     columns = [
         Column("symbol"),
         Column("data"),
-        *(Column(name, right=True) for name in ("files", *counters)),
-        Column("from (UTC)"),
-        Column("to (UTC)"),
+        *(Column(name, right=True, rank=_rank(name, groups)) for name in ("files", *counters)),
+        day_column("from (UTC)", rank=2),
+        day_column("to (UTC)", rank=1),
     ]
-    print_table(columns, [_row(group, counters) for group in groups])
+    ordered = sorted(groups, key=lambda group: group.failed == 0)
+    print_table(columns, [Row(_row(group, counters), "red" if group.failed else "") for group in ordered])
+
+
+_RANKS = {"files": 3, "candles": 4, "unchanged": 5, "changed": 6}
+
+
+def _rank(name: str, groups: Sequence[Group]) -> int:
+    """What is zero everywhere is left out first."""
+    always = name in ("read", "new")
+    return 0 if always else _RANKS.get(name, 0) if any(getattr(group, name) for group in groups) else 7
 
 
 def _columns(groups: Sequence[Group]) -> Sequence[str]:
@@ -409,6 +475,7 @@ class SourcePlace(SourcePath):
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Files at a time. Default: what is fastest."
 )
+@details_option
 @json_option
 @db_url_option
 @click.pass_context
@@ -430,6 +497,7 @@ def import_csv(
     dry_run: bool,
     batch_size: int,
     jobs: int | None,
+    details: bool,
     as_json: bool,
     db_url: str,
 ) -> None:
@@ -444,8 +512,10 @@ def import_csv(
     if a file failed; the others are imported all the same.
     """
     from kraken_db.bulk_csv_importer import BulkCSVImporter
+    from kraken_db.cli.base import Signals
     from kraken_db.cli.progress import show_progress
 
+    signals = Signals()
     addresses = [place for place in places if isinstance(place, str)]
     if interval is not None and symbol is None:
         raise click.UsageError("--interval goes with --as: it says what is in the one file named.")
@@ -477,18 +547,20 @@ def import_csv(
                 if dry_run:
                     return plan, await _count(importer, plan, progress)
                 options = {"replace": replace, "build_candles": not no_candles, "keeps_trades": not no_trades}
-                return plan, await _run(importer, plan, **options)
+                return plan, await _run(importer, plan, signals, **options)
             finally:
                 await plan.close()
 
         plan, outcome = asyncio.run(work())
     # Only here, where the bars are gone: they share the screen.
     went_well = (
-        show_report(outcome, as_json=as_json)
+        show_report(outcome, as_json=as_json, details=details)
         if isinstance(outcome, ImportReport)
-        else show_plan(plan, outcome, as_json=as_json)
+        else show_plan(plan, outcome, as_json=as_json, details=details)
     )
-    context.exit(0 if went_well else 1)
+    if signals.came:
+        note("interrupted")
+    context.exit(signals.exit_code(is_flawed=not went_well))
 
 
 def _sources(places: Sequence[Path | str], directory: Path | None) -> list[Path | str]:
@@ -510,11 +582,14 @@ def _named(places: Sequence[Path | str], symbol: str, interval: int | None) -> I
     return ImportPlan([ArchiveFile(places[0], None, size, parse_symbol(symbol), interval)])
 
 
-async def _run(importer: BulkCSVImporter, plan: ImportPlan, **options: bool) -> ImportReport:
+async def _run(
+    importer: BulkCSVImporter, plan: ImportPlan, signals: Signals, **options: bool
+) -> ImportReport:
     if not plan.files:
         return ImportReport(plan)  # nothing that a database would be needed for
     async with importer:
-        return await importer.run(plan, **options)
+        with signals.stopping(importer):
+            return await importer.run(plan, **options)
 
 
 async def _count(importer: BulkCSVImporter, plan: ImportPlan, progress: Progress) -> RowCounts:

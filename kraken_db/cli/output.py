@@ -6,6 +6,10 @@ stderr, through ``note``. Both may be closed, on a full disk, or left by their r
 Names of files, keys of answers and errors of servers are others' words: whatever is printed shows their
 control characters as escapes (``printable``), for a terminal would obey them. ``_Printer`` does it for both
 streams, so nobody has to think of it. Only what is coloured goes past it: ``print_styled`` and ``console``.
+
+No cell of a table is ever wrapped. Where a terminal is too narrow for all columns, moments are shown as days,
+and then the columns that matter least are left out, and named. What is too wide even so takes several lines a
+row.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import PurePath
+from textwrap import wrap
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
@@ -110,7 +116,7 @@ def _has_commands(data: bytes) -> bool:
     return len(data.translate(None, _ASCII_COMMANDS)) != len(data)
 
 
-def _styled(stream: TextIO) -> TextIO:
+def _unguarded(stream: TextIO) -> TextIO:
     """Where colours may be written: past the ``_Printer``, if there is one."""
     found: TextIO = getattr(stream, "styled", stream)
     return found
@@ -119,7 +125,7 @@ def _styled(stream: TextIO) -> TextIO:
 def print_styled(text: str) -> None:
     """Lines with colours of ours (``click.style``); everything else of them is made printable."""
     shown = _BUT_COLOURS.sub(lambda found: found["colour"] or _escape(found), text)
-    click.echo(shown, file=_styled(sys.stdout))
+    click.echo(shown, file=_unguarded(sys.stdout))
 
 
 def console(*, err: bool = False, width: int | None = None) -> Console:
@@ -134,7 +140,7 @@ def console(*, err: bool = False, width: int | None = None) -> Console:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else segment._replace(text=printable(segment.text))
 
-    return _SafeConsole(file=_styled(sys.stderr if err else sys.stdout), width=width, highlight=False)
+    return _SafeConsole(file=_unguarded(sys.stderr if err else sys.stdout), width=width, highlight=False)
 
 
 class _Output(io.FileIO):
@@ -193,8 +199,39 @@ def discard(stream: IO[str]) -> None:
     os.close(nowhere)
 
 
-# No cell is ever wrapped or cut: one that is wider than the terminal is the terminal's to break.
-_UNLIMITED = 10_000
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def can_repaint(*, err: bool = False) -> bool:
+    """Whether the stream is a terminal on which lines can be painted anew: TERM=dumb is none."""
+    found = sys.stderr if err else sys.stdout
+    return found.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
+def folded(text: str, width: int, indent: str = "") -> list[str]:
+    """Lines of at most ``width`` characters, cut between words; ``indent``: of all but the first.
+
+    What fits stays as it is, and a word that is longer than a line stays whole.
+    """
+    if cell_width(text) <= width:
+        return [text]
+    return wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def print_folded(text: str, indent: str = "") -> None:
+    """One line of text on stdout, folded between words where a terminal is too narrow for it."""
+    lines = folded(text, shutil.get_terminal_size().columns, indent) if is_terminal() else [text]
+    for line in lines:
+        click.echo(line)
+
+
+def wants_colour(*, err: bool = False) -> bool:
+    """Whether the stream is a terminal that shows colours, and its user has nothing against them."""
+    found = console(err=err)
+    return found.is_terminal and not found.no_color and found.color_system is not None
+
+
 _GAP = "  "
 
 
@@ -204,53 +241,139 @@ class Column:
 
     title: str
     right: bool = False
+    short: int = 0
+    """So many characters of a cell are enough where there is no room; 0: none can be spared."""
+    rank: int = 0
+    """Where there is no room the column with the highest rank is left out first; 0: never."""
 
 
-def is_terminal() -> bool:
-    return sys.stdout.isatty()
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The cells of a row, and the colour of what is wrong with it."""
+
+    cells: tuple[str, ...]
+    colour: str = ""
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """A table; on a pipe plain columns, two spaces apart, without lines.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A table as a terminal has room for it."""
 
-    On a terminal that is too narrow for it each row takes several lines, indented from the second one on.
-    """
-    shown = [tuple(printable(cell, one_line=True) for cell in row) for row in rows]
-    if is_terminal():
-        _print_rich(columns, shown)
-        return
-    widths = [max(len(column.title), *(len(row[i]) for row in shown), 0) for i, column in enumerate(columns)]
-    for row in [tuple(column.title for column in columns), *shown]:
-        cells = (
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    widths: Sequence[int]
+    left_out: Sequence[str] = ()
+    """The titles of the columns that have no room."""
+
+    def line(self, cells: Sequence[str], positions: Iterable[int] | None = None) -> str:
+        chosen = range(len(self.columns)) if positions is None else positions
+        return _GAP.join(
+            _padded(cells[at], self.widths[at], right=self.columns[at].right) for at in chosen
+        ).rstrip()
+
+
+def day_column(title: str, rank: int = 0) -> Column:
+    """Moments of which the day is enough where there is no room."""
+    return Column(title, short=len("2023-01-31"), rank=rank)
+
+
+def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Fitted:
+    """The table in at most ``width`` characters, if that can be."""
+    found = _measured(columns, rows)
+    if _total(found.widths) <= width:
+        return found
+    rows = [
+        tuple(
+            cell[: column.short] if column.short else cell for cell, column in zip(row, columns, strict=True)
         )
-        click.echo(_GAP.join(cells).rstrip())
+        for row in rows
+    ]
+    found = _measured(columns, rows)
+    kept = list(range(len(columns)))
+    for at in sorted((at for at in kept if columns[at].rank), key=lambda at: -columns[at].rank):
+        if _total([found.widths[one] for one in kept]) <= width:
+            break
+        kept.remove(at)
+    left_out = [column.title for at, column in enumerate(columns) if at not in kept]
+    return Fitted(
+        [columns[at] for at in kept],
+        [[row[at] for at in kept] for row in rows],
+        [found.widths[at] for at in kept],
+        left_out,
+    )
 
 
-def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    widths = _widths(columns, rows)
-    lines = _folded(widths, console().width)
-    if len(lines) > 1:
-        _print_folded(columns, rows, widths, lines)
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str] | Row]) -> None:
+    """A table; on a pipe plain columns, two spaces apart, all of them and without lines."""
+    given = [row if isinstance(row, Row) else Row(tuple(row)) for row in rows]
+    shown = [tuple(printable(cell, one_line=True) for cell in row.cells) for row in given]
+    if not is_terminal():
+        found = _measured(columns, shown)
+        for cells in [[column.title for column in columns], *shown]:
+            click.echo(found.line(cells))
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console(width=_UNLIMITED).print(table)
+    width = shutil.get_terminal_size().columns
+    found = fit(columns, shown, width)
+    for line in _lines(found, [row.colour for row in given], width):
+        print_styled(line)
+    if found.left_out:
+        for line in folded(f"(no room for: {', '.join(found.left_out)})", width):
+            print_styled(styled(line, dim=True))
 
 
-def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+def _lines(found: Fitted, colours: Sequence[str], width: int) -> Iterable[str]:
+    """The heading and the rows; each in several lines, indented from the second one on, where it must be."""
+    places = _folded(found.widths, width)
+
+    def on_lines(cells: Sequence[str]) -> Iterable[str]:
+        for number, positions in enumerate(places):
+            yield (_GAP if number else "") + found.line(cells, positions)
+
+    for line in on_lines([column.title for column in found.columns]):
+        yield styled(line, bold=True)
+    if len(places) == 1:
+        rule = "─" if _can_show("─") else "-"
+        yield rule * _total(found.widths)
+    is_coloured = wants_colour()  # asked once: a store may have thousands of rows
+    for row, colour in zip(found.rows, colours, strict=True):
+        for line in on_lines(row):
+            yield click.style(line, fg=colour) if colour and is_coloured else line
+
+
+def styled(text: str, *, fg: str | None = None, bold: bool | None = None, dim: bool | None = None) -> str:
+    """``text`` in a colour, where stdout shows one. For ``print_styled``."""
+    return click.style(text, fg=fg, bold=bold, dim=dim) if wants_colour() else text
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _measured(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Fitted:
+    titles = [column.title for column in columns]
+    return Fitted(columns, rows, [max(map(cell_width, cells)) for cells in zip(titles, *rows, strict=True)])
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    blank = " " * (width - cell_width(text))
+    return blank + text if right else text + blank
+
+
+def cell_width(text: str) -> int:
+    """The places that a text takes on a terminal: some characters take two."""
+    if text.isascii():
+        return len(text)
     from rich.cells import cell_len
 
-    titles = [column.title for column in columns]
-    return [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
+    return cell_len(text)
 
 
 def _folded(widths: Sequence[int], limit: int) -> list[list[int]]:
@@ -266,40 +389,13 @@ def _folded(widths: Sequence[int], limit: int) -> list[list[int]]:
     return lines
 
 
-def _print_folded(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int], lines: list[list[int]]
-) -> None:
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    wide = console(width=_UNLIMITED)
-
-    def show(cells: Sequence[str], style: str) -> None:
-        for number, line in enumerate(lines):
-            padded = []
-            for position in line:
-                blank = " " * (widths[position] - cell_len(cells[position]))
-                cell = cells[position]
-                padded.append(blank + cell if columns[position].right else cell + blank)
-            wide.print(Text((_GAP if number else "") + _GAP.join(padded).rstrip(), style=style))
-
-    show([column.title for column in columns], "bold")
-    for row in rows:
-        show(row, "")
-
-
-def wants_colour() -> bool:
-    """Whether stdout is a terminal that shows colours, and its user has nothing against them."""
-    found = console()
-    return found.is_terminal and not found.no_color and found.color_system is not None
-
-
 def note(message: str) -> None:
     """One line on stderr, whatever is in it: a name with a line end in it must not look like another message.
 
     Where it cannot be written the work goes on: the exit code tells how it ended.
     """
-    _to_stderr(printable(message, one_line=True))
+    text = printable(message, one_line=True)
+    _to_stderr("\n".join(folded(text, shutil.get_terminal_size().columns)) if sys.stderr.isatty() else text)
 
 
 def note_lines(text: str) -> None:

@@ -1,59 +1,78 @@
-"""Progress of long jobs on stderr: bars on a terminal, a line now and then otherwise.
+"""Progress of long jobs on stderr: rows on a terminal, a line now and then otherwise.
 
 Both implement ``kraken_db.progress.Progress``.
 """
 
 from __future__ import annotations
 
-import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kraken_db.cli.output import count_text, duration, note, plural, size_text
+from kraken_db.cli.base import redact
+from kraken_db.cli.output import can_repaint, count_text, folded, note, plural, size_text
 from kraken_db.progress import Overview, Progress, Task, Unit
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
+    from kraken_db.cli.bars import Rows
 
 SECONDS_BETWEEN_LINES = 5.0
+"""In the first minutes; a job of hours says less often how far it is."""
+_LONGEST_PAUSE = 60.0
+_SHARE_OF_THE_TIME = 20
 _WIDTH = 80
 """Characters that a line over many pairs keeps to."""
 _MILLION = 10**6
+_RECENT = 30.0
+"""Seconds that the speed of a row is measured over."""
 
 
 @contextmanager
 def show_progress() -> Iterator[Progress]:
     """Progress as it fits stderr."""
-    if not sys.stderr.isatty():
+    if not can_repaint(err=True):
         yield LineProgress()
         return
     from kraken_db.cli.bars import open_bars
 
-    with open_bars() as bars:
+    bars = open_bars()
+    with bars.live:
         yield BarProgress(bars)
 
 
-def overview_text(seen: Overview, seconds_left: float | None) -> str:
-    """``47 of 318 pairs, 12.1 of about 98 M rows, 0:02:10 left, 3 failed``: one line of 80 characters."""
-    parts = [f"{count_text(seen.pairs)} of {plural(seen.of_pairs, 'pair')}", _rows_text(seen)]
-    if seconds_left is not None:
-        parts.append(f"{duration(seconds_left)} left")
-    if seen.failed:
-        parts.append(f"{count_text(seen.failed)} failed")
-    return ", ".join(parts)
+def overview_text(seen: Overview, seconds_left: float | None, width: int = _WIDTH) -> str:
+    """``47 of 318 pairs, 1.2 of 9.8 M trades, 2:10 left, 3 failed``: one line, of what has room in it."""
+    pairs = f"{count_text(seen.pairs)} of {plural(seen.of_pairs, 'pair')}"
+    rows = _rows_text(seen) if seen.what else ""
+    left = "" if seconds_left is None else f"{left_text(seconds_left)} left"
+    failed = f"{count_text(seen.failed)} {seen.verb}" if seen.failed else ""
+    for parts in ((pairs, rows, left, failed), (pairs, left, failed), (pairs, failed)):
+        text = ", ".join(filter(None, parts))
+        if len(text) <= width:
+            break
+    return text
+
+
+def left_text(seconds: float) -> str:
+    """``0:07``, ``2:10``, ``1:02:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _rows_text(seen: Overview) -> str:
     about, total = "", float(seen.of_rows)
+    if not total and seen.is_estimate:
+        return f"{seen.rows:,} {seen.what}"
     if seen.is_estimate:
         about, total = "about ", max(float(f"{total:.3g}"), seen.rows)
     if total < _MILLION:
-        return f"{seen.rows:,} of {about}{total:,.0f} rows"
+        return f"{seen.rows:,} of {about}{total:,.0f} {seen.what}"
     digits = 1 if total < 1000 * _MILLION else 0
     of = f"{total / _MILLION:,.{digits}f}".removesuffix(".0")
-    return f"{seen.rows / _MILLION:,.{digits}f} of {about}{of} M rows"
+    return f"{seen.rows / _MILLION:,.{digits}f} of {about}{of} M {seen.what}"
 
 
 def _seconds_left(done: float, total: float | None, seconds: float) -> float | None:
@@ -78,9 +97,9 @@ def _quantity(unit: Unit, amount: float, *, with_unit: bool = True) -> str:
 
 
 class BarProgress:
-    """A bar for each running task; those that are over make room for the next."""
+    """A row for each task at work; those that are over make room for the next."""
 
-    def __init__(self, bars: Bars) -> None:
+    def __init__(self, bars: Rows) -> None:
         self._bars = bars
 
     def task(
@@ -94,47 +113,91 @@ class BarProgress:
         return _BarTask(self._bars, label, total, unit, overview)
 
     def note(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        shown_on = self._bars.console
+        for line in folded(redact(message), shown_on.width):
+            shown_on.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class _BarTask:
     def __init__(
-        self, bars: Bars, label: str, total: int | None, unit: Unit, overview: Overview | None
+        self, bars: Rows, label: str, total: int | None, unit: Unit, overview: Overview | None
     ) -> None:
+        from kraken_db.cli.bars import Row
+
         self._bars = bars
         self._unit = unit
         self._total = total
         self._done = 0
-        self._began = time.monotonic()
-        head = None if overview is None else lambda: self._head(overview)
-        self._id = bars.add_task(label, total=total, amount="", remark="", head=head)
+        self._recent: deque[tuple[float, int]] = deque()
+        self._row = Row(label)
+        self._overview = overview
+        if overview is not None:
+            bars.heads.append(self._head)
+            bars.waiting = lambda: _waiting(overview)
+        # A job that counts bytes has no other rows.
+        if overview is None or unit == "bytes":
+            self._row.at_work = overview is not None
+            bars.add(self._row)
 
-    def _head(self, overview: Overview) -> str:
-        seconds = time.monotonic() - self._began
-        return overview_text(overview, _seconds_left(self._done, self._total, seconds))
+    def _head(self, width: int) -> str:
+        assert self._overview is not None
+        seconds = time.monotonic() - self._row.began
+        return overview_text(self._overview, _seconds_left(self._done, self._total, seconds), width)
 
     def advance(self, amount: int = 1) -> None:
+        now = time.monotonic()
         self._done += amount
-        speed = next((task.speed for task in self._bars.tasks if task.id == self._id), None)
-        text = _amount(self._unit, self._done, self._total, speed)
-        self._bars.update(self._id, advance=amount, amount=text)
+        self._begin(now)
+        self._recent.append((now, self._done))
+        while now - self._recent[0][0] > _RECENT:
+            self._recent.popleft()
+        self._show(now)
 
     def update(self, *, total: int | None = None, note: str | None = None) -> None:
+        now = time.monotonic()
+        self._begin(now)
         if total is not None:
             self._total = total
-            self._bars.update(self._id, total=total)
+            self._show(now)
         if note is not None:
-            self._bars.update(self._id, remark=note)
+            self._row.remark = note
 
     def done(self, outcome: str = "", *, failed: bool = False) -> None:
-        self._bars.remove_task(self._id)
+        self._bars.remove(self._row)
+        if self._overview is not None and self._head in self._bars.heads:
+            self._bars.heads.remove(self._head)
+            self._bars.waiting = lambda: 0
+
+    def _begin(self, now: float) -> None:
+        if not self._row.at_work:
+            self._row.at_work, self._row.began = True, now
+        self._row.changed = now
+
+    def _show(self, now: float) -> None:
+        began, done = self._recent[0] if len(self._recent) > 1 else (self._row.began, 0)
+        rate = (self._done - done) / (now - began) if now - began >= 1 else None
+        self._row.amount = _amount(self._unit, self._done, self._total, rate)
+        self._row.share = self._done / self._total if self._total else None
+        left = (self._total - self._done) / rate if self._total and rate and rate > 0 else None
+        is_told = left is not None and left > 0 and self._overview is None
+        self._row.left = f"{left_text(left)} left" if left is not None and is_told else ""
+
+
+def _waiting(seen: Overview) -> int:
+    """Pairs that have not begun; only where it is counted which ones are at work."""
+    return max(0, seen.of_pairs - seen.pairs - seen.at_work) if seen.at_work else 0
 
 
 class LineProgress:
-    """A line every few seconds, and one at the end of what took that long: for logs and pipes."""
+    """A line now and then, and one at the end of what took that long: for logs and pipes.
+
+    While a job over many pairs goes on, its line stands for all of them.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.jobs = 0
+        """Those over many pairs that are under way."""
 
     def task(
         self,
@@ -147,7 +210,7 @@ class LineProgress:
         return _LineTask(self, label, total, unit, overview)
 
     def note(self, message: str) -> None:
-        note(message)
+        note(redact(message))
 
     def now(self) -> float:
         return self._clock()
@@ -171,11 +234,15 @@ class _LineTask:
         self._began = self._last = progress.now()
         self._remark = ""
         self._was_seen = False
+        progress.jobs += overview is not None
 
     def advance(self, amount: int = 1) -> None:
         self._done += amount
+        if self._overview is None and self._progress.jobs:
+            return
         now = self._progress.now()
-        if now - self._last >= SECONDS_BETWEEN_LINES:
+        pause = min(max(SECONDS_BETWEEN_LINES, (now - self._began) / _SHARE_OF_THE_TIME), _LONGEST_PAUSE)
+        if now - self._last >= pause:
             self._last, self._was_seen = now, True
             note(f"{self._label}: {self._state()}" if self._overview is None else self._head(self._overview))
 
@@ -186,6 +253,7 @@ class _LineTask:
             self._remark = note
 
     def done(self, outcome: str = "", *, failed: bool = False) -> None:
+        self._progress.jobs -= self._overview is not None
         if outcome or self._was_seen:  # else it was over before anybody waited for it
             note(f"{self._label}: {outcome or ('failed' if failed else 'done')}")
 
@@ -202,5 +270,5 @@ class _LineTask:
         if self._total:
             text = f"{min(self._done / self._total, 1):.0%}, {text}"
             if (left := _seconds_left(self._done, self._total, seconds)) is not None:
-                text += f", {duration(left)} left"
+                text += f", {left_text(left)} left"
         return f"{text} ({self._remark})" if self._remark else text

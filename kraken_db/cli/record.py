@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,13 +24,24 @@ from kraken_db.cli.options import (
     stored_option,
     symbols_option,
 )
-from kraken_db.cli.output import console, count_text, is_terminal, plural, to_json
+from kraken_db.cli.output import (
+    Column,
+    can_repaint,
+    console,
+    count_text,
+    fit,
+    folded,
+    plain_number,
+    plural,
+    print_folded,
+    styled,
+    to_json,
+)
 from kraken_db.errors import JobRunningError, KrakenDBError
 from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.problems import Problem
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.live import Live
 
     from kraken_db.alarms import Webhook
@@ -54,13 +65,21 @@ def show_view(*, as_json: bool) -> Iterator[View]:
     if as_json:
         yield JsonView()
         return
-    if not is_terminal():
+    if not can_repaint():
         yield LineView()
         return
-    from rich.live import Live
+    from rich.text import Text
 
-    with Live(console=console(), auto_refresh=False, transient=True) as live:
-        yield TableView(live)
+    from kraken_db.cli.live import open_live
+
+    shown_on, view = console(), TableView()
+    # The last one stays free for the cursor.
+    view.live = open_live(
+        shown_on,
+        lambda: Text.from_ansi("\n".join(view.lines(shown_on.width, shown_on.height - 1)), no_wrap=True),
+    )
+    with view.live:
+        yield view
 
 
 class JsonView:
@@ -86,15 +105,23 @@ class LineView:
 class TableView:
     every = 1.0
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self) -> None:
+        self.live: Live | None = None
+        self._status: RecorderStatus | None = None
 
     def show(self, status: RecorderStatus) -> None:
-        self._live.update(_table(status), refresh=True)
+        self._status = status
+        if self.live is not None:
+            self.live.refresh()
 
     def end(self, status: RecorderStatus) -> None:
-        self._live.stop()
-        click.echo(line(status, is_over=True))
+        if self.live is not None:
+            self.live.stop()
+        print_folded(line(status, is_over=True))
+
+    def lines(self, width: int, height: int) -> list[str]:
+        """What is on the screen: no line is longer than it is wide."""
+        return [] if self._status is None else screen_lines(self._status, width, height)
 
 
 def line(status: RecorderStatus, *, is_over: bool = False) -> str:
@@ -124,16 +151,31 @@ def line(status: RecorderStatus, *, is_over: bool = False) -> str:
 
 _STATES: Sequence[State] = ("refused", "not subscribed", "catching up", "live", "delisted")
 """The states in the order of what somebody has to know first."""
-_OTHER_LINES = 5  # the line above the table, its head, what is hidden, and the prompt
+_COLOURS: Mapping[State, str] = {
+    "refused": "red",
+    "not subscribed": "red",
+    "catching up": "yellow",
+    "delisted": "bright_black",
+}
+_COLUMNS = [
+    Column("symbol"),
+    Column("state"),
+    Column("last (UTC)", rank=1),
+    Column("last price", right=True),
+    Column("received", right=True, rank=2),
+    Column("repaired", right=True, rank=5),
+    Column("holes", right=True, rank=3),
+    Column("waiting", right=True, rank=4),
+]
 
 
 def shown_first(pairs: Sequence[PairStatus], most: int) -> tuple[list[PairStatus], list[PairStatus]]:
     """Those that are shown where there is room for ``most``, and those that are hidden.
 
-    Trouble comes first, then what trades most. Where all have room they stay in their order.
+    Trouble comes first, then what trades most; where all have room, then the others in their order.
     """
     if len(pairs) <= most:
-        return list(pairs), []
+        return sorted(pairs, key=lambda pair: _STATES.index(pair.state)), []
     ordered = sorted(
         pairs, key=lambda pair: (_STATES.index(pair.state), pair.waiting == 0, -pair.holes, -pair.received)
     )
@@ -147,24 +189,31 @@ def hidden_text(hidden: Sequence[PairStatus]) -> str:
     return f"and {count_text(len(hidden))} more: {', '.join(told)}"
 
 
-def _table(status: RecorderStatus) -> RenderableType:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
+def screen_lines(status: RecorderStatus, width: int, height: int) -> list[str]:
+    """A line for all pairs, and of the table the rows that have room, with colours."""
+    head = folded(f"{status.time:%H:%M:%S} {line(status)}", width, " " * 9)
+    room = max(1, height - len(head) - 1)
+    shown, hidden = shown_first(status.pairs, room)
+    if hidden:
+        below = folded(hidden_text(hidden), width)
+        shown, hidden = shown_first(status.pairs, max(1, room - len(below)))
+    table = fit(_COLUMNS, [_cells(pair, status.time) for pair in shown], width)
+    titles = [column.title for column in table.columns]
+    lines = [*head, styled(table.line(titles)[:width], bold=True)]
+    for pair, cells in zip(shown, table.rows, strict=True):
+        colour = "yellow" if pair.state == "live" and pair.waiting else _COLOURS.get(pair.state)
+        lines.append(styled(table.line(cells)[:width], fg=colour))
+    return [*lines, *(folded(hidden_text(hidden), width) if hidden else [])][:height]
 
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for title in ("symbol", "state", "last trade (UTC)"):
-        table.add_column(title, no_wrap=True)
-    for title in ("received", "repaired", "holes", "waiting"):
-        table.add_column(title, justify="right", no_wrap=True)
-    shown, hidden = shown_first(status.pairs, max(1, shutil.get_terminal_size().lines - _OTHER_LINES))
-    for pair in shown:
-        moment = "-" if pair.last_time is None else f"{pair.last_time:%Y-%m-%d %H:%M:%S}"
-        numbers = (pair.received, pair.repaired, pair.holes, pair.waiting)
-        table.add_row(Text(pair.symbol), Text(pair.state), moment, *map(count_text, numbers))
-    rest = [Text(hidden_text(hidden))] if hidden else []
-    return Group(Text(f"{status.time:%H:%M:%S} {line(status)}"), table, *rest)
+
+def _cells(pair: PairStatus, now: datetime) -> tuple[str, ...]:
+    moment = "-"
+    if pair.last_time is not None:  # of another day the day says enough
+        is_today = pair.last_time.date() == now.date()
+        moment = f"{pair.last_time:%H:%M:%S}" if is_today else f"{pair.last_time:%Y-%m-%d}"
+    price = "-" if pair.last_price is None else plain_number(pair.last_price)
+    numbers = (pair.received, pair.repaired, pair.holes, pair.waiting)
+    return pair.symbol, pair.state, moment, price, *map(count_text, numbers)
 
 
 def _seconds(value: float | None) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from textwrap import fill
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,14 +28,28 @@ from kraken_db.cli.options import (
 from kraken_db.cli.output import (
     Column,
     count_text,
+    day_column,
+    folded,
     is_terminal,
     moment_text,
     plural,
+    print_folded,
     print_json,
     print_styled,
     print_table,
     size_text,
     wants_colour,
+)
+from kraken_db.cli.pair_table import (
+    ORDERS,
+    Order,
+    PairRow,
+    delisted_lines,
+    hidden_text,
+    in_order,
+    pair_rows,
+    print_pairs,
+    totals_text,
 )
 from kraken_db.data_types import DataType
 from kraken_db.db.disk import DiskRoom
@@ -138,11 +152,16 @@ _MINUTES = DataType.CANDLES_1M
 _KINDS: dict[str, str] = {DataType.TRADES: "trades", _MINUTES: "candles"}
 
 
-def status_document(database: Mapping[str, Any], status: StoreStatus) -> dict[str, Any]:
+def status_document(
+    database: Mapping[str, Any], status: StoreStatus, prices: Mapping[str, Decimal]
+) -> dict[str, Any]:
     """``database``: which one it is. Times are UTC, sizes bytes, periods seconds."""
     symbols: dict[str, dict[str, Any]] = {}
     for item in status.data:
-        entry = symbols.setdefault(item.symbol, {"symbol": item.symbol, "intervals": [], "data": []})
+        entry = symbols.setdefault(
+            item.symbol,
+            {"symbol": item.symbol, "last_price": prices.get(item.symbol), "intervals": [], "data": []},
+        )
         entry["intervals"] = intervals_of(entry["intervals"], item.data_type)
         entry["data"].append(_data(item))
     return {
@@ -229,21 +248,44 @@ _NEXT_STEP = """Nothing is stored yet. To begin:
 _COLUMNS = [
     Column("symbol"),
     Column("data"),
-    Column("intervals"),
+    Column("intervals", rank=2),
     Column("rows", right=True),
-    Column("from (UTC)"),
-    Column("to (UTC)"),
+    day_column("from (UTC)"),
+    day_column("to (UTC)"),
     Column("gaps", right=True),
     Column("lag", right=True),
-    Column("last sync (UTC)"),
+    day_column("last sync (UTC)", rank=1),
 ]
+_FEW = 10
+"""Pairs up to which the months of each are shown without being asked for."""
+_AT_LEAST = 5
+"""Rows that are shown on however small a terminal."""
+_BELOW = 8  # the heading of the table and its rule, what is hidden or has no room, blank lines, the prompt
 
 
-def print_status(database: Mapping[str, Any], status: StoreStatus) -> None:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of the pairs is shown. ``limit``: None for what fits the screen, 0 for all."""
+
+    order: Order = "trouble"
+    limit: int | None = None
+    details: bool = False
+    max_lag: timedelta | None = None
+
+
+def print_status(
+    database: Mapping[str, Any], status: StoreStatus, prices: Mapping[str, Decimal], shown: Shown
+) -> None:
     """``database``: kind, where, embedded, schema_revision, retention_seconds."""
-    width = shutil.get_terminal_size().columns
-    for line in _database_lines(database, status):
-        click.echo(fill(line, width, subsequent_indent=_INDENT) if is_terminal() else line)
+    width, height = shutil.get_terminal_size()
+    pairs = pair_rows(status.data, prices)
+    lines = list(_database_lines(database, status))
+    if pairs:
+        lines.append(f"Pairs     {totals_text(pairs, shown.max_lag)}")
+    if is_terminal():
+        lines = [line for text in lines for line in folded(text, width, _INDENT)]
+    for line in lines:
+        click.echo(line)
     if status.last_sync is None:
         click.echo(_NEXT_STEP)
         return
@@ -251,9 +293,28 @@ def print_status(database: Mapping[str, Any], status: StoreStatus) -> None:
         click.echo("\nNothing is stored of these pairs.")
         return
     click.echo()
-    print_table(_COLUMNS, [_row(item) for item in status.data])
-    if lines := list(_delisted_lines(status)):
-        click.echo("\n" + "\n".join(lines))
+    if shown.details:
+        print_table(_COLUMNS, [_row(item) for item in status.data])
+    else:
+        fits = max(_AT_LEAST, height - len(lines) - _BELOW) if is_terminal() else 0
+        _print_pairs(pairs, shown, shown.limit if shown.limit is not None else fits)
+    if more := list(delisted_lines(status.data)):
+        click.echo()
+        for line in more:
+            print_folded(line)
+    if shown.details or len(pairs) <= _FEW:
+        _print_months(status, width)
+
+
+def _print_pairs(pairs: Sequence[PairRow], shown: Shown, limit: int) -> None:
+    """The first of them; 0: all."""
+    ordered, most = in_order(pairs, shown.order, shown.max_lag), limit or len(pairs)
+    print_pairs(ordered, shown.max_lag, most=most)
+    if (hidden := hidden_text(ordered, most, shown.max_lag)) is not None:
+        print_folded(hidden)
+
+
+def _print_months(status: StoreStatus, width: int) -> None:
     style = StripStyle.of_output(sys.stdout.encoding, terminal=is_terminal(), colour=wants_colour())
     rows = [(f"{item.symbol} {item.data_type.removeprefix('candles_')}", item.months) for item in status.data]
     if lines := strip_lines(rows, width, style):
@@ -345,15 +406,6 @@ def _lag(item: DataStatus) -> str:
     return "-" if item.lag is None else lag_text(item.lag)
 
 
-def _delisted_lines(status: StoreStatus) -> Iterator[str]:
-    ended = {item.symbol: item.ended_at for item in status.data if item.ended_at is not None}
-    for symbol, moment in list(ended.items())[:_SHOWN_ENDS]:
-        yield f"{symbol} is delisted: all of it is known, up to {moment_text(moment)} UTC"
-    if len(ended) > _SHOWN_ENDS:
-        yield f"and {plural(len(ended) - _SHOWN_ENDS, 'other pair')} in the same way"
-
-
-_SHOWN_ENDS = 10
 _SHOWN_PROBLEMS = 3
 
 
@@ -379,6 +431,23 @@ _SHOWN_PROBLEMS = 3
     show_default=True,
     help="How far trades and minutes may be behind now, for --check: 15min, 2h, 1d, 1w, or never.",
 )
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(ORDERS),
+    default="trouble",
+    show_default=True,
+    help="What comes first: gaps and what is furthest behind; or by symbol, the most rows, gaps, or lag.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Show N pairs; 0 for all. Default: what fits the screen; all of them where it is no terminal.",
+)
+@click.option(
+    "--details", is_flag=True, help="A row for trades and one for candles of each pair, and months."
+)
 @notify_options
 @json_option
 @db_url_option
@@ -387,6 +456,9 @@ def status(
     exclude: tuple[str, ...],
     check: bool,
     max_lag: tuple[timedelta | None],
+    order: Order,
+    limit: int | None,
+    details: bool,
     webhook: Webhook | None,
     notify_test: bool,
     as_json: bool,
@@ -394,10 +466,11 @@ def status(
 ) -> None:
     """Show what is stored of each symbol, in which database, and how it is doing.
 
-    Instant, however much is stored. Ranges are the times of the oldest and the newest record, UTC; gaps
-    are stretches between them that no source has covered; lag is from the last known moment until now. The
-    strip has a character for each month. Intervals above 1m are computed from the minutes; "candles, file"
-    are rows of an imported file, which are read where there are no minutes yet.
+    Instant, however much is stored. A row a pair, trouble first. Ranges are the times of the oldest and the
+    newest record, UTC; gaps are stretches between them that no source has covered; lag is from the last
+    known moment until now. With --details, or for few pairs, a strip has a character for each month.
+    Intervals above 1m are computed from the minutes; "candles, file" are rows of an imported file, which are
+    read where there are no minutes yet.
     """
     from kraken_db.status import problems
 
@@ -405,16 +478,16 @@ def status(
         raise click.UsageError("--notify and --notify-test need --check")
     source = alarm_source("status --check", symbols, exclude)
     with telling_failures(webhook, db_url, source, is_test=notify_test):
-        database, found = asyncio.run(_read(db_url, symbols, exclude))
+        database, found, prices = asyncio.run(_read(db_url, symbols, exclude))
     wrong = problems(found, max_lag[0], _named(symbols, exclude, found))
     if notify_test:
         asyncio.run(test_alarm(webhook, source, wrong))
         return
     if as_json:
         checked = {"max_lag_seconds": max_lag[0], "problems": [problem.text for problem in wrong]}
-        print_json({**status_document(database, found), "check": checked})
+        print_json({**status_document(database, found, prices), "check": checked})
     else:
-        print_status(database, found)
+        print_status(database, found, prices, Shown(order, limit, details, max_lag[0]))
     if webhook is not None:
         asyncio.run(tell(webhook, db_url, source, wrong))
     if check and wrong:
@@ -435,13 +508,13 @@ def _named(symbols: Sequence[str] | None, exclude: Sequence[str], found: StoreSt
 
 async def _read(
     db_url: str, symbols: Sequence[str] | None, exclude: Sequence[str] = ()
-) -> tuple[dict[str, Any], StoreStatus]:
-    """Which database it is, and the state of what is stored in it."""
+) -> tuple[dict[str, Any], StoreStatus, Mapping[str, Decimal]]:
+    """Which database it is, the state of what is stored in it, and the last price of each pair."""
     from kraken_db.store import Store
 
     store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
     try:
-        found, policies, revision = await store.database.reading(
+        found, policies, revision, prices = await store.database.reading(
             lambda connection: _read_all(connection, store, symbols, exclude)
         )
         database = {
@@ -451,15 +524,16 @@ async def _read(
             "schema_revision": revision,
             "retention_seconds": {policy.table: policy.retention for policy in policies},
         }
-        return database, found
+        return database, found, prices
     finally:
         await store.close()
 
 
 async def _read_all(
     connection: AsyncConnection, store: Store, symbols: Sequence[str] | None, exclude: Sequence[str]
-) -> tuple[StoreStatus, Sequence[TablePolicy], str | None]:
+) -> tuple[StoreStatus, Sequence[TablePolicy], str | None, Mapping[str, Decimal]]:
     from kraken_db.db.migrations import current_revision
+    from kraken_db.repositories.last_prices import LastPrices
     from kraken_db.repositories.sync_status import SyncStatusRepository
     from kraken_db.status import read_status
 
@@ -472,7 +546,21 @@ async def _read_all(
         replace(found, disk=store.database.disk),
         await store.backend.policies(connection),
         await current_revision(connection),
+        await LastPrices(connection).of(_newest(found)),
     )
+
+
+def _newest(status: StoreStatus) -> dict[str, tuple[DataType, datetime]]:
+    """Where the last price of each symbol is: the newest trade, or the newest candle if it ends later."""
+    found: dict[str, tuple[datetime, DataType, datetime]] = {}
+    for item in status.data:
+        if item.newest is not None:
+            kind = DataType.parse(item.data_type)
+            end = item.newest + timedelta(minutes=kind.interval or 0)
+            found[item.symbol] = max(
+                found.get(item.symbol, (end, kind, item.newest)), (end, kind, item.newest)
+            )
+    return {symbol: (kind, moment) for symbol, (_, kind, moment) in found.items()}
 
 
 def _where(store: Store, db_url: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +23,20 @@ from kraken_db.cli.options import (
     rate_limit_option,
     symbol_arguments,
 )
-from kraken_db.cli.output import count_text, moment_text, note, plural, print_json
+from kraken_db.cli.output import (
+    count_text,
+    folded,
+    is_terminal,
+    moment_text,
+    note,
+    plural,
+    print_folded,
+    print_json,
+    print_styled,
+    styled,
+)
+from kraken_db.cli.summaries import details_option, print_totals
+from kraken_db.progress import MANY
 
 if TYPE_CHECKING:
     from kraken_db.verification import CandlesPart, Certificate, Part, TradesPart
@@ -32,19 +46,62 @@ _SHOWN = 5
 _WIDTH = 18
 
 
-def show_certificates(certificates: Sequence[Certificate], *, as_json: bool) -> None:
-    """Results on stdout; why something ended early on stderr."""
+def show_certificates(
+    certificates: Sequence[Certificate], *, as_json: bool, details: bool = False, repaired: bool = False
+) -> None:
+    """Results on stdout; why something ended early on stderr. Of many pairs the totals, then what is wrong.
+
+    ``repaired``: a repair was asked for, and has done what it could.
+    """
+    is_short = len(certificates) > MANY and not details
+    shown = [found for found in certificates if not is_short or not found.is_clean]
     if as_json:
         print_json({"symbols": [_document(found) for found in certificates]})
-    else:
-        for number, found in enumerate(certificates):
-            if number:
+    elif is_short:
+        _print_totals(certificates)
+    if not as_json:
+        for number, found in enumerate(shown[:MANY] if is_short else shown):
+            if number or is_short:
                 click.echo()
             for line in _lines(found):
-                click.echo(line)
+                _print_line(line)
+        if is_short and len(shown) > MANY:
+            click.echo()
+            print_folded(f"... and {plural(len(shown) - MANY, 'other pair')}; --details or --json has all")
     for found in certificates:
         if found.error is not None:
             note(f"Failed: {found.symbol}: {sentence(found.error).removeprefix(f'{found.symbol}: ')}")
+    wrong = [found.symbol for found in certificates if found.problems()]
+    if wrong and not as_json and not repaired:
+        which = " ".join(wrong) if len(wrong) <= _SHOWN else f"{wrong[0]} ..."
+        note(f"To put it right: kraken-db verify {which} --repair")
+
+
+def _print_totals(certificates: Sequence[Certificate]) -> None:
+    wrong = sum(found.problems() > 0 for found in certificates)
+    clean = sum(found.is_clean for found in certificates)
+    print_totals(
+        [
+            ("pairs", count_text(len(certificates))),
+            ("nothing wrong", count_text(clean)),
+            ("wrong", count_text(wrong)),
+            ("not verified", count_text(len(certificates) - clean - wrong)),
+        ]
+    )
+
+
+_BELOW_TITLES = " " * (_WIDTH + 4)
+
+
+def _print_line(line: str) -> None:
+    """In colour where something is wrong or right; on a terminal folded below the text, not the title."""
+    colour = "red" if line.lstrip().startswith("! ") or "  WRONG" in line else None
+    if colour is None and not line.startswith(" "):
+        colour = "green" if "nothing is wrong" in line else "yellow"
+    width = get_terminal_size().columns
+    indent = _BELOW_TITLES if line.startswith(" ") and width > 2 * len(_BELOW_TITLES) else "    "
+    for one in folded(line, width, indent) if is_terminal() else [line]:
+        print_styled(styled(one, fg=colour))
 
 
 def _lines(found: Certificate) -> Iterator[str]:
@@ -71,11 +128,7 @@ def _verdict(found: Certificate) -> str:
         return "nothing is wrong" + (f"; not compared: {', '.join(left_out)}" if left_out else "")
     if not found.problems():
         return "not verified" if found.error is not None else "NOT VERIFIED: nothing could be compared"
-    kinds: dict[str, int] = {}
-    for part in found.parts:
-        for kind, count in part.problems.items():
-            kinds[kind] = kinds.get(kind, 0) + count
-    return "WRONG: " + ", ".join(f"{kind} ({count_text(count)})" for kind, count in kinds.items() if count)
+    return f"WRONG: {found.reason}"
 
 
 def _summary(part: Part) -> str:
@@ -170,6 +223,7 @@ def _part(part: Part) -> dict[str, Any]:
 )
 @click.option("--repair", is_flag=True, help="Put right what is wrong, and verify again.")
 @rate_limit_option
+@details_option
 @json_option
 @db_url_option
 @click.pass_context
@@ -184,6 +238,7 @@ def verify(
     against: Path | None,
     repair: bool,
     rate_limit: float,
+    details: bool,
     as_json: bool,
     db_url: str,
 ) -> None:
@@ -201,23 +256,30 @@ def verify(
         raise click.UsageError("--trades asks Kraken: it cannot be combined with --offline")
     if since and until and since >= until:
         raise click.UsageError("--since is not before --until")
+    from kraken_db.cli.base import Signals
     from kraken_db.cli.progress import show_progress
     from kraken_db.verification import StoreVerifier
+
+    signals = Signals()
 
     async def run() -> list[Certificate]:
         async with StoreVerifier(db_url, rate_limit, progress=progress) as verifier:
             names = await verifier.select_stored(symbols or None, exclude)
-            return await verifier.verify(
-                names or None,
-                since=since,
-                until=until,
-                ask_exchange=not offline,
-                all_trades=all_trades,
-                against=against,
-                repair=repair,
-            )
+            with signals.stopping(verifier):
+                return await verifier.verify(
+                    names or None,
+                    since=since,
+                    until=until,
+                    ask_exchange=not offline,
+                    all_trades=all_trades,
+                    against=against,
+                    repair=repair,
+                )
 
     with show_progress() as progress:
         certificates = asyncio.run(run())
-    show_certificates(certificates, as_json=as_json)
-    context.exit(0 if all(found.is_clean for found in certificates) else 1)
+    if certificates or not signals.came:
+        show_certificates(certificates, as_json=as_json, details=details, repaired=repair)
+    if signals.came:
+        note("interrupted; what was not shown was not verified")
+    context.exit(signals.exit_code(is_flawed=not all(found.is_clean for found in certificates)))

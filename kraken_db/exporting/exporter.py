@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -32,10 +32,10 @@ from kraken_db.exporting.writers import FileWriter, Source, check_packages, data
 from kraken_db.intervals import interval_length
 from kraken_db.new_files import create
 from kraken_db.pairs import parse_symbol
-from kraken_db.progress import NullProgress, Progress, Task
+from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.text_layouts import Checksum
-from kraken_db.retry import READ
+from kraken_db.retry import READ, unless_set
 from kraken_db.store import StoreService
 from kraken_db.times import Clock, require_aware, utc_now
 
@@ -65,6 +65,8 @@ class ExportReport:
     files: list[FileReport] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     """Symbols of which nothing is stored in the range."""
+    was_stopped: bool = False
+    """Whether it was ended before all was done: the next export goes on."""
 
 
 _Asked: TypeAlias = tuple[datetime | None, datetime | None]
@@ -92,6 +94,11 @@ class Exporter(StoreService):
     def __init__(self, db_url: str, *, progress: Progress | None = None, clock: Clock = utc_now) -> None:
         super().__init__(db_url, pool_min_size=1, pool_max_size=1, clock=clock)
         self._progress = progress or NullProgress()
+        self._stop = asyncio.Event()
+
+    def request_stop(self) -> None:
+        """End with the files that are written; the one that is under way is not put into its place."""
+        self._stop.set()
 
     async def export(
         self,
@@ -125,9 +132,33 @@ class Exporter(StoreService):
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         with locked(folder):
             run = _Run(folder, style, recheck, open_manifest(folder, style, what), ExportReport())
-            for series in [Series(symbol, kind) for symbol in wanted for kind in kinds]:
-                await self._series(run, series, since, until)
+            await self._all(
+                run, {symbol: [Series(symbol, kind) for kind in kinds] for symbol in wanted}, since, until
+            )
         return run.report
+
+    async def _all(
+        self,
+        run: _Run,
+        wanted: Mapping[str, Sequence[Series]],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> None:
+        """One pair after the other, until ``request_stop``."""
+        progress = PairsProgress(self._progress, "export", wanted)
+
+        async def pair(symbol: str) -> bool:
+            for series in wanted[symbol]:
+                await self._series(run, series, since, until)
+            return True
+
+        for symbol in wanted:
+            if not await unless_set(self._stop, pair(symbol)):
+                break
+            progress.is_over(symbol, None, "", failed=False)
+        run.report.was_stopped = self._stop.is_set()
+        progress.done("stopped" if run.report.was_stopped else "")
+        self._stop.clear()
 
     async def _series(
         self, run: _Run, series: Series, since: datetime | None, until: datetime | None

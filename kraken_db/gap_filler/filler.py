@@ -19,6 +19,7 @@ from kraken_db.errors import (
     JobRunningError,
     KrakenDBError,
     NotConnectedError,
+    UnknownPairError,
     unforeseen,
 )
 from kraken_db.gap_filler.by_candles import CandleFiller
@@ -26,18 +27,18 @@ from kraken_db.gap_filler.by_trades import TradeFiller
 from kraken_db.gap_filler.filling import SymbolFiller
 from kraken_db.gap_filler.gaps import Filled, FillReport, GapDetector, SymbolGaps
 from kraken_db.heartbeat import Heartbeat, pairs_done
-from kraken_db.historical_backfill.backfill import REFRESH_EVERY
+from kraken_db.historical_backfill.backfill import AT_MOST_WHEN_STOPPED, REFRESH_EVERY
 from kraken_db.historical_backfill.download import DOWNLOAD_JOB
 from kraken_db.ingest.delisting import note_listed
 from kraken_db.ingest.write_unit import Ingest, note_synced
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
-from kraken_db.progress import NullProgress, NullTask, Progress
+from kraken_db.pairs import DEFAULT_SYMBOLS, PAIR_MAP, parse_symbol
+from kraken_db.progress import NullProgress, NullTask, PairsProgress, Progress
 from kraken_db.ranges import TICK
 from kraken_db.repositories.candles import CandleRepository
-from kraken_db.retry import DOWNLOAD
+from kraken_db.retry import DOWNLOAD, unless_set
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, steady_now
 from kraken_db.tolerances import CLOCK_SKEW
@@ -221,15 +222,25 @@ class GapFiller(StoreService):
         async with heartbeat, Ingest(store) as ingest:
             done |= {report.symbol for report in reports if not report.gaps.found}
             wanted = [report for report in reports if report.gaps.found]
+            progress = self._begin(wanted)
             async with store.refreshing(REFRESH_EVERY):
+                refused = await unless_set(self._stop, self._refused(wanted)) or []
+                async with asyncio.TaskGroup() as group:  # these fail at once, before anything is downloaded
+                    for report in refused:
+                        group.create_task(self._run(report, ingest, turn, progress, min_gap_minutes, done))
+                wanted = [report for report in wanted if report not in refused]
                 # Once more at the end: who had a pair may be through with it by then, or gone.
                 while wanted:
                     async with asyncio.TaskGroup() as group:
                         for report in wanted:
-                            group.create_task(self._run(report, ingest, turn, min_gap_minutes, done))
+                            group.create_task(
+                                self._run(report, ingest, turn, progress, min_gap_minutes, done)
+                            )
                     left = [report for report in wanted if report.is_elsewhere]
                     wanted = left if len(left) < len(wanted) else []
-            refresh_error = await store.refresh_or_warn()
+            within = AT_MOST_WHEN_STOPPED if self._stop.is_set() else None
+            refresh_error = await store.refresh_or_warn(within)
+            progress.done("stopped" if self._stop.is_set() else "")
         self._stop.clear()
         if refresh_error is not None:
             for report in reports:
@@ -238,6 +249,9 @@ class GapFiller(StoreService):
         async with store.database.read() as connection:
             detector = GapDetector(connection, store.backend, store.clock())
             for report in reports:
+                if report.was_stopped and not report.has_begun:
+                    report.known_to = report.gaps.known[1] if report.gaps.known else None
+                    continue
                 known = await detector.known(report.symbol)
                 report.known_to = known.span[1] if known.span else None
                 report.gaps = replace(report.gaps, ended_at=known.ended_at)
@@ -258,12 +272,43 @@ class GapFiller(StoreService):
             await note_listed(store, symbol)
         return bool(listed)
 
+    async def _refused(self, wanted: Sequence[FillReport]) -> list[FillReport]:
+        """Those whose pair Kraken does not have. Where it does not answer, the filling will say."""
+        refused = []
+        for report in wanted:
+            if report.symbol in PAIR_MAP:
+                continue
+            try:
+                await self._exchange.rest_name(report.symbol)
+            except UnknownPairError:
+                refused.append(report)
+            except KrakenDBError:
+                break
+        return refused
+
+    def _begin(self, wanted: Sequence[FillReport]) -> PairsProgress:
+        symbols = [report.symbol for report in wanted]
+        progress = PairsProgress(self._progress, "gaps", symbols, unit="gaps", what="gaps")
+        for report in wanted:
+            progress.expect(report.symbol, len(report.gaps.found))
+        return progress
+
     async def _run(
-        self, report: FillReport, ingest: Ingest, turn: asyncio.Semaphore, min_gap: int, done: set[str]
+        self,
+        report: FillReport,
+        ingest: Ingest,
+        turn: asyncio.Semaphore,
+        progress: PairsProgress,
+        min_gap: int,
+        done: set[str],
     ) -> None:
         store, symbol = self._connected(), report.symbol
         async with turn:
-            task = self._progress.task(symbol, unit="trades")
+            if self._stop.is_set():  # while it waited for its turn
+                report.was_stopped = True
+                return
+            report.has_begun = True
+            task = progress.task(symbol, counts=False)
             report.is_elsewhere = False
             try:
                 async with JobLock(store.database, DOWNLOAD_JOB, symbol) as lock:
@@ -284,7 +329,8 @@ class GapFiller(StoreService):
                 _log.debug("%s", symbol, exc_info=error)
                 report.errors.append(f"{symbol}: {unforeseen(error)}")
             finally:
-                task.done(_outcome(report), failed=bool(report.errors))
+                reason = "; ".join(report.errors)
+                task.done(_outcome(report), failed=bool(report.errors), reason=reason)
             if not (report.errors or report.is_elsewhere):
                 done.add(symbol)
 

@@ -17,7 +17,7 @@ from kraken_db.gap_filler.gaps import Filled, FillReport, FoundGap, GapDetector
 from kraken_db.historical_backfill.delisted import with_advice
 from kraken_db.ingest.missing import build_missing
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
-from kraken_db.progress import Task
+from kraken_db.progress import PairTask
 from kraken_db.ranges import TimeRange, difference
 from kraken_db.retry import unless_set
 from kraken_db.store import Store
@@ -36,7 +36,7 @@ class SymbolFiller:
     candles: CandleFiller
     trades: TradeFiller
     lock: JobLock
-    task: Task
+    task: PairTask
     report: FillReport
     min_gap: timedelta
 
@@ -70,6 +70,7 @@ class SymbolFiller:
                 return
             self.report.errors += [f"{self.symbol}: {found}: {problem}" for problem in problems]
             self.report.filled += not problems
+            self.task.count()
 
     async def _with_advice(self, error: ExchangeError) -> ExchangeError:
         if not isinstance(error, UnknownPairError):

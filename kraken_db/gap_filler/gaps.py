@@ -309,6 +309,8 @@ class FillReport:
     known_to: datetime | None = None
     """The newest moment that is known after it; None if nothing is."""
     was_stopped: bool = False
+    has_begun: bool = False
+    """Whether it was its turn before the run was stopped."""
     is_elsewhere: bool = False
     """Whether the pair was left to another process, which is at work on it."""
 

@@ -138,6 +138,8 @@ class ArchiveDownload:
     lock: JobLock
     wanted: Wanted
     _read: dict[str, int] = field(default_factory=dict, init=False)
+    _shown: dict[str, int] = field(default_factory=dict, init=False)
+    """Rows of each file that the task was told of."""
 
     async def run(self, files: Sequence[ArchiveFile]) -> None:
         """Raises ImportFileError; what was stored until then stays, and is passed over the next time."""
@@ -154,13 +156,15 @@ class ArchiveDownload:
             build_candles=wanted.build_candles, skips_known=True, since=wanted.start, until=wanted.end
         )
         done = FileReport(file)
-        reading = _Reading(self.task, file)
+        reading = _Reading(self.task, file, self._shown)
         async with ArchiveReader(file, _BLOCK, reading, clock=self.ingest.store.clock) as reader:
+            reading.reader = reader
             if not reader.has_ids:
                 return  # REST has ids, and so has every newer archive
             try:
                 await TradeFileImport(self.ingest, reader, done, options, self.stop, self._again).run()
             finally:
+                reading.show_rows()
                 self._add(done)
 
     async def _again(self, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -233,17 +237,27 @@ def _same(number: Decimal, text: str) -> bool:
 
 
 class _Reading:
-    """Bytes of a file that are read, as progress."""
+    """Bytes and rows of a file that are read, as progress. ``shown``: rows of each file that were told."""
 
-    def __init__(self, task: Task, file: ArchiveFile) -> None:
+    def __init__(self, task: Task, file: ArchiveFile, shown: dict[str, int]) -> None:
         self._task = task
         self._file = file
+        self._shown = shown
         self._read = 0
+        self.reader: ArchiveReader | None = None
 
     def advance(self, size: int) -> None:
         self._read += size
         share = self._read / max(self._file.size, 1)
         self._task.update(note=f"archive: {share:.0%} of {self._file.size / 2**20:,.0f} MiB")
+        self.show_rows()
+
+    def show_rows(self) -> None:
+        """Of a file that is read again, rows count once."""
+        rows, before = self.reader.rows if self.reader is not None else 0, self._shown.get(self._file.name, 0)
+        if rows > before:
+            self._shown[self._file.name] = rows
+            self._task.advance(rows - before)
 
     def all_read(self) -> None:
         pass

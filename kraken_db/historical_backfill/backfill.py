@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
@@ -41,7 +41,7 @@ from kraken_db.historical_backfill.download import (
     Download,
     Remaining,
 )
-from kraken_db.historical_backfill.estimate import BackfillEstimate, Estimator
+from kraken_db.historical_backfill.estimate import LINE_BYTES, BackfillEstimate, Estimator
 from kraken_db.historical_backfill.sharing import SharedHistory, Stretches
 from kraken_db.ingest.missing import build_missing, build_ranges
 from kraken_db.ingest.pages import PageStore, store_rows
@@ -51,9 +51,9 @@ from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
 from kraken_db.kraken.rest import KrakenRestClient
-from kraken_db.pairs import parse_symbol
+from kraken_db.pairs import PAIR_MAP, parse_symbol
 from kraken_db.patterns import select
-from kraken_db.progress import NullProgress, Progress, Task
+from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
 from kraken_db.repositories.running_jobs import JobKind
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD, unless_set
@@ -70,6 +70,8 @@ HELP_AFTER = 15.0
 """Seconds that another process has a pair until it is helped: a small one is through by then."""
 ELSEWHERE_EVERY = 2.0
 """Seconds between two looks at a pair that another process is at the end of."""
+AT_MOST_WHEN_STOPPED = 1.0
+"""Seconds that a run which was asked to end takes for the higher intervals: the next one does the rest."""
 REFRESH_EVERY = 600.0
 """Seconds between two refreshes of the higher intervals while a download runs."""
 
@@ -84,6 +86,9 @@ class _Run:
     check: Callable[[int], None]
     heartbeat: Heartbeat
     done: set[str]
+    progress: PairsProgress
+    refused: Mapping[str, KrakenDBError]
+    """Pairs that Kraken does not have, and why it is known before anything is downloaded."""
 
 
 class KrakenTradesBackfill(StoreService):
@@ -267,6 +272,7 @@ class KrakenTradesBackfill(StoreService):
         try:
             names = await unless_set(self._stop, self._expand(symbols, exclude, history)) or []
             await self._warn_of_retention(store, 0 if resume else since)
+            refused = await unless_set(self._stop, self._refused(names, history, source)) or {}
             estimator = self._estimator(wanted)
             if history is not None:
                 await estimator.check_room(names, history.files)
@@ -274,10 +280,16 @@ class KrakenTradesBackfill(StoreService):
             kind: JobKind = "backfill" if wanted.is_whole else "partial backfill"
             heartbeat = Heartbeat(store, kind, names, lambda: pairs_done(names, done))
             async with heartbeat, Ingest(store) as ingest:
-                run = _Run(wanted, ingest, history, estimator.check_rest, heartbeat, done)
-                async with store.refreshing(REFRESH_EVERY), asyncio.TaskGroup() as group:
+                progress = PairsProgress(self._progress, "backfill", names, unit="trades", what="trades")
+                run = _Run(wanted, ingest, history, estimator.check_rest, heartbeat, done, progress, refused)
+                async with (
+                    store.refreshing(REFRESH_EVERY),
+                    self._looking_ahead(estimator, names, run),
+                    asyncio.TaskGroup() as group,
+                ):
                     tasks = [group.create_task(self._run(name, run)) for name in names]
-                refresh_error = await _refresh(store)
+                refresh_error = await self._refresh(store)
+                progress.done("stopped" if self._stop.is_set() else "")
         finally:
             if history is not None:
                 await history.close()
@@ -363,10 +375,46 @@ class KrakenTradesBackfill(StoreService):
         archived = () if history is None else sorted(history.files)
         return select(symbols, [*listed, *archived], exclude=exclude, place=LISTED, error=UnknownPairError)
 
+    async def _refused(
+        self, symbols: Sequence[str], history: ArchivedHistory | None, source: BackfillSource
+    ) -> dict[str, KrakenDBError]:
+        """The pairs that neither Kraken nor an archive has. Where Kraken is silent, the download tells."""
+        known = {*PAIR_MAP, *(history.files if history is not None else ())}
+        refused: dict[str, KrakenDBError] = {}
+        for symbol in symbols:
+            if symbol in known:
+                continue
+            try:
+                await self._rest_name(symbol, (), source)
+            except UnknownPairError as error:
+                refused[symbol] = error
+            except KrakenDBError:
+                break
+        return refused
+
+    @asynccontextmanager
+    async def _looking_ahead(
+        self, estimator: Estimator, symbols: Sequence[str], run: _Run
+    ) -> AsyncIterator[None]:
+        """Find out meanwhile how much the pairs have whose turn has not come: then the time left is known."""
+        files = {} if run.history is None else run.history.files
+        for symbol in symbols:
+            if size := sum(file.size for file in files.get(symbol, ()) if run.wanted.has_part_of(file)):
+                run.progress.expect(symbol, size // LINE_BYTES)
+        waiting = [symbol for symbol in symbols[self._most_pairs :] if symbol not in run.refused]
+        looking = asyncio.create_task(estimator.look_ahead(waiting, files, run.progress))
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
     async def _run(self, symbol: str, run: _Run) -> BackfillReport:
         report = BackfillReport(symbol)
-        task = self._progress.task(symbol, unit="trades")
+        task = run.progress.task(symbol)
         try:
+            if symbol in run.refused:
+                raise run.refused[symbol]
             await self._run_shared(report, run, Remaining(task, run.check))
         except KrakenDBError as error:
             report.error, report.outcome = error, "failed"
@@ -375,7 +423,7 @@ class KrakenTradesBackfill(StoreService):
             report.error = InternalError(f"{symbol}: {unforeseen(error)}", hint="run it again with --debug")
             report.outcome = "failed"
         finally:
-            task.done(report.outcome, failed=report.error is not None)
+            task.done(report.outcome, failed=report.error is not None, reason=str(report.error or ""))
         if report.outcome not in ("stopped", "failed"):
             run.done.add(symbol)
         run.heartbeat.tell()
@@ -389,6 +437,8 @@ class KrakenTradesBackfill(StoreService):
         waits_since: float | None = None
         while not self._stop.is_set():
             async with self._pairs_at_once:
+                if self._stop.is_set():  # while it waited for its turn
+                    return
                 shared = await self._shared(report.symbol, run)
                 if not shared.is_finished:
                     try:
@@ -425,6 +475,7 @@ class KrakenTradesBackfill(StoreService):
                 await unless_set(self._stop, self._again(lock, delisted.take_back))
             if files:
                 await self._from_archive(report, run, remaining.task, lock, files, name)
+                remaining.before = report.archived
             stored = await self._again(lock, lambda: self.get_resume_point(symbol))
             report.cursor = wanted.first_cursor(stored, files)
             if wanted.build_candles:
@@ -513,18 +564,17 @@ class KrakenTradesBackfill(StoreService):
         if not self._stop.is_set():
             report.outcome = "archive read" if name else "delisted"
 
+    async def _refresh(self, store: Store) -> KrakenDBError | None:
+        """At the end of a run, whose report is printed whatever happens here."""
+        try:
+            return await store.refresh_or_warn(AT_MOST_WHEN_STOPPED if self._stop.is_set() else None)
+        except Exception as error:
+            _log.debug("the refresh", exc_info=error)
+            return InternalError(unforeseen(error), hint="the rows are stored; run it again with --debug")
+
     async def _build_missing(self, ingest: Ingest, report: BackfillReport, lock: JobLock) -> None:
         """The candles of trades that came from archives, or were downloaded without candles."""
         building = self._again(lock, lambda: build_missing(ingest, report.symbol))
         for built in await unless_set(self._stop, building) or ():
             report.candles_new += built.new
             report.candles_changed += built.changed
-
-
-async def _refresh(store: Store) -> KrakenDBError | None:
-    """At the end of a run, whose report is printed whatever happens here."""
-    try:
-        return await store.refresh_or_warn()
-    except Exception as error:
-        _log.debug("the refresh", exc_info=error)
-        return InternalError(unforeseen(error), hint="the rows are stored; run it again with --debug")

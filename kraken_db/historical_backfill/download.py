@@ -35,6 +35,8 @@ class Remaining:
 
     task: Task
     check: Callable[[int], None] | None = None
+    before: int = 0
+    """Trades that the task has counted already: those of archives."""
     first_id: int | None = None
     began: datetime | None = None
     goal: KrakenTrade | None = None
@@ -72,7 +74,7 @@ class Remaining:
         goal = self.goal.trade_id if self.goal else None
         if goal is not None and self.first_id is not None and goal >= self.first_id:
             self._unchecked = goal - self.first_id + 1
-            self.task.update(total=self._unchecked)
+            self.task.update(total=self.before + self._unchecked)
 
     def _place(self, reached: datetime) -> str:
         place = f"at {reached:%Y-%m-%d %H:%M}"

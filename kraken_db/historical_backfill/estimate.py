@@ -24,7 +24,7 @@ from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.kraken.rest import MAX_COUNT, KrakenRestClient
-from kraken_db.progress import Progress
+from kraken_db.progress import PairsProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
 
@@ -137,6 +137,33 @@ class Estimator:
         finally:
             progress.done()
         return await self._together([task.result() for task in tasks])
+
+    async def look_ahead(
+        self, symbols: Sequence[str], files: Mapping[str, Sequence[ArchiveFile]], progress: PairsProgress
+    ) -> None:
+        """Say about how many trades each pair will bring: a question a pair, and two behind a beginning."""
+        async with self.store.database.read() as connection:
+            records = await SyncStatusRepository(connection).all()
+        stored = {one.symbol: one for one in records if one.data_type == DataType.TRADES}
+        places = asyncio.Semaphore(self.pairs_at_once)
+
+        async def one(symbol: str) -> None:
+            async with places:
+                try:
+                    name = await self.exchange.rest_name(symbol)
+                    goal = await find_goal(self.client, name, self.wanted.end)
+                    status = stored.get(symbol)
+                    since = self.wanted.first_cursor(
+                        (status.last_kraken_since if status else None) or 0, files.get(symbol, ())
+                    )
+                    first = await self._first(name, since) if since else None
+                except KrakenDBError:
+                    return
+            if goal is not None and goal.trade_id:
+                before = first.trade_id - 1 if first is not None and first.trade_id else 0
+                progress.expect(symbol, max(0, goal.trade_id - before))
+
+        await asyncio.gather(*map(one, symbols))
 
     async def check_room(self, symbols: Sequence[str], files: Mapping[str, Sequence[ArchiveFile]]) -> None:
         """Raises StorageFullError where what archives have of these pairs does not fit. Asks nobody."""

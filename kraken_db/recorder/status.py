@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Self
 
 from kraken_db.recorder.symbol_feed import State, SymbolFeed
@@ -27,6 +28,8 @@ class PairStatus:
     waiting: int
     error: str | None
     """Why the pair was refused, or what the last attempt to catch up has ended with."""
+    last_price: Decimal | None = None
+    """Of the newest trade whose price the feed has sent."""
 
     @classmethod
     def of(cls, symbol_feed: SymbolFeed) -> Self:
@@ -43,6 +46,7 @@ class PairStatus:
             holes=symbol_feed.holes,
             waiting=symbol_feed.waiting,
             error=None if symbol_feed.error is None else str(symbol_feed.error),
+            last_price=symbol_feed.last_price,
         )
 
 

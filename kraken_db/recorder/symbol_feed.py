@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from msgspec.structs import replace
@@ -37,6 +38,8 @@ class SymbolFeed:
     """Whether Kraken has accepted the subscription on the connection that there is now."""
     last_id: int | None = None
     last_time: datetime | None = None
+    last_price: Decimal | None = None
+    """Of the trade ``last_id``, or the newest one before it whose price the feed has sent."""
     received: int = 0
     """Trades that have come for the first time."""
     repeated: int = 0
@@ -87,6 +90,8 @@ class SymbolFeed:
             if self.is_news(trade):
                 self._waiting[trade.trade_id] = trade
             else:
+                if trade.trade_id == self.last_id:
+                    self.last_price = trade.price
                 self.repeated += not is_snapshot
         if self.stage != "live":
             self._keep_bounds()
@@ -110,6 +115,8 @@ class SymbolFeed:
         """Everything up to this trade is stored now."""
         self.last_id, self.last_time = last_id, last_time
         if last_id is not None:
+            if last_id in self._waiting:
+                self.last_price = self._waiting[last_id].price
             for known in [number for number in self._waiting if number <= last_id]:
                 del self._waiting[known]
 
@@ -149,7 +156,7 @@ class SymbolFeed:
             if self.last_id is not None and number != self.last_id + 1:
                 break
             trade = self._in_order(self._waiting.pop(number))
-            self.last_id, self.last_time = number, trade.timestamp
+            self.last_id, self.last_time, self.last_price = number, trade.timestamp, trade.price
             ready.append(trade)
         return ready
 

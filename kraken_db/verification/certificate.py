@@ -156,6 +156,20 @@ class Certificate:
         return self.error is None and not self.is_empty and not any(part.is_flawed for part in self.parts)
 
     @property
+    def kinds(self) -> Counter[str]:
+        """What is wrong, by kind, and how often, all parts together."""
+        return sum((Counter(part.problems) for part in self.parts), Counter[str]())
+
+    @property
+    def reason(self) -> str:
+        """Why it is not clean, in a few words: ``missing ids (3), candle differs (2)``; empty if it is."""
+        if self.is_clean:
+            return ""
+        if self.kinds:
+            return ", ".join(f"{kind} ({count:,})" for kind, count in self.kinds.items())
+        return "nothing could be compared" if self.error is None else str(self.error)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing was compared at all: there is nothing, or not of the time that was asked for."""
         return all(part.not_checked for part in self.parts)

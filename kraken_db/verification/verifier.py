@@ -21,9 +21,9 @@ from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import parse_symbol
-from kraken_db.progress import NullProgress, Progress
+from kraken_db.progress import NullProgress, PairsProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retry import DOWNLOAD
+from kraken_db.retry import DOWNLOAD, unless_set
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, require_aware, steady_now
 from kraken_db.verification.candles import AggregatesCheck, ArchiveCheck, CandlesCheck, find_files
@@ -75,6 +75,11 @@ class StoreVerifier(StoreService):
         self._clock = self._exchange.clock
         self._progress = progress or NullProgress()
         self._away: ExchangeError | None = None
+        self._stop = asyncio.Event()
+
+    def request_stop(self) -> None:
+        """End with what has been verified; what a repair has not committed is undone."""
+        self._stop.set()
 
     async def close(self) -> None:
         """Close all connections, to the database and to Kraken; may be called twice."""
@@ -92,7 +97,8 @@ class StoreVerifier(StoreService):
         against: Path | None = None,
         repair: bool = False,
     ) -> list[Certificate]:
-        """A certificate for each symbol, in their order; None: for all that are stored.
+        """A certificate for each symbol, in their order; None: for all that are stored. After
+        ``request_stop`` those that are done.
 
         ``since`` is inclusive, ``until`` exclusive: minutes and higher candles count that lie within as a
         whole. ``ask_exchange``: compare the newest minutes with Kraken's; where Kraken is not reached, that
@@ -109,7 +115,17 @@ class StoreVerifier(StoreService):
         names = await self._stored_symbols(store, symbols)
         files = await find_files(against, names) if against is not None else {}
         wanted = _Wanted(bounds, since, until, ask_exchange, all_trades, files)
-        return [await self._certify(store, name, wanted, repair=repair) for name in names]
+        progress = PairsProgress(self._progress, "verify", names, verb="wrong")
+        certificates: list[Certificate] = []
+        for name in names:
+            found = await unless_set(self._stop, self._certify(store, name, wanted, repair=repair))
+            if found is None:
+                break
+            certificates.append(found)
+            progress.is_over(name, None, found.reason, failed=not found.is_clean)
+        progress.done("stopped" if self._stop.is_set() else "")
+        self._stop.clear()
+        return certificates
 
     async def _stored_symbols(self, store: Store, symbols: Sequence[str] | None) -> list[str]:
         async with store.database.read() as connection:

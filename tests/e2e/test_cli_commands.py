@@ -150,7 +150,12 @@ def test_status(filled: Shell) -> None:
     assert next(iter(data["months"].items())) == ("2023-01", "part")
     assert set(list(data["months"].values())[1:]) == {"none"}
     assert document["database"]["size"] > sum(table["size"] for table in document["database"]["tables"])
+    assert symbol["last_price"] == "101"
     text = filled.run("status").stdout
+    assert "Pairs     1: 1 behind by more than 1 day; 120 candles\n" in text
+    row = "BTC/USD       -      120  2023-01-01 00:00  2023-01-01 01:59     0  1,"
+    assert row in text
+    text = filled.run("status", "--details").stdout
     assert "BTC/USD  candles  1m to 1w    120  2023-01-01 00:00  2023-01-01 01:59     0  " in text
     assert "\n            2023         2024" in text
     assert "\nBTC/USD 1m  +........... ............" in text
