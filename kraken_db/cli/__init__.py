@@ -19,9 +19,7 @@ _COMMANDS = {
     ),
     "candles": LazyCommand("kraken_db.cli.candles:candles", "Print stored candles as table, CSV or JSON."),
     "chart": LazyCommand("kraken_db.cli.chart:chart", "Draw stored candles, here or into a file."),
-    "db": LazyCommand(
-        "kraken_db.cli.db:db", "Upgrade, dump and restore the database; start and stop the embedded one."
-    ),
+    "db": LazyCommand("kraken_db.cli.db:db", "Upgrade, dump, restore; start and stop the embedded database."),
     "export": LazyCommand(
         "kraken_db.cli.export:export", "Write candles or trades into Parquet, CSV or feather."
     ),

@@ -167,6 +167,7 @@ COMMANDS = [
     "policies",
     "record",
     "simulate",
+    "sql",
     "status",
     "verify",
 ]
