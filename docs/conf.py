@@ -1,4 +1,4 @@
-"""How Sphinx makes the site of these pages, with an API reference out of docstrings; run by ``scripts/docs``."""
+"""How Sphinx makes the site of these pages and of the docstrings; ``scripts/docs`` runs it."""
 
 from __future__ import annotations
 
