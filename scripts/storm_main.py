@@ -293,7 +293,7 @@ class Storm:
         """Until it has reported once: that the last one was killed is told until another one has begun."""
         before = recorder.reports()
         recording = asyncio.create_task(recorder.once())
-        while recorder.reports() == before and not recording.done():
+        while recorder.reports() == before and not recording.done():  # noqa: ASYNC110 (another process writes)
             await asyncio.sleep(0.5)
         recorder.send(signal.SIGINT)
         if (code := await recording) not in (0, _INTERRUPTED):
