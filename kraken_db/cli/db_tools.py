@@ -41,7 +41,7 @@ async def _psql(db_url: str, arguments: tuple[str, ...]) -> int:
     from kraken_db.db.programs import newest
     from kraken_db.store import Store
 
-    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
+    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1, creates=False)
     try:
         address = store.database.address
         program = await asyncio.to_thread(newest, "psql")
@@ -72,7 +72,7 @@ def dump(file: Path, db_url: str) -> None:
         return await write(database, file)
 
     began = time.monotonic()
-    report = asyncio.run(_with(db_url, run))
+    report = asyncio.run(_with(db_url, run, creates=False))
     click.echo(f"{report.path}: {size_text(report.size)}, in {duration(time.monotonic() - began)}")
 
 
@@ -129,16 +129,16 @@ def grant_read(role: str, create: bool, revoke: bool, db_url: str) -> None:
             await (revoke_read if revoke else grant)(connection, role)
         return password
 
-    password = asyncio.run(_with(db_url, run))
+    password = asyncio.run(_with(db_url, run, creates=False))
     click.echo(f"{role} may {'no longer ' if revoke else ''}read what is stored")
     if password:
         click.echo(f"its password: {password}")
 
 
-async def _with(db_url: str, work: Callable[[Database], Awaitable[_T]]) -> _T:
+async def _with(db_url: str, work: Callable[[Database], Awaitable[_T]], *, creates: bool = True) -> _T:
     from kraken_db.db.engine import Database
 
-    database = await Database.open(db_url, pool_max_size=2)
+    database = await Database.open(db_url, pool_max_size=2, creates=creates)
     try:
         await database.wait_until_ready()
         return await work(database)
