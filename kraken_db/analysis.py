@@ -155,7 +155,7 @@ def symbols(pattern: str = "*", *, db_url: str | None = None) -> list[str]:
 
 
 def close() -> None:
-    """Close the connections that the calls have kept open. The next call opens them anew."""
+    """Close the connections that the calls have kept open. The next call opens new ones."""
     global _readers
     with _guard:
         readers, _readers = _readers, None

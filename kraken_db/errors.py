@@ -4,7 +4,7 @@ The tree::
 
     KrakenDBError
     ├── ConfigurationError          a URL, option or argument that cannot work
-    ├── PairError                   a pair name that is unknown or cannot be told apart
+    ├── PairError                   a pair name that is unknown or has several readings
     ├── NotConnectedError           a method called before connect() or start()
     ├── DatabaseError               the database failed
     │   ├── DatabaseUnavailableError    (transient) nobody answers at the address

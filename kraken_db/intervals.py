@@ -131,10 +131,10 @@ _FAR = datetime(9999, 12, 30, tzinfo=UTC)
 class Interval:
     """How long candles are, and when they open. Made by ``as_interval``.
 
-    All that has to do with the calendar is decided here; databases are told when candles open.
+    All that has to do with the calendar is decided here; databases are given the times when candles open.
 
     - Minutes and hours count from 1970-01-01 00:00 UTC, so that those that divide a day begin with it. With a
-      zone or a session they begin anew with each day of it, and the last one of a day may be shorter. With an
+      zone or a session they begin again with each of its days; the last one of a day may be shorter. With an
       anchor they count from there.
     - Days begin at midnight of ``zone``, or ``begins`` later: those of 23 and 25 hours are one candle each.
       Two and more count from 1970-01-01, or from ``anchor``.
@@ -384,7 +384,7 @@ def as_interval(
     Args:
         value: ``"2h"``, ``"15m"``, ``"1d"``, ``"2w"``, ``"1M"`` (a month), ``"1Y"``; minutes as a number, or
             as a text (``"60"``); a timedelta of whole minutes; or an Interval, which keeps what is not said
-            anew.
+            again.
         tz: The zone whose days, weeks and months are meant: an IANA name or a tzinfo. UTC by default.
         anchor: A day on which a candle opens, for several days, weeks or months, or for weeks that begin on
             another day than Monday: a date, or a text such as ``"2023-01-02"``. An aware datetime says the
@@ -458,7 +458,7 @@ def _parse(text: str) -> Interval:
 
 
 def _refused(text: str) -> ConfigurationError:
-    """What is right instead, where that can be told."""
+    """What is right instead, where that can be known."""
     near = re.fullmatch(r"(\d+) *([A-Za-z]+)", text.strip(), re.ASCII)
     unit = near[2].lower() if near else ""
     count = near[1] if near else ""

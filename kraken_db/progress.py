@@ -50,7 +50,7 @@ class Task(Protocol):
     """One piece of work whose progress is shown."""
 
     def advance(self, amount: int = 1) -> None:
-        """``amount`` more units are finished; a negative one takes back what is done anew."""
+        """``amount`` more units are finished; a negative one takes back what is done again."""
 
     def update(self, *, total: int | None = None, note: str | None = None) -> None:
         """A better estimate of the total, or a short remark on what is happening; None leaves it as it is."""
@@ -143,7 +143,7 @@ class PairsProgress:
         self._head.advance(amount)
 
     def is_over(self, symbol: str, counted: int | None, reason: str, *, failed: bool) -> None:
-        """A pair is over, perhaps once more. ``reason``: why it failed, which is told at once."""
+        """A pair is over, perhaps once more. ``reason``: why it failed, which is printed at once."""
         self._over[symbol] = failed
         self.overview.pairs = len(self._over)
         self.overview.failed = sum(self._over.values())

@@ -73,7 +73,7 @@ class Retry:
         is_worth_it: Callable[[], bool] = lambda: True,
         between: Callable[[], Awaitable[None]] | None = None,
     ) -> _T:
-        """What ``attempt`` returns in the end; it is called anew for each attempt, and must do the same.
+        """What ``attempt`` returns in the end; it is called again for each attempt, and must do the same.
 
         Raises its last error; that of an exchange names the attempts, where their number is what ended it.
         ``is_worth_it`` is asked before another attempt, ``between`` runs before it.

@@ -1,6 +1,6 @@
 """Reading: objects, frames and short lists, from a store of ten symbols with a year of minutes each.
 
-Beside each figure stands something anyone can run: asyncpg with the best statement for the same candles, with
+Beside each figure is something anyone can run: asyncpg with the best statement for the same candles, with
 a text codec for numeric and garbage collection paused, building the same objects; SQLAlchemy's ORM; COPY
 read by polars; connectorx; pandas.
 """
