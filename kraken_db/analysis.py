@@ -322,7 +322,8 @@ class _Readers:
             return await work(provider)
         except DatabaseUnavailableError:
             # An embedded server may have been stopped meanwhile: it is ours to start.
-            await provider.revive()
+            if not await provider.revive():
+                raise
             return await work(provider)
 
     async def _provider(self, url: str) -> HistoricalDataProvider:
@@ -365,6 +366,10 @@ def _address(db_url: str | None) -> str:
     """The database of this call: the environment may have changed since the last one."""
     settings = Settings.from_environment()
     url = db_url or settings.database_url
+    if not isinstance(url, str):
+        raise ConfigurationError(
+            f"db_url={url!r} is not a text", hint="write it as postgresql://... or embedded:"
+        )
     if url == EMBEDDED_URL and settings.data_dir is not None:
         return f"{EMBEDDED_URL}//{quote(str(Path.cwd() / settings.data_dir))}"
     return url

@@ -238,6 +238,7 @@ def test_wrong_arguments(plain: None, arguments: tuple[Any, ...], said: str) -> 
         ({"last": 0}, r"last is 0 \(ask for one row at least"),
         ({"columns": ["close", "Close"]}, "columns names 'Close' twice"),
         ({"columns": None}, "columns=None is not known"),
+        ({"db_url": Path("/data")}, r"db_url=PosixPath\('/data'\) is not a text"),
         ({"db_url": "mysql://here/there"}, "the database URL cannot be used: it starts with 'mysql:'"),
     ],
 )
