@@ -204,9 +204,13 @@ def is_terminal() -> bool:
 
 
 def can_repaint(*, err: bool = False) -> bool:
-    """Whether the stream is a terminal on which lines can be painted anew: TERM=dumb is none."""
+    """Whether the stream is a terminal on which lines can be painted anew: TERM=dumb is none.
+
+    Nor is the output of ``!kraken-db`` in a notebook, which shows each painting below the last one.
+    """
     found = sys.stderr if err else sys.stdout
-    return found.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown") or "JPY_PARENT_PID" in os.environ
+    return found.isatty() and not is_dumb
 
 
 def folded(text: str, width: int, indent: str = "") -> list[str]:
