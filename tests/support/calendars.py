@@ -16,6 +16,7 @@ from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
 FIRST_YEAR, LAST_YEAR = 2013, 2037
+PARTS = date(2023, 1, 1), date(2024, 7, 1)
 ZONES = (
     "UTC",
     "Europe/Berlin",
@@ -74,21 +75,21 @@ class Row:
 
 @lru_cache(maxsize=512)
 def opens_of(wanted: Wanted) -> Sequence[datetime]:
-    """All open times from FIRST_YEAR to LAST_YEAR, in order; of parts of a day, those of a year and a bit."""
-    days = [_begin(day, wanted) for day in _days(wanted)]
+    """All open times from FIRST_YEAR to LAST_YEAR, in order; of parts of a day, those of PARTS."""
     if wanted.unit in ("d", "w", "M", "Y"):
-        return sorted(set(days))
+        return sorted({_begin(day, wanted) for day in _days(wanted)})
     length = timedelta(minutes=wanted.count * {"m": 1, "h": 60}[wanted.unit])
-    if wanted.zone == "UTC" and not wanted.session and not wanted.anchor:
-        # From 1970 on, whatever days do.
-        at = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
-        at -= timedelta(seconds=int(at.timestamp()) % int(length.total_seconds()))
-        return _steps(at, datetime(FIRST_YEAR + 1, 1, 1, tzinfo=UTC), length)
+    begin, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in PARTS)
     if wanted.anchor:
-        anchor = _begin(wanted.anchor, wanted)
-        return _steps(anchor, anchor + timedelta(days=400), length)
-    whole = sorted(set(days))[:400]
-    return [at for begin, end in pairwise(whole) for at in _steps(begin, end, length)]
+        return _steps(_begin(wanted.anchor, wanted), end, length)
+    if wanted.zone == "UTC" and not wanted.session:
+        # From 1970 on, whatever days do.
+        return _steps(
+            begin - timedelta(seconds=int(begin.timestamp()) % int(length.total_seconds())), end, length
+        )
+    days = [PARTS[0] + timedelta(days=n) for n in range((PARTS[1] - PARTS[0]).days)]
+    whole = sorted({_begin(day, wanted) for day in days})
+    return [at for first, last in pairwise(whole) for at in _steps(first, last, length)]
 
 
 def _steps(start: datetime, end: datetime, length: timedelta) -> list[datetime]:
@@ -105,7 +106,7 @@ def _begin(day: date, wanted: Wanted) -> datetime:
 
 
 def _days(wanted: Wanted) -> list[date]:
-    """The days that candles of days and more open on; all of them for shorter ones."""
+    """The days that candles open on."""
     everyone = [date(FIRST_YEAR, 1, 1) + timedelta(days=n) for n in range(365 * (LAST_YEAR - FIRST_YEAR))]
     match wanted.unit:
         case "d":
@@ -123,7 +124,7 @@ def _days(wanted: Wanted) -> list[date]:
                 if day.day == first.day
                 and (day.year * 12 + day.month - first.year * 12 - first.month) % months == 0
             ]
-    return everyone
+    raise AssertionError(wanted)
 
 
 def opened_at(wanted: Wanted, moment: datetime) -> datetime:

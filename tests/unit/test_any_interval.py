@@ -186,7 +186,7 @@ def test_months_begin_on_a_day_that_all_of_them_have() -> None:
 def test_when_a_candle_opens(
     written: str, said: dict[str, str], moment: str, opened: str, closed: str
 ) -> None:
-    interval = as_interval(written, **said)  # type: ignore[arg-type]  # of text all of them
+    interval = as_interval(written, **said)
     assert interval.opened_at(utc(moment)) == utc(opened)
     assert interval.closed_at(utc(opened)) == interval.next_open(utc(closed)) == utc(closed)
     assert interval.minutes_at(utc(opened)) == (utc(closed) - utc(opened)).total_seconds() / 60
@@ -243,13 +243,13 @@ def test_what_equals_a_stored_interval_is_read_as_it_is() -> None:
     ],
 )
 def test_the_longest_stored_interval_that_divides_it(written: str, said: dict[str, str], level: int) -> None:
-    assert as_interval(written, **said).level == level  # type: ignore[arg-type]  # of text all of them
+    assert as_interval(written, **said).level == level
 
 
 zones, sessions = st.sampled_from(ZONES), st.sampled_from([0, 0, 0, 17 * 60, -7 * 60, 9 * 60 + 30, 150])
 anchors = st.none() | st.dates(date(2023, 1, 1), date(2023, 1, 28))
 calendars = st.builds(
-    lambda length, zone, session, anchor: Wanted(*length, zone, session, anchor),
+    lambda length, zone, session, anchor: Wanted(length[0], length[1], zone, session, anchor),
     st.sampled_from(
         [(1, "d"), (2, "d"), (3, "d"), (5, "d"), (1, "w"), (2, "w"), (1, "M"), (3, "M"), (1, "Y")]
     ),
@@ -261,14 +261,14 @@ parts_of_days = st.builds(
     lambda count, zone, session: Wanted(count, "m", zone, session), st.integers(1, 1439), zones, sessions
 )
 anchored_parts = st.builds(
-    lambda count, zone: Wanted(count, "m", zone, 0, date(2013, 1, 5)), st.integers(1, 1439), zones
+    lambda count, zone: Wanted(count, "m", zone, 0, date(2023, 1, 5)), st.integers(1, 1439), zones
 )
-short = st.integers(0, 360 * 1440 * 60).map(lambda seconds: utc("2013-01-10") + timedelta(seconds=seconds))
+short = st.integers(0, 360 * 1440 * 60).map(lambda seconds: utc("2023-01-10") + timedelta(seconds=seconds))
 moments = st.datetimes(datetime(2015, 1, 1), datetime(2029, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
 def check(wanted: Wanted, moment: datetime) -> None:
-    interval = as_interval(wanted.text, **wanted.arguments)  # type: ignore[arg-type]  # of text all of them
+    interval = as_interval(wanted.text, **wanted.arguments)
     opened = opened_at(wanted, moment)
     opens = opens_of(wanted)
     at = opens.index(opened)
@@ -318,7 +318,7 @@ def test_no_moment_that_a_datetime_can_hold_is_too_far() -> None:
             for moment in (utc("0003-01-01"), utc("9999-01-01")):
                 opened = interval.opened_at(moment)
                 assert opened <= moment <= interval.closed_at(opened)
-                assert interval.later(opened, 10**6) >= opened
+                assert interval.later(opened, 10**4) >= opened
 
 
 def test_an_interval_is_a_value() -> None:
