@@ -1,7 +1,7 @@
 """Candles of any interval, on both lanes, beside plain Python's: see ``tests.support.calendars``.
 
-One store a lane: fourteen months of minutes of a quiet pair, over two changes of the clocks in each direction,
-with volumes of nothing, and some without a vwap.
+One store a lane: fourteen months of minutes of a quiet pair, over the changes of the clocks in a year, with
+volumes of nothing, and some without a vwap.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from tests.support.stores import opened
 
 BTC = "BTC/USD"
 FIRST, LAST = datetime(2023, 2, 20, 7, 13, tzinfo=UTC), datetime(2024, 4, 10, 1, 2, tzinfo=UTC)
-ROUNDING = Decimal("3e-10")
+ROUNDING = Fraction(3, 10**10)
 """A vwap has ten decimals, and goes through three stored intervals at most."""
 INSERT = (
     "INSERT INTO candles (symbol, timestamp, interval_minutes, open, high, low, close, volume, quote_volume,"
@@ -104,7 +105,7 @@ def check(found: Sequence[Candle], expected: Sequence[Row], wanted: Wanted) -> N
     for candle, row in zip(found, expected, strict=True):
         assert (candle.vwap is None) == (row.vwap is None), (wanted, candle)
         if candle.vwap is not None and row.vwap is not None:
-            assert abs(candle.vwap - Decimal(row.vwap.numerator) / row.vwap.denominator) <= ROUNDING
+            assert abs(Fraction(candle.vwap) - Fraction(row.vwap)) <= ROUNDING
         opens = opens_of(wanted)
         closes = opens[bisect_right(opens, candle.timestamp)]
         assert candle.timestamp + timedelta(minutes=candle.interval_minutes) == closes
