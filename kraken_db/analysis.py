@@ -13,7 +13,8 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import time as clock_time
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import quote
@@ -61,6 +62,8 @@ def load(
     fill: Fill | None = None,
     closed: bool = False,
     tz: str | tzinfo | None = None,
+    anchor: str | date | None = None,
+    session: str | clock_time | timedelta | None = None,
     db_url: str | None = None,
 ) -> Any:
     """Candles as a data frame: ``kraken_db.load("BTC/USD", "1h", start="2023-01-01")``.
@@ -69,8 +72,7 @@ def load(
         symbol: A pair in any spelling, a pattern (``"*/USD"``, of what is stored), or a list. A list or
             a pattern gives all pairs in one frame, one below the other: in pandas with the index (``symbol``,
             ``timestamp``), elsewhere with a first column ``symbol``. A single pair has neither.
-        interval: ``"1m"``, ``"2h"``, ``"1d"``, ``"1M"`` (a month), minutes, a timedelta, or what
-            ``kraken_db.intervals.as_interval`` makes (sessions, anchors).
+        interval: ``"1m"``, ``"2h"``, ``"1d"``, ``"1M"`` (a month), ..., minutes or a timedelta.
         start: The first candle opens here or later: text (``"2023-01-31"``, ``"3 years ago"``; UTC unless it
             says otherwise), a date (midnight, UTC) or an aware datetime. None: from the first one on.
         end: All candles open before. None: up to the newest one.
@@ -83,8 +85,10 @@ def load(
         fill: ``"previous"`` gives intervals without a trade as flat candles, where it is known that nothing
             is missing. By default they have no row.
         closed: Leave out the candle that still runs.
-        tz: Times are shown in this zone, ``"Europe/Berlin"``, and days, weeks and months are those of it. UTC
+        tz: Days, weeks and months are those of this zone, ``"Europe/Berlin"``, and times are shown in it. UTC
             by default.
+        anchor: A day on which a candle opens, ``"2023-01-02"``: see ``kraken_db.intervals.as_interval``.
+        session: When a day begins, ``"17:00"``; the same.
         db_url: Another database than that of ``DATABASE_URL``, or the embedded one. None is ever made here.
 
     Returns:
@@ -96,8 +100,9 @@ def load(
         ConfigurationError: Another argument that cannot work, or a missing package (extra ``frames``).
         KrakenDBError: The database failed.
     """
-    length = as_interval(interval, tz=tz)
     options = _Options(engine, numbers, columns, tz, last, CANDLE_COLUMNS)
+    options.check()
+    length = as_interval(interval, tz=tz, anchor=anchor, session=session)
     begin, stop = _checked_range(start, end, last)
     if closed:
         stop = min(stop, length.opened_at(utc_now()))

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from kraken_db.cli.options import (
-    IntervalType,
+    INTERVALS_HELP,
     MultiValueCommand,
     TimeType,
     db_url_option,
     exclude_option,
+    interval_options,
     json_option,
     stored_option,
     symbol_arguments,
@@ -34,7 +35,7 @@ from kraken_db.cli.output import (
 )
 from kraken_db.cli.summaries import details_option, note_some, print_totals
 from kraken_db.errors import ConfigurationError
-from kraken_db.intervals import INTERVAL_NAMES, interval_name
+from kraken_db.intervals import INTERVAL_NAMES, Interval, as_interval
 from kraken_db.progress import MANY
 
 if TYPE_CHECKING:
@@ -52,13 +53,8 @@ if TYPE_CHECKING:
 @exclude_option
 @stored_option
 @click.option("--what", type=click.Choice(["candles", "trades"]), default="candles", show_default=True)
-@click.option(
-    "-i",
-    "--interval",
-    "intervals",
-    type=IntervalType(),
-    multiple=True,
-    help=f"Of candles: {', '.join(INTERVAL_NAMES.values())}; several by repeating it. Default: 1m.",
+@interval_options(
+    f"Of candles: {INTERVALS_HELP}; several by repeating it. Default: 1m.", name="intervals", multiple=True
 )
 @click.option(
     "--format",
@@ -92,7 +88,7 @@ def export(
     exclude: tuple[str, ...],
     stored: bool,
     what: Literal["candles", "trades"],
-    intervals: tuple[int, ...],
+    intervals: tuple[Interval, ...],
     style: Literal["parquet", "csv", "feather"],
     folder: Path,
     since: datetime | None,
@@ -179,10 +175,12 @@ def _notes_of_files(report: ExportReport) -> Iterator[str]:
     for files in _by_series(report):
         taken = max((file.taken_until for file in files if file.taken_until is not None), default=None)
         if taken is not None and files[0].interval is not None:
-            name = interval_name(files[0].interval)
+            interval = files[0].interval
+            name, is_stored = _name(interval), interval in INTERVAL_NAMES
+            source = f"taken from an imported file of {name}" if is_stored else "made of an imported file"
             yield (
-                f"Note: {files[0].symbol} {name} from before {moment_text(taken)} UTC is taken from an"
-                f" imported file of {name}, not computed from minutes"
+                f"Note: {files[0].symbol} {name} from before {moment_text(taken)} UTC is {source}, not"
+                " computed from minutes"
             )
 
 
@@ -213,10 +211,14 @@ def _print(report: ExportReport) -> None:
 
 
 def _by_series(report: ExportReport) -> list[list[FileReport]]:
-    series: dict[tuple[str, int | None], list[FileReport]] = {}
+    series: dict[tuple[str, int | str | None], list[FileReport]] = {}
     for file in report.files:
         series.setdefault((file.symbol, file.interval), []).append(file)
     return list(series.values())
+
+
+def _name(interval: int | str) -> str:
+    return interval if isinstance(interval, str) else as_interval(interval).name
 
 
 def _row(files: Sequence[FileReport]) -> tuple[str, ...]:
@@ -226,7 +228,7 @@ def _row(files: Sequence[FileReport]) -> tuple[str, ...]:
     where = first.path.parents[1] if first.path.parent.name.startswith("year=") else first.path
     return (
         first.symbol,
-        "trades" if first.interval is None else interval_name(first.interval),
+        "trades" if first.interval is None else _name(first.interval),
         plural(written, "file") if written else "-",
         plural(len(files) - written, "file") if written < len(files) else "-",
         count_text(sum(file.rows for file in files)),

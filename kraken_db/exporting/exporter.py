@@ -29,7 +29,7 @@ from kraken_db.exporting.manifest import (
     parts,
 )
 from kraken_db.exporting.writers import FileWriter, Source, check_packages, database_layout, file_writer
-from kraken_db.intervals import interval_length
+from kraken_db.intervals import Interval, IntervalLike, as_interval
 from kraken_db.new_files import create
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
@@ -47,8 +47,8 @@ Outcome: TypeAlias = Literal["written", "unchanged", "kept"]
 class FileReport:
     path: Path
     symbol: str
-    interval: int | None
-    """Minutes; None for trades."""
+    interval: int | str | None
+    """Minutes; of candles of a calendar, their name (``1M``, ``1d Europe/Berlin``); None for trades."""
     outcome: Outcome
     rows: int
     """In the file."""
@@ -106,7 +106,7 @@ class Exporter(StoreService):
         folder: Path,
         *,
         what: What = "candles",
-        intervals: Sequence[int] = (1,),
+        intervals: Sequence[IntervalLike] = (1,),
         style: Format = "parquet",
         since: datetime | None = None,
         until: datetime | None = None,
@@ -114,7 +114,7 @@ class Exporter(StoreService):
     ) -> ExportReport:
         """Export ``[since, until)`` of each symbol: trades, or closed candles of each of the intervals.
 
-        Intervals are minutes.
+        Intervals are what ``as_interval`` takes: minutes, ``"2h"``, ``"1M"``.
 
         ``recheck`` compares the contents of the store even where no write was noted since the last export.
         Raises ConfigurationError for a folder that cannot be written, is in use, or holds something else, and
@@ -123,11 +123,10 @@ class Exporter(StoreService):
         for moment, name in ((since, "since"), (until, "until")):
             if moment is not None:
                 require_aware(moment, name)
-        for interval in intervals:
-            interval_length(interval)
+        lengths = list(dict.fromkeys(map(as_interval, intervals)))
         check_packages(style)
         wanted = list(dict.fromkeys(map(parse_symbol, symbols)))
-        kinds: Sequence[int | None] = [None] if what == "trades" else list(dict.fromkeys(intervals))
+        kinds: Sequence[Interval | None] = [None] if what == "trades" else lengths
         with _writing(folder):
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         with locked(folder):
@@ -382,7 +381,7 @@ def _report(run: _Run, series: Series, part: Part, entry: Entry, outcome: Outcom
     return FileReport(
         path,
         series.symbol,
-        series.interval,
+        series.key,
         outcome,
         entry.rows,
         entry.kept_rows,

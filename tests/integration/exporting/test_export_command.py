@@ -69,7 +69,7 @@ def test_wrong_input_is_told_in_one_line(plain: str, tmp_path: Path) -> None:
         ((), 2, "Missing argument 'SYMBOL...'"),
         (("BTC/USD",), 2, "Missing option '--out'"),
         (("bitcoin", "--out", "out"), 2, "is not a pair"),
-        (("BTC/USD", "--out", "out", "-i", "7m"), 2, "there is no interval '7m'"),
+        (("BTC/USD", "--out", "out", "-i", "7x"), 2, "there is no interval '7x'"),
         (("BTC/USD", "--out", "out", "--what", "trades", "-i", "1h"), 2, "--interval belongs to candles"),
         (("BTC/USD", "--out", "out", "--since", "2024-01-02", "--until", "2024-01-01"), 2, "is not before"),
         (("BTC/USD", "--out", "XBTUSD_1.csv"), 2, "is a file"),
