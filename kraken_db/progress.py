@@ -156,7 +156,7 @@ class PairsProgress:
 
     def done(self, outcome: str = "") -> None:
         """The job is over."""
-        self._head.done(outcome, failed=self.overview.failed > 0)
+        self._head.done(outcome)
 
     def _estimate(self) -> None:
         """Those that are not known are taken to be as large as the others."""
