@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kraken_db.cli.base import redact
-from kraken_db.cli.output import can_repaint, count_text, folded, note, plural, size_text
+from kraken_db.cli.output import can_repaint, count_text, folded, left_text, note, plural, size_text
 from kraken_db.progress import Overview, Progress, Task, Unit
 
 if TYPE_CHECKING:
@@ -53,13 +53,6 @@ def overview_text(seen: Overview, seconds_left: float | None, width: int = _WIDT
         if len(text) <= width:
             break
     return text
-
-
-def left_text(seconds: float) -> str:
-    """``0:07``, ``2:10``, ``1:02:05``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _rows_text(seen: Overview) -> str:
@@ -136,7 +129,8 @@ class _BarTask:
             bars.waiting = lambda: _waiting(overview)
         # A job that counts bytes has no other rows.
         if overview is None or unit == "bytes":
-            self._row.at_work = overview is not None
+            if overview is not None:  # the head says how it goes
+                self._row.at_work, self._row.can_stall = True, False
             bars.add(self._row)
 
     def _head(self, width: int) -> str:

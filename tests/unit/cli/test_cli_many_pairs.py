@@ -238,7 +238,7 @@ def test_what_is_silent_for_long_comes_first() -> None:
         bars.add(Row(symbol, began=0, changed=100, at_work=True))
     bars._rows[3].changed = 55
     assert bars.lines(80, 3, now=101) == [
-        "C003/USD  nothing for 0:00:46",
+        "C003/USD  nothing for 0:46",
         "C000/USD",
         "... and 3 more at work",
     ]
