@@ -25,6 +25,8 @@ _SHARE_OF_THE_TIME = 20
 _WIDTH = 80
 """Characters that a line over many pairs keeps to."""
 _MILLION = 10**6
+_LEAST_SHARE, _LEAST_SECONDS = 0.005, 60.0
+"""What has to be done, or to have passed, before the pace says how long the rest takes."""
 _RECENT = 30.0
 """Seconds that the speed of a row is measured over."""
 
@@ -70,7 +72,10 @@ def _rows_text(seen: Overview) -> str:
 
 def _seconds_left(done: float, total: float | None, seconds: float) -> float | None:
     """By the pace until now; None where that says nothing."""
-    return seconds * (total - done) / done if total and 0 < done < total and seconds > 0 else None
+    if not total or not 0 < done < total or seconds <= 0:
+        return None
+    has_a_pace = done / total >= _LEAST_SHARE or seconds >= _LEAST_SECONDS
+    return seconds * (total - done) / done if has_a_pace else None
 
 
 def _amount(unit: Unit, done: float, total: float | None, rate: float | None) -> str:
