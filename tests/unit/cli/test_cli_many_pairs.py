@@ -20,6 +20,7 @@ from kraken_db.errors import UnknownPairError
 from kraken_db.historical_backfill import BackfillReport
 from kraken_db.progress import PairsProgress
 from kraken_db.recorder import PairStatus, RecorderStatus
+from kraken_db.recorder.symbol_feed import State
 from kraken_db.status import DataStatus, StoreStatus
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -72,7 +73,7 @@ def stored(number: int, *, gaps: int = 0, lag: timedelta = timedelta(minutes=3))
 
 
 def store_of(data: list[DataStatus]) -> StoreStatus:
-    return StoreStatus(NOW, data, (), 1_000_000_000, (), (), 0, None, 0, False, NOW)
+    return StoreStatus(NOW, data, (), 1_000_000_000, (), (), 0, None, 0, False, NOW, last_prices=PRICES)
 
 
 DATABASE = {
@@ -90,7 +91,7 @@ PRICES = {symbol: Decimal("42011.3") for symbol in SYMBOLS}
 
 def status_on(screen: Screen, columns: int, lines: int, shown: Shown) -> list[str]:
     screen.resize(columns, lines)
-    print_status(DATABASE, store_of(STORED), PRICES, shown)
+    print_status(DATABASE, store_of(STORED), shown)
     return screen.out()
 
 
@@ -142,7 +143,7 @@ def test_status_in_another_order(screen: Screen, order: str, first: str) -> None
 def test_status_of_all_and_on_a_pipe(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(line.startswith("C") for line in status_on(screen, 80, 24, Shown(limit=0))) == 300
     monkeypatch.setattr("sys.stdout.isatty", lambda: False)
-    print_status(DATABASE, store_of(STORED), PRICES, Shown(max_lag=DAY))
+    print_status(DATABASE, store_of(STORED), Shown(max_lag=DAY))
     lines = screen.out()
     rows = [line for line in lines if line.startswith("C")]
     assert len(rows) == 300
@@ -311,7 +312,7 @@ def test_the_whole_is_estimated_by_those_that_are_known() -> None:
 
 
 def recorded(symbol: str, number: int) -> PairStatus:
-    state = "refused" if number == 290 else "catching up" if number == 120 else "live"
+    state: State = "refused" if number == 290 else "catching up" if number == 120 else "live"
     price = None if state == "refused" else Decimal("42011.3")
     moment = None if price is None else NOW - timedelta(seconds=number)
     return PairStatus(symbol, state, True, 1, moment, 300 - number, 0, 0, 0, 0, 0, None, price)
