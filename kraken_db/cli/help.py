@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import click
 
-from kraken_db.cli.output import print_styled, wants_colour
+from kraken_db.cli.output import can_repaint, print_styled
 
 _NARROW = 70
 
@@ -18,7 +19,8 @@ class ColouredHelp(click.HelpFormatter):
         self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None
     ) -> None:
         super().__init__(indent_increment, width, max_width)
-        self._is_coloured = wants_colour()
+        # As ``wants_colour``, which would load rich.
+        self._is_coloured = can_repaint() and not os.environ.get("NO_COLOR")
 
     def write_heading(self, heading: str) -> None:
         super().write_heading(self._styled(heading, bold=True))
