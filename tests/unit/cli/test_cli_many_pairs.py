@@ -11,7 +11,7 @@ import pytest
 
 from kraken_db.cli.backfill import show_reports
 from kraken_db.cli.bars import Row, Rows
-from kraken_db.cli.output import console, note
+from kraken_db.cli.output import cell_width, console, note
 from kraken_db.cli.progress import BarProgress, LineProgress
 from kraken_db.cli.record import screen_lines
 from kraken_db.cli.status import Shown, print_status
@@ -360,3 +360,26 @@ def test_messages_are_folded_between_words(screen: Screen) -> None:
     note("Note: trades older than 30 days will be dropped again by the retention policy")
     _, err = screen.read()
     assert err == ["Note: trades older than 30 days will be dropped", "again by the retention policy"]
+
+
+@pytest.mark.parametrize("columns", [*range(20, 50, 7), 79, 80, 81, 99, 100, 101, 132, 200])
+@pytest.mark.parametrize("lines", [4, 5, 10, 24, 60])
+def test_no_screen_is_too_small(screen: Screen, columns: int, lines: int) -> None:
+    screen.resize(columns, lines)
+    bars = Rows(console(err=True))
+    run_of_many(bars)
+    for shown in (bars.lines(columns, lines - 1), screen_lines(RECORDED, columns, lines - 1)):
+        assert 1 <= len(shown) <= lines - 1
+        assert max(map(len, shown)) <= columns
+        assert all(shown)
+
+
+def test_nothing_wide_or_hostile_breaks_a_row(screen: Screen) -> None:
+    bars = Rows(console(err=True))
+    for label in ("日本/USD", "\x1b]52;c;cm0=\x07", "a\nb", "x" * 300, ""):
+        bars.add(Row(label, 0.5, "1 of 2", remark="é" * 200, at_work=True))
+    for columns in (10, 50, 120):
+        for line in bars.lines(columns, 23):
+            assert cell_width(line) <= columns
+            assert "\x1b" not in line
+            assert "\n" not in line
