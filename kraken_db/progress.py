@@ -17,6 +17,7 @@ All calls come from the event loop's thread and must return at once. None of the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -84,6 +85,28 @@ MANY = 20
 """Pairs from which on it is not said of each that it is over; what fails is said of each."""
 
 
+_ALIKE = 3
+"""Failures for one reason that are told one by one."""
+
+
+class Failures:
+    """Tells what fails, at once. Of many that fail for one reason only the first: the report has all."""
+
+    def __init__(self, progress: Progress, verb: str = "failed") -> None:
+        self._progress = progress
+        self._verb = verb
+        self._alike: Counter[str] = Counter()
+
+    def tell(self, name: str, reason: str, kind: str | None = None) -> None:
+        """``kind``: what the reason is counted as; by default itself, without the name."""
+        kind = reason.replace(name, "") if kind is None else kind
+        self._alike[kind] += 1
+        if self._alike[kind] <= _ALIKE:
+            self._progress.note(f"{name}: {self._verb}: {reason.removeprefix(f'{name}: ')}")
+        elif self._alike[kind] == _ALIKE + 1:
+            self._progress.note("... and others for the same reason: the report at the end has them")
+
+
 class PairsProgress:
     """A job over many pairs: a line for all, and a task for each. Of one pair there is its task alone.
 
@@ -102,6 +125,7 @@ class PairsProgress:
         verb: str = "failed",
     ) -> None:
         self._progress = progress
+        self._failures = Failures(progress, verb)
         self._expected: dict[str, int] = {}
         self._unknown = set(symbols)
         """Pairs of which nobody has said how much they have."""
@@ -152,11 +176,11 @@ class PairsProgress:
         if not self.overview.what:
             self._head.advance()
         if reason and self.is_of_many:
-            self._progress.note(f"{symbol}: {self.overview.verb}: {reason.removeprefix(f'{symbol}: ')}")
+            self._failures.tell(symbol, reason)
 
     def done(self, outcome: str = "") -> None:
         """The job is over."""
-        self._head.done(outcome, failed=self.overview.failed > 0)
+        self._head.done(outcome)
 
     def _estimate(self) -> None:
         """Those that are not known are taken to be as large as the others."""

@@ -22,7 +22,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from kraken_db.cli.output import discard, note, note_lines
+from kraken_db.cli.help import HelpContext, show_help
+from kraken_db.cli.output import discard, note, note_lines, print_styled
 from kraken_db.errors import ConfigurationError, KrakenDBError
 
 FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
@@ -360,7 +361,7 @@ class LazyGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
-            click.echo(ctx.get_help())
+            print_styled(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
 
@@ -417,6 +418,7 @@ def _refuse_odd_numbers(parameter: click.Parameter) -> None:
 def _add_common_options(command: click.Command) -> None:
     if any(option.name == "debug" for option in command.params):
         return
+    command.context_class = HelpContext
     for parameter in command.params:
         _refuse_odd_numbers(parameter)
     command.params += [
@@ -434,6 +436,14 @@ def _add_common_options(command: click.Command) -> None:
             is_eager=True,
             callback=_on_debug,
             help="Log everything, and show the traceback of an error.",
+        ),
+        click.Option(
+            ["-h", "--help"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=show_help,
+            help="Show this message and exit.",
         ),
     ]
 

@@ -72,11 +72,11 @@ def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool, details: bool = F
     elif gapped:
         columns = [
             Column("symbol"),
-            Column("data"),
+            Column("data", rank=2),
             day_column("from (UTC)"),
             day_column("to (UTC)"),
             Column("length", right=True),
-            Column("why"),
+            Column("why", rank=1),
         ]
         rows = [(_gap_row(found), _COLOURS.get(found.kind, "")) for one in symbols for found in one.found]
         print_table(columns, [Row(cells, colour) for cells, colour in rows])
@@ -90,8 +90,9 @@ def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool, details: bool = F
         note(f"No gaps in {plural(len(symbols), 'pair')}.")
         return
     total = plural(sum(len(symbol.found) for symbol in gapped), "gap")
-    pairs = " ".join(symbol.symbol for symbol in gapped[:_SHOWN]) if len(gapped) <= _SHOWN else "..."
-    note(f"{total} in {plural(len(gapped), 'pair')}. To fill: kraken-db gaps fill --symbols {pairs}")
+    pairs = " ".join(one.symbol for one in gapped)
+    which = f"--symbols {pairs}" if len(gapped) <= _SHOWN else "--stored"
+    note(f"{total} in {plural(len(gapped), 'pair')}. To fill: kraken-db gaps fill {which}")
 
 
 _COLOURS = {"ids": "red", "inside": "red", "not built": "yellow"}

@@ -451,6 +451,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
+def left_text(seconds: float) -> str:
+    """``0:07``, ``2:10``, ``1:02:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def plural(number: int, noun: str) -> str:
     """``1 file``, ``2,000 files``."""
     return f"{count_text(number)} {noun}" + ("" if number == 1 else "s")

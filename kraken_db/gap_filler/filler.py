@@ -122,11 +122,17 @@ class GapFiller(StoreService):
 
         async def find(connection: AsyncConnection) -> list[SymbolGaps]:
             detector = GapDetector(connection, store.backend, store.clock())
-            return [
-                await detector.find(symbol, min_gap=min_gap, window=self._window) for symbol in self.symbols
-            ]
+            found = []
+            for symbol in self.symbols:
+                found.append(await detector.find(symbol, min_gap=min_gap, window=self._window))
+                task.advance()
+            return found
 
-        return await store.database.reading(find)
+        task = self._progress.task("looking for gaps", len(self.symbols), unit="pairs")
+        try:
+            return await store.database.reading(find)
+        finally:
+            task.done()
 
     async def detect_gaps(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[DataGap]:
         """The gaps of all symbols, in order of time for each; asks nobody but the database.
