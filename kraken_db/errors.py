@@ -34,7 +34,7 @@ The tree::
     │   │   └── UnknownPairError            (a PairError too) Kraken does not list the pair
     │   └── ExchangeFormatError         an answer that is not what Kraken's documentation says
     ├── NotificationError           a webhook did not take an alarm
-    ├── InternalError               a mistake of this package, at one of several pairs
+    ├── InternalError               a mistake of this package, at one of several units of work
     ├── ImportFileError             a file whose content is not accepted
     └── ImportFailedError           (in bulk_csv_importer) a run in which a file was not accepted
 
@@ -92,6 +92,17 @@ def unforeseen(error: BaseException) -> str:
     name, said = type(error).__name__, first_line(error)
     said = f"{name}: {said:.200}" if said != name else name
     return f"internal error {said}; the others went on"
+
+
+def foreseen(error: BaseException, unit: str | None = None, *, hint: str | None = None) -> KrakenDBError:
+    """What is reported of a unit of work that has failed alone: the error itself, if it is one of ours.
+
+    Of any other an InternalError that says so, after the name of the ``unit``, with the ``hint``.
+    """
+    if isinstance(error, KrakenDBError):
+        return error
+    said = unforeseen(error)
+    return InternalError(said if unit is None else f"{unit}: {said}", hint=hint)
 
 
 class DatabaseError(KrakenDBError):
@@ -233,7 +244,7 @@ class NotificationError(KrakenDBError):
 
 
 class InternalError(KrakenDBError):
-    """A mistake of this package that has ended the work on one pair; see ``unforeseen``."""
+    """A mistake of this package that has ended the work on one pair, or the like; see ``unforeseen``."""
 
 
 class RejectedRecordError(KrakenDBError, ValueError):

@@ -20,11 +20,10 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import (
     ConfigurationError,
     ImportFileError,
-    InternalError,
     JobRunningError,
     KrakenDBError,
     UnknownPairError,
-    unforeseen,
+    foreseen,
 )
 from kraken_db.heartbeat import Heartbeat, pairs_done
 from kraken_db.historical_backfill.archive import (
@@ -416,11 +415,9 @@ class KrakenTradesBackfill(StoreService):
             if symbol in run.refused:
                 raise run.refused[symbol]
             await self._run_shared(report, run, Remaining(task, run.check))
-        except KrakenDBError as error:
-            report.error, report.outcome = error, "failed"
         except Exception as error:  # of the others each has its own task
             _log.debug("%s", symbol, exc_info=error)
-            report.error = InternalError(f"{symbol}: {unforeseen(error)}", hint="run it again with --debug")
+            report.error = foreseen(error, symbol, hint="run it again with --debug")
             report.outcome = "failed"
         finally:
             task.done(report.outcome, failed=report.error is not None, reason=str(report.error or ""))
