@@ -1,9 +1,9 @@
 """Made-up input for every parser of what others send: anything but an error of the package's tree is a find.
 
 Each parser runs in a process of its own, guided by what of the package its input has reached (by atheris,
-which is installed by hand: .venv/bin/pip install atheris). A find is written into --finds, once for each place
-that it is raised at, and the parser goes on; one that takes longer than ten seconds or 2 GiB ends it, which is
-a find, too. Keep each as a case of tests/unit/test_fuzz_finds.py.
+which is installed by hand: .venv/bin/pip install atheris). A find is written into --finds, once for each
+place that it is raised at, and the parser goes on; one that takes longer than ten seconds or 2 GiB ends it,
+which is a find, too. Keep each as a case of tests/unit/test_fuzz_finds.py.
 
 Usage: scripts/fuzz --minutes 5 rest-trades zip
 """

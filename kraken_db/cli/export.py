@@ -16,9 +16,9 @@ from kraken_db.cli.options import (
     IntervalType,
     MultiValueCommand,
     TimeType,
-    db_url_option,
     exclude_option,
     json_option,
+    stored_db_url_option,
     stored_option,
     symbol_arguments,
 )
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 )
 @details_option
 @json_option
-@db_url_option
+@stored_db_url_option
 @click.pass_context
 def export(
     context: click.Context,

@@ -567,7 +567,7 @@ class KrakenTradesBackfill(StoreService):
             return await store.refresh_or_warn(AT_MOST_WHEN_STOPPED if self._stop.is_set() else None)
         except Exception as error:
             _log.debug("the refresh", exc_info=error)
-            return InternalError(unforeseen(error), hint="the rows are stored; run it again with --debug")
+            return foreseen(error, hint="the rows are stored; run it again with --debug")
 
     async def _build_missing(self, ingest: Ingest, report: BackfillReport, lock: JobLock) -> None:
         """The candles of trades that came from archives, or were downloaded without candles."""
