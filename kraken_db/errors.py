@@ -33,13 +33,14 @@ The tree::
     │   ├── ExchangeRequestError        a request that is refused however often it is sent
     │   │   └── UnknownPairError            (a PairError too) Kraken does not list the pair
     │   └── ExchangeFormatError         an answer that is not what Kraken's documentation says
+    │       └── ImpossibleRowError          a row that cannot be; the next answer may be right
     ├── NotificationError           a webhook did not take an alarm
     ├── InternalError               a mistake of this package, at one of several units of work
     ├── ImportFileError             a file whose content is not accepted
     └── ImportFailedError           (in bulk_csv_importer) a run in which a file was not accepted
 
 ``TransientError`` is a mixin, not a branch: it marks what may work when it is tried again, and
-``kraken_db.retry`` tries nothing else again.
+``kraken_db.retry`` tries nothing else again, but for a page with an ImpossibleRowError, a few times.
 """
 
 from __future__ import annotations
@@ -237,6 +238,10 @@ class UnknownPairError(ExchangeRequestError, PairError):
 
 class ExchangeFormatError(ExchangeError):
     """An answer of another shape than Kraken documents; nothing of it was used."""
+
+
+class ImpossibleRowError(ExchangeFormatError):
+    """A row of an answer that cannot be, and which: nothing of the answer was used. The next may be right."""
 
 
 class NotificationError(KrakenDBError):

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from kraken_db.backends import kept_for
@@ -20,6 +21,7 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import (
     ConfigurationError,
     ImportFileError,
+    ImpossibleRowError,
     JobRunningError,
     KrakenDBError,
     UnknownPairError,
@@ -55,7 +57,7 @@ from kraken_db.patterns import select
 from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
 from kraken_db.repositories.running_jobs import JobKind
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retry import DOWNLOAD, unless_set
+from kraken_db.retry import DOWNLOAD, FLAWED, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL, archive_place
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, period_text, require_aware, steady_now
@@ -130,6 +132,7 @@ class KrakenTradesBackfill(StoreService):
         self._archives_at_once = asyncio.Semaphore(min(os.cpu_count() or 1, 4))
         self._progress = progress or NullProgress()
         self._retry = replace(DOWNLOAD, sleep=sleep)
+        self._flawed = replace(FLAWED, sleep=sleep)
         self._exchange = Exchange(self._client, self._retry, clock)
         self._clock = self._exchange.clock
         self._stop = asyncio.Event()
@@ -482,7 +485,8 @@ class KrakenTradesBackfill(StoreService):
             if not name or self._stop.is_set() or wanted.source == "archive":
                 return
             has_met = False
-            while await self._walk(name, report, run, remaining, shared, lock):
+            walk = partial(self._walk_once, name, report, run, remaining, shared, lock)
+            while await self._walk(report, walk):
                 has_met = True
                 if wanted.build_candles:
                     await self._build_missing(run.ingest, report, lock)  # the minute in which they met
@@ -494,7 +498,24 @@ class KrakenTradesBackfill(StoreService):
                     lock, lambda: note_synced(store, symbol, DataType.TRADES, moment, cursor=cursor)
                 )
 
-    async def _walk(
+    async def _walk(self, report: BackfillReport, once: Callable[[], Awaitable[bool]]) -> bool:
+        """What ``once`` returns, which goes on from ``report.cursor``.
+
+        Where a row of an answer cannot be it is called again: as often as it gets further, else a few times.
+        """
+        while True:
+            reached = report.cursor
+
+            def is_stuck(reached: int | None = reached) -> bool:
+                return report.cursor == reached and not self._stop.is_set()
+
+            try:
+                return await self._flawed.run(once, is_worth_it=is_stuck)
+            except ImpossibleRowError:
+                if report.cursor == reached or self._stop.is_set():
+                    raise
+
+    async def _walk_once(
         self,
         name: str,
         report: BackfillReport,
