@@ -331,7 +331,7 @@ stored_db_url_option = click.option(
 
 rate_limit_option = click.option(
     "--rate-limit",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, 3600),
     default=1.1,
     show_default=True,
     metavar="SECONDS",

@@ -1,4 +1,4 @@
-"""What ``scripts/fuzz`` has found: input at which a parser raised something that is no error of the package."""
+"""What ``scripts/fuzz`` has found: input at which a parser raised what is no error of the package."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from kraken_db.kraken.messages import decode_trades
 ROW = b'["1.5","2",1688669597.8,"b","m","",7,%s]'
 
 
-@pytest.mark.parametrize("field", [b'"\xb0"', b"[" * 2_000 + b"]" * 2_000], ids=["no UTF-8", "deep"])
-def test_a_trade_with_a_field_more_that_cannot_be_read(field: bytes) -> None:
+def test_a_trade_with_a_field_more_that_cannot_be_read() -> None:
     """The decoder of trades passes over it; that of Kraken's own rows, ``TradesPage.raw``, does not."""
-    page = decode_trades(b'{"XXBTZUSD":[' + ROW % field + b'],"last":"1"}', "Trades of XBTUSD")
+    page = decode_trades(b'{"XXBTZUSD":[' + ROW % b'"\xb0"' + b'],"last":"1"}', "Trades of XBTUSD")
     assert [trade.trade_id for trade in page.trades] == [7]
-    with pytest.raises(ImpossibleRowError, match="Trades of XBTUSD: result.XXBTZUSD: "):
+    with pytest.raises(ImpossibleRowError, match=r"Trades of XBTUSD: result\.XXBTZUSD: "):
         _ = page.raw
 
 
