@@ -28,6 +28,7 @@ from kraken_db.cli.options import (
     exclude_option,
     interval_options,
     json_option,
+    stored_db_url_option,
     symbol_arguments,
 )
 from kraken_db.cli.output import (
@@ -442,7 +443,7 @@ class _CandlesCommand(click.Command):
     help="Numbers in CSV and JSON are exact.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@db_url_option
+@stored_db_url_option
 def candles(
     symbol: str,
     interval: Interval,

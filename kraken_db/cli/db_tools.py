@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from kraken_db.cli.options import db_url_option
+from kraken_db.cli.options import db_url_option, stored_db_url_option
 from kraken_db.cli.output import duration, note, size_text
 from kraken_db.errors import ConfigurationError
 
@@ -57,7 +57,7 @@ async def _psql(db_url: str, arguments: tuple[str, ...]) -> int:
 
 @click.command(epilog="Example: kraken-db db dump kraken.dump")
 @click.argument("file", type=click.Path(path_type=Path))
-@db_url_option
+@stored_db_url_option
 def dump(file: Path, db_url: str) -> None:
     """Write the whole database into one file, as it is now: a backup that `kraken-db db restore` reads.
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from kraken_db.cli.base import sentence
 from kraken_db.cli.options import (
     INTERVALS_HELP,
     MultiValueCommand,
     TimeType,
-    db_url_option,
     exclude_option,
     interval_options,
     json_option,
+    stored_db_url_option,
     stored_option,
     symbol_arguments,
 )
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
 )
 @details_option
 @json_option
-@db_url_option
+@stored_db_url_option
 @click.pass_context
 def export(
     context: click.Context,
@@ -125,7 +126,7 @@ def export(
         _show(report, as_json=as_json, details=details)
     if report.was_stopped:
         note("interrupted; the same command goes on from there")
-    context.exit(signals.exit_code(is_flawed=False))
+    context.exit(signals.exit_code(is_flawed=bool(report.failed)))
 
 
 async def _run(
@@ -149,17 +150,20 @@ async def _run(
 
 def _show(report: ExportReport, *, as_json: bool, details: bool) -> None:
     """Results on stdout; what a person has to know on stderr."""
-    if not report.files:
+    if not report.files and not report.failed:
         raise ConfigurationError(
             f"nothing is stored of {', '.join(report.empty)} in this range", hint="see: kraken-db status"
         )
     if as_json:
-        print_json({"files": [asdict(file) for file in report.files], "empty": report.empty})
+        files = [asdict(file) for file in report.files]
+        failed = {label: sentence(error) for label, error in report.failed.items()}
+        print_json({"files": files, "empty": report.empty, "failed": failed})
     elif len(_by_series(report)) > MANY and not details:
         _print_totals(report)
-    else:
+    elif report.files:
         _print(report)
-    lines = [f"Note: nothing is stored of {label} in this range" for label in report.empty]
+    lines = [f"Error: {label}: {sentence(error)}" for label, error in report.failed.items()]
+    lines += [f"Note: nothing is stored of {label} in this range" for label in report.empty]
     lines += _notes_of_files(report)
     if details:
         for line in lines:

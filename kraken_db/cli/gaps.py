@@ -18,6 +18,7 @@ from kraken_db.cli.options import (
     exclude_option,
     json_option,
     rate_limit_option,
+    stored_db_url_option,
     stored_option,
     symbols_option,
 )
@@ -322,7 +323,6 @@ def _gap_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         details_option,
         json_option,
-        db_url_option,
     ]
     for option in reversed(options):
         command = option(command)
@@ -343,6 +343,7 @@ def gaps() -> None:
 @symbols_option(f"Default: all that are stored, or {_DEFAULT} if none is.")
 @exclude_option
 @_gap_options
+@stored_db_url_option
 def list_gaps(
     symbols: tuple[str, ...] | None,
     exclude: tuple[str, ...],
@@ -387,6 +388,7 @@ def list_gaps(
 )
 @rate_limit_option
 @_gap_options
+@db_url_option
 @click.pass_context
 def fill_gaps(
     context: click.Context,

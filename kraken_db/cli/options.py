@@ -294,18 +294,44 @@ def _database_url(_ctx: click.Context, _option: click.Parameter, value: str | No
     return Settings.from_environment().database_url if value is None else value
 
 
+_DATABASE_URL_HELP = (
+    "postgresql://user@host:port/database, or embedded: for the embedded database. Default: what the"
+    " environment's DATABASE_URL says (a password is safer there), else the embedded database."
+)
+
 db_url_option = click.option(
     "--db-url",
     metavar="URL",
     callback=_database_url,
-    help="postgresql://user@host:port/database, or embedded: for the embedded database. Default: what the"
-    " environment's DATABASE_URL says (a password is safer there), else the embedded database.",
+    help=_DATABASE_URL_HELP,
 )
 """``--db-url`` as ``db_url``: always an address; ``embedded:`` where nothing else was said."""
 
+
+def _stored_database_url(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
+    url = _database_url(ctx, option, value)
+    if not ctx.resilient_parsing:
+        require_stored(url)
+    return url
+
+
+def require_stored(db_url: str) -> None:
+    """Raises EmbeddedServerError for an embedded database that is not there yet: who reads makes none."""
+    from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
+    from kraken_db.settings import EMBEDDED_URL, Settings
+
+    if db_url.startswith(EMBEDDED_URL):
+        EmbeddedServer(resolve_embedded(db_url) or Settings.from_environment().data_dir).require_data()
+
+
+stored_db_url_option = click.option(
+    "--db-url", metavar="URL", callback=_stored_database_url, help=_DATABASE_URL_HELP
+)
+"""The same for commands that only read: an embedded database that is not there is not made."""
+
 rate_limit_option = click.option(
     "--rate-limit",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, 3600),
     default=1.1,
     show_default=True,
     metavar="SECONDS",

@@ -22,6 +22,7 @@ from kraken_db.cli.options import (
     exclude_option,
     json_option,
     notify_options,
+    require_stored,
     symbols_option,
 )
 from kraken_db.cli.output import (
@@ -478,6 +479,7 @@ def status(
         raise click.UsageError("--notify and --notify-test need --check")
     source = alarm_source("status --check", symbols, exclude)
     with telling_failures(webhook, db_url, source, is_test=notify_test):
+        require_stored(db_url)
         database, found = asyncio.run(_read(db_url, symbols, exclude))
     wrong = problems(found, max_lag[0], _named(symbols, exclude, found))
     if notify_test:

@@ -17,10 +17,10 @@ from kraken_db.cli.options import (
     MultiValueCommand,
     SourcePath,
     TimeType,
-    db_url_option,
     exclude_option,
     json_option,
     rate_limit_option,
+    stored_db_url_option,
     symbol_arguments,
 )
 from kraken_db.cli.output import (
@@ -225,7 +225,7 @@ def _part(part: Part) -> dict[str, Any]:
 @rate_limit_option
 @details_option
 @json_option
-@db_url_option
+@stored_db_url_option
 @click.pass_context
 def verify(
     context: click.Context,

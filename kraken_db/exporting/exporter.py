@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -15,7 +16,7 @@ from typing import IO, Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.errors import ConfigurationError, first_line
+from kraken_db.errors import ConfigurationError, KrakenDBError, first_line, foreseen
 from kraken_db.exporting.manifest import (
     OTHER_FOLDER,
     Entry,
@@ -67,10 +68,14 @@ class ExportReport:
     """Symbols of which nothing is stored in the range."""
     was_stopped: bool = False
     """Whether it was ended before all was done: the next export goes on."""
+    failed: dict[str, KrakenDBError] = field(default_factory=dict)
+    """Why a series was not exported, or not as a whole, by its label such as ``BTC/USD 1h``."""
 
 
 _Asked: TypeAlias = tuple[datetime | None, datetime | None]
 BLOCK_SIZE = 8 * 2**20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -117,8 +122,9 @@ class Exporter(StoreService):
         Intervals are what ``as_interval`` takes: minutes, ``"2h"``, ``"1M"``.
 
         ``recheck`` compares the contents of the store even where no write was noted since the last export.
-        Raises ConfigurationError for a folder that cannot be written, is in use, or holds something else, and
-        where a package is missing (extra ``frames``).
+        Of several series one may fail: the others go on, and the report says why. The only one's error is
+        raised. Raises ConfigurationError for a folder that cannot be written, is in use, or holds something
+        else, and where a package is missing (extra ``frames``).
         """
         for moment, name in ((since, "since"), (until, "until")):
             if moment is not None:
@@ -148,13 +154,20 @@ class Exporter(StoreService):
 
         async def pair(symbol: str) -> bool:
             for series in wanted[symbol]:
-                await self._series(run, series, since, until)
+                try:
+                    await self._series(run, series, since, until)
+                except Exception as error:
+                    if sum(map(len, wanted.values())) == 1:
+                        raise
+                    _log.debug("%s", series.label, exc_info=error)
+                    run.report.failed[series.label] = foreseen(error, hint="run it again with --debug")
             return True
 
         for symbol in wanted:
             if not await unless_set(self._stop, pair(symbol)):
                 break
-            progress.is_over(symbol, None, "", failed=False)
+            has_failed = any(series.label in run.report.failed for series in wanted[symbol])
+            progress.is_over(symbol, None, "", failed=has_failed)
         run.report.was_stopped = self._stop.is_set()
         progress.done("stopped" if run.report.was_stopped else "")
         self._stop.clear()

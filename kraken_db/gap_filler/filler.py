@@ -20,7 +20,7 @@ from kraken_db.errors import (
     KrakenDBError,
     NotConnectedError,
     UnknownPairError,
-    unforeseen,
+    foreseen,
 )
 from kraken_db.gap_filler.by_candles import CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
@@ -329,11 +329,9 @@ class GapFiller(StoreService):
                     ).fill_all()
             except JobRunningError:
                 report.is_elsewhere = True
-            except KrakenDBError as error:
-                report.errors.append(f"{symbol}: {error}")
             except Exception as error:  # of the others each has its own task
                 _log.debug("%s", symbol, exc_info=error)
-                report.errors.append(f"{symbol}: {unforeseen(error)}")
+                report.errors.append(f"{symbol}: {foreseen(error)}")
             finally:
                 reason = "; ".join(report.errors)
                 task.done(_outcome(report), failed=bool(report.errors), reason=reason)

@@ -13,7 +13,7 @@ from pathlib import Path
 from kraken_db.db.embedded import keeper
 from kraken_db.db.embedded.account import server_account, spawn
 from kraken_db.db.embedded.cluster import data_version, failure
-from kraken_db.db.embedded.layout import OTHER_DIRECTORY, Layout, make_root
+from kraken_db.db.embedded.layout import OTHER_DIRECTORY, Layout, make_root, refuse_foreign
 from kraken_db.db.embedded.locks import Registration, exclusive, open_private, register
 from kraken_db.db.embedded.postmaster import Answer, Postmaster
 from kraken_db.errors import ConfigurationError, EmbeddedServerError
@@ -145,6 +145,20 @@ class EmbeddedServer:
                 kept=self._layout.keep.exists(),
                 in_use=not _is_unused(self._layout.lock("users")),
                 log_file=self._layout.log,
+            )
+
+    def require_data(self) -> None:
+        """Raises EmbeddedServerError where there is no database yet, and changes nothing."""
+        with self._explained():
+            root = self._layout.root
+            if data_version(self._layout.data) is not None:
+                return
+            if root.is_dir():
+                refuse_foreign(root, root.stat().st_uid)
+            raise EmbeddedServerError(
+                f"there is no database yet at {root}",
+                hint="check KRAKEN_DB_DATA_DIR and --db-url if there should be one; the first"
+                " kraken-db import-csv, backfill or record makes it",
             )
 
     def url(self) -> str:
