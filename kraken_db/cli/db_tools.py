@@ -26,7 +26,7 @@ _T = TypeVar("_T")
     epilog="Example: kraken-db db psql -- -c 'SELECT count(*) FROM candles'",
 )
 @click.argument("arguments", metavar="[-- ARGUMENT...]", nargs=-1, type=click.UNPROCESSED)
-@db_url_option
+@stored_db_url_option
 @click.pass_context
 def psql(context: click.Context, arguments: tuple[str, ...], db_url: str) -> None:
     """Open psql, PostgreSQL's own command line, on the database that the other commands use.
@@ -41,7 +41,7 @@ async def _psql(db_url: str, arguments: tuple[str, ...]) -> int:
     from kraken_db.db.programs import newest
     from kraken_db.store import Store
 
-    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1, creates=False)
+    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
     try:
         address = store.database.address
         program = await asyncio.to_thread(newest, "psql")
@@ -72,7 +72,7 @@ def dump(file: Path, db_url: str) -> None:
         return await write(database, file)
 
     began = time.monotonic()
-    report = asyncio.run(_with(db_url, run, creates=False))
+    report = asyncio.run(_with(db_url, run))
     click.echo(f"{report.path}: {size_text(report.size)}, in {duration(time.monotonic() - began)}")
 
 
@@ -105,7 +105,7 @@ def restore(file: Path, db_url: str) -> None:
 @click.argument("role")
 @click.option("--create", is_flag=True, help="Make the role, and print the password that it gets.")
 @click.option("--revoke", is_flag=True, help="Take away what was given before; the role stays.")
-@db_url_option
+@stored_db_url_option
 def grant_read(role: str, create: bool, revoke: bool, db_url: str) -> None:
     """Let a role of the server read everything that is stored, and change nothing.
 
@@ -129,16 +129,16 @@ def grant_read(role: str, create: bool, revoke: bool, db_url: str) -> None:
             await (revoke_read if revoke else grant)(connection, role)
         return password
 
-    password = asyncio.run(_with(db_url, run, creates=False))
+    password = asyncio.run(_with(db_url, run))
     click.echo(f"{role} may {'no longer ' if revoke else ''}read what is stored")
     if password:
         click.echo(f"its password: {password}")
 
 
-async def _with(db_url: str, work: Callable[[Database], Awaitable[_T]], *, creates: bool = True) -> _T:
+async def _with(db_url: str, work: Callable[[Database], Awaitable[_T]]) -> _T:
     from kraken_db.db.engine import Database
 
-    database = await Database.open(db_url, pool_max_size=2, creates=creates)
+    database = await Database.open(db_url, pool_max_size=2)
     try:
         await database.wait_until_ready()
         return await work(database)

@@ -316,7 +316,7 @@ def _stored_database_url(ctx: click.Context, option: click.Parameter, value: str
 
 
 def require_stored(db_url: str) -> None:
-    """Raises EmbeddedServerError for an embedded database that is not there yet: who reads makes none."""
+    """Raises ConfigurationError for an embedded database that is not there yet: who reads makes none."""
     from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
     from kraken_db.settings import EMBEDDED_URL, Settings
 

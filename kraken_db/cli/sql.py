@@ -66,7 +66,7 @@ async def _run(db_url: str, sql: str, style: str, may_write: bool) -> None:
     from kraken_db.db.typed_statements import TypedStatement
     from kraken_db.store import Store
 
-    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1, creates=False)
+    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
     try:
         async with store.database.begin() as connection:
             statement = await TypedStatement.prepare(connection, sql, may_write=may_write)

@@ -38,12 +38,13 @@ def test_who_reads_makes_none(nowhere: Shell) -> None:
         done = nowhere.run(*command)
         assert (done.returncode, done.stdout) == (1, ""), command
         assert done.stderr == (
-            f"Error: there is no database yet at {folder}. Check KRAKEN_DB_DATA_DIR and --db-url if there"
-            " should be one; the first kraken-db import-csv, backfill or record makes it\n"
+            f"Error: there is no database yet in {folder}. Get history first: kraken-db backfill"
+            " --symbols BTC/USD, or kraken-db import-csv --help; DATABASE_URL or KRAKEN_DB_DATA_DIR name a"
+            " database that is elsewhere\n"
         ), command
         assert not list(nowhere.cwd.iterdir()), command
     named = nowhere.run("status", "--db-url", f"embedded://{nowhere.cwd}/other")
-    assert f"there is no database yet at {nowhere.cwd}/other" in named.stderr
+    assert f"there is no database yet in {nowhere.cwd}/other" in named.stderr
     assert nowhere.run("candles", "--help").returncode == 0
 
 
