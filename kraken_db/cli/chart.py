@@ -24,7 +24,7 @@ from kraken_db.cli.candles import (
     select_candles,
     stored_spelling,
 )
-from kraken_db.cli.options import db_url_option
+from kraken_db.cli.options import MultiValueCommand, db_url_option
 from kraken_db.cli.output import count_text, note, print_styled, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.intervals import Interval
@@ -41,6 +41,7 @@ _LIBRARIES = {".html": "plotly", ".png": "matplotlib"}
 
 
 @click.command(
+    cls=MultiValueCommand,
     short_help="Draw stored candles, here or into a file.",
     epilog="Example: kraken-db chart BTC/USD -i 4h --last 180 --out btc.html",
 )
@@ -56,8 +57,8 @@ _LIBRARIES = {".html": "plotly", ".png": "matplotlib"}
 def chart(
     symbol: str,
     interval: Interval,
-    start: datetime | None,
-    end: datetime | None,
+    since: datetime | None,
+    until: datetime | None,
     last: int | None,
     out: Path | None,
     force: bool,
@@ -76,7 +77,7 @@ def chart(
     width, height = shutil.get_terminal_size()
     default = _DEFAULT_IN_FILE if out else max(width - _COLUMNS_BESIDES, 20)
     most = None if last is None else min(last, MOST_INTERVALS + 1)  # no more than it takes to say so
-    query = candle_query(symbol, interval, start, end, most, default, "previous")
+    query = candle_query(symbol, interval, since, until, most, default, "previous")
     series = asyncio.run(_read(query, db_url))
     if out is None:
         _draw(series, width, height - 1)  # the shell's next line
