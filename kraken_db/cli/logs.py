@@ -16,7 +16,7 @@ import click
 from kraken_db.cli.output import SAID, be_quiet, note_lines, printable, say
 from kraken_db.errors import first_line
 
-_OUR_LOGGERS = ("kraken_db", "alembic")
+_OUR_LOGGERS = ("kraken_db", "alembic.runtime.migration")
 # What takes long and would look hung without a word: shown without being asked for.
 _NOTICES = "kraken_db.notices"
 _FAILURES = logging.getLogger("kraken_db.failures")

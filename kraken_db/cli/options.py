@@ -503,9 +503,12 @@ async def tell_default(
     is_configured = ctx.get_parameter_source("symbols") is ParameterSource.DEFAULT_MAP
     why = "as the config file says" if is_configured else "the default"
     others = set(await service.stored_symbols()).difference(symbols)
-    more = f"; {plural(len(others), 'other pair')} stored: --stored takes all" if others else ""
+    more = ""
+    if others:
+        verb = "is" if len(others) == 1 else "are"
+        more = f". {plural(len(others), 'other pair')} {verb} stored: --stored takes all that are"
     meant = without(symbols, ctx.params.get("exclude", ()))
-    say(f"Note: no pair was named: {', '.join(meant)} ({why}){more}")
+    say(f"Note: no pair was named, so these are meant ({why}): {', '.join(meant)}{more}")
 
 
 exclude_option = click.option(

@@ -324,6 +324,7 @@ class KrakenWebSocketClient:
                 if ended is None or self._stopping.is_set():
                     break
                 pause = self._pace.wait(_pause_after(ended))
+                _log.info("the connection ended: %s; again in %.1f s", ended.message, pause)
                 yield Disconnected(ended.message, pause)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
@@ -339,6 +340,7 @@ class KrakenWebSocketClient:
         self._pace.attempted()
         self._attempts += 1
         connection = await WebSocketConnection.open(self._session, self.url, max_frame=self._max_frame)
+        _log.info("connected to %s, attempt %d", self.url, self._attempts)
         try:
             self._pace.connected()
             self._was_connected = True
