@@ -59,7 +59,7 @@ class ConfigFile:
         for number, line in enumerate(self.text.splitlines(), 1):
             if header := _HEADER.match(line):
                 current = _parts(header["name"])
-                if current == keys:
+                if current[: len(keys)] == keys:
                     return number
             elif (entry := _ENTRY.match(line)) and (*current, *_parts(entry["name"])) == (*table, wanted):
                 return number

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 
@@ -12,6 +16,9 @@ from kraken_db.cli.options import root_db_url_option
 from kraken_db.cli.output import guard_streams
 
 _DISTRIBUTION = "kraken-historical-data"
+PROGRAM = "kraken-db"
+COMPLETE_VARIABLE = "_KRAKEN_DB_COMPLETE"
+"""Set by the scripts of ``kraken-db completion``: a shell asks what could stand at its cursor."""
 
 _COMMANDS = {
     "backfill": LazyCommand(
@@ -43,21 +50,21 @@ _COMMANDS = {
     "sql": LazyCommand("kraken_db.cli.sql:sql", "Run a statement of your own."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, gaps, sizes, jobs."),
     "verify": LazyCommand("kraken_db.cli.verify:verify", "Prove that what is stored is complete and right."),
-    "version": LazyCommand("kraken_db.cli.about:version", "Print the version."),
+    "version": LazyCommand("kraken_db.cli.about:show_version", "Print the version."),
 }
 
 
-def version_text() -> str:
+def version() -> str:
+    """Of the distribution."""
     try:
-        version = importlib.metadata.version(_DISTRIBUTION)
+        return importlib.metadata.version(_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
-        version = "unknown (not installed)"
-    return f"kraken-db {version}"
+        return "unknown (not installed)"
 
 
 def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        click.echo(version_text())
+        click.echo(f"{PROGRAM} {version()}")
         context.exit()
 
 
@@ -87,12 +94,24 @@ def cli() -> None:
     """
 
 
+def complete() -> NoReturn:
+    """Answer the shell that asks what could stand at the cursor, and end. Errors would spoil its prompt."""
+    from click.shell_completion import shell_complete
+
+    code = 1
+    with suppress(Exception):
+        code = shell_complete(cli, {}, PROGRAM, COMPLETE_VARIABLE, os.environ[COMPLETE_VARIABLE])
+    sys.exit(code)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code.
 
     0 done; 1 an error that is explained in one line; 2 wrong usage; 70 a bug in here; 130 interrupted;
     143 ended by SIGTERM.
     """
+    if arguments is None and COMPLETE_VARIABLE in os.environ:
+        complete()
     hide_secrets(arguments)
     guard_streams()
-    cli.main(None if arguments is None else list(arguments), prog_name="kraken-db")
+    cli.main(None if arguments is None else list(arguments), prog_name=PROGRAM)

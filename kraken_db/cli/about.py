@@ -23,9 +23,9 @@ def show_help(ctx: click.Context, words: Sequence[str]) -> None:
     root.command.main([*words, "--help"], prog_name=root.info_name, standalone_mode=False)
 
 
-@click.command(cls=ConfiglessCommand)
-def version() -> None:
+@click.command("version", cls=ConfiglessCommand)
+def show_version() -> None:
     """Print the version, as --version does."""
-    from kraken_db.cli import version_text
+    from kraken_db.cli import PROGRAM, version
 
-    click.echo(version_text())
+    click.echo(f"{PROGRAM} {version()}")

@@ -54,8 +54,8 @@ def intervals(incomplete: str) -> list[CompletionItem]:
 def times(incomplete: str) -> list[CompletionItem]:
     now = utc_now()
     offered = {
-        "today": "midnight, UTC",
-        "yesterday": "midnight, UTC",
+        "today": "midnight UTC",
+        "yesterday": "midnight UTC",
         "now": "this moment",
         "24h": "24 hours ago",
         "7d": "7 days ago",

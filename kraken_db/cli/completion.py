@@ -14,7 +14,6 @@ from kraken_db.cli.output import note
 from kraken_db.errors import ConfigurationError, KrakenDBError
 
 _PROGRAM = "kraken-db"
-_VARIABLE = "_KRAKEN_DB_COMPLETE"
 _MARK = "# kraken-db completion"
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -71,12 +70,12 @@ def script(shell: str) -> str:
     """What a shell has to read. Raises KrakenDBError for one that is none of ours."""
     from click.shell_completion import get_completion_class
 
-    from kraken_db.cli import cli
+    from kraken_db.cli import COMPLETE_VARIABLE, cli
 
     kind = get_completion_class(shell)
     if kind is None:
         raise KrakenDBError(f"there is no completion for {shell}")
-    made = kind(cli, {}, _PROGRAM, _VARIABLE)
+    made = kind(cli, {}, _PROGRAM, COMPLETE_VARIABLE)
     text = made.source_template % made.source_vars()
     if shell == "zsh":
         # A zsh without a framework has not loaded what completion needs.

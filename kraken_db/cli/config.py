@@ -17,6 +17,7 @@ from kraken_db.cli.configuration import (
     KEYS,
     SECRET_KEYS,
     ConfiglessCommand,
+    WrongConfigError,
     check_keys,
     chosen_file,
     chosen_path,
@@ -79,7 +80,7 @@ def _all_commands(context: click.Context) -> Iterator[click.Context]:
 
 
 def check(file: ConfigFile, root: click.Context) -> None:
-    """Look at every key of a file as the command does that it is for. Raises UsageError."""
+    """Look at every key of a file as the command does that it is for. Raises WrongConfigError."""
     try:
         check_keys(file, root)
         for command in _all_commands(root):
@@ -89,7 +90,7 @@ def check(file: ConfigFile, root: click.Context) -> None:
             if _command_of(root, keys) is None:
                 raise ConfigurationError(f"{file.where(*keys)}: there is no command {' '.join(keys)}")
     except ConfigurationError as error:
-        raise click.UsageError(f"{error.message}; {error.hint}" if error.hint else error.message) from None
+        raise WrongConfigError(error) from None
 
 
 def _tables(values: Mapping[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -324,6 +325,8 @@ def _write(file: ConfigFile) -> None:
     Where the path is a link, what it leads to is written: configuration is often kept elsewhere.
     """
     target = file.path.resolve()
+    if target.exists() and not target.is_file():
+        raise ConfigurationError(f"{file.path} is no file", hint="name one with --config")
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -60,6 +60,15 @@ _PATH = f"{__name__}.path"
 _OPEN = f"{__name__}.open"
 
 
+class WrongConfigError(click.ClickException):
+    """A file that cannot be read, or has something in it that cannot be: wrong usage, and no --help helps."""
+
+    exit_code = 2
+
+    def __init__(self, error: ConfigurationError) -> None:
+        super().__init__(f"{error.message}; {error.hint}" if error.hint else error.message)
+
+
 class ConfiglessCommand(click.Command):
     """A command that works whatever the config file says: it is how one gets it right."""
 
@@ -82,7 +91,7 @@ def choose(ctx: click.Context, path: Path | None) -> None:
             ctx.meta[_OPEN] = True
             ctx.find_root().with_resource(configured(file.variables()))
     except ConfigurationError as error:
-        raise click.UsageError(f"{error.message}; {error.hint}" if error.hint else error.message) from None
+        raise WrongConfigError(error) from None
     _apply(ctx, file)
 
 
@@ -95,12 +104,12 @@ def chosen_path(ctx: click.Context) -> tuple[Path, bool]:
 
 
 def chosen_file(ctx: click.Context, *, must_exist: bool | None = None) -> ConfigFile:
-    """The config file of this run. Raises UsageError."""
+    """The config file of this run. Raises WrongConfigError."""
     path, is_named = chosen_path(ctx)
     try:
         return read_config(path, must_exist=is_named if must_exist is None else must_exist)
     except ConfigurationError as error:
-        raise click.UsageError(f"{error.message}; {error.hint}" if error.hint else error.message) from None
+        raise WrongConfigError(error) from None
 
 
 def _apply(ctx: click.Context, file: ConfigFile) -> None:

@@ -213,7 +213,7 @@ class SpanType(click.ParamType):  # type: ignore[type-arg]
         return count
 
 
-class _PairList(_Parsed):
+class PairListType(_Parsed):
     """Pairs and patterns, separated by commas."""
 
     name = "symbols"
@@ -355,7 +355,7 @@ def _flattened_or_none(
     return found or None
 
 
-class AssetsType(_PairList):
+class AssetsType(PairListType):
     """Pairs and patterns, and assets: ``BTC`` is ``'BTC/*'``."""
 
     def parse(self, text: str) -> tuple[str, ...]:
@@ -372,7 +372,7 @@ class AssetsType(_PairList):
             return pattern
 
 
-class PairNamesType(_PairList):
+class PairNamesType(PairListType):
     """Pairs alone, separated by commas: a tuple. A pattern is refused, and so is nothing at all."""
 
     def parse(self, text: str) -> tuple[str, ...]:
@@ -382,7 +382,7 @@ class PairNamesType(_PairList):
         return found
 
 
-class _OnePairList(_PairList):
+class _OnePairList(PairListType):
     """One pair, and no pattern."""
 
     def parse(self, text: str) -> tuple[str, ...]:
@@ -418,7 +418,7 @@ def symbols_option(help_text: str) -> Callable[[_Decorated], _Decorated]:
     return click.option(
         "--symbols",
         cls=_PairsOption,
-        type=_PairList(),
+        type=PairListType(),
         multiple=True,
         callback=_flattened_or_none,
         help=f"{_PATTERNS} {help_text} {_SEVERAL}",
@@ -430,7 +430,7 @@ def pair_options(
     *,
     required: bool = False,
     stored_adds: bool = False,
-    kind: _PairList | None = None,
+    kind: PairListType | None = None,
 ) -> Callable[[_Decorated], _Decorated]:
     """``SYMBOL...`` and ``--symbols`` as ``symbols``: a tuple of pairs and patterns, or None for neither.
 
@@ -438,7 +438,7 @@ def pair_options(
     ``stored_adds``: ``--stored`` may be given with pairs, and adds to them. ``kind``: another way to read
     the words.
     """
-    kind = kind or _PairList()
+    kind = kind or PairListType()
 
     def decorate(command: _Decorated) -> _Decorated:
         option = click.option(
@@ -514,7 +514,7 @@ async def tell_default(
 exclude_option = click.option(
     "--exclude",
     cls=_SymbolsOption,
-    type=_PairList(),
+    type=PairListType(),
     multiple=True,
     callback=_flattened,
     help="Not these pairs, or the pairs of these patterns; several after one another.",

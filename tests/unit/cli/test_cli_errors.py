@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken_db.cli import cli
-from kraken_db.cli.base import LazyCommand, LazyGroup, redact
+from kraken_db.cli.base import LazyCommand, LazyGroup
+from kraken_db.cli.logs import redact
 from kraken_db.errors import ConfigurationError, KrakenDBError
 
 URL = "postgresql://bob:s3cr3t@localhost:1/db"
