@@ -164,7 +164,7 @@ def is_debugging() -> bool:
 
 def log_failure(line: str, error: Exception | None = None) -> None:
     """Note in the log file what ended the command; its traceback too, where it is one of ours."""
-    _FAILURES.error("%s", line, exc_info=error)
+    _FAILURES.error("%s", printable(line), exc_info=error)
 
 
 _WISHES = f"{__name__}.wishes"

@@ -327,7 +327,7 @@ def _check_range(ctx: click.Context) -> None:
 
 
 def _require_value(ctx: click.Context, name: str | None, values: int) -> None:
-    if name and not values:
+    if name and not values and not ctx.resilient_parsing:
         raise click.BadOptionUsage(
             name, f"Option {name!r} needs at least one symbol, e.g. {name} BTC/USD", ctx
         )
