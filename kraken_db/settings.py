@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import ConfigurationError, WrongValueError
 
 EMBEDDED_URL = "embedded:"
 """The URL that means: PostgreSQL of our own, in the user's data directory."""
@@ -192,7 +192,7 @@ def expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ConfigurationError(
+        raise WrongValueError(
             f"{str(path)!r} names a home directory that does not exist", hint="write the whole path"
         ) from None
 

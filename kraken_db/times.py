@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TypeAlias
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import ConfigurationError, WrongValueError
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the time now, aware, in UTC."""
@@ -41,7 +41,7 @@ _LONGEST = 100 * _YEAR
 _PERIOD_FORMS = "15min, 36h, 90d, 12w or 1y (minutes, hours, days, weeks, years), or never"
 
 # What a time may be, each of them a line of this grammar.
-_AGO = re.compile(r"-?(?P<count>\d{1,30}|an?) *(?P<unit>[a-z]+)(?: +ago)?", re.IGNORECASE | re.ASCII)
+_AGO = re.compile(r"(?P<count>\d{1,30}|an?) *(?P<unit>[a-z]+)(?: +ago)?", re.IGNORECASE | re.ASCII)
 _STAMP = re.compile(r"(?P<whole>\d{10}|\d{13}|\d{16}|\d{19})(?:\.(?P<fraction>\d{1,18}))?", re.ASCII)
 _MONTH = re.compile(r"(?P<year>\d{4})(?:[-/](?P<month>\d\d))?", re.ASCII)
 _QUARTER = re.compile(r"(?P<year>\d{4})-?Q(?P<quarter>[1-4])", re.IGNORECASE | re.ASCII)
@@ -122,7 +122,7 @@ def parse_period(text: str) -> timedelta | None:
         return None
     period = _period(text.strip())
     if period is None:
-        raise ConfigurationError(f"{text!r} is not a period", hint=f"write {_PERIOD_FORMS}")
+        raise WrongValueError(f"{text!r} is not a period", hint=f"write {_PERIOD_FORMS}")
     return period
 
 
@@ -133,7 +133,7 @@ def parse_time(text: str, now: datetime) -> datetime:
     ``2023-01-31``                        its midnight; ``2023-01`` and ``2023``, ``2023Q1``: the first one
     ``2023-01-31T15:30``, with a space    that moment
     ``today``, ``yesterday 15:30``        the same of a day near ``now``
-    ``7d``, ``-7d``, ``7 days ago``       that long before ``now``; months and years by the calendar
+    ``7d``, ``7 days ago``                that long before ``now``; months and years by the calendar
     ``1675179000``                        unix time in seconds; 13, 16 and 19 digits are ms, us and ns
     ``now``
     ====================================  ==================================================================
@@ -151,7 +151,7 @@ def parse_time(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError) as error:
         if isinstance(error, ConfigurationError):
             raise
-        raise ConfigurationError(f"{text!r} is not a time", hint=f"write {_TIME_FORMS}") from None
+        raise WrongValueError(f"{text!r} is not a time", hint=f"write {_TIME_FORMS}") from None
 
 
 def _relative(wanted: str, now: datetime) -> datetime | None:
@@ -211,7 +211,7 @@ def _local(wanted: str, now: datetime) -> datetime:
     moment = datetime.fromisoformat(local)
     if moment.tzinfo is not None:
         if zone is not UTC:
-            raise ConfigurationError(f"{wanted!r} has an offset and a zone", hint="leave one of them out")
+            raise WrongValueError(f"{wanted!r} has an offset and a zone", hint="leave one of them out")
         return moment.astimezone(UTC)
     return _in_zone(moment, zone, wanted, is_day=_DATE.fullmatch(local) is not None)
 
@@ -229,7 +229,7 @@ def _split_zone(wanted: str) -> tuple[tzinfo, str]:
     try:
         return ZoneInfo(name), match["local"]
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigurationError(
+        raise WrongValueError(
             f"{wanted!r} ends in {name}, which is no time zone",
             hint="write it like Europe/Berlin, America/New_York or UTC, or write an offset: +01:00",
         ) from None
@@ -246,11 +246,11 @@ def _in_zone(local: datetime, zone: tzinfo, wanted: str, *, is_day: bool) -> dat
         return first
     if first < second:
         offsets = [local.replace(tzinfo=zone, fold=fold).isoformat(sep=" ")[-6:] for fold in (0, 1)]
-        raise ConfigurationError(
+        raise WrongValueError(
             f"{wanted!r} is there twice, for the clocks go back",
             hint=f"write the offset that you mean instead of the zone: {' or '.join(offsets)}",
         )
-    raise ConfigurationError(
+    raise WrongValueError(
         f"{wanted!r} does not exist, for the clocks go forward then", hint="write another time, or an offset"
     )
 
@@ -284,5 +284,5 @@ def _period(text: str) -> timedelta | None:
         return None
     count = int(match["count"])
     if count > _LONGEST // unit:
-        raise ConfigurationError(f"{text!r} is longer than 100 years", hint="write never")
+        raise WrongValueError(f"{text!r} is longer than 100 years", hint="write never")
     return count * unit

@@ -32,7 +32,7 @@ from kraken_db.cli.logs import (
 )
 from kraken_db.cli.output import discard, note, note_lines
 from kraken_db.cli.suggestions import OPTIONS_OF_COMMANDS, command_advice, meant, option_advice
-from kraken_db.errors import KrakenDBError
+from kraken_db.errors import KrakenDBError, WrongValueError
 
 FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
 
@@ -56,7 +56,7 @@ def report_failure(error: Exception) -> int:
         note_lines(redact("".join(traceback.format_exception(error))).rstrip())
     match error:
         case KrakenDBError():
-            line, code = sentence(error), FAILURE
+            line, code = sentence(error), WRONG_USAGE if isinstance(error, WrongValueError) else FAILURE
         case click.UsageError():
             line, code = _usage(error), WRONG_USAGE
         case click.ClickException():

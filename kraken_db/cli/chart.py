@@ -26,7 +26,7 @@ from kraken_db.cli.candles import (
 )
 from kraken_db.cli.options import MultiValueCommand, db_url_option
 from kraken_db.cli.output import count_text, note, print_styled, wants_colour
-from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.errors import ConfigurationError, KrakenDBError, WrongValueError
 from kraken_db.intervals import Interval
 from kraken_db.new_files import replacing
 
@@ -89,9 +89,7 @@ def _check_file(path: Path, force: bool) -> None:
     """Before anything is read. Raises ConfigurationError."""
     library = _LIBRARIES.get(path.suffix.lower())
     if library is None:
-        raise ConfigurationError(
-            f"{path} is neither a page nor a picture", hint="end its name in .html or .png"
-        )
+        raise WrongValueError(f"{path} is neither a page nor a picture", hint="end its name in .html or .png")
     try:
         exists, has_folder = path.exists(), path.parent.is_dir()
     except OSError as error:

@@ -124,8 +124,11 @@ def show(ctx: click.Context, key: str | None, as_json: bool) -> None:
         print_json({"path": file.path, "settings": document})
         return
     columns = [Column("key"), Column("value"), Column("from")]
-    print_table(columns, [(one.key, one.value or "-", one.source) for one in found])
-    if not file.text:
+    rows = [(one.key, one.value or "-", one.source.replace(str(file.path), "config file")) for one in found]
+    print_table(columns, rows)
+    if file.text:
+        note(f"config file: {file.path}")
+    else:
         note(f"There is no config file yet; kraken-db config set makes {file.path}")
 
 

@@ -49,7 +49,7 @@ from kraken_db.cli.output import (
     size_text,
 )
 from kraken_db.cli.summaries import details_option, print_totals
-from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, ImportFileError, KrakenDBError
+from kraken_db.errors import DatabaseUnavailableError, ImportFileError, KrakenDBError, WrongValueError
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.pairs import parse_symbol
 from kraken_db.patterns import parse_pair
@@ -586,7 +586,7 @@ def _sources(places: Sequence[Path | str], directory: Path | None) -> list[Path 
     if places or directory:
         return [*places, *([directory] if directory else [])]
     if not DEFAULT_DIRECTORY.is_dir():
-        raise ConfigurationError(
+        raise WrongValueError(
             f"no files were named, and there is no folder ./{DEFAULT_DIRECTORY}",
             hint="name files, folders or zips: kraken-db import-csv PATH...",
         )

@@ -15,7 +15,7 @@ import click
 
 from kraken_db.cli.options import PairNamesType, TimeType
 from kraken_db.cli.output import count_text, note, plural, size_text
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import WrongValueError
 from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.times import parse_time, utc_now
 
@@ -187,7 +187,7 @@ def _exchange(symbols: Sequence[str], options: dict[str, Any]) -> SimulatedExcha
     delisted = _symbols(options["archive_only"])
     options["start"] = options["start"] or _usual_start(live=options["live"])
     if not 1970 <= options["start"].year < _NANOSECONDS_END:
-        raise ConfigurationError(f"--since is from 1970 to {_NANOSECONDS_END - 1}, not {options['start']:%Y}")
+        raise WrongValueError(f"--since is from 1970 to {_NANOSECONDS_END - 1}, not {options['start']:%Y}")
     options["pace_since"] = utc_now() if options["pace_before"] else None
     markets = [_market(symbol, options) for symbol in symbols if symbol not in delisted]
     faults = FeedFaults.parse(
@@ -214,7 +214,7 @@ def _write_archives(folder: Path, markets: Sequence[Market], options: dict[str, 
     last = Quarter.of(utc_now()).previous
     full = Quarter.parse(options["archive_until"]) if options["archive_until"] else last
     if full > last:
-        raise ConfigurationError(f"{full} is not over yet", hint=f"the last whole quarter is {last}")
+        raise WrongValueError(f"{full} is not over yet", hint=f"the last whole quarter is {last}")
     note(f"writing the archives until {full} into {folder}")
     what_counts = ["seed", "start", "live", "trades", "pace", "scenarios", "archive_part_size"]
     what_counts += ["pace_before", "pace_since"]  # the moment: what happens just before it depends on it
@@ -254,7 +254,7 @@ def _market(symbol: str, options: dict[str, Any]) -> Market:
             scenario |= Scenario[name.upper().replace("-", "_")]
         except KeyError:
             known = ", ".join(key.lower().replace("_", "-") for key in Scenario.__members__)
-            raise ConfigurationError(f"there is no scenario {name!r}", hint=f"one of {known}") from None
+            raise WrongValueError(f"there is no scenario {name!r}", hint=f"one of {known}") from None
     trades = None if live else options["trades"]
     return Market(
         symbol,
@@ -276,11 +276,11 @@ def _rates(texts: Iterable[str], kinds: type[_Kind], transient: Iterable[_Kind])
             wanted = sorted(transient) if name == "transient" else [kinds(name)]
         except ValueError:
             known = ", ".join(["transient", *kinds])
-            raise ConfigurationError(f"there is no fault {name!r}", hint=f"one of {known}") from None
+            raise WrongValueError(f"there is no fault {name!r}", hint=f"one of {known}") from None
         try:
             rate = float(share or 0.1)
         except ValueError:
-            raise ConfigurationError(f"{text!r}: the share is a number from 0 to 1") from None
+            raise WrongValueError(f"{text!r}: the share is a number from 0 to 1") from None
         for fault in wanted:
             rates[fault] = rates.get(fault, 0.0) + rate / len(wanted)
     return rates

@@ -30,6 +30,7 @@ from kraken_db.errors import (
     ExchangeThrottledError,
     ExchangeUnavailableError,
     UnknownPairError,
+    WrongValueError,
 )
 from kraken_db.retry import MAX_WAIT
 
@@ -246,7 +247,7 @@ def network_failure(
                 hint="check this machine's clock and certificates, and what SSL_CERT_FILE says",
             )
         case aiohttp.InvalidURL():
-            return ConfigurationError(f"{what}: the address is not one", hint=f"check {variable}")
+            return WrongValueError(f"{what}: the address is not one", hint=f"check {variable}")
         case aiohttp.ClientProxyConnectionError():
             reason = "the proxy cannot be reached"
         case aiohttp.ClientHttpProxyError():

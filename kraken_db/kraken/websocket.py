@@ -35,6 +35,7 @@ from kraken_db.errors import (
     ExchangeUnavailableError,
     KrakenDBError,
     TransientError,
+    WrongValueError,
 )
 from kraken_db.kraken.transport import excerpt, network_failure, open_session, status_error
 from kraken_db.kraken.websocket_messages import (
@@ -184,15 +185,11 @@ def checked_ws_url(url: str) -> str:
         parts = urlsplit(url.strip())
         port_is_right = parts.port != 0
     except ValueError:
-        raise ConfigurationError("the address of Kraken's WebSocket is not one", hint=hint) from None
+        raise WrongValueError("the address of Kraken's WebSocket is not one", hint=hint) from None
     if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_right:
-        raise ConfigurationError(
-            "the address of Kraken's WebSocket does not begin with wss://HOST", hint=hint
-        )
+        raise WrongValueError("the address of Kraken's WebSocket does not begin with wss://HOST", hint=hint)
     if parts.fragment or parts.username is not None:
-        raise ConfigurationError(
-            "the address of Kraken's WebSocket has more than a host and a path", hint=hint
-        )
+        raise WrongValueError("the address of Kraken's WebSocket has more than a host and a path", hint=hint)
     return url.strip()
 
 

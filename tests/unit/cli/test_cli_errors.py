@@ -172,7 +172,7 @@ def test_wrong_usage_is_one_line_that_names_the_help(line: str, expected: str) -
 
 def test_a_wrong_address_is_one_line_without_the_password() -> None:
     done = run(cli, "status", "--db-url", "mysql://bob:s3cr3t@h/d")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.stderr.startswith(
         "Error: the database URL cannot be used: it starts with 'mysql:'. Expected "
     )
