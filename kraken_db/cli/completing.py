@@ -47,8 +47,13 @@ def _in_case(name: str, begun: str) -> str:
     return name.lower() if begun.islower() else name
 
 
-def intervals(incomplete: str) -> list[CompletionItem]:
-    return _beginning(incomplete, ((name, "") for name in INTERVAL_NAMES.values()))
+_OTHER_INTERVALS = ("2m", "3m", "10m", "2h", "3h", "6h", "8h", "2d", "3d", "2w", "1M")
+
+
+def intervals(incomplete: str, *, any_length: bool = False) -> list[CompletionItem]:
+    """The stored ones; with ``any_length`` some of those that are computed, too."""
+    names = (*INTERVAL_NAMES.values(), *(_OTHER_INTERVALS if any_length else ()))
+    return _beginning(incomplete, dict.fromkeys(names, "").items())
 
 
 def times(incomplete: str) -> list[CompletionItem]:

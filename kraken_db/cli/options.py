@@ -95,6 +95,11 @@ class AnyIntervalType(_Parsed):
     def parse(self, text: str) -> Interval:
         return as_interval(text)
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return completing.intervals(incomplete, any_length=True)
+
 
 _CALENDAR = ("tz", "anchor", "session")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kraken_db.cli.base import redact
+from kraken_db.cli.logs import redact
 from kraken_db.cli.output import can_repaint, count_text, folded, is_quiet, note, plural, size_text
 from kraken_db.progress import Overview, Progress, Task, Unit
 
