@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,8 +15,8 @@ from click.core import ParameterSource
 from kraken_db.cli import completing
 from kraken_db.cli.base import NUMBER
 from kraken_db.cli.output import iso, note, plural
-from kraken_db.cli.suggestions import asset_pattern, pair_advice
-from kraken_db.errors import KrakenDBError, PairError
+from kraken_db.cli.suggestions import asset_pattern, interval_advice, pair_advice
+from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
 from kraken_db.intervals import Interval, as_interval, parse_interval
 from kraken_db.pairs import parse_symbol
 from kraken_db.patterns import has_known_quote, parse_pair, without
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from kraken_db.alarms import Webhook
 
+_Value = TypeVar("_Value")
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
@@ -73,13 +75,21 @@ class SymbolType(_Parsed):
         return completing.pairs(incomplete)
 
 
+def _advised(parse: Callable[[str], _Value], text: str) -> _Value:
+    """An interval; what other programs call so is told by its name here."""
+    try:
+        return parse(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.message, hint=interval_advice(text) or error.hint) from None
+
+
 class IntervalType(_Parsed):
     """One of the stored intervals, ``1h`` or ``60``: minutes."""
 
     name = "interval"
 
     def parse(self, text: str) -> int:
-        return parse_interval(text)
+        return _advised(parse_interval, text)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -93,7 +103,7 @@ class AnyIntervalType(_Parsed):
     name = "interval"
 
     def parse(self, text: str) -> Interval:
-        return as_interval(text)
+        return _advised(as_interval, text)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -205,7 +215,7 @@ class SpanType(click.ParamType):  # type: ignore[type-arg]
 
     def _in_units(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
         try:
-            period = parse_period(text)
+            period = _milliseconds(text) or parse_period(text)
         except KrakenDBError:
             period = None
         if period is None:
@@ -216,6 +226,12 @@ class SpanType(click.ParamType):  # type: ignore[type-arg]
         if rest:
             self.fail(f"{text!r} is no multiple of {period_text(self._unit)}", param, ctx)
         return count
+
+
+def _milliseconds(text: str) -> timedelta | None:
+    """``500ms``: an option may be that exact, a period of policies never is."""
+    count = text.removesuffix("ms")
+    return timedelta(milliseconds=int(count)) if count != text and re.fullmatch(r"\d{1,9}", count) else None
 
 
 class PairListType(_Parsed):

@@ -124,6 +124,25 @@ def pair_advice(text: str, *, or_pattern: bool = False) -> str | None:
     return f"did you mean {' or '.join(sorted(meant))}?" if meant else None
 
 
+_INTERVALS = {
+    "1m": "minute minutely m1 1minute",
+    "5m": "m5",
+    "15m": "m15 quarter",
+    "30m": "m30",
+    "1h": "h1 hour hourly 1hour",
+    "4h": "h4",
+    "1d": "d d1 day daily 1day",
+    "1w": "w w1 week weekly 1week",
+    "1M": "mn mn1 month monthly 1month mo 1mo",
+}
+"""Intervals, and what other programs call them."""
+
+
+def interval_advice(text: str) -> str | None:
+    found = _names(_INTERVALS, text.strip().lower())
+    return f"{meant(found)}?" if found else None
+
+
 def meant(found: Sequence[str]) -> str:
     """``did you mean a, b or c``; nothing for nothing."""
     if not found:

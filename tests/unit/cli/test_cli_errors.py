@@ -155,6 +155,8 @@ def test_of_a_long_line_both_ends_are_left() -> None:
         ("candles BTC/USD ETH/USD", "candles takes one pair, not BTC/USD, ETH/USD"),
         ("candles BTC/USD --symbols ETH/USD", "candles takes one pair, not BTC/USD, ETH/USD"),
         ("candles BTC/*", "'BTC/*' is not a pair"),
+        ("candles BTC/USD -i daily", "did you mean 1d?"),
+        ("export BTC/USD --out x -i H1", "did you mean 1h?"),
         ("simulate nonsense", "'NONSENSE' is not a pair"),
         ("record --every 10x", "'10x' is not a number. Write it like 10, or like 10s, 5min or 1h"),
         ("gaps list BTC/USD --min-gap 90s", "'90s' is no multiple of 1 minute"),
