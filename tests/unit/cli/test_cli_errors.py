@@ -127,7 +127,7 @@ def test_of_a_long_line_both_ends_are_left() -> None:
     [
         ("candles", "Missing argument 'SYMBOL'"),
         ("candles nonsense", "'NONSENSE' is not a pair"),
-        ("candles BTC/USD -i 7m", "there is no interval '7m'; known: 1m, 5m"),
+        ("candles BTC/USD -i 7x", "there is no interval '7x'; write 1m, 15m, 2h"),
         ("candles BTC/USD --start last-week", "'last-week' is not a time; write 2023-01-31"),
         ("candles BTC/USD --last 0", "0 is not in the range"),
         ("candles BTC/USD --last 5 --start 2023-01-01", "--last cannot be combined with --since and --until"),
