@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
@@ -135,7 +136,8 @@ def configure_logging(wishes: Wishes | None = None) -> None:
     root = logging.getLogger()
     for old in [item for item in root.handlers if isinstance(item, _StderrHandler | _FileHandler)]:
         root.removeHandler(old)
-        old.close()
+        with suppress(OSError):  # a full disk was told of when it was found
+            old.close()
     root.addHandler(_StderrHandler(wishes))
     if wishes.log_file is not None:
         root.addHandler(_opened(wishes.log_file))

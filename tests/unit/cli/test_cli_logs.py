@@ -116,3 +116,4 @@ def test_a_full_disk_is_said_once_and_the_work_goes_on() -> None:
     done = run("work", "--log-file", "/dev/full")
     assert (done.exit_code, done.stdout) == (0, "result\n")
     assert done.stderr.count("the log /dev/full cannot be written") == 1
+    assert run("work").stdout == "result\n"
