@@ -1,6 +1,6 @@
-"""Alarms: a webhook is told what has gone wrong and what is over, each of it once.
+"""Alarms: messages to a webhook about what has gone wrong and what is over, each once.
 
-What has been told is kept in a file of the user's state directory, one for each source of alarms, so that
+What has been reported is kept in a file of the user's state directory, one for each source of alarms, so that
 a check that runs every minute, and a recording that begins again, say nothing twice::
 
     alarms/<digest of the address>/<digest of database and source>.json
@@ -37,11 +37,11 @@ EVERY = 10.0
 """Seconds between two looks of ``Alarms.watch``."""
 CALM = 30.0
 """Seconds that ``Alarms.watch`` does not see a problem before it is over: a recording that begins again knows
-nothing at first, and what comes and goes is told once."""
+nothing at first, and what comes and goes is reported once."""
 _AFTER_FAILURE = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _IS_AWAY_AFTER = 900.0
-"""Seconds: a source that has not looked for so long has ended, and what it has told counts no more."""
+"""Seconds: a source that has not looked for so long has ended, and what it has reported counts no more."""
 
 _MOST_LINES = 10
 _MOST_CHANGES = 100
@@ -69,8 +69,8 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What was last told of a problem that goes on."""
+class Reported:
+    """What was last reported of a problem that goes on."""
 
     text: str
     size: int
@@ -124,10 +124,10 @@ class Webhook:
 
 
 class Alarms:
-    """Compares what is wrong with what was told, and tells the difference.
+    """Compares what is wrong with what was reported, and tells the difference.
 
     ``source`` says who looks (``record BTC/USD``): each has a memory of its own, and where several look at
-    the same database, what one of them has told the others do not tell again.
+    the same database, what one of them has reported the others do not tell again.
     """
 
     def __init__(
@@ -143,11 +143,11 @@ class Alarms:
         self._source = source
         self._clock = clock
         self._memory = Memory.of(webhook, db_url, source, folder)
-        self._told: dict[str, Told] | None = None
+        self._reported: dict[str, Reported] | None = None
         self._seen: dict[str, datetime] = {}
-        """What lasts, and since when: for those that are told only after a while."""
+        """What lasts, and since when: for those that are reported only after a while."""
         self._gone: dict[str, datetime] = {}
-        """What was told and is not there any more, and since when."""
+        """What was reported and is not there any more, and since when."""
 
     async def check(
         self, problems: Sequence[Problem], *, is_all: bool = True, calm: float = 0.0
@@ -156,22 +156,22 @@ class Alarms:
 
         ``is_all``: what is not among ``problems`` is over, if it has been away for ``calm`` seconds.
 
-        Raises NotificationError; then the next check tells it. What two sources see is told by the first.
+        Raises NotificationError; then the next check tells it. What two sources see is reported by the first.
         """
         with self._memory.held() as is_free:
             if not is_free:
                 return ()  # another process with the same source is at it
-            told = self._memory.load() if self._told is None else dict(self._told)
+            reported = self._memory.load() if self._reported is None else dict(self._reported)
             now = self._clock()
-            changes = [*self._begun(problems, told, now)]
+            changes = [*self._begun(problems, reported, now)]
             if is_all:
-                changes += self._over(told, now, calm)
+                changes += self._over(reported, now, calm)
             others = self._memory.of_others() if changes else set()
             news = [change for change in changes if change.key not in others]
             if news:
                 await self._webhook.post(message_of(news, self._source, now))
-            self._told = self._after(changes, problems, told)
-            self._memory.save(self._told)
+            self._reported = self._after(changes, problems, reported)
+            self._memory.save(self._reported)
         return news
 
     async def watch(
@@ -187,35 +187,35 @@ class Alarms:
                 await self.check(await look(), calm=calm)
             except KrakenDBError as error:
                 pause = max(every, _AFTER_FAILURE)
-                _log.warning("an alarm could not be told, it is tried again in %.0f s: %s", pause, error)
+                _log.warning("an alarm could not be sent, it is tried again in %.0f s: %s", pause, error)
             await asyncio.sleep(pause)
 
     def _begun(
-        self, problems: Sequence[Problem], told: Mapping[str, Told], now: datetime
+        self, problems: Sequence[Problem], reported: Mapping[str, Reported], now: datetime
     ) -> Iterator[Change]:
-        """What is to be told now; also notes what is there and what is not."""
+        """What is to be reported now; also notes what is there and what is not."""
         self._seen = {problem.key: self._seen.get(problem.key, now) for problem in problems}
         for problem in problems:
             since = self._seen[problem.key]
-            before = told.get(problem.key)
+            before = reported.get(problem.key)
             if before is not None:
                 if problem.size > before.size:
                     yield Change(problem.key, "wrong", problem.text, before.since)
             elif (now - since).total_seconds() >= problem.patience:
                 yield Change(problem.key, "wrong", problem.text, since)
 
-    def _over(self, told: Mapping[str, Told], now: datetime, calm: float) -> Iterator[Change]:
-        self._gone = {key: self._gone.get(key, now) for key in told if key not in self._seen}
+    def _over(self, reported: Mapping[str, Reported], now: datetime, calm: float) -> Iterator[Change]:
+        self._gone = {key: self._gone.get(key, now) for key in reported if key not in self._seen}
         for key, until in self._gone.items():
             if (now - until).total_seconds() >= calm:
-                yield Change(key, "over", told[key].text, told[key].since, until)
+                yield Change(key, "over", reported[key].text, reported[key].since, until)
 
     @staticmethod
     def _after(
-        changes: Sequence[Change], problems: Sequence[Problem], told: Mapping[str, Told]
-    ) -> dict[str, Told]:
-        """What is known to be told when these changes are."""
-        since = {key: one.since for key, one in told.items()}
+        changes: Sequence[Change], problems: Sequence[Problem], reported: Mapping[str, Reported]
+    ) -> dict[str, Reported]:
+        """What is known to be reported when these changes are."""
+        since = {key: one.since for key, one in reported.items()}
         for change in changes:
             if change.state == "over":
                 del since[change.key]
@@ -223,14 +223,14 @@ class Alarms:
                 since[change.key] = change.since
         now = {problem.key: problem for problem in problems}
         return {
-            key: Told(now[key].text, now[key].size, begun) if key in now else told[key]
+            key: Reported(now[key].text, now[key].size, begun) if key in now else reported[key]
             for key, begun in since.items()
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one source has told, in a file that nobody else may read."""
+    """What one source has reported, in a file that nobody else may read."""
 
     path: Path
 
@@ -252,24 +252,26 @@ class Memory:
         finally:
             os.close(fd)
 
-    def load(self) -> dict[str, Told]:
-        """Nothing where there is no file, or one that cannot be read: what lasts is told again then."""
+    def load(self) -> dict[str, Reported]:
+        """Nothing where there is no file, or one that cannot be read: what lasts is reported again then."""
         return _read(self.path)
 
-    def save(self, told: Mapping[str, Told]) -> None:
+    def save(self, reported: Mapping[str, Reported]) -> None:
         """Where that fails the process itself still knows it."""
         draft = self.path.with_suffix(".part")
         try:
             os.close(open_private(draft))  # private whatever the umask is, and no link
             draft.write_text(
-                json.dumps({key: asdict(one) for key, one in told.items()}, default=datetime.isoformat)
+                json.dumps({key: asdict(one) for key, one in reported.items()}, default=datetime.isoformat)
             )
             draft.replace(self.path)
         except OSError as error:
-            _log.warning("what was told is not noted, and may be told again: %s", error.strerror or error)
+            _log.warning(
+                "what was reported is not noted, and may be reported again: %s", error.strerror or error
+            )
 
     def of_others(self) -> set[str]:
-        """The keys that other sources have told, and that go on."""
+        """The keys that other sources have reported, and that go on."""
         fresh = time.time() - _IS_AWAY_AFTER
         keys: set[str] = set()
         for path in self.path.parent.glob("*.json"):
@@ -279,11 +281,11 @@ class Memory:
         return keys
 
 
-def _read(path: Path) -> dict[str, Told]:
+def _read(path: Path) -> dict[str, Reported]:
     try:
         found = json.loads(path.read_bytes())
         return {
-            str(key): Told(str(one["text"]), int(one["size"]), datetime.fromisoformat(one["since"]))
+            str(key): Reported(str(one["text"]), int(one["size"]), datetime.fromisoformat(one["since"]))
             for key, one in found.items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -13,7 +13,8 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import time as clock_time
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import quote
@@ -34,10 +35,10 @@ from kraken_db.frames import (
     to_zone,
 )
 from kraken_db.historical_provider import Fill, HistoricalDataProvider, check_count, to_range
-from kraken_db.intervals import IntervalLike, as_interval
+from kraken_db.intervals import IntervalLike, as_interval, parse_zone
 from kraken_db.nothing_found import EmptyRangeError, nearest, no_candles, no_trades
 from kraken_db.pairs import known_spelling, parse_symbol
-from kraken_db.patterns import is_pattern
+from kraken_db.patterns import is_pattern, matching, parse_pair
 from kraken_db.settings import EMBEDDED_URL, Settings
 from kraken_db.times import Moment, utc_now
 
@@ -60,7 +61,9 @@ def load(
     numbers: Numbers = "float",
     fill: Fill | None = None,
     closed: bool = False,
-    tz: str | None = None,
+    tz: str | tzinfo | None = None,
+    anchor: str | date | None = None,
+    session: str | clock_time | timedelta | None = None,
     db_url: str | None = None,
 ) -> Any:
     """Candles as a data frame: ``kraken_db.load("BTC/USD", "1h", start="2023-01-01")``.
@@ -69,7 +72,7 @@ def load(
         symbol: A pair in any spelling, a pattern (``"*/USD"``, of what is stored), or a list. A list or
             a pattern gives all pairs in one frame, one below the other: in pandas with the index (``symbol``,
             ``timestamp``), elsewhere with a first column ``symbol``. A single pair has neither.
-        interval: ``"1m"``, ``"1h"``, ``"1d"``, ..., minutes or a timedelta.
+        interval: ``"1m"``, ``"2h"``, ``"1d"``, ``"1M"`` (a month), ..., minutes or a timedelta.
         start: The first candle opens here or later: text (``"2023-01-31"``, ``"3 years ago"``; UTC unless it
             says otherwise), a date (midnight, UTC) or an aware datetime. None: from the first one on.
         end: All candles open before. None: up to the newest one.
@@ -82,7 +85,10 @@ def load(
         fill: ``"previous"`` gives intervals without a trade as flat candles, where it is known that nothing
             is missing. By default they have no row.
         closed: Leave out the candle that still runs.
-        tz: Times are shown in this zone, ``"Europe/Berlin"``. UTC by default.
+        tz: Days, weeks and months are those of this zone, ``"Europe/Berlin"``, and times are shown in it. UTC
+            by default.
+        anchor: A day on which a candle opens, ``"2023-01-02"``: see ``kraken_db.intervals.as_interval``.
+        session: When a day begins, ``"17:00"``; the same.
         db_url: Another database than that of ``DATABASE_URL``, or the embedded one. None is ever made here.
 
     Returns:
@@ -94,8 +100,9 @@ def load(
         ConfigurationError: Another argument that cannot work, or a missing package (extra ``frames``).
         KrakenDBError: The database failed.
     """
-    length = as_interval(interval, tz=tz)
     options = _Options(engine, numbers, columns, tz, last, CANDLE_COLUMNS)
+    options.check()
+    length = as_interval(interval, tz=tz, anchor=anchor, session=session)
     begin, stop = _checked_range(start, end, last)
     if closed:
         stop = min(stop, length.opened_at(utc_now()))
@@ -121,7 +128,7 @@ def load_trades(
     engine: FrameBackend = "pandas",
     columns: Columns = "lower",
     numbers: Numbers = "float",
-    tz: str | None = None,
+    tz: str | tzinfo | None = None,
     db_url: str | None = None,
 ) -> Any:
     """Trades as a data frame, in order of time and id: id, price, volume, side, order_type, misc.
@@ -141,21 +148,21 @@ def load_trades(
     return _load(symbol, options, read, no_trades, db_url)
 
 
-def symbols(pattern: str = "*", *, db_url: str | None = None) -> list[str]:
-    """The pairs of which something is stored, in alphabetical order; of a pattern, ``"*/USD"``.
+def symbols(pattern: str | None = None, *, db_url: str | None = None) -> list[str]:
+    """The pairs of which something is stored, in alphabetical order: all, or those of a pattern.
 
-    Raises PairError for a pattern that fits none.
+    Raises PairError for what can be no pattern of pairs.
     """
 
     async def read(provider: HistoricalDataProvider) -> list[str]:
         stored = await provider.get_symbols()
-        return stored if pattern == "*" else sorted(await provider.select_stored([pattern]))
+        return stored if pattern is None else matching(parse_pair(pattern), stored)
 
     return _call(read, db_url)
 
 
 def close() -> None:
-    """Close the connections that the calls have kept open. The next call opens them anew."""
+    """Close the connections that the calls have kept open. The next call opens new ones."""
     global _readers
     with _guard:
         readers, _readers = _readers, None
@@ -174,7 +181,7 @@ class _Options:
     engine: FrameBackend
     numbers: Numbers
     columns: Columns
-    tz: str | None
+    tz: str | tzinfo | None
     last: int | None
     known: Sequence[FrameColumn]
 
@@ -182,21 +189,22 @@ class _Options:
         """The columns of the frame, the time first, by their names in the store."""
         all_names = {column.name: column.name for column in self.known}
         titles = {name: _TITLES.get(name, name.title()) for name in all_names}
-        if isinstance(self.columns, str):
-            if self.columns not in ("lower", "title"):
-                raise ConfigurationError(
-                    f"columns={self.columns!r} is not known",
-                    hint="known: 'lower', 'title', or a list of names",
-                )
+        if self.columns in ("lower", "title"):
             return titles if self.columns == "title" else all_names
+        if isinstance(self.columns, str) or not isinstance(self.columns, Iterable):
+            raise ConfigurationError(
+                f"columns={self.columns!r} is not known", hint="known: 'lower', 'title', or a list of names"
+            )
         ours = {**{title: name for name, title in titles.items()}, **all_names}
-        wanted = list(self.columns)
-        for name in wanted:
+        chosen: dict[str, str] = {}
+        for name in self.columns:
             if name not in ours:
                 raise ConfigurationError(
                     f"there is no column {name!r}", hint=f"known: {', '.join((*all_names, *titles.values()))}"
                 )
-        chosen = {ours[name]: name for name in wanted}
+            if ours[name] in chosen:
+                raise ConfigurationError(f"columns names {name!r} twice")
+            chosen[ours[name]] = name
         return {INDEX: chosen.pop(INDEX, INDEX), **chosen}
 
     def check(self) -> None:
@@ -205,15 +213,16 @@ class _Options:
             raise ConfigurationError(
                 f"engine={self.engine!r} is not known", hint="known: 'pandas', 'polars', 'arrow'"
             )
-        if self.last is not None:
-            check_count(self.last, "last")
+        if self.last is not None and not check_count(self.last, "last"):
+            raise ConfigurationError("last is 0", hint="ask for one row at least, or leave it out")
         if self.tz is not None:
-            _check_zone(self.tz)
+            _zone_name(self.tz)
 
     def finish(self, frames: dict[str, Any], *, is_one: bool) -> Any:
         names = self.names()
         if self.tz is not None:
-            frames = {symbol: to_zone(frame, self.tz) for symbol, frame in frames.items()}
+            zone = _zone_name(self.tz)
+            frames = {symbol: to_zone(frame, zone) for symbol, frame in frames.items()}
         if is_one:
             (frame,) = frames.values()
             return rename_columns(frame, names)
@@ -224,13 +233,12 @@ def _title_of(name: str, others: dict[str, str]) -> str:
     return name.title() if others[INDEX] != INDEX else name
 
 
-def _check_zone(name: str) -> None:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError, TypeError):
-        raise ConfigurationError(
-            f"tz={name!r} is no time zone", hint="write it like 'Europe/Berlin', 'America/New_York' or 'UTC'"
-        ) from None
+def _zone_name(tz: str | tzinfo) -> str:
+    """As the packages of all three engines know it. Raises ConfigurationError."""
+    zone = parse_zone(tz)
+    if zone is not UTC and not isinstance(zone, ZoneInfo):
+        raise ConfigurationError(f"tz={tz} has no name", hint="write it like 'Europe/Berlin' or 'UTC'")
+    return str(zone) if isinstance(zone, ZoneInfo) else "UTC"
 
 
 def _checked_range(start: Moment | None, end: Moment | None, last: int | None) -> tuple[datetime, datetime]:
@@ -243,7 +251,8 @@ def _checked_range(start: Moment | None, end: Moment | None, last: int | None) -
 
 
 def _named(symbol: str | Iterable[str]) -> list[str]:
-    named = [symbol] if isinstance(symbol, str) or not isinstance(symbol, Iterable) else list(symbol)
+    is_one = isinstance(symbol, str | bytes) or not isinstance(symbol, Iterable)
+    named: list[Any] = [symbol] if is_one else list(symbol)
     if not named:
         raise ConfigurationError("no pairs were named", hint="pass one, a list of them, or a pattern")
     for one in named:
@@ -318,7 +327,8 @@ class _Readers:
             return await work(provider)
         except DatabaseUnavailableError:
             # An embedded server may have been stopped meanwhile: it is ours to start.
-            await provider.revive()
+            if not await provider.revive():
+                raise
             return await work(provider)
 
     async def _provider(self, url: str) -> HistoricalDataProvider:
@@ -361,6 +371,10 @@ def _address(db_url: str | None) -> str:
     """The database of this call: the environment may have changed since the last one."""
     settings = Settings.from_environment()
     url = db_url or settings.database_url
+    if not isinstance(url, str):
+        raise ConfigurationError(
+            f"db_url={url!r} is not a text", hint="write it as postgresql://... or embedded:"
+        )
     if url == EMBEDDED_URL and settings.data_dir is not None:
         return f"{EMBEDDED_URL}//{quote(str(Path.cwd() / settings.data_dir))}"
     return url

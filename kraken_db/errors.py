@@ -5,7 +5,7 @@ The tree::
     KrakenDBError
     ├── ConfigurationError          a URL, option or argument that cannot work
     │   └── WrongValueError             ... whatever is stored, and whoever answers: wrong usage
-    ├── PairError                   a pair name that is unknown or cannot be told apart
+    ├── PairError                   a pair name that is unknown or has several readings
     ├── NotConnectedError           a method called before connect() or start()
     ├── DatabaseError               the database failed
     │   ├── DatabaseUnavailableError    (transient) nobody answers at the address
@@ -34,13 +34,14 @@ The tree::
     │   ├── ExchangeRequestError        a request that is refused however often it is sent
     │   │   └── UnknownPairError            (a PairError too) Kraken does not list the pair
     │   └── ExchangeFormatError         an answer that is not what Kraken's documentation says
+    │       └── ImpossibleRowError          a row that cannot be; the next answer may be right
     ├── NotificationError           a webhook did not take an alarm
-    ├── InternalError               a mistake of this package, at one of several pairs
+    ├── InternalError               a mistake of this package, at one of several units of work
     ├── ImportFileError             a file whose content is not accepted
     └── ImportFailedError           (in bulk_csv_importer) a run in which a file was not accepted
 
 ``TransientError`` is a mixin, not a branch: it marks what may work when it is tried again, and
-``kraken_db.retry`` tries nothing else again.
+``kraken_db.retry`` tries nothing else again, but for a page with an ImpossibleRowError, a few times.
 """
 
 from __future__ import annotations
@@ -97,6 +98,17 @@ def unforeseen(error: BaseException) -> str:
     name, said = type(error).__name__, first_line(error)
     said = f"{name}: {said:.200}" if said != name else name
     return f"internal error {said}; the others went on"
+
+
+def foreseen(error: BaseException, unit: str | None = None, *, hint: str | None = None) -> KrakenDBError:
+    """What is reported of a unit of work that has failed alone: the error itself, if it is one of ours.
+
+    Of any other an InternalError that says so, after the name of the ``unit``, with the ``hint``.
+    """
+    if isinstance(error, KrakenDBError):
+        return error
+    said = unforeseen(error)
+    return InternalError(said if unit is None else f"{unit}: {said}", hint=hint)
 
 
 class DatabaseError(KrakenDBError):
@@ -233,12 +245,16 @@ class ExchangeFormatError(ExchangeError):
     """An answer of another shape than Kraken documents; nothing of it was used."""
 
 
+class ImpossibleRowError(ExchangeFormatError):
+    """A row of an answer that cannot be, and which: nothing of the answer was used. The next may be right."""
+
+
 class NotificationError(KrakenDBError):
     """A webhook was not reached, or did not take an alarm. Shows its host only: the address is a secret."""
 
 
 class InternalError(KrakenDBError):
-    """A mistake of this package that has ended the work on one pair; see ``unforeseen``."""
+    """A mistake of this package that has ended the work on one pair, or the like; see ``unforeseen``."""
 
 
 class RejectedRecordError(KrakenDBError, ValueError):

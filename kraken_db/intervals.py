@@ -131,10 +131,10 @@ _FAR = datetime(9999, 12, 30, tzinfo=UTC)
 class Interval:
     """How long candles are, and when they open. Made by ``as_interval``.
 
-    All that has to do with the calendar is decided here; databases are told when candles open.
+    All that has to do with the calendar is decided here; databases are given the times when candles open.
 
     - Minutes and hours count from 1970-01-01 00:00 UTC, so that those that divide a day begin with it. With a
-      zone or a session they begin anew with each day of it, and the last one of a day may be shorter. With an
+      zone or a session they begin again with each of its days; the last one of a day may be shorter. With an
       anchor they count from there.
     - Days begin at midnight of ``zone``, or ``begins`` later: those of 23 and 25 hours are one candle each.
       Two and more count from 1970-01-01, or from ``anchor``.
@@ -193,7 +193,7 @@ class Interval:
         else:
             parts = {_DAY, abs(self.begins), *map(abs, _offsets(self.zone))}
             if self.unit == "minute":
-                parts.add(self.count * _MINUTE)
+                parts.add(self.length)
         return tuple(
             minutes
             for minutes in sorted(INTERVAL_NAMES, reverse=True)
@@ -210,8 +210,7 @@ class Interval:
         """The length of all candles and when one of them opens; None where they differ in length."""
         if self.unit == "month":
             return None
-        length = self.count * _MINUTES_OF[self.unit] * _MINUTE
-        offsets = _offsets(self.zone)
+        length, offsets = self.length, _offsets(self.zone)
         if self.unit != "minute":
             begin = datetime.combine(self._first, time(), UTC) + self.begins
             return (length, begin - min(offsets)) if len(offsets) == 1 else None
@@ -230,15 +229,19 @@ class Interval:
         """A day of the same zone, that begins as the days of this one do."""
         return Interval(1, "day", self.zone, self.begins)
 
+    @property
+    def length(self) -> timedelta:
+        """Of a candle, as far as no clock is changed; of months, the longest ones."""
+        if self.unit == "month":
+            return self.count * _LONGEST_MONTH * _DAY
+        return self.count * _MINUTES_OF[self.unit] * _MINUTE
+
     @cached_property
     def longest(self) -> timedelta:
         """No candle is longer."""
         if self.grid is not None:
             return self.grid[0]
-        if self.unit == "month":
-            return self.count * _LONGEST_MONTH * _DAY + _DAY
-        length = self.count * _MINUTES_OF[self.unit] * _MINUTE
-        return length if self.unit == "minute" else length + _DAY
+        return self.length if self.unit == "minute" else self.length + _DAY
 
     def opened_at(self, moment: datetime) -> datetime:
         """When the candle opens, in UTC, that ``moment`` lies in; a boundary belongs to what it opens."""
@@ -247,8 +250,7 @@ class Interval:
             length, origin = self.grid
             return moment - (moment - origin) % length
         if self.unit == "minute":
-            begin = self.day.opened_at(moment)
-            return moment - (moment - begin) % (self.count * _MINUTE)
+            return moment - (moment - self.day.opened_at(moment)) % self.length
         return self._calendar_open(self._calendar_number(moment))
 
     def next_open(self, moment: datetime) -> datetime:
@@ -261,7 +263,7 @@ class Interval:
         if self.grid is not None:
             return opened + self.grid[0]
         if self.unit == "minute":
-            return min(opened + self.count * _MINUTE, self.day.closed_at(self.day.opened_at(opened)))
+            return min(opened + self.length, self.day.closed_at(self.day.opened_at(opened)))
         return self._calendar_open(self._calendar_number(opened) + 1)
 
     def later(self, opened: datetime, count: int) -> datetime:
@@ -270,12 +272,12 @@ class Interval:
             return opened + self.grid[0] * min(count, (_FAR - opened) // self.grid[0])
         if self.unit != "minute":
             return self._calendar_open(self._calendar_number(opened) + count)
-        length = self.count * _MINUTE
+        length = self.length
         while True:
             end = self.day.closed_at(self.day.opened_at(opened))
             left = -((opened - end) // length)
-            if count < left:
-                return opened + count * length
+            if count < left or left <= 0:  # none where time ends
+                return opened + min(count, left) * length
             opened, count = end, count - left
 
     def back(self, end: datetime, count: int, oldest: datetime) -> datetime:
@@ -287,15 +289,13 @@ class Interval:
     def opens(self, start: datetime, end: datetime) -> list[datetime]:
         """All open times in ``[start, end)``."""
         found = []
-        opened = self.next_open(start)
-        length = self.count * _MINUTE
+        opened, end = self.next_open(start), min(end, _FAR)
+        is_part = self.unit == "minute" and self.grid is None
         while opened < end:
-            if self.unit == "minute" and self.grid is None:
-                day_end = min(end, self.day.closed_at(self.day.opened_at(opened)))
-                while opened < day_end:
-                    found.append(opened)
-                    opened += length
-                opened = day_end
+            if is_part:
+                stop = min(end, self.day.closed_at(self.day.opened_at(opened)))
+                found += [opened + n * self.length for n in range(-((opened - stop) // self.length))]
+                opened = stop
             else:
                 found.append(opened)
                 opened = self.closed_at(opened)
@@ -384,7 +384,7 @@ def as_interval(
     Args:
         value: ``"2h"``, ``"15m"``, ``"1d"``, ``"2w"``, ``"1M"`` (a month), ``"1Y"``; minutes as a number, or
             as a text (``"60"``); a timedelta of whole minutes; or an Interval, which keeps what is not said
-            anew.
+            again.
         tz: The zone whose days, weeks and months are meant: an IANA name or a tzinfo. UTC by default.
         anchor: A day on which a candle opens, for several days, weeks or months, or for weeks that begin on
             another day than Monday: a date, or a text such as ``"2023-01-02"``. An aware datetime says the
@@ -458,7 +458,7 @@ def _parse(text: str) -> Interval:
 
 
 def _refused(text: str) -> ConfigurationError:
-    """What is right instead, where that can be told."""
+    """What is right instead, where that can be known."""
     near = re.fullmatch(r"(\d+) *([A-Za-z]+)", text.strip(), re.ASCII)
     unit = near[2].lower() if near else ""
     count = near[1] if near else ""

@@ -154,7 +154,7 @@ class DroppedRangeRow(Base):
     """Ranges whose rows were stored once and are gone.
 
     They are no gap. What is imported into them again is not counted again, and a candle of a higher
-    interval that reaches into them is not computed anew from the minutes that happen to be left. Time
+    interval that reaches into them is not computed again from the minutes that happen to be left. Time
     without any row needs no entry on TimescaleDB: that it has no chunk tells the same.
     """
 
@@ -189,7 +189,7 @@ class RolledCandleRow(Base):
     """A candle of 1h to 1w as the last refresh has computed it, on plain PostgreSQL.
 
     It counts where no row of ``pending_refresh`` touches it. ``kept``: retention may have dropped its
-    minutes; while some of them are dropped, it is not computed anew. 5m, 15m and 30m are stored only then.
+    minutes; while some of them are dropped, it is not computed again. 5m, 15m and 30m are stored only then.
     """
 
     __tablename__ = "rolled_candles"

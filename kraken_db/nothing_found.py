@@ -37,7 +37,7 @@ async def no_candles(provider: HistoricalDataProvider, symbol: str, interval: In
     """Why no candle was found. PairError where nothing is stored of the pair."""
     stored = await stored_range(provider, symbol, interval)
     if stored is not None:
-        return EmptyRangeError.of(symbol, f"{as_interval(interval)} candles", "its candles", stored)
+        return EmptyRangeError.of(symbol, f"{as_interval(interval).name} candles", "its candles", stored)
     return await _not_stored(provider, symbol) or await _no_minutes(provider, symbol)
 
 

@@ -190,7 +190,7 @@ def to_ws_symbol(symbol: str) -> str:
 
 
 def from_rest_pair(name: str, known: Mapping[str, str] | None = None) -> str:
-    """``'ETHXBT'`` -> ``'ETH/BTC'``. Raises PairError for a name that cannot be told apart.
+    """``'ETHXBT'`` -> ``'ETH/BTC'``. Raises PairError for a name that has several readings.
 
     ``known``: further names and their symbols, such as ``known_pairs`` makes from Kraken's list of pairs.
     """

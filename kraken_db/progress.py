@@ -17,6 +17,7 @@ All calls come from the event loop's thread and must return at once. None of the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -50,7 +51,7 @@ class Task(Protocol):
     """One piece of work whose progress is shown."""
 
     def advance(self, amount: int = 1) -> None:
-        """``amount`` more units are finished; a negative one takes back what is done anew."""
+        """``amount`` more units are finished; a negative one takes back what is done again."""
 
     def update(self, *, total: int | None = None, note: str | None = None) -> None:
         """A better estimate of the total, or a short remark on what is happening; None leaves it as it is."""
@@ -84,6 +85,28 @@ MANY = 20
 """Pairs from which on it is not said of each that it is over; what fails is said of each."""
 
 
+_ALIKE = 3
+"""Failures for one reason that are told one by one."""
+
+
+class Failures:
+    """Tells what fails, at once. Of many that fail for one reason only the first: the report has all."""
+
+    def __init__(self, progress: Progress, verb: str = "failed") -> None:
+        self._progress = progress
+        self._verb = verb
+        self._alike: Counter[str] = Counter()
+
+    def tell(self, name: str, reason: str, kind: str | None = None) -> None:
+        """``kind``: what the reason is counted as; by default itself, without the name."""
+        kind = reason.replace(name, "") if kind is None else kind
+        self._alike[kind] += 1
+        if self._alike[kind] <= _ALIKE:
+            self._progress.note(f"{name}: {self._verb}: {reason.removeprefix(f'{name}: ')}")
+        elif self._alike[kind] == _ALIKE + 1:
+            self._progress.note("... and others for the same reason: the report at the end has them")
+
+
 class PairsProgress:
     """A job over many pairs: a line for all, and a task for each. Of one pair there is its task alone.
 
@@ -102,6 +125,7 @@ class PairsProgress:
         verb: str = "failed",
     ) -> None:
         self._progress = progress
+        self._failures = Failures(progress, verb)
         self._expected: dict[str, int] = {}
         self._unknown = set(symbols)
         """Pairs of which nobody has said how much they have."""
@@ -143,7 +167,7 @@ class PairsProgress:
         self._head.advance(amount)
 
     def is_over(self, symbol: str, counted: int | None, reason: str, *, failed: bool) -> None:
-        """A pair is over, perhaps once more. ``reason``: why it failed, which is told at once."""
+        """A pair is over, perhaps once more. ``reason``: why it failed, which is printed at once."""
         self._over[symbol] = failed
         self.overview.pairs = len(self._over)
         self.overview.failed = sum(self._over.values())
@@ -152,11 +176,11 @@ class PairsProgress:
         if not self.overview.what:
             self._head.advance()
         if reason and self.is_of_many:
-            self._progress.note(f"{symbol}: {self.overview.verb}: {reason.removeprefix(f'{symbol}: ')}")
+            self._failures.tell(symbol, reason)
 
     def done(self, outcome: str = "") -> None:
         """The job is over."""
-        self._head.done(outcome, failed=self.overview.failed > 0)
+        self._head.done(outcome)
 
     def _estimate(self) -> None:
         """Those that are not known are taken to be as large as the others."""

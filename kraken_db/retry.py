@@ -1,8 +1,8 @@
 """What is tried again, how often, and how long is waited in between.
 
-One mechanism, ``Retry``; a policy for each purpose: ``REQUEST`` (Kraken), ``DOWNLOAD``, ``CONFLICT``
-(transactions), ``READ``, ``REFRESH``, ``STARTING`` and ``CROWDED`` (the database); one classification of
-errors, ``may_pass``.
+One mechanism, ``Retry``; a policy for each purpose: ``REQUEST`` (Kraken), ``DOWNLOAD``, ``FLAWED``,
+``CONFLICT`` (transactions), ``READ``, ``REFRESH``, ``STARTING`` and ``CROWDED`` (the database); one
+classification of errors, ``may_pass``.
 
 Being throttled is not a failure of the exchange but of our pace, and ends no run early: it has a count of
 its own, ``MAX_THROTTLED``, and only a wait of more than ``MAX_WAIT`` seconds that Kraken asks for gives up at
@@ -25,6 +25,7 @@ from tenacity.wait import wait_exponential, wait_random
 from kraken_db.errors import (
     ExchangeError,
     ExchangeThrottledError,
+    ImpossibleRowError,
     RefreshInProgressError,
     ServerStartingError,
     TooManyConnectionsError,
@@ -53,7 +54,7 @@ class Retry:
 
     ``pause``: before the second attempt; doubled each time, up to ``longest``; plus ``jitter`` at most.
     ``attempts``: at most so many are made; ``seconds``: none after a failure so long after the first one.
-    ``only``: the kinds of errors that are tried again, if they may pass. ``level``: of the log line for an
+    ``only``: the kinds of errors that are tried again. ``level``: of the log line for an
     attempt that failed.
     """
 
@@ -73,7 +74,7 @@ class Retry:
         is_worth_it: Callable[[], bool] = lambda: True,
         between: Callable[[], Awaitable[None]] | None = None,
     ) -> _T:
-        """What ``attempt`` returns in the end; it is called anew for each attempt, and must do the same.
+        """What ``attempt`` returns in the end; it is called again for each attempt, and must do the same.
 
         Raises its last error; that of an exchange names the attempts, where their number is what ended it.
         ``is_worth_it`` is asked before another attempt, ``between`` runs before it.
@@ -86,9 +87,7 @@ class Retry:
             return await attempt()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(
-                lambda error: isinstance(error, self.only) and may_pass(error) and is_worth_it()
-            ),
+            retry=retry_if_exception(lambda error: isinstance(error, self.only) and is_worth_it()),
             stop=counts.are_enough,
             wait=wait_exponential(self.pause, self.longest) + wait_random(0, self.jitter),
             sleep=self._pause,
@@ -140,8 +139,8 @@ class _Counts:
         return is_counted and (self._failed >= self._policy.attempts or self._throttled > MAX_THROTTLED)
 
     def name_in(self, error: ExchangeError) -> None:
-        """An error that does not pass is an attempt too; ``are_enough`` has not counted it."""
-        made = self.made + (0 if may_pass(error) else 1)
+        """An error that is not tried again is an attempt too; ``are_enough`` has not counted it."""
+        made = self.made + (0 if isinstance(error, self._policy.only) else 1)
         if made > 1:
             error.attempts = made
             error.message = f"{error.message}; that was attempt {made}, the last"
@@ -155,6 +154,8 @@ DOWNLOAD = Retry(seconds=600.0, pause=1.0, longest=60.0, level=logging.WARNING)
 
 What ``REQUEST`` has tried already was tried more often than that.
 """
+FLAWED = Retry(attempts=5, pause=1.0, longest=30.0, only=ImpossibleRowError, level=logging.WARNING)
+"""A page of a download with a row that cannot be: what spoils one answer in passing has spoilt no five."""
 CONFLICT = Retry(attempts=8, pause=0.2, longest=10.0, jitter=0.4, only=TransactionConflictError)
 """A transaction that another session was in the way of: half a minute together at most."""
 READ = Retry(attempts=3, pause=0.1, longest=1.0, jitter=0.1)

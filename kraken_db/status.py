@@ -6,8 +6,9 @@ Times are UTC, ranges half-open, sizes bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -96,6 +97,8 @@ class StoreStatus:
     """Which it is of; None: of all."""
     disk: DiskRoom | None = None
     """Of the embedded server; of another one nothing is known."""
+    last_prices: Mapping[str, Decimal] = field(default_factory=dict)
+    """Of the newest trade of each symbol, or the close of its newest candle; not read by ``read_status``."""
 
     @property
     def drops_by_itself(self) -> bool:

@@ -159,9 +159,14 @@ class StoreService:
         if store is not None:
             await store.close()
 
-    async def revive(self) -> None:
-        """After the connection was lost: start the embedded server again, should it be gone."""
-        await self._connected().database.revive()
+    async def revive(self) -> bool:
+        """After the connection was lost: start the embedded server again, should it be gone.
+
+        Returns whether it is an embedded one: a server of the user's own is the user's to start.
+        """
+        database = self._connected().database
+        await database.revive()
+        return database.is_embedded
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import TypeAlias
+from typing import SupportsIndex, TypeAlias
 
 from kraken_db.errors import ConfigurationError, WrongValueError
 
@@ -14,8 +15,9 @@ Clock: TypeAlias = Callable[[], datetime]
 """Returns the time now, aware, in UTC."""
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 """Waits so many seconds."""
-Moment: TypeAlias = str | date | datetime
-"""A time as callers pass it: text (see ``parse_time``), a date (its midnight, UTC) or an aware datetime."""
+Moment: TypeAlias = str | date | datetime | float
+"""A time as callers pass it: text (see ``parse_time``), a date (its midnight, UTC), an aware datetime, or a
+number that is read as its text."""
 
 FIRST_MOMENT = datetime(2013, 9, 1, tzinfo=UTC)
 """Nothing was traded at Kraken before."""
@@ -86,12 +88,14 @@ def steady_now() -> datetime:
 
 
 def to_moment(value: Moment, name: str, now: datetime) -> datetime:
-    """The time that an argument means, aware. Whole numbers are read as their text is.
+    """The time that an argument means, aware. Numbers are read as their text is.
 
     Raises ConfigurationError, with the argument's name, for a naive datetime and for what is no time.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        value = str(operator.index(value))
+    elif isinstance(value, float):
+        value = f"{value:f}"
     if isinstance(value, str):
         return parse_time(value, now)
     if isinstance(value, datetime) and value == value:  # NaT of pandas is a datetime that equals nothing

@@ -15,9 +15,10 @@ query. What is written (``TradeRecord``, ``CandleRecord``) is mutable and is che
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from kraken_db.errors import ConfigurationError
@@ -37,8 +38,29 @@ _MINUTE = timedelta(minutes=1)
 _OHLC_REACH = timedelta(hours=12)
 
 
+class _InNotebooks:
+    """Shown as a small table where it ends a cell of a notebook."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        rows = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        cells = (f"<tr><th>{name}</th><td>{escape(_plain(value))}</td></tr>" for name, value in rows)
+        return f"<table><caption>{type(self).__name__}</caption>{''.join(cells)}</table>"
+
+
+def _plain(value: object) -> str:
+    """Numbers without an exponent, times to the last digit that there is."""
+    match value:
+        case Decimal() if value.is_finite():
+            return f"{value:f}"
+        case datetime():
+            return value.isoformat(sep=" ")
+    return "" if value is None else str(value)
+
+
 @dataclass(frozen=True, slots=True)
-class HistoricalTrade:
+class HistoricalTrade(_InNotebooks):
     """One trade, as read from the store."""
 
     id: int
@@ -60,7 +82,7 @@ class HistoricalTrade:
         return _EXACT.multiply(self.price, self.volume)
 
 
-class _Shape:
+class _Shape(_InNotebooks):
     """What the four prices of a candle say, whatever else the candle carries. All in the quote asset."""
 
     __slots__ = ()
@@ -187,7 +209,7 @@ class Candle(_Shape):
 
 
 @dataclass(frozen=True, slots=True)
-class DataGap:
+class DataGap(_InNotebooks):
     """A range ``[start_time, end_time)`` that no source has covered yet.
 
     Raises ConfigurationError for times without a zone and for an end before the start.
@@ -231,7 +253,7 @@ class DataGap:
 
 
 @dataclass(slots=True)
-class TradeRecord:
+class TradeRecord(_InNotebooks):
     """A trade on its way into the store."""
 
     symbol: str
@@ -253,7 +275,7 @@ class TradeRecord:
 
 
 @dataclass(slots=True)
-class CandleRecord:
+class CandleRecord(_InNotebooks):
     """A candle on its way into the store. One that still grows is replaced when it comes with more trades."""
 
     symbol: str

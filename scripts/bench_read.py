@@ -1,6 +1,6 @@
 """Reading: objects, frames and short lists, from a store of ten symbols with a year of minutes each.
 
-Beside each figure stands something anyone can run: asyncpg with the best statement for the same candles, with
+Beside each figure is something anyone can run: asyncpg with the best statement for the same candles, with
 a text codec for numeric and garbage collection paused, building the same objects; SQLAlchemy's ORM; COPY
 read by polars; connectorx; pandas.
 """
@@ -25,6 +25,7 @@ import asyncpg
 from sqlalchemy import create_engine, select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
+import kraken_db
 from kraken_db import HistoricalDataProvider
 from kraken_db.db.migrations import upgrade
 from kraken_db.models import CandleRow
@@ -197,11 +198,16 @@ async def frames(
     def ours(**how: str) -> Callable[[], Awaitable[float]]:
         return timed(lambda: provider.get_candles_frame(SYMBOL, 1, START, end, **how))  # type: ignore[arg-type]
 
-    exact, floats, in_pandas, copy, foreign, sql = await bench.rounds(
+    async def by_load() -> object:
+        return await asyncio.to_thread(kraken_db.load, SYMBOL, "1m", START, end, db_url=url)
+
+    exact, floats, in_pandas, loaded, as_load, copy, foreign, sql = await bench.rounds(
         repeats,
         ours(),
         ours(numbers="float"),
         ours(backend="pandas"),
+        timed(by_load),
+        ours(backend="pandas", numbers="float"),
         timed(copied),
         timed(by_connectorx),
         timed(by_pandas),
@@ -213,6 +219,7 @@ async def frames(
         bench.Figure(f"{frame}, decimal", exact, "COPY into polars, decimal", copy, asked="at most 1.2"),
         bench.Figure(f"{frame}, decimal", exact, "connectorx, float64", foreign, asked="below 1"),
         bench.Figure(f"{frame}, float", floats, "connectorx, float64", foreign),
+        bench.Figure("load of a year", loaded, f"{frame}, pandas, float", as_load, asked="at most 1.15"),
         bench.Figure(f"{frame}, pandas, decimal", in_pandas, "pandas.read_sql, psycopg", sql),
     ]
 

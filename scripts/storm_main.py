@@ -48,7 +48,7 @@ from kraken_db.simulator.truth import true_candles
 
 _WORKER = Path(__file__).with_name("_storm_worker.py")
 _EXCHANGE = Path(__file__).with_name("_storm_exchange.py")
-_INTERNAL_ERROR = 70
+_INTERNAL_ERROR, _INTERRUPTED = 70, 130
 # A signal in the first moments of Python itself leaves a traceback too, without a line of ours.
 _BUG = re.compile(r'.*internal error.*|^Traceback .*\n(?:  .*\n)*?  File "[^"]*/kraken_db/.*', re.MULTILINE)
 _FINAL_ATTEMPTS = 5
@@ -80,6 +80,10 @@ class Worker:
     @property
     def log(self) -> Path:
         return self.folder / f"{self.name}.log"
+
+    def reports(self) -> int:
+        """How often a recorder has said how it stands."""
+        return self.log.read_bytes().count(b"trades/s") if self.log.exists() else 0
 
     async def run(self, random: Random) -> None:
         """Until ``is_wanted`` is taken away and the process has ended."""
@@ -265,6 +269,7 @@ class Storm:
         await self.succeed(by_name["backfill-1"], "--until", f"{until:%Y-%m-%dT%H:%M:%S}")
         await self.succeed(by_name["gaps"])
         await self.succeed(by_name["maintain"])
+        await self.record_in_calm(by_name["record"])
         environment = by_name["status"].environment
         verify = Worker("verify", ("verify", "--rate-limit", "0"), environment, self.notes)
         await self.succeed(verify)
@@ -283,6 +288,16 @@ class Storm:
             if (code := await worker.once(*more)) == 0:
                 return
         self.wrong.append(f"{worker.name} ends with {code}, when all is calm: {_last_line(worker.log)}")
+
+    async def record_in_calm(self, recorder: Worker) -> None:
+        """Until it has reported once: that the last one was killed is told until another one has begun."""
+        before = recorder.reports()
+        recording = asyncio.create_task(recorder.once())
+        while recorder.reports() == before and not recording.done():  # noqa: ASYNC110 (another process writes)
+            await asyncio.sleep(0.5)
+        recorder.send(signal.SIGINT)
+        if (code := await recording) not in (0, _INTERRUPTED):
+            self.wrong.append(f"record ends with {code}, when all is calm: {_last_line(recorder.log)}")
 
     async def compare(self, database: Database, plan: StormPlan, symbol: str, until: datetime) -> None:
         (market,) = (one for one in plan.markets if one.symbol == symbol)

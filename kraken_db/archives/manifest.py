@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -58,6 +58,10 @@ class Manifest:
             return self.start, self.end
         start, end = start and max(start, self.start), min(end, self.end)
         return (None, None) if start and start >= end else (start, end)
+
+    def without_future(self, now: datetime) -> Manifest:
+        """The same; one that covers what has not happened yet says nothing of what it covers."""
+        return replace(self, start=None, end=None) if self.end is not None and self.end > now else self
 
     def contradiction(self, files: int, rows: int | None) -> str | None:
         """What was found otherwise than it is said here, in words; None if nothing was.

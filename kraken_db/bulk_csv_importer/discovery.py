@@ -309,7 +309,7 @@ class Discovery:
         async with aclosing(unpack(source, told[0])) as blocks:
             content = b"".join([block async for block in blocks])
         try:
-            manifest = parse_manifest(content)
+            manifest = parse_manifest(content).without_future(self.clock())
         except ManifestError as error:
             raise ImportFileError(name, error.message, hint=error.hint) from error
         if (wrong := manifest.contradiction(files, None)) is not None:

@@ -36,7 +36,7 @@ from kraken_db.errors import (
     DataRefusedError,
     ImportFileError,
     KrakenDBError,
-    unforeseen,
+    foreseen,
 )
 from kraken_db.heartbeat import Heartbeat
 from kraken_db.ingest.missing import build_missing
@@ -291,9 +291,8 @@ class BulkCSVImporter(StoreService):
         try:
             await store.refresh_pending()
         except Exception as error:
-            said = error.message if isinstance(error, KrakenDBError) else unforeseen(error)
             report.refresh_error = DatabaseError(
-                f"the higher intervals are not up to date: {said}",
+                f"the higher intervals are not up to date: {foreseen(error).message}",
                 hint="the rows are stored; the next import refreshes them",
             )
 

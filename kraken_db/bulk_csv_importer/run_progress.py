@@ -6,7 +6,7 @@ from collections import Counter
 
 from kraken_db.bulk_csv_importer.reading import ArchiveReader
 from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan
-from kraken_db.progress import Overview, Progress
+from kraken_db.progress import Failures, Overview, Progress
 
 ROW_SIZE = 64
 """Bytes of a row of Kraken's, more or less."""
@@ -39,6 +39,10 @@ class RunProgress:
         )
         self._estimate()
         self.task = progress.task("import", plan.size, unit="bytes", overview=self.overview)
+        self._failures = Failures(progress) if len(plan.files) + len(plan.refused) > 1 else None
+        if self._failures is not None:
+            for refused in plan.refused:
+                self._failures.tell(refused.name, refused.error.message, kind="refused")
 
     def is_counted(self, file: ArchiveFile) -> bool:
         """Whether its archive says how many rows there are."""
@@ -66,6 +70,8 @@ class RunProgress:
         self._files_left[symbol] -= 1
         self.overview.pairs += self._files_left[symbol] == 0
         self.overview.failed += done.error is not None
+        if done.error is not None and self._failures is not None:
+            self._failures.tell(done.file.name, done.error.message)
 
     def _estimate(self) -> None:
         rows_a_byte = self._rows / self._bytes if self._rows > 0 and self._bytes > 0 else 1 / ROW_SIZE

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kraken_db.cli.live import open_live
-from kraken_db.cli.output import cell_width, console, count_text, duration, printable
+from kraken_db.cli.output import cell_width, console, count_text, left_text, printable
 
 EVERY = 0.1
 """Seconds between two paintings."""
@@ -35,14 +35,15 @@ class Row:
     began: float = field(default_factory=time.monotonic)
     changed: float = field(default_factory=time.monotonic)
     at_work: bool = False
+    can_stall: bool = True
 
     def cells(self, now: float) -> tuple[str, ...]:
         percent = "" if self.share is None else f"{min(self.share, 1):4.0%}"
-        silent = f"nothing for {duration(now - self.changed)}" if self.is_stalled(now) else ""
+        silent = f"nothing for {left_text(now - self.changed)}" if self.is_stalled(now) else ""
         return self.label, percent, self.amount, self.left, ", ".join(filter(None, (silent, self.remark)))
 
     def is_stalled(self, now: float) -> bool:
-        return now - self.changed >= STALLED_AFTER
+        return self.can_stall and now - self.changed >= STALLED_AFTER
 
 
 class Rows:

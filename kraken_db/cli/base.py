@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from kraken_db.cli import configuration
+from kraken_db.cli.help import HelpContext, show_help
 from kraken_db.cli.logs import (
     configure_logging,
     is_debugging,
@@ -30,7 +31,7 @@ from kraken_db.cli.logs import (
     redact,
     wish,
 )
-from kraken_db.cli.output import discard, note, note_lines
+from kraken_db.cli.output import discard, note, note_lines, print_styled
 from kraken_db.cli.suggestions import OPTIONS_OF_COMMANDS, command_advice, meant, option_advice
 from kraken_db.errors import KrakenDBError, WrongValueError
 
@@ -337,7 +338,7 @@ class LazyGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
-            click.echo(ctx.get_help())
+            print_styled(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
 
@@ -395,6 +396,7 @@ def _add_common_options(command: click.Command) -> None:
     """Give a command what all have: these options may stand before and after its name."""
     if any(option.name == "debug" for option in command.params):
         return
+    command.context_class = HelpContext
     for parameter in command.params:
         _refuse_odd_numbers(parameter)
     command.params += _common_options()
@@ -431,6 +433,14 @@ def _common_options() -> list[click.Option]:
             expose_value=False,
             callback=_on_config,
             help="Read this config file instead of the usual one (kraken-db config path).",
+        ),
+        click.Option(
+            ["-h", "--help"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=show_help,
+            help="Show this message and exit.",
         ),
     ]
 

@@ -29,6 +29,7 @@ from kraken_db.cli.options import (
     one_pair_options,
     pair_options,
     range_options,
+    stored_db_url_option,
 )
 from kraken_db.cli.output import (
     Column,
@@ -433,7 +434,7 @@ class _CandlesCommand(MultiValueCommand):
     help="Numbers in CSV and JSON are exact.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@db_url_option
+@stored_db_url_option
 def candles(
     symbol: str,
     interval: Interval,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.cli.base import LazyCommand, LazyGroup
-from kraken_db.cli.options import db_url_option, json_option
+from kraken_db.cli.options import db_url_option, json_option, stored_db_url_option
 from kraken_db.cli.output import (
     Column,
     count_text,
@@ -293,7 +293,7 @@ def upgrade(revision: str, db_url: str) -> None:
 
 @db.command(short_help="Show the schema's revision.", epilog="Example: kraken-db db current --json")
 @json_option
-@db_url_option
+@stored_db_url_option
 def current(as_json: bool, db_url: str) -> None:
     """Show the schema's revision, and the one that this version of kraken-db needs."""
     from kraken_db.db.migrations import head_revision

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from kraken_db.cli.options import db_url_option
+from kraken_db.cli.options import db_url_option, stored_db_url_option
 from kraken_db.cli.output import duration, note, size_text
 from kraken_db.errors import ConfigurationError
 
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
     epilog="Example: kraken-db db psql -- -c 'SELECT count(*) FROM candles'",
 )
 @click.argument("arguments", metavar="[-- ARGUMENT...]", nargs=-1, type=click.UNPROCESSED)
-@db_url_option
+@stored_db_url_option
 @click.pass_context
 def psql(context: click.Context, arguments: tuple[str, ...], db_url: str) -> None:
     """Open psql, PostgreSQL's own command line, on the database that the other commands use.
@@ -57,7 +57,7 @@ async def _psql(db_url: str, arguments: tuple[str, ...]) -> int:
 
 @click.command(epilog="Example: kraken-db db dump kraken.dump")
 @click.argument("file", type=click.Path(path_type=Path))
-@db_url_option
+@stored_db_url_option
 def dump(file: Path, db_url: str) -> None:
     """Write the whole database into one file, as it is now: a backup that `kraken-db db restore` reads.
 
@@ -105,7 +105,7 @@ def restore(file: Path, db_url: str) -> None:
 @click.argument("role")
 @click.option("--create", is_flag=True, help="Make the role, and print the password that it gets.")
 @click.option("--revoke", is_flag=True, help="Take away what was given before; the role stays.")
-@db_url_option
+@stored_db_url_option
 def grant_read(role: str, create: bool, revoke: bool, db_url: str) -> None:
     """Let a role of the server read everything that is stored, and change nothing.
 

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from kraken_db.cli.base import sentence
 from kraken_db.cli.options import (
-    IntervalType,
+    INTERVALS_HELP,
     MultiValueCommand,
-    db_url_option,
     exclude_option,
+    interval_options,
     json_option,
     pair_options,
     range_options,
+    stored_db_url_option,
     stored_option,
 )
 from kraken_db.cli.output import (
@@ -33,7 +35,7 @@ from kraken_db.cli.output import (
 )
 from kraken_db.cli.summaries import details_option, note_some, print_totals
 from kraken_db.errors import ConfigurationError
-from kraken_db.intervals import INTERVAL_NAMES, interval_name
+from kraken_db.intervals import INTERVAL_NAMES, Interval, as_interval
 from kraken_db.progress import MANY
 
 if TYPE_CHECKING:
@@ -51,13 +53,8 @@ if TYPE_CHECKING:
 @exclude_option
 @stored_option
 @click.option("--what", type=click.Choice(["candles", "trades"]), default="candles", show_default=True)
-@click.option(
-    "-i",
-    "--interval",
-    "intervals",
-    type=IntervalType(),
-    multiple=True,
-    help=f"Of candles: {', '.join(INTERVAL_NAMES.values())}; several by repeating it. Default: 1m.",
+@interval_options(
+    f"Of candles: {INTERVALS_HELP}; several by repeating it. Default: 1m.", name="intervals", multiple=True
 )
 @click.option(
     "--format",
@@ -85,7 +82,7 @@ if TYPE_CHECKING:
 )
 @details_option
 @json_option
-@db_url_option
+@stored_db_url_option
 @click.pass_context
 def export(
     context: click.Context,
@@ -93,7 +90,7 @@ def export(
     exclude: tuple[str, ...],
     stored: bool,
     what: Literal["candles", "trades"],
-    intervals: tuple[int, ...],
+    intervals: tuple[Interval, ...],
     style: Literal["parquet", "csv", "feather"],
     folder: Path,
     since: datetime | None,
@@ -126,7 +123,7 @@ def export(
         _show(report, as_json=as_json, details=details)
     if report.was_stopped:
         note("interrupted; the same command goes on from there")
-    context.exit(signals.exit_code(is_flawed=False))
+    context.exit(signals.exit_code(is_flawed=bool(report.failed)))
 
 
 async def _run(
@@ -150,17 +147,20 @@ async def _run(
 
 def _show(report: ExportReport, *, as_json: bool, details: bool) -> None:
     """Results on stdout; what a person has to know on stderr."""
-    if not report.files:
+    if not report.files and not report.failed:
         raise ConfigurationError(
             f"nothing is stored of {', '.join(report.empty)} in this range", hint="see: kraken-db status"
         )
     if as_json:
-        print_json({"files": [asdict(file) for file in report.files], "empty": report.empty})
+        files = [asdict(file) for file in report.files]
+        failed = {label: sentence(error) for label, error in report.failed.items()}
+        print_json({"files": files, "empty": report.empty, "failed": failed})
     elif len(_by_series(report)) > MANY and not details:
         _print_totals(report)
-    else:
+    elif report.files:
         _print(report)
-    lines = [f"Note: nothing is stored of {label} in this range" for label in report.empty]
+    lines = [f"Error: {label}: {sentence(error)}" for label, error in report.failed.items()]
+    lines += [f"Note: nothing is stored of {label} in this range" for label in report.empty]
     lines += _notes_of_files(report)
     if details:
         for line in lines:
@@ -176,10 +176,12 @@ def _notes_of_files(report: ExportReport) -> Iterator[str]:
     for files in _by_series(report):
         taken = max((file.taken_until for file in files if file.taken_until is not None), default=None)
         if taken is not None and files[0].interval is not None:
-            name = interval_name(files[0].interval)
+            interval = files[0].interval
+            name, is_stored = _name(interval), interval in INTERVAL_NAMES
+            source = f"taken from an imported file of {name}" if is_stored else "made of an imported file"
             yield (
-                f"Note: {files[0].symbol} {name} from before {moment_text(taken)} UTC is taken from an"
-                f" imported file of {name}, not computed from minutes"
+                f"Note: {files[0].symbol} {name} from before {moment_text(taken)} UTC is {source}, not"
+                " computed from minutes"
             )
 
 
@@ -210,10 +212,14 @@ def _print(report: ExportReport) -> None:
 
 
 def _by_series(report: ExportReport) -> list[list[FileReport]]:
-    series: dict[tuple[str, int | None], list[FileReport]] = {}
+    series: dict[tuple[str, int | str | None], list[FileReport]] = {}
     for file in report.files:
         series.setdefault((file.symbol, file.interval), []).append(file)
     return list(series.values())
+
+
+def _name(interval: int | str) -> str:
+    return interval if isinstance(interval, str) else as_interval(interval).name
 
 
 def _row(files: Sequence[FileReport]) -> tuple[str, ...]:
@@ -223,7 +229,7 @@ def _row(files: Sequence[FileReport]) -> tuple[str, ...]:
     where = first.path.parents[1] if first.path.parent.name.startswith("year=") else first.path
     return (
         first.symbol,
-        "trades" if first.interval is None else interval_name(first.interval),
+        "trades" if first.interval is None else _name(first.interval),
         plural(written, "file") if written else "-",
         plural(len(files) - written, "file") if written < len(files) else "-",
         count_text(sum(file.rows for file in files)),

@@ -20,6 +20,7 @@ from kraken_db.cli.options import (
     json_option,
     pair_options,
     rate_limit_option,
+    stored_db_url_option,
     stored_option,
     tell_default,
 )
@@ -73,11 +74,11 @@ def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool, details: bool = F
     elif gapped:
         columns = [
             Column("symbol"),
-            Column("data"),
+            Column("data", rank=2),
             day_column("from (UTC)"),
             day_column("to (UTC)"),
             Column("length", right=True),
-            Column("why"),
+            Column("why", rank=1),
         ]
         rows = [(_gap_row(found), _COLOURS.get(found.kind, "")) for one in symbols for found in one.found]
         print_table(columns, [Row(cells, colour) for cells, colour in rows])
@@ -91,8 +92,9 @@ def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool, details: bool = F
         note(f"No gaps in {plural(len(symbols), 'pair')}.")
         return
     total = plural(sum(len(symbol.found) for symbol in gapped), "gap")
-    pairs = " ".join(symbol.symbol for symbol in gapped[:_SHOWN]) if len(gapped) <= _SHOWN else "..."
-    note(f"{total} in {plural(len(gapped), 'pair')}. To fill: kraken-db gaps fill --symbols {pairs}")
+    pairs = " ".join(one.symbol for one in gapped)
+    which = f"--symbols {pairs}" if len(gapped) <= _SHOWN else "--stored"
+    note(f"{total} in {plural(len(gapped), 'pair')}. To fill: kraken-db gaps fill {which}")
 
 
 _COLOURS = {"ids": "red", "inside": "red", "not built": "yellow"}
@@ -322,7 +324,6 @@ def _gap_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         details_option,
         json_option,
-        db_url_option,
     ]
     for option in reversed(options):
         command = option(command)
@@ -344,6 +345,7 @@ def gaps() -> None:
 @exclude_option
 @stored_option
 @_gap_options
+@stored_db_url_option
 def list_gaps(
     symbols: tuple[str, ...] | None,
     exclude: tuple[str, ...],
@@ -389,6 +391,7 @@ def list_gaps(
 )
 @rate_limit_option
 @_gap_options
+@db_url_option
 @click.pass_context
 def fill_gaps(
     context: click.Context,

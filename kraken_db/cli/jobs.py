@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kraken_db.cli.options import db_url_option, json_option
+from kraken_db.cli.options import json_option, stored_db_url_option
 from kraken_db.cli.output import Column, moment_text, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _MOST_NAMES = 3
 )
 @click.option("--all", "with_ended", is_flag=True, help="Those of the last week that have ended, too.")
 @json_option
-@db_url_option
+@stored_db_url_option
 def jobs(with_ended: bool, as_json: bool, db_url: str) -> None:
     """Show every process that works on this database, on whichever machine it runs.
 

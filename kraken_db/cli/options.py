@@ -276,6 +276,8 @@ class MultiValueCommand(click.Command):
         if not ctx.resilient_parsing:
             _join_pairs(ctx)
             _check_range(ctx)
+            if ctx.meta.get(_READS):
+                require_stored(ctx.params["db_url"])
         return left
 
     def _repeated(self, ctx: click.Context, args: Sequence[str]) -> Iterator[str]:
@@ -301,6 +303,7 @@ class MultiValueCommand(click.Command):
 
 _TYPED = f"{__name__}.typed"
 _NAMED = f"{__name__}.named"
+_READS = f"{__name__}.reads"
 _ARGUMENTS = "pairs_as_arguments"
 """The parameter of the pairs that are arguments, until they are joined to those of ``--symbols``."""
 
@@ -585,18 +588,47 @@ root_db_url_option = click.option(
 )
 """``--db-url`` before the name of the command."""
 
+_DATABASE_URL_HELP = (
+    "postgresql://user@host:port/database, or embedded: for the embedded database. Default: what the"
+    " environment's DATABASE_URL says (a password is safer there), or the config file, else the embedded"
+    " database."
+)
+
 db_url_option = click.option(
     "--db-url",
     metavar="URL",
     callback=_database_url,
-    help="postgresql://user@host:port/database, or embedded: for the embedded database. Default: what the"
-    " environment's DATABASE_URL says (a password is safer there), else the embedded database.",
+    help=_DATABASE_URL_HELP,
 )
 """``--db-url`` as ``db_url``: always an address; ``embedded:`` where nothing else was said."""
 
+
+def _stored_database_url(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
+    url = _database_url(ctx, option, value)
+    if isinstance(ctx.command, MultiValueCommand):
+        ctx.meta[_READS] = True  # looked at once the pairs are known: wrong usage is told first
+    elif not ctx.resilient_parsing:
+        require_stored(url)
+    return url
+
+
+def require_stored(db_url: str) -> None:
+    """Raises ConfigurationError for an embedded database that is not there yet: who reads makes none."""
+    from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
+    from kraken_db.settings import EMBEDDED_URL, Settings
+
+    if db_url.startswith(EMBEDDED_URL):
+        EmbeddedServer(resolve_embedded(db_url) or Settings.from_environment().data_dir).require_data()
+
+
+stored_db_url_option = click.option(
+    "--db-url", metavar="URL", callback=_stored_database_url, help=_DATABASE_URL_HELP
+)
+"""The same for commands that only read: an embedded database that is not there is not made."""
+
 rate_limit_option = click.option(
     "--rate-limit",
-    type=SpanType(timedelta(seconds=1), click.FloatRange(0)),
+    type=SpanType(timedelta(seconds=1), click.FloatRange(0, 3600)),
     default=1.1,
     show_default=True,
     metavar="SECONDS",

@@ -205,9 +205,13 @@ def is_terminal() -> bool:
 
 
 def can_repaint(*, err: bool = False) -> bool:
-    """Whether the stream is a terminal on which lines can be painted anew: TERM=dumb is none."""
+    """Whether the stream is a terminal on which lines can be painted anew: TERM=dumb is none.
+
+    Nor is the output of ``!kraken-db`` in a notebook, which shows each painting below the last one.
+    """
     found = sys.stderr if err else sys.stdout
-    return found.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown") or "JPY_PARENT_PID" in os.environ
+    return found.isatty() and not is_dumb
 
 
 def folded(text: str, width: int, indent: str = "") -> list[str]:
@@ -470,6 +474,13 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def left_text(seconds: float) -> str:
+    """``0:07``, ``2:10``, ``1:02:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def plural(number: int, noun: str) -> str:

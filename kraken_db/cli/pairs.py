@@ -56,8 +56,8 @@ def pairs(
     It means currencies; if its base ends in a small x, as in '*x/USD', tokenized assets alone. That holds for
     all commands: what is shown here is what a pattern means there.
 
-    What is not listed is looked for in Kraken's archives, of which only the directories travel: a pair that
-    is there alone is delisted. Where it got a new name, the successor is named as well: a market of its own,
+    A pair that Kraken does not list may be in its archives; only their directories are downloaded. If it is
+    there alone, it is delisted. Where it got a new name, the successor is named as well: a market of its own,
     with its own history.
 
     Asks Kraken over the network, or whatever KRAKEN_BASE_URL and KRAKEN_ARCHIVE_URL name.

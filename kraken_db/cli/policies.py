@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.cli.base import LazyGroup
-from kraken_db.cli.options import PeriodType, db_url_option, json_option
+from kraken_db.cli.options import PeriodType, db_url_option, json_option, stored_db_url_option
 from kraken_db.cli.output import Column, moment_text, print_json, print_table
 from kraken_db.data_types import TableName
 from kraken_db.policies import BackgroundJob, TablePolicy, job_fails, job_state
@@ -47,7 +47,7 @@ def policies() -> None:
     short_help="Show the policies, and whether their jobs run.", epilog="Example: kraken-db policies show"
 )
 @json_option
-@db_url_option
+@stored_db_url_option
 def show(as_json: bool, db_url: str) -> None:
     """Show how long rows are kept, when they are compressed, and how the database's jobs are doing."""
     document = asyncio.run(_read(db_url))

@@ -12,7 +12,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kraken_db.cli.logs import redact
-from kraken_db.cli.output import can_repaint, count_text, folded, is_quiet, note, plural, size_text
+from kraken_db.cli.output import (
+    can_repaint,
+    count_text,
+    folded,
+    is_quiet,
+    left_text,
+    note,
+    plural,
+    size_text,
+)
 from kraken_db.progress import Overview, Progress, Task, Unit
 
 if TYPE_CHECKING:
@@ -25,6 +34,8 @@ _SHARE_OF_THE_TIME = 20
 _WIDTH = 80
 """Characters that a line over many pairs keeps to."""
 _MILLION = 10**6
+_LEAST_SHARE, _LEAST_SECONDS = 0.005, 60.0
+"""What has to be done, or to have passed, before the pace says how long the rest takes."""
 _RECENT = 30.0
 """Seconds that the speed of a row is measured over."""
 
@@ -55,13 +66,6 @@ def overview_text(seen: Overview, seconds_left: float | None, width: int = _WIDT
     return text
 
 
-def left_text(seconds: float) -> str:
-    """``0:07``, ``2:10``, ``1:02:05``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _rows_text(seen: Overview) -> str:
     about, total = "", float(seen.of_rows)
     if not total and seen.is_estimate:
@@ -77,7 +81,10 @@ def _rows_text(seen: Overview) -> str:
 
 def _seconds_left(done: float, total: float | None, seconds: float) -> float | None:
     """By the pace until now; None where that says nothing."""
-    return seconds * (total - done) / done if total and 0 < done < total and seconds > 0 else None
+    if not total or not 0 < done < total or seconds <= 0:
+        return None
+    has_a_pace = done / total >= _LEAST_SHARE or seconds >= _LEAST_SECONDS
+    return seconds * (total - done) / done if has_a_pace else None
 
 
 def _amount(unit: Unit, done: float, total: float | None, rate: float | None) -> str:
@@ -136,7 +143,8 @@ class _BarTask:
             bars.waiting = lambda: _waiting(overview)
         # A job that counts bytes has no other rows.
         if overview is None or unit == "bytes":
-            self._row.at_work = overview is not None
+            if overview is not None:  # the head says how it goes
+                self._row.at_work, self._row.can_stall = True, False
             bars.add(self._row)
 
     def _head(self, width: int) -> str:

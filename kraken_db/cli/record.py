@@ -271,7 +271,7 @@ def record(
 ) -> None:
     """Record every trade of some pairs as it happens, and build their 1m candles, until Ctrl-C or SIGTERM.
 
-    First it downloads what has happened since the last stored trade; of a pair that was never stored it
+    First it downloads what has happened since the last stored trade; for a pair that was never stored it
     begins now. Where trades are missing, after a lost connection for example, they are downloaded before
     anything behind them is stored. It may be killed at any moment and started again.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from kraken_db.cli.options import db_url_option
+from kraken_db.cli.options import stored_db_url_option
 from kraken_db.cli.output import Column, count_text, note, plural, print_table, to_json
 from kraken_db.errors import ConfigurationError
 
@@ -44,7 +44,7 @@ _MOMENT = re.compile(r"(\d{4,}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?\+00")
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--write", "may_write", is_flag=True, help="Let the statement change something.")
-@db_url_option
+@stored_db_url_option
 def sql(statement: str, style: str, as_json: bool, may_write: bool, db_url: str) -> None:
     """Run one SQL statement on the database that the other commands use, and print its rows.
 

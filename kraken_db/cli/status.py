@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +23,7 @@ from kraken_db.cli.options import (
     json_option,
     notify_options,
     pair_options,
+    require_stored,
 )
 from kraken_db.cli.output import (
     Column,
@@ -152,15 +152,18 @@ _MINUTES = DataType.CANDLES_1M
 _KINDS: dict[str, str] = {DataType.TRADES: "trades", _MINUTES: "candles"}
 
 
-def status_document(
-    database: Mapping[str, Any], status: StoreStatus, prices: Mapping[str, Decimal]
-) -> dict[str, Any]:
+def status_document(database: Mapping[str, Any], status: StoreStatus) -> dict[str, Any]:
     """``database``: which one it is. Times are UTC, sizes bytes, periods seconds."""
     symbols: dict[str, dict[str, Any]] = {}
     for item in status.data:
         entry = symbols.setdefault(
             item.symbol,
-            {"symbol": item.symbol, "last_price": prices.get(item.symbol), "intervals": [], "data": []},
+            {
+                "symbol": item.symbol,
+                "last_price": status.last_prices.get(item.symbol),
+                "intervals": [],
+                "data": [],
+            },
         )
         entry["intervals"] = intervals_of(entry["intervals"], item.data_type)
         entry["data"].append(_data(item))
@@ -273,12 +276,10 @@ class Shown:
     max_lag: timedelta | None = None
 
 
-def print_status(
-    database: Mapping[str, Any], status: StoreStatus, prices: Mapping[str, Decimal], shown: Shown
-) -> None:
+def print_status(database: Mapping[str, Any], status: StoreStatus, shown: Shown) -> None:
     """``database``: kind, where, embedded, schema_revision, retention_seconds."""
     width, height = shutil.get_terminal_size()
-    pairs = pair_rows(status.data, prices)
+    pairs = pair_rows(status.data, status.last_prices)
     lines = list(_database_lines(database, status))
     if pairs:
         lines.append(f"Pairs     {totals_text(pairs, shown.max_lag)}")
@@ -478,16 +479,17 @@ def status(
         raise click.UsageError("--notify and --notify-test need --check")
     source = alarm_source("status --check", symbols, exclude)
     with telling_failures(webhook, db_url, source, is_test=notify_test):
-        database, found, prices = asyncio.run(_read(db_url, symbols, exclude))
+        require_stored(db_url)
+        database, found = asyncio.run(_read(db_url, symbols, exclude))
     wrong = problems(found, max_lag[0], _named(symbols, exclude, found))
     if notify_test:
         asyncio.run(test_alarm(webhook, source, wrong))
         return
     if as_json:
         checked = {"max_lag_seconds": max_lag[0], "problems": [problem.text for problem in wrong]}
-        print_json({**status_document(database, found, prices), "check": checked})
+        print_json({**status_document(database, found), "check": checked})
     else:
-        print_status(database, found, prices, Shown(order, limit, details, max_lag[0]))
+        print_status(database, found, Shown(order, limit, details, max_lag[0]))
     if webhook is not None:
         asyncio.run(tell(webhook, db_url, source, wrong))
     if check and wrong:
@@ -508,13 +510,13 @@ def _named(symbols: Sequence[str] | None, exclude: Sequence[str], found: StoreSt
 
 async def _read(
     db_url: str, symbols: Sequence[str] | None, exclude: Sequence[str] = ()
-) -> tuple[dict[str, Any], StoreStatus, Mapping[str, Decimal]]:
-    """Which database it is, the state of what is stored in it, and the last price of each pair."""
+) -> tuple[dict[str, Any], StoreStatus]:
+    """Which database it is, and the state of what is stored in it, with the last prices."""
     from kraken_db.store import Store
 
     store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
     try:
-        found, policies, revision, prices = await store.database.reading(
+        found, policies, revision = await store.database.reading(
             lambda connection: _read_all(connection, store, symbols, exclude)
         )
         database = {
@@ -524,14 +526,14 @@ async def _read(
             "schema_revision": revision,
             "retention_seconds": {policy.table: policy.retention for policy in policies},
         }
-        return database, found, prices
+        return database, found
     finally:
         await store.close()
 
 
 async def _read_all(
     connection: AsyncConnection, store: Store, symbols: Sequence[str] | None, exclude: Sequence[str]
-) -> tuple[StoreStatus, Sequence[TablePolicy], str | None, Mapping[str, Decimal]]:
+) -> tuple[StoreStatus, Sequence[TablePolicy], str | None]:
     from kraken_db.db.migrations import current_revision
     from kraken_db.repositories.last_prices import LastPrices
     from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -543,10 +545,13 @@ async def _read_all(
         names = select(symbols, sorted(stored), exclude=exclude) or None
     found = await read_status(connection, store.backend, store.clock(), names)
     return (
-        replace(found, disk=store.database.disk),
+        replace(
+            found,
+            disk=store.database.disk,
+            last_prices=await LastPrices(connection).of(_newest(found)),
+        ),
         await store.backend.policies(connection),
         await current_revision(connection),
-        await LastPrices(connection).of(_newest(found)),
     )
 
 

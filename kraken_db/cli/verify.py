@@ -16,12 +16,12 @@ from kraken_db.cli.base import sentence
 from kraken_db.cli.options import (
     MultiValueCommand,
     SourcePath,
-    db_url_option,
     exclude_option,
     json_option,
     pair_options,
     range_options,
     rate_limit_option,
+    stored_db_url_option,
 )
 from kraken_db.cli.output import (
     count_text,
@@ -227,7 +227,7 @@ def _part(part: Part) -> dict[str, Any]:
 @rate_limit_option
 @details_option
 @json_option
-@db_url_option
+@stored_db_url_option
 @click.pass_context
 def verify(
     context: click.Context,

@@ -220,4 +220,17 @@ def _candle_channel(options: WriterOptions, store: Store, flusher: Flusher) -> C
 
 
 def _codec(kind: type[R]) -> tuple[Callable[[R], bytes], Callable[[bytes], R]]:
-    return msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(kind).decode
+    return msgspec.msgpack.Encoder().encode, decode_record(kind)
+
+
+def decode_record(kind: type[R]) -> Callable[[bytes], R]:
+    """What reads a record of a journal, whatever is there: raises nothing but ValueError."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def decoded(payload: bytes) -> R:
+        try:
+            return decode(payload)
+        except (RecursionError, ArithmeticError) as error:
+            raise ValueError(str(error)) from None
+
+    return decoded

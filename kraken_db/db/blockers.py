@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -25,7 +25,10 @@ _SHOWN = """
            coalesce(a.xact_start, a.backend_start)
     FROM pg_stat_activity a
 """
-_BLOCKING = f"{_SHOWN} WHERE a.pid = ANY(pg_blocking_pids($1)) ORDER BY a.pid"
+_BLOCKING = f"{_SHOWN} WHERE a.pid = ANY(pg_blocking_pids($1))"
+_NOT_ADVISORY = """ AND NOT EXISTS (
+    SELECT 1 FROM pg_locks w WHERE w.pid = $1 AND NOT w.granted AND w.locktype = 'advisory')
+"""
 _HOLDING = f"""{_SHOWN} JOIN pg_locks l ON l.pid = a.pid
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database()
       AND (CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint) = hashtextextended($1, 0)
@@ -36,9 +39,28 @@ _HOLDING = f"""{_SHOWN} JOIN pg_locks l ON l.pid = a.pid
 @asynccontextmanager
 async def telling_who_blocks(connection: AsyncConnection) -> AsyncIterator[None]:
     """Have this around a statement that may wait for a lock: who holds it is logged, after some seconds."""
+    async with _watching(connection, _watch):
+        yield
+
+
+@asynccontextmanager
+async def telling_who_blocks_rows(connection: AsyncConnection) -> AsyncIterator[None]:
+    """The same around all that is done on a connection, for locks of rows and tables.
+
+    Anybody may hold these: an ALTER TABLE, a transaction that was forgotten. Not behind a pooler, where
+    nobody can tell.
+    """
+    async with _watching(connection, _watch_rows):
+        yield
+
+
+@asynccontextmanager
+async def _watching(
+    connection: AsyncConnection, watch: Callable[[AsyncConnection], Coroutine[Any, Any, None]]
+) -> AsyncIterator[None]:
     watching: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
-    timer = loop.call_later(PATIENT_SECONDS, lambda: watching.append(loop.create_task(_watch(connection))))
+    timer = loop.call_later(PATIENT_SECONDS, lambda: watching.append(loop.create_task(watch(connection))))
     try:
         yield
     finally:
@@ -61,12 +83,24 @@ async def _watch(connection: AsyncConnection) -> None:
         await asyncio.sleep(AGAIN_SECONDS if found or sessions.are_pooled else PATIENT_SECONDS)
 
 
-async def _blocking(sessions: Sessions, pid: int) -> list[str]:
+async def _watch_rows(connection: AsyncConnection) -> None:
+    sessions = sessions_of(connection)
+    if sessions is None or sessions.are_pooled:
+        return
+    pid, pause = (await raw_connection(connection)).get_server_pid(), PATIENT_SECONDS
+    while True:
+        if found := await _blocking(sessions, pid, _NOT_ADVISORY):
+            notices.info("%s: waiting for a lock that another session holds%s", sessions.display, told(found))
+        pause = AGAIN_SECONDS if found else min(2 * pause, AGAIN_SECONDS)
+        await asyncio.sleep(pause)
+
+
+async def _blocking(sessions: Sessions, pid: int, condition: str = "") -> list[str]:
     """In a session of its own; nobody where there is none left for us."""
     with suppress(Exception):
         session = await sessions.open()
         try:
-            return [_shown(row) for row in await session.fetch(_BLOCKING, pid)]
+            return [_shown(row) for row in await session.fetch(f"{_BLOCKING}{condition} ORDER BY a.pid", pid)]
         finally:
             session.terminate()
     return []

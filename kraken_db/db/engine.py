@@ -29,6 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from sqlalchemy.util import await_only
 
 from kraken_db import retry
+from kraken_db.db.blockers import telling_who_blocks_rows
 from kraken_db.db.disk import DiskRoom
 from kraken_db.db.driver import SESSIONS
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
@@ -216,7 +217,8 @@ class Database:
             except TooManyConnectionsError:
                 connection = await self._waiting(self._take)
             try:
-                yield connection
+                async with telling_who_blocks_rows(connection):
+                    yield connection
             finally:
                 self._in_use -= 1
                 try:

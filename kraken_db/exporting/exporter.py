@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -15,7 +16,7 @@ from typing import IO, Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.errors import ConfigurationError, first_line
+from kraken_db.errors import ConfigurationError, KrakenDBError, first_line, foreseen
 from kraken_db.exporting.manifest import (
     OTHER_FOLDER,
     Entry,
@@ -29,7 +30,7 @@ from kraken_db.exporting.manifest import (
     parts,
 )
 from kraken_db.exporting.writers import FileWriter, Source, check_packages, database_layout, file_writer
-from kraken_db.intervals import interval_length
+from kraken_db.intervals import Interval, IntervalLike, as_interval
 from kraken_db.new_files import create
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
@@ -47,8 +48,8 @@ Outcome: TypeAlias = Literal["written", "unchanged", "kept"]
 class FileReport:
     path: Path
     symbol: str
-    interval: int | None
-    """Minutes; None for trades."""
+    interval: int | str | None
+    """Minutes; of candles of a calendar, their name (``1M``, ``1d Europe/Berlin``); None for trades."""
     outcome: Outcome
     rows: int
     """In the file."""
@@ -67,10 +68,14 @@ class ExportReport:
     """Symbols of which nothing is stored in the range."""
     was_stopped: bool = False
     """Whether it was ended before all was done: the next export goes on."""
+    failed: dict[str, KrakenDBError] = field(default_factory=dict)
+    """Why a series was not exported, or not as a whole, by its label such as ``BTC/USD 1h``."""
 
 
 _Asked: TypeAlias = tuple[datetime | None, datetime | None]
 BLOCK_SIZE = 8 * 2**20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -106,7 +111,7 @@ class Exporter(StoreService):
         folder: Path,
         *,
         what: What = "candles",
-        intervals: Sequence[int] = (1,),
+        intervals: Sequence[IntervalLike] = (1,),
         style: Format = "parquet",
         since: datetime | None = None,
         until: datetime | None = None,
@@ -114,20 +119,20 @@ class Exporter(StoreService):
     ) -> ExportReport:
         """Export ``[since, until)`` of each symbol: trades, or closed candles of each of the intervals.
 
-        Intervals are minutes.
+        Intervals are what ``as_interval`` takes: minutes, ``"2h"``, ``"1M"``.
 
         ``recheck`` compares the contents of the store even where no write was noted since the last export.
-        Raises ConfigurationError for a folder that cannot be written, is in use, or holds something else, and
-        where a package is missing (extra ``frames``).
+        Of several series one may fail: the others go on, and the report says why. The only one's error is
+        raised. Raises ConfigurationError for a folder that cannot be written, is in use, or holds something
+        else, and where a package is missing (extra ``frames``).
         """
         for moment, name in ((since, "since"), (until, "until")):
             if moment is not None:
                 require_aware(moment, name)
-        for interval in intervals:
-            interval_length(interval)
+        lengths = list(dict.fromkeys(map(as_interval, intervals)))
         check_packages(style)
         wanted = list(dict.fromkeys(map(parse_symbol, symbols)))
-        kinds: Sequence[int | None] = [None] if what == "trades" else list(dict.fromkeys(intervals))
+        kinds: Sequence[Interval | None] = [None] if what == "trades" else lengths
         with _writing(folder):
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         with locked(folder):
@@ -149,13 +154,20 @@ class Exporter(StoreService):
 
         async def pair(symbol: str) -> bool:
             for series in wanted[symbol]:
-                await self._series(run, series, since, until)
+                try:
+                    await self._series(run, series, since, until)
+                except Exception as error:
+                    if sum(map(len, wanted.values())) == 1:
+                        raise
+                    _log.debug("%s", series.label, exc_info=error)
+                    run.report.failed[series.label] = foreseen(error, hint="run it again with --debug")
             return True
 
         for symbol in wanted:
             if not await unless_set(self._stop, pair(symbol)):
                 break
-            progress.is_over(symbol, None, "", failed=False)
+            has_failed = any(series.label in run.report.failed for series in wanted[symbol])
+            progress.is_over(symbol, None, "", failed=has_failed)
         run.report.was_stopped = self._stop.is_set()
         progress.done("stopped" if run.report.was_stopped else "")
         self._stop.clear()
@@ -382,7 +394,7 @@ def _report(run: _Run, series: Series, part: Part, entry: Entry, outcome: Outcom
     return FileReport(
         path,
         series.symbol,
-        series.interval,
+        series.key,
         outcome,
         entry.rows,
         entry.kept_rows,

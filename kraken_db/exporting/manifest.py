@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError
-from kraken_db.intervals import interval_name
+from kraken_db.intervals import Interval, IntervalLike, as_interval
 from kraken_db.new_files import is_plain_file, replacing
 from kraken_db.pairs import to_archive_name
 from kraken_db.ranges import TimeRange
@@ -30,18 +30,28 @@ class Series:
     """One symbol's candles of one interval, or its trades (``interval`` is None)."""
 
     symbol: str
-    interval: int | None
+    interval: IntervalLike | None
+
+    @property
+    def every(self) -> Interval | None:
+        return None if self.interval is None else as_interval(self.interval)
 
     @property
     def label(self) -> str:
-        return f"{self.symbol} {'trades' if self.interval is None else interval_name(self.interval)}"
+        return f"{self.symbol} {'trades' if self.every is None else self.every}"
+
+    @property
+    def key(self) -> int | str | None:
+        """What reports call the interval: minutes, where these say it all."""
+        return None if self.every is None else self.every.stored or self.every.key
 
     @property
     def data_types(self) -> list[DataType]:
         """Whose counters change with every write that changes this series: an imported file has its own."""
-        if self.interval is None:
+        if self.every is None:
             return [DataType.TRADES]
-        return list({DataType.CANDLES_1M, DataType.candles(self.interval)})
+        levels = self.every.levels if self.every.stored is None else (self.every.stored,)
+        return list({DataType.CANDLES_1M, *map(DataType.candles, levels)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +91,29 @@ def parts(
 def _year_file(series: Series, year: int) -> str:
     # The words before the = are what DuckDB, polars, Spark and Dask make columns of. A slash ends a folder.
     folders = [f"symbol={series.symbol.replace('/', '-')}"]
-    if series.interval is not None:
-        folders.append(f"interval={interval_name(series.interval)}")
-    name = "trades" if series.interval is None else "candles"
+    if series.every is not None:
+        folders.append(f"interval={file_name_of(series.every)}")
+    name = "trades" if series.every is None else "candles"
     return "/".join([*folders, f"year={year}", f"{name}.parquet"])
 
 
 def _single_file(series: Series, style: Format) -> str:
     if style == "csv":
         name = to_archive_name(series.symbol)
-        return f"{name}.csv" if series.interval is None else f"{name}_{series.interval}.csv"
+        if series.every is None:
+            return f"{name}.csv"
+        key = series.key
+        return f"{name}_{key if isinstance(key, int) else file_name_of(series.every)}.csv"
     # As freqtrade names them.
     name = series.symbol.replace("/", "_")
-    kind = "trades" if series.interval is None else interval_name(series.interval)
+    kind = "trades" if series.every is None else file_name_of(series.every)
     return f"{name}-{kind}.feather"
+
+
+def file_name_of(interval: Interval) -> str:
+    """``2h``, ``1M``, ``1d@America-New_York@17-00``: its text with what any file system takes."""
+    text = interval.name if interval.stored is not None else str(interval)
+    return text.replace("/", "-").replace(":", "-").replace(" from ", "@").replace(" ", "@")
 
 
 NAME = ".kraken-db-export.json"

@@ -24,7 +24,6 @@ from kraken_db.frames import (
     arrow_schema,
     require,
 )
-from kraken_db.intervals import floor_to_interval
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -47,11 +46,11 @@ class Source:
 
     async def extent(self) -> TimeRange | None:
         """The range outside of which there is no row, and no closed candle; None if there is nothing."""
-        symbol, interval = self.series.symbol, self.series.interval
+        symbol, interval = self.series.symbol, self.series.every
         if interval is None:
             return await self._trades.extent(symbol)
         stored = await self._candles.extent(symbol, interval)
-        return stored and (stored[0], min(stored[1], floor_to_interval(self._now, interval)))
+        return stored and (stored[0], min(stored[1], interval.opened_at(self._now)))
 
     async def synced_at(self) -> datetime | None:
         """When the symbol was last written.
@@ -82,7 +81,7 @@ class Source:
         self, start: datetime, end: datetime, layout: Literal["kraken", "file", "frame"], block_size: int
     ) -> AsyncGenerator[bytes]:
         """The rows of ``[start, end)`` as CSV, in blocks of whole rows."""
-        symbol, interval = self.series.symbol, self.series.interval
+        symbol, interval = self.series.symbol, self.series.every
         if interval is not None:
             return self._candles.csv_between(symbol, interval, start, end, layout, block_size=block_size)
         assert layout != "file"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from kraken_db.data_types import DataType
 from kraken_db.db.locks import JobLock
@@ -25,7 +26,7 @@ from kraken_db.ranges import TICK
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
 from kraken_db.repositories.trades import TradeRepository
-from kraken_db.retry import Retry, unless_set
+from kraken_db.retry import FLAWED, Retry, unless_set
 from kraken_db.tolerances import SAME_TRADE, SETTLED
 
 ROUNDS = 5
@@ -58,17 +59,34 @@ class TradeFiller:
         for _ in range(ROUNDS):
             if name is None or self.stop.is_set():
                 return problems
-            report = BackfillReport(symbol)
-            pages = await self._pages(symbol, start)
-            try:
-                await self._download(name, pages, until, lock, report, Remaining(task))
-            finally:
-                written.add(_written(report))
-                problems += _problems(report)
+            report, pages = await replace(FLAWED, sleep=self.retry.sleep).run(
+                partial(self._round, name, symbol, start, until, lock, task, written, problems),
+                is_worth_it=lambda: not self.stop.is_set(),
+            )
             if report.outcome != "caught up" or await self._is_quiet(name, pages, until):
                 return problems
             start = floor_to_interval(report.newest or start, BASE_INTERVAL)
         return [*problems, "new trades kept coming; the next run goes on"]
+
+    async def _round(
+        self,
+        name: str,
+        symbol: str,
+        start: datetime,
+        until: datetime,
+        lock: JobLock,
+        task: Task,
+        written: Filled,
+        problems: list[str],
+    ) -> tuple[BackfillReport, PageStore]:
+        report = BackfillReport(symbol)
+        pages = await self._pages(symbol, start)
+        try:
+            await self._download(name, pages, until, lock, report, Remaining(task))
+        finally:
+            written.add(_written(report))
+            problems += [one for one in _problems(report) if one not in problems]
+        return report, pages
 
     async def _until(self, end: datetime) -> datetime:
         """To the end of a minute, but not so far that it would not be settled yet."""

@@ -20,7 +20,7 @@ from kraken_db.errors import (
     KrakenDBError,
     NotConnectedError,
     UnknownPairError,
-    unforeseen,
+    foreseen,
 )
 from kraken_db.gap_filler.by_candles import CandleFiller
 from kraken_db.gap_filler.by_trades import TradeFiller
@@ -122,11 +122,17 @@ class GapFiller(StoreService):
 
         async def find(connection: AsyncConnection) -> list[SymbolGaps]:
             detector = GapDetector(connection, store.backend, store.clock())
-            return [
-                await detector.find(symbol, min_gap=min_gap, window=self._window) for symbol in self.symbols
-            ]
+            found = []
+            for symbol in self.symbols:
+                found.append(await detector.find(symbol, min_gap=min_gap, window=self._window))
+                task.advance()
+            return found
 
-        return await store.database.reading(find)
+        task = self._progress.task("looking for gaps", len(self.symbols), unit="pairs")
+        try:
+            return await store.database.reading(find)
+        finally:
+            task.done()
 
     async def detect_gaps(self, min_gap_minutes: int = MIN_GAP_MINUTES) -> list[DataGap]:
         """The gaps of all symbols, in order of time for each; asks nobody but the database.
@@ -323,11 +329,9 @@ class GapFiller(StoreService):
                     ).fill_all()
             except JobRunningError:
                 report.is_elsewhere = True
-            except KrakenDBError as error:
-                report.errors.append(f"{symbol}: {error}")
             except Exception as error:  # of the others each has its own task
                 _log.debug("%s", symbol, exc_info=error)
-                report.errors.append(f"{symbol}: {unforeseen(error)}")
+                report.errors.append(f"{symbol}: {foreseen(error)}")
             finally:
                 reason = "; ".join(report.errors)
                 task.done(_outcome(report), failed=bool(report.errors), reason=reason)

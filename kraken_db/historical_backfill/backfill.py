@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from kraken_db.backends import kept_for
@@ -20,11 +21,11 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import (
     ConfigurationError,
     ImportFileError,
-    InternalError,
+    ImpossibleRowError,
     JobRunningError,
     KrakenDBError,
     UnknownPairError,
-    unforeseen,
+    foreseen,
 )
 from kraken_db.heartbeat import Heartbeat, pairs_done
 from kraken_db.historical_backfill.archive import (
@@ -56,7 +57,7 @@ from kraken_db.patterns import select
 from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
 from kraken_db.repositories.running_jobs import JobKind
 from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.retry import DOWNLOAD, unless_set
+from kraken_db.retry import DOWNLOAD, FLAWED, unless_set
 from kraken_db.settings import KRAKEN_BASE_URL, archive_place
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, Sleep, period_text, require_aware, steady_now
@@ -131,6 +132,7 @@ class KrakenTradesBackfill(StoreService):
         self._archives_at_once = asyncio.Semaphore(min(os.cpu_count() or 1, 4))
         self._progress = progress or NullProgress()
         self._retry = replace(DOWNLOAD, sleep=sleep)
+        self._flawed = replace(FLAWED, sleep=sleep)
         self._exchange = Exchange(self._client, self._retry, clock)
         self._clock = self._exchange.clock
         self._stop = asyncio.Event()
@@ -416,11 +418,9 @@ class KrakenTradesBackfill(StoreService):
             if symbol in run.refused:
                 raise run.refused[symbol]
             await self._run_shared(report, run, Remaining(task, run.check))
-        except KrakenDBError as error:
-            report.error, report.outcome = error, "failed"
         except Exception as error:  # of the others each has its own task
             _log.debug("%s", symbol, exc_info=error)
-            report.error = InternalError(f"{symbol}: {unforeseen(error)}", hint="run it again with --debug")
+            report.error = foreseen(error, symbol, hint="run it again with --debug")
             report.outcome = "failed"
         finally:
             task.done(report.outcome, failed=report.error is not None, reason=str(report.error or ""))
@@ -485,7 +485,8 @@ class KrakenTradesBackfill(StoreService):
             if not name or self._stop.is_set() or wanted.source == "archive":
                 return
             has_met = False
-            while await self._walk(name, report, run, remaining, shared, lock):
+            walk = partial(self._walk_once, name, report, run, remaining, shared, lock)
+            while await self._walk(report, walk):
                 has_met = True
                 if wanted.build_candles:
                     await self._build_missing(run.ingest, report, lock)  # the minute in which they met
@@ -497,7 +498,24 @@ class KrakenTradesBackfill(StoreService):
                     lock, lambda: note_synced(store, symbol, DataType.TRADES, moment, cursor=cursor)
                 )
 
-    async def _walk(
+    async def _walk(self, report: BackfillReport, once: Callable[[], Awaitable[bool]]) -> bool:
+        """What ``once`` returns, which goes on from ``report.cursor``.
+
+        Where a row of an answer cannot be it is called again: as often as it gets further, else a few times.
+        """
+        while True:
+            reached = report.cursor
+
+            def is_stuck(reached: int | None = reached) -> bool:
+                return report.cursor == reached and not self._stop.is_set()
+
+            try:
+                return await self._flawed.run(once, is_worth_it=is_stuck)
+            except ImpossibleRowError:
+                if report.cursor == reached or self._stop.is_set():
+                    raise
+
+    async def _walk_once(
         self,
         name: str,
         report: BackfillReport,
@@ -570,7 +588,7 @@ class KrakenTradesBackfill(StoreService):
             return await store.refresh_or_warn(AT_MOST_WHEN_STOPPED if self._stop.is_set() else None)
         except Exception as error:
             _log.debug("the refresh", exc_info=error)
-            return InternalError(unforeseen(error), hint="the rows are stored; run it again with --debug")
+            return foreseen(error, hint="the rows are stored; run it again with --debug")
 
     async def _build_missing(self, ingest: Ingest, report: BackfillReport, lock: JobLock) -> None:
         """The candles of trades that came from archives, or were downloaded without candles."""

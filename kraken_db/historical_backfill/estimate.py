@@ -17,7 +17,7 @@ from kraken_db.backends.storage import most_wal
 from kraken_db.bulk_csv_importer.report import ArchiveFile
 from kraken_db.data_types import DataType
 from kraken_db.db.disk import DiskRoom, room_text
-from kraken_db.errors import InternalError, KrakenDBError, StorageFullError, UnknownPairError, unforeseen
+from kraken_db.errors import KrakenDBError, StorageFullError, UnknownPairError, foreseen
 from kraken_db.historical_backfill.archive import Wanted, is_stored
 from kraken_db.historical_backfill.download import find_goal
 from kraken_db.kraken.exchange import Exchange
@@ -123,11 +123,9 @@ class Estimator:
             async with places:
                 try:
                     return await self._pair(symbol, files.get(symbol, ()))
-                except KrakenDBError as error:
-                    return PairEstimate(symbol, error=error)
                 except Exception as error:
                     _log.debug("%s", symbol, exc_info=error)
-                    return PairEstimate(symbol, error=InternalError(f"{symbol}: {unforeseen(error)}"))
+                    return PairEstimate(symbol, error=foreseen(error, symbol))
                 finally:
                     progress.advance()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kraken_db.data_types import DataType
-from kraken_db.errors import ConflictingTradesError, ExchangeFormatError
+from kraken_db.errors import ConflictingTradesError, ImpossibleRowError
 from kraken_db.ingest.candles import rebuild_minutes
 from kraken_db.ingest.rules import EARLIEST_SECONDS, RowRefusedError, trade_rules
 from kraken_db.ingest.write_unit import WriteTransaction
@@ -122,13 +122,13 @@ class TradeBatch:
 async def stage_trades(
     transaction: WriteTransaction, symbol: str, policy: TradePolicy, trades: Sequence[StorableTrade]
 ) -> TradeBatch:
-    """Trades as objects, in order of time, checked. Raises ExchangeFormatError for one that cannot be."""
+    """Trades as objects, in order of time, checked. Raises ImpossibleRowError for one that cannot be."""
     await transaction.trades.copy_records({symbol: trades})
     found = await _inspect(transaction, policy, None)
     if isinstance(found, Problem):
         one = trades[found.line - 1]
         where = f"trade {one.trade_id or 'without an id'} of {symbol} at {one.timestamp.isoformat()}"
-        raise ExchangeFormatError(f"{where}: {found.reason}")
+        raise ImpossibleRowError(f"{where}: {found.reason}")
     return TradeBatch(transaction, symbol, policy, found)
 
 

@@ -21,7 +21,12 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw
 
-from kraken_db.errors import ExchangeError, ExchangeFormatError, ExchangeUnavailableError
+from kraken_db.errors import (
+    ExchangeError,
+    ExchangeFormatError,
+    ExchangeUnavailableError,
+    ImpossibleRowError,
+)
 from kraken_db.kraken.transport import application_error, excerpt
 from kraken_db.pairs import known_pairs
 from kraken_db.types import CandleRecord, TradeRecord
@@ -261,7 +266,7 @@ class TradesPage:
 
     @cached_property
     def trades(self) -> list[KrakenTrade]:
-        """Typed and exact. Raises ExchangeFormatError."""
+        """Typed and exact. Raises ImpossibleRowError."""
         return _trades(self._rows, self._what, f"result.{self.key}")
 
     @cached_property
@@ -270,7 +275,10 @@ class TradesPage:
 
         ``time`` is a float: it is the shortest text of one, so ``repr`` gives Kraken's digits again.
         """
-        rows: list[list[Any]] = msgspec.json.decode(self._rows)
+        try:
+            rows: list[list[Any]] = msgspec.json.decode(self._rows)
+        except (ValueError, RecursionError) as error:  # what no field is made of was passed over until now
+            raise ImpossibleRowError(f"{self._what}: result.{self.key}: {error}") from None
         return rows
 
     def records(self, symbol: str) -> list[TradeRecord]:
@@ -347,7 +355,10 @@ def decode_trades(result: Raw | bytes, what: str) -> TradesPage:
 
 
 def _trades(rows: bytes, what: str, place: str) -> list[KrakenTrade]:
-    wire = _decode(_TRADES, rows, what, place)
+    try:
+        wire = _decode(_TRADES, rows, what, place)
+    except ExchangeFormatError as error:
+        raise ImpossibleRowError(error.message, hint=error.hint) from None
     try:
         prices, volumes = decimals([row.price for row in wire]), decimals([row.volume for row in wire])
         _require_printable([row.misc for row in wire])
@@ -364,7 +375,19 @@ def _trades(rows: bytes, what: str, place: str) -> list[KrakenTrade]:
             for row, price, volume in zip(wire, prices, volumes, strict=True)
         ]
     except ValueError as error:
-        raise ExchangeFormatError(f"{what}: {place}: {error}") from None
+        at, reason = next(filter(None, map(_impossible, range(len(wire)), wire)), (0, str(error)))
+        raise ImpossibleRowError(f"{what}: {place}[{at}]: {reason}") from None
+
+
+def _impossible(at: int, row: _TradeRow) -> tuple[int, str] | None:
+    """The place of a row and what is wrong with it; None for one that can be."""
+    try:
+        decimals([row.price, row.volume])
+        _require_printable([row.misc])
+        time_of(row.time)
+    except ValueError as error:
+        return at, str(error)
+    return None
 
 
 def decode_ohlc(result: Raw | bytes, what: str, interval_minutes: int) -> OhlcPage:

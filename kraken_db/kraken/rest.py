@@ -35,6 +35,8 @@ from kraken_db.times import Sleep
 
 OHLC_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """The minutes that OHLC knows; 720 is not among them."""
+SHORTEST_DELAY, LONGEST_DELAY = 1e-6, 3600.0
+"""Seconds between two requests: what is beyond is a slip of the keyboard."""
 MAX_COUNT = 1000
 """Trades of one page, at most."""
 
@@ -73,8 +75,12 @@ class KrakenRestClient:
         timeout: aiohttp.ClientTimeout = transport.TIMEOUT,
         max_body: int = transport.MAX_BODY,
     ) -> None:
-        if not 0 <= rate_limit_delay < float("inf"):
-            raise ConfigurationError(f"rate_limit_delay is {rate_limit_delay}: it is seconds, 0 or more")
+        if rate_limit_delay != 0 and not SHORTEST_DELAY <= rate_limit_delay <= LONGEST_DELAY:
+            raise ConfigurationError(
+                f"the pause between two requests is {rate_limit_delay} s: it is 0, or {SHORTEST_DELAY:f} to"
+                f" {LONGEST_DELAY:,.0f} s",
+                hint="1.1 is what Kraken takes; it gets longer by itself",
+            )
         if max_retries < 0:
             raise ConfigurationError(f"max_retries is {max_retries}: it is 0 or more")
         self.base_url = checked_base_url(base_url or Settings.from_environment().kraken_base_url)

@@ -161,6 +161,21 @@ async def _refuse_redirect(
     return response
 
 
+def _session_of(lent: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
+    """A session that follows no redirect; over the connections of one that was passed in, which stay open."""
+    if lent is None:
+        return open_session(_refuse_redirect)
+    return aiohttp.ClientSession(
+        connector=lent.connector,
+        connector_owner=False,
+        headers=lent.headers,
+        auth=lent.auth,
+        cookie_jar=lent.cookie_jar,
+        trust_env=lent.trust_env,
+        middlewares=(_refuse_redirect,),
+    )
+
+
 def _ending(message: Any, socket: aiohttp.ClientWebSocketResponse[bool]) -> str:
     match message.type:
         case aiohttp.WSMsgType.CLOSE | aiohttp.WSMsgType.CLOSING:
@@ -247,8 +262,8 @@ class KrakenWebSocketClient:
         self._max_frame = max_frame
         self._pace = ReconnectPace(limits or ReconnectLimits(), clock)
         self._book = SubscriptionBook(self._watch, RequestPace(request_limits or RequestLimits()))
-        self._session = session
-        self._owns_session = session is None
+        self._lent = session
+        self._session: aiohttp.ClientSession | None = None
         self._connection: WebSocketConnection | None = None
         self._stopping = asyncio.Event()
         self._heard_at = self._spoke_at = self._looked_at = 0.0
@@ -326,14 +341,14 @@ class KrakenWebSocketClient:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
         finally:
-            if self._owns_session and self._session is not None:
+            if self._session is not None:
                 session, self._session = self._session, None
                 await session.close()
 
     async def _connected(self) -> AsyncGenerator[Event]:
         """One connection from its beginning to its end; it ends by itself only on ``stop``."""
         if self._session is None:
-            self._session = open_session(_refuse_redirect)
+            self._session = _session_of(self._lent)
         self._pace.attempted()
         self._attempts += 1
         connection = await WebSocketConnection.open(self._session, self.url, max_frame=self._max_frame)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from kraken_db.data_types import DataType
-from kraken_db.errors import DatabaseError, InternalError, KrakenDBError, unforeseen
+from kraken_db.errors import DatabaseError, foreseen
 from kraken_db.ingest.candles import build_minutes
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
@@ -158,8 +158,7 @@ class CandleCloser:
             try:
                 await self.close_due(store, now())
             except Exception as error:
-                said = error if isinstance(error, KrakenDBError) else unforeseen(error)
-                _log.warning("minutes are closed later: %s", said)
+                _log.warning("minutes are closed later: %s", foreseen(error))
                 _log.debug("minutes", exc_info=error)
                 await asyncio.sleep(_AFTER_AN_ERROR)
 
@@ -199,7 +198,7 @@ class CandleCloser:
             except DatabaseError:
                 raise
             except Exception as error:
-                wrong.append(InternalError(f"{one[1].symbol}: {unforeseen(error)}"))
+                wrong.append(foreseen(error, one[1].symbol))
         return wrong
 
 

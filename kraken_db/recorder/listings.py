@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from kraken_db.errors import KrakenDBError, UnknownPairError, unforeseen
+from kraken_db.errors import KrakenDBError, UnknownPairError, foreseen
 from kraken_db.kraken.directory import pair_directory
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
@@ -111,8 +111,7 @@ class ListingWatch:
             try:
                 await self._look()
             except Exception as error:
-                said = error if isinstance(error, KrakenDBError) else unforeseen(error)
-                _log.warning("which pairs Kraken lists is looked at later: %s", said)
+                _log.warning("which pairs Kraken lists is looked at later: %s", foreseen(error))
                 _log.debug("the list", exc_info=error)
                 await asyncio.sleep(_AFTER_AN_ERROR)
                 if self._doubted:

@@ -22,10 +22,9 @@ from kraken_db.errors import (
     ExchangeLockoutError,
     ExchangeThrottledError,
     ExchangeUnavailableError,
-    InternalError,
     KrakenDBError,
     UnknownPairError,
-    unforeseen,
+    foreseen,
 )
 from kraken_db.ingest.missing import build_missing
 from kraken_db.ingest.pages import Pages, PageStore, ResumePoint, find_resume_point
@@ -240,11 +239,9 @@ class Rejoin:
             except ConfigurationError as error:  # nothing that Kraken or the database says
                 self.refuse(symbol_feed, error)
                 return
-            except KrakenDBError as error:
-                pause = await self._wait_after(symbol_feed, error, pause)
             except Exception as error:  # of the others each has its own task
                 _log.debug("%s", symbol_feed.symbol, exc_info=error)
-                pause = await self._wait_after(symbol_feed, InternalError(unforeseen(error)), pause)
+                pause = await self._wait_after(symbol_feed, foreseen(error), pause)
 
     async def _wait_after(self, symbol_feed: SymbolFeed, error: KrakenDBError, pause: float) -> float:
         """Wait for another attempt; returns the pause of the next time.

@@ -23,7 +23,17 @@ from tests.support.sandbox import Sandbox, new_sandbox
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # These begin with a store that holds something; the others show how it gets there.
-FILLED = {"reading.md", "databases.md", "schema.md", "charts.md", "status.md", "exporting.md"}
+FILLED = {
+    "reading.md",
+    "notebook.md",
+    "indicators.md",
+    "backtesting.md",
+    "databases.md",
+    "schema.md",
+    "charts.md",
+    "status.md",
+    "exporting.md",
+}
 
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<why>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$",
@@ -87,6 +97,9 @@ def test_pages_have_blocks_that_are_run() -> None:
         "getting-started.md",
         "importing.md",
         "reading.md",
+        "notebook.md",
+        "indicators.md",
+        "backtesting.md",
         "databases.md",
         "schema.md",
         "simulator.md",

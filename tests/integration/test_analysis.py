@@ -7,10 +7,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import polars as pl
@@ -138,6 +139,13 @@ def test_columns_by_other_names_and_chosen(plain: None) -> None:
     assert arrow.column_names[:2] == ["Timestamp", "Open"]
 
 
+def test_days_are_those_of_the_zone(plain: None) -> None:
+    for tz in ("America/New_York", ZoneInfo("America/New_York")):
+        (day,) = kraken_db.load("BTC/USD", "1d", tz=tz).index
+        assert day.isoformat() == "2022-12-31T00:00:00-05:00"
+    assert str(kraken_db.load("BTC/USD", "1d", tz=UTC).index.tz) == "UTC"
+
+
 @pytest.mark.parametrize("engine", ["pandas", "polars", "arrow"])
 def test_times_of_a_zone_are_the_same_moments(plain: None, engine: Any) -> None:
     frame = kraken_db.load("BTC/USD", "1m", tz="Europe/Berlin", engine=engine)
@@ -180,8 +188,10 @@ def test_trades(store: None) -> None:
 def test_what_is_stored(store: None) -> None:
     assert kraken_db.symbols() == ["BTC/EUR", "BTC/USD", "ETH/USD"]
     assert kraken_db.symbols("*/USD") == ["BTC/USD", "ETH/USD"]
-    with pytest.raises(PairError, match=r"no pair that is stored matches 'SOL/\*'"):
-        kraken_db.symbols("SOL/*")
+    assert kraken_db.symbols("SOL/*") == kraken_db.symbols("SOL/USD") == []
+    assert kraken_db.symbols("xbtusd") == ["BTC/USD"]
+    with pytest.raises(PairError, match="'///' is not a pair"):
+        kraken_db.symbols("///")
 
 
 # --- what is wrong is said in one line ---
@@ -193,10 +203,11 @@ def test_what_is_stored(store: None) -> None:
         (("BTC/USDT",), r"nothing is stored of BTC/USDT \(did you mean BTC/USD\? Stored: BTC/USD\)"),
         (("ETH/EUR",), r"nothing is stored of ETH/EUR \(Stored: BTC/USD\)"),
         (("btc",), r"'BTC' is not a pair: .* \(did you mean BTC/USD\?\)"),
+        ((b"BTC/USD",), r"b'BTC/USD' is not a pair"),
         ((5,), r"5 is not a pair \(write it as 'BTC/USD'\)"),
         (([],), "no pairs were named"),
         (("BTC/USD", "1x"), "there is no interval '1x'"),
-        (("BTC/USD", 1.5), "1.5 is no"),
+        (("BTC/USD", 1.5), "there is no interval 1.5"),
         (("BTC/USD", "1h", "2023-13-01"), r"'2023-13-01' is not a time \(write 2023-01-31"),
         (("BTC/USD", "1h", datetime(2023, 1, 1)), r"start has no time zone: .* \(pass an aware"),  # noqa: DTZ001
         (("BTC/USD", "1h", pd.Timestamp("2023-01-01")), "start has no time zone"),
@@ -222,7 +233,12 @@ def test_wrong_arguments(plain: None, arguments: tuple[Any, ...], said: str) -> 
         ({"columns": ["close", "adj"]}, "there is no column 'adj'"),
         ({"numbers": "exact"}, r"numbers='exact' is not known \(known: 'decimal', 'float'\)"),
         ({"fill": "zero"}, "fill='zero' is not known"),
-        ({"tz": "Berlin"}, r"tz='Berlin' is no time zone"),
+        ({"tz": "Berlin"}, r"there is no time zone 'Berlin' \(.*Write an IANA name"),
+        ({"tz": timezone(timedelta(hours=1))}, r"tz=UTC\+01:00 has no name"),
+        ({"last": 0}, r"last is 0 \(ask for one row at least"),
+        ({"columns": ["close", "Close"]}, "columns names 'Close' twice"),
+        ({"columns": None}, "columns=None is not known"),
+        ({"db_url": Path("/data")}, r"db_url=PosixPath\('/data'\) is not a text"),
         ({"db_url": "mysql://here/there"}, "the database URL cannot be used: it starts with 'mysql:'"),
     ],
 )

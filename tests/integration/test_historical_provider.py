@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -371,14 +372,17 @@ async def test_arguments_are_taken_as_people_write_them(provider: HistoricalData
 
 async def test_a_time_that_is_none_is_refused_by_its_name(provider: HistoricalDataProvider) -> None:
     naive = datetime(2023, 1, 1)  # noqa: DTZ001 (that is the point)
-    for wrong, said in (
+    times: list[tuple[Any, str]] = [
         (naive, "end has no time zone: 2023-01-01T00:00:00"),
         ("2023-13-01", "'2023-13-01' is not a time"),
         (True, "end=True is not a time"),
-        (1.5, r"end=1.5 is not a time \(pass text"),
-    ):
+        (1.5, "'1.500000' is not a time"),
+        (float("nan"), "'nan' is not a time"),
+        (b"2023", r"end=b'2023' is not a time \(pass text"),
+    ]
+    for wrong, said in times:
         with pytest.raises(ConfigurationError, match=said):
-            await provider.get_candles("BTC/USD", 60, None, wrong)  # type: ignore[arg-type]  # two are wrong
+            await provider.get_candles("BTC/USD", 60, None, wrong)
 
 
 def test_without_an_address_it_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,7 @@ async def test_it_is_told_once_where_it_cannot_be_noted(
     for _ in range(3):
         await alarms.check([Problem("disk", "nothing is free")])
     assert place.hook.texts == ["- nothing is free"]
-    assert "may be told again: No space left on device" in caplog.text
+    assert "may be reported again: No space left on device" in caplog.text
 
 
 async def test_a_watch_outlasts_a_webhook_that_is_away(
@@ -241,7 +241,7 @@ async def test_a_watch_outlasts_a_webhook_that_is_away(
     await asyncio.sleep(0.1)
     watching.cancel()
     assert len(place.hook.received) == 1
-    assert caplog.text.count("an alarm could not be told") == 2
+    assert caplog.text.count("an alarm could not be sent") == 2
     assert SECRET not in caplog.text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kraken_db.progress import NullProgress, Overview, Progress, Task, Unit
+from kraken_db.progress import Failures, NullProgress, Overview, Progress, Task, Unit
 
 
 @dataclass
@@ -69,3 +69,18 @@ def test_tasks_side_by_side_do_not_mix() -> None:
         CountingTask("b.csv", total=10, finished=1, outcome="failed: cut in mid-line"),
     ]
     assert progress.notes == ["2 files"]
+
+
+def test_what_fails_is_told_at_once_and_of_one_reason_the_first() -> None:
+    progress = CountingProgress()
+    failures = Failures(progress)
+    for name in ("A/USD", "B/USD", "C/USD", "D/USD", "E/USD"):
+        failures.tell(name, f"{name}: Kraken does not list {name}")
+    failures.tell("F/USD", "no answer")
+    assert progress.notes == [
+        "A/USD: failed: Kraken does not list A/USD",
+        "B/USD: failed: Kraken does not list B/USD",
+        "C/USD: failed: Kraken does not list C/USD",
+        "... and others for the same reason: the report at the end has them",
+        "F/USD: failed: no answer",
+    ]

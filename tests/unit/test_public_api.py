@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -66,3 +67,13 @@ def test_a_star_import_brings_the_services_too() -> None:
 def test_the_types_come_without_the_database_drivers() -> None:
     code = "import sys, kraken_db; print({'asyncpg', 'sqlalchemy', 'alembic'} & set(sys.modules))"
     assert run_python(code) == "set()"
+
+
+def test_importing_the_package_loads_nothing_of_it() -> None:
+    code = "import sys, kraken_db; print(sorted(name for name in sys.modules if 'kraken_db.' in name))"
+    assert run_python(code) == "[]"
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert kraken_db.__version__ == importlib.metadata.version("kraken-historical-data")
+    assert "__version__" in dir(kraken_db)

@@ -212,3 +212,16 @@ def test_factories_make_distinct_consistent_objects() -> None:
     ] * 2
     assert all(c.low <= min(c.open, c.close) <= max(c.open, c.close) <= c.high for c in candles)
     assert len({trade.trade_id for trade in TradeRecordFactory.build_batch(5)}) == 5
+
+
+def test_a_notebook_shows_a_record_as_a_table() -> None:
+    trade = HistoricalTrade(7, "BTC/USD", MOMENT, D("1E-7"), D("2.50"), "buy", "limit", "<b>")
+    shown = trade._repr_html_()
+    assert shown.startswith("<table><caption>HistoricalTrade</caption><tr><th>id</th><td>7</td></tr>")
+    assert "<th>timestamp</th><td>2023-03-11 07:00:00+00:00</td>" in shown
+    assert "<th>price</th><td>0.0000001</td>" in shown
+    assert "<th>misc</th><td>&lt;b&gt;</td>" in shown
+    assert "<th>vwap</th><td></td>" in example_candle(vwap=None)._repr_html_()
+    kinds: list[Any] = [DataGapFactory, TradeRecordFactory, CandleRecordFactory, HistoricalCandleFactory]
+    for record in (kind() for kind in kinds):
+        assert record._repr_html_().count("<tr>") == len(dataclasses.fields(record))

@@ -13,7 +13,7 @@ from pathlib import Path
 from kraken_db.db.embedded import keeper
 from kraken_db.db.embedded.account import server_account, spawn
 from kraken_db.db.embedded.cluster import data_version, failure
-from kraken_db.db.embedded.layout import OTHER_DIRECTORY, Layout, make_root
+from kraken_db.db.embedded.layout import OTHER_DIRECTORY, Layout, make_root, refuse_foreign
 from kraken_db.db.embedded.locks import Registration, exclusive, open_private, register
 from kraken_db.db.embedded.postmaster import Answer, Postmaster
 from kraken_db.errors import ConfigurationError, EmbeddedServerError
@@ -70,7 +70,7 @@ class EmbeddedServer:
         Raises ConfigurationError where there is no database and ``creates`` says not to make one.
         """
         if not creates:
-            self._refuse_to_make()
+            self.require_data()
         with self._changing() as postmaster:
             users = self._layout.lock("users")
             alone = _is_unused(users)
@@ -86,16 +86,6 @@ class EmbeddedServer:
                 raise
             self._registration = registration
             return self._layout.url(postmaster.account.uid)
-
-    def _refuse_to_make(self) -> None:
-        with self._explained():
-            if data_version(self._layout.data) is not None:
-                return
-        raise ConfigurationError(
-            f"there is no database yet in {self._layout.root}",
-            hint="get history first: kraken-db backfill --symbols BTC/USD, or kraken-db import-csv --help;"
-            " DATABASE_URL or KRAKEN_DB_DATA_DIR name a database that is elsewhere",
-        )
 
     def detach(self) -> None:
         """Be a user no longer. The server stops by itself when it was the last one."""
@@ -146,6 +136,20 @@ class EmbeddedServer:
                 in_use=not _is_unused(self._layout.lock("users")),
                 log_file=self._layout.log,
             )
+
+    def require_data(self) -> None:
+        """Raises ConfigurationError where there is no database yet, and changes nothing."""
+        with self._explained():
+            root = self._layout.root
+            if data_version(self._layout.data) is not None:
+                return
+            if root.is_dir():
+                refuse_foreign(root, root.stat().st_uid)
+        raise ConfigurationError(
+            f"there is no database yet in {root}",
+            hint="get history first: kraken-db backfill --symbols BTC/USD, or kraken-db import-csv --help;"
+            " DATABASE_URL or KRAKEN_DB_DATA_DIR name a database that is elsewhere",
+        )
 
     def url(self) -> str:
         """The address, whether the server runs or not."""

@@ -115,6 +115,9 @@ async def test_a_file_that_may_have_been_cut_says_nothing_of_what_follows(
         # Both have to say it.
         ("Kraken_OHLCVT_2023Q1.zip", ["2023-01-15", "2023-02-28"], ("2023-01-15", "2023-03-01")),
         ("Kraken_OHLCVT_Full_2023Q2.zip", ["2013-09-11", "2023-03-31"], (FIRST, APRIL)),
+        # What ends in the future was not true when it was written.
+        ("mine.zip", ["2023-01-01", "2099-12-31"], (FIRST, LAST_CLOSE)),
+        ("Kraken_OHLCVT_2023Q1.zip", ["2023-02-01", "2099-12-31"], (JANUARY, APRIL)),
         # They contradict each other: nobody knows what it covers.
         ("Kraken_OHLCVT_2023Q1.zip", ["2024-01-01", "2024-03-31"], (FIRST, LAST_CLOSE)),
     ],

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db import blockers
 from kraken_db.db.engine import Database
@@ -111,3 +112,29 @@ async def test_a_job_that_is_refused(plain_url: str) -> None:
             async with JobLock(database, "backfill", "BTC/USD"):
                 pass
     assert matches(refused.value.message, pid, "idle")
+
+
+@pytest.mark.parametrize("way", ["ALTER TABLE", "a row"])
+async def test_locks_of_tables_and_rows(plain_url: str, told: pytest.LogCaptureFixture, way: str) -> None:
+    """Anybody may hold them: a session that has changed a table, or a row, and then does nothing."""
+    async with opened_database(plain_url) as database:
+        async with database.begin() as connection:
+            await connection.execute(text("CREATE TABLE thing (id int)"))
+            await connection.execute(text("INSERT INTO thing VALUES (1)"))
+        other = await asyncpg.connect(plain_url, server_settings={"application_name": "kraken-db"})
+        try:
+            await other.execute("BEGIN")
+            held = "ALTER TABLE thing ADD n int" if way == "ALTER TABLE" else "UPDATE thing SET id = 2"
+            await other.execute(held)
+
+            async def work(connection: AsyncConnection) -> None:
+                wanted = "SELECT * FROM thing" if way == "ALTER TABLE" else "UPDATE thing SET id = 3"
+                await connection.execute(text(wanted))
+
+            waiting = asyncio.create_task(database.reading(work))
+            assert matches(await until_told(told), other.get_server_pid(), "idle in transaction")
+            assert not waiting.done()
+        finally:
+            await other.close()
+        await asyncio.wait_for(waiting, 10)
+        assert len(told.messages) == 1

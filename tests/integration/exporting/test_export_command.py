@@ -69,7 +69,7 @@ def test_wrong_input_is_told_in_one_line(plain: str, tmp_path: Path) -> None:
         ((), 2, "Missing argument 'SYMBOL...'"),
         (("BTC/USD",), 2, "Missing option '--out'"),
         (("bitcoin", "--out", "out"), 2, "is not a pair"),
-        (("BTC/USD", "--out", "out", "-i", "7m"), 2, "there is no interval '7m'"),
+        (("BTC/USD", "--out", "out", "-i", "7x"), 2, "there is no interval '7x'"),
         (("BTC/USD", "--out", "out", "--what", "trades", "-i", "1h"), 2, "--interval belongs to candles"),
         (("BTC/USD", "--out", "out", "--since", "2024-01-02", "--until", "2024-01-01"), 2, "is not before"),
         (("BTC/USD", "--out", "XBTUSD_1.csv"), 2, "is a file"),
@@ -91,3 +91,26 @@ def test_killed_it_goes_on_where_it_was(plain: str, tmp_path: Path) -> None:
     assert [file["outcome"] for file in json.loads(done.stdout)["files"]] == ["unchanged", "written"]
     # Nothing of the killed run is left.
     assert pl.scan_parquet(tmp_path / "out").select(pl.len()).collect().item() == 20
+
+
+def test_a_pair_that_fails_leaves_the_others_alone(plain: str, tmp_path: Path) -> None:
+    """A foreign file is in the way of the first: it stays, the next ones are written, the end is not 0."""
+    out = tmp_path / "out"
+    write(out, "XBTUSD_1.csv", "mine\n")
+    asked = ("BTC/USD", "ETH/USD", "--format", "csv", "--out", "out")
+    done = run(plain, tmp_path, *asked)
+    assert (done.returncode, (out / "XBTUSD_1.csv").read_text()) == (1, "mine\n")
+    assert done.stderr == (
+        "Error: BTC/USD 1m: out/XBTUSD_1.csv is not of an export. Take another folder for --out\n"
+    )
+    assert [line.split()[:3] for line in done.stdout.splitlines()[1:]] == [["ETH/USD", "1m", "1"]]
+    assert len((out / "ETHUSD_1.csv").read_text().splitlines()) == 3
+    again = run(plain, tmp_path, *asked, "--json")
+    report = json.loads(again.stdout)
+    assert (again.returncode, list(report["failed"])) == (1, ["BTC/USD 1m"])
+    assert [(file["symbol"], file["outcome"]) for file in report["files"]] == [("ETH/USD", "unchanged")]
+    write(out, "ETHUSD_1.csv", "mine as well\n")
+    (out / ".kraken-db-export.json").unlink()
+    nothing = run(plain, tmp_path, *asked)
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert nothing.stderr.count("is not of an export") == 2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kraken_db.cli.backfill import show_reports
-from kraken_db.errors import ExchangeFormatError, ExchangeThrottledError
+from kraken_db.errors import ExchangeFormatError, ExchangeThrottledError, ImpossibleRowError
 from kraken_db.kraken.messages import TradesPage
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.simulator import Market, SimulatedExchange
@@ -168,6 +168,51 @@ async def test_another_beginning_each_time_comes_to_an_end(plain_url: str) -> No
     assert "100 answers in a row brought nothing new" in str(one.error)
     assert 100 <= asked <= 110
     assert (other.outcome, other.new) == ("caught up", TRADES)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "row"),
+    [
+        (Field(1_700, MISC, "\x00"), r"XXBTZUSD\[\d+\]: misc is not printable"),
+        (Field(1_700, PRICE, "1e99"), r"trade 1700 of BTC/USD at 2024-.*: price .* does not fit"),
+        (Field(1_700, ID, "x"), r"XXBTZUSD\[\d+\]\[6\]: expected `int`"),
+    ],
+    ids=["misc", "price", "id"],
+)
+async def test_a_row_that_cannot_be_is_asked_for_again(
+    plain_url: str, spoil: Spoil, row: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once or a few times spoilt: all is there. For ever: the pair ends, and what was before it is stored."""
+    times, asked = 3, 0
+
+    def for_a_while(result: dict[str, Any], params: Mapping[str, str]) -> None:
+        nonlocal asked
+        if any(one[6] == 1_700 for one in rows_of(result)) and asked < times:
+            asked += 1
+            spoil(result, params)
+
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(round(seconds))
+
+    exchange = SpoilingExchange(BTC, ETH, spoil=for_a_while)
+    async with downloading(plain_url, exchange, sleep=sleep) as service:
+        times = 10**9
+        one, other = await service.backfill([BTC.symbol, ETH.symbol])
+        assert (one.outcome, other.outcome) == ("failed", "caught up")
+        assert isinstance(one.error, ImpossibleRowError)
+        with pytest.raises(ImpossibleRowError, match=row):
+            raise one.error
+        assert pauses[-4:] == [1, 2, 4, 8]
+        found = await stored(plain_url, BTC.symbol)
+        spoilt = list(BTC.truth_trades())[1_699].timestamp
+        assert all(end <= spoilt for _, end in found.coverage["trades"])
+        asked, times = 0, 3
+        one, _ = await service.backfill([BTC.symbol, ETH.symbol], resume=True)
+        assert (one.error, one.outcome, asked) == (None, "caught up", 3)
+    assert "trying again in 4 s" in caplog.text
+    await assert_is_truth(plain_url, BTC)
 
 
 async def test_an_estimate_that_cannot_be_is_none(plain_url: str) -> None:

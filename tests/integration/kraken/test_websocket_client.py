@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -283,10 +284,11 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         async def handler(_request: web.Request) -> web.Response:
             return web.Response(status=status, headers={"Location": other.replace("ws", "http", 1)})
 
-        async with serving(handler) as url:
-            client = KrakenWebSocketClient(url)
-            with pytest.raises(ExchangeRequestError, match=f"HTTP {status}, a redirect, is not followed"):
-                await events_until(client, lambda _events: False)
+        async with serving(handler) as url, aiohttp.ClientSession() as session:
+            for client in (KrakenWebSocketClient(url), KrakenWebSocketClient(url, session=session)):
+                with pytest.raises(ExchangeRequestError, match=f"HTTP {status}, a redirect, is not followed"):
+                    await events_until(client, lambda _events: False)
+            assert not session.closed
     assert seen == []
 
 

@@ -42,9 +42,9 @@ def test_a_line_counts_what_is_live() -> None:
     assert down.endswith("not connected")
 
 
-def test_few_pairs_keep_their_order() -> None:
-    pairs = [pair("BTC/USD", received=1), pair("ETH/USD", "refused"), pair("ADA/USD", received=9)]
-    assert shown_first(pairs, 3) == (pairs, [])
+def test_of_few_pairs_trouble_comes_first_and_the_others_keep_their_order() -> None:
+    btc, eth, ada = pair("BTC/USD", received=1), pair("ETH/USD", "refused"), pair("ADA/USD", received=9)
+    assert shown_first([btc, eth, ada], 3) == ([eth, btc, ada], [])
 
 
 def test_of_many_pairs_trouble_comes_first_and_the_rest_is_counted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,24 @@ def test_a_table_that_is_too_wide_is_folded_and_loses_nothing(
         "  2023-01-01",
         "     7",
     ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, True), ({"TERM": "dumb"}, False), ({"JPY_PARENT_PID": "1"}, False)],
+    ids=["terminal", "dumb", "a cell of a notebook"],
+)
+def test_lines_are_painted_anew_where_that_is_seen(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: bool
+) -> None:
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert output.can_repaint() is expected

@@ -79,6 +79,7 @@ def test_tables(monkeypatch: pytest.MonkeyPatch, width: str) -> None:
 
 def test_lines_errors_and_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_of(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "100")  # nothing of it is folded
     click.echo(f"stdout {CLIPBOARD}")
     note(f"note {CLIPBOARD}")
     note("file a\nError: b")

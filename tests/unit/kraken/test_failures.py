@@ -21,7 +21,7 @@ from kraken_db.errors import (
     TransientError,
     UnknownPairError,
 )
-from kraken_db.kraken.rest import checked_base_url, limit_name
+from kraken_db.kraken.rest import KrakenRestClient, checked_base_url, limit_name
 from kraken_db.kraken.transport import application_error, excerpt, status_error
 from kraken_db.retry import MAX_THROTTLED, REQUEST, Retry
 
@@ -275,3 +275,9 @@ def test_base_urls_that_cannot_work(url: str) -> None:
 def test_a_pair_has_one_lane_however_it_is_written() -> None:
     assert {limit_name(name) for name in ("XBTUSD", "XXBTZUSD", "BTCUSD")} == {"BTC/USD"}
     assert limit_name("what is this") == "what is this"
+
+
+@pytest.mark.parametrize("delay", [1e99, 1e-99, 3601.0, -1.0, float("nan"), float("inf")])
+def test_a_pause_between_requests_that_nobody_means(delay: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"it is 0, or 0\.000001 to 3,600 s"):
+        KrakenRestClient("http://127.0.0.1:9", rate_limit_delay=delay)

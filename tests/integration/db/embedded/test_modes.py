@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kraken_db.alarms import Memory, Told, Webhook
+from kraken_db.alarms import Memory, Reported, Webhook
 from kraken_db.cli import cli
 from kraken_db.database_writer import DatabaseWriter
 from kraken_db.database_writer.journal import Journal, Ownership, Space
@@ -33,7 +33,7 @@ def make_everything(root: Path) -> None:
     assert journal.append(1, b"record")
     memory = Memory.of(Webhook("http://127.0.0.1/x"), url, "record BTC/USD", root / "state" / "alarms")
     with memory.held():
-        memory.save({"key": Told("text", 0, utc_now())})
+        memory.save({"key": Reported("text", 0, utc_now())})
     (root / "XBTUSD_1.csv").write_text("1700000040,1,1,1,1,1,1\n")
     out = root / "out"
     for command in (

@@ -1,0 +1,385 @@
+"""Three hundred pairs on one screen: what terminals of 80 x 24, 120 x 40 and 50 x 24 show, as text."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import click
+import pytest
+
+from kraken_db.cli.backfill import show_reports
+from kraken_db.cli.bars import Row, Rows
+from kraken_db.cli.output import cell_width, console, note
+from kraken_db.cli.progress import BarProgress, LineProgress
+from kraken_db.cli.record import screen_lines
+from kraken_db.cli.status import Shown, print_status
+from kraken_db.data_types import DataType
+from kraken_db.errors import UnknownPairError
+from kraken_db.historical_backfill import BackfillReport
+from kraken_db.progress import PairsProgress
+from kraken_db.recorder import PairStatus, RecorderStatus
+from kraken_db.recorder.symbol_feed import State
+from kraken_db.status import DataStatus, StoreStatus
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+SYMBOLS = [f"C{number:03}/USD" for number in range(300)]
+SIZES = [(80, 24), (120, 40), (50, 24)]
+
+
+class Screen:
+    """A terminal of some size, and what is on it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("NO_COLOR", "1")
+
+    def resize(self, columns: int, lines: int) -> None:
+        for name in ("stdout", "stderr"):
+            self._monkeypatch.setattr(f"sys.{name}.isatty", lambda: True)
+        self._monkeypatch.setenv("COLUMNS", str(columns))
+        self._monkeypatch.setenv("LINES", str(lines))
+
+    def out(self) -> list[str]:
+        return click.unstyle(self._capsys.readouterr().out).splitlines()
+
+    def read(self) -> tuple[list[str], list[str]]:
+        shown = self._capsys.readouterr()
+        return shown.out.splitlines(), shown.err.splitlines()
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Screen:
+    return Screen(monkeypatch, capsys)
+
+
+def stored(number: int, *, gaps: int = 0, lag: timedelta = timedelta(minutes=3)) -> DataStatus:
+    return DataStatus(
+        symbol=SYMBOLS[number],
+        data_type=DataType.TRADES,
+        rows=1_234_567 + number,
+        oldest=datetime(2013, 10, 6, 21, 34, tzinfo=UTC),
+        newest=NOW - lag,
+        last_sync=NOW - lag,
+        sources=("rest",),
+        ranges=1 + gaps,
+        covered=(),
+        gaps=gaps,
+        lag=lag,
+        months=(),
+    )
+
+
+def store_of(data: list[DataStatus]) -> StoreStatus:
+    return StoreStatus(NOW, data, (), 1_000_000_000, (), (), 0, None, 0, False, NOW, last_prices=PRICES)
+
+
+DATABASE = {
+    "kind": "PostgreSQL",
+    "embedded": True,
+    "where": "/home/ann/db",
+    "schema_revision": "1003",
+    "retention_seconds": {},
+}
+STORED = [stored(number) for number in range(300)]
+STORED[290] = stored(290, gaps=2)
+STORED[7] = stored(7, lag=timedelta(days=3, hours=5))
+PRICES = {symbol: Decimal("42011.3") for symbol in SYMBOLS}
+
+
+def status_on(screen: Screen, columns: int, lines: int, shown: Shown) -> list[str]:
+    screen.resize(columns, lines)
+    print_status(DATABASE, store_of(STORED), shown)
+    return screen.out()
+
+
+DAY = timedelta(days=1)
+
+
+def test_status_at_80_columns(screen: Screen) -> None:
+    lines = status_on(screen, 80, 24, Shown(max_lag=DAY))
+    assert lines[:5] == [
+        "Database  PostgreSQL, embedded, /home/ann/db",
+        "Schema    revision 1003",
+        "Size      1.0 GB: ",
+        "Pairs     300: 1 with gaps, 1 behind by more than 1 day; 370,414,950 trades",
+        "",
+    ]
+    assert lines[5:10] == [
+        "symbol       trades  candles  from (UTC)  to (UTC)    gaps     lag  last price",
+        "─" * 78,
+        "C290/USD  1,234,857        -  2013-10-06  2026-11-28     2   3 min     42011.3",
+        "C007/USD  1,234,574        -  2013-10-06  2026-11-25     0  3 days     42011.3",
+        "C000/USD  1,234,567        -  2013-10-06  2026-11-28     0   3 min     42011.3",
+    ]
+    assert lines[-2:] == [
+        "(no room for: last sync (UTC))",
+        "... and 288 more, none with gaps or behind; --limit 0 shows all",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_status_fits_each_screen(screen: Screen, columns: int, lines: int) -> None:
+    shown = status_on(screen, columns, lines, Shown(max_lag=DAY))
+    assert len(shown) < lines
+    assert max(map(len, shown)) <= columns
+    text = " ".join(shown)
+    assert "C290/USD" in text
+    assert "... and " in text
+
+
+@pytest.mark.parametrize(
+    ("order", "first"),
+    [("trouble", "C290"), ("symbol", "C000"), ("rows", "C299"), ("gaps", "C290"), ("lag", "C007")],
+)
+def test_status_in_another_order(screen: Screen, order: str, first: str) -> None:
+    lines = status_on(screen, 80, 24, Shown(order=order, limit=1, max_lag=DAY))  # type: ignore[arg-type]  # a word
+    assert lines[7].startswith(first)
+    assert lines[-1].startswith("... and 299 more, ")
+
+
+def test_status_of_all_and_on_a_pipe(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sum(line.startswith("C") for line in status_on(screen, 80, 24, Shown(limit=0))) == 300
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    print_status(DATABASE, store_of(STORED), Shown(max_lag=DAY))
+    lines = screen.out()
+    rows = [line for line in lines if line.startswith("C")]
+    assert len(rows) == 300
+    assert " ".join(rows[0].split()) == (
+        "C290/USD 1,234,857 - 2013-10-06 21:34 2026-11-28 11:57 2 3 min 42011.3 2026-11-28 11:57"
+    )
+    assert not any("..." in line for line in lines)
+
+
+def reports(stopped: int, failed: int) -> list[BackfillReport]:
+    found = [
+        BackfillReport(symbol, "caught up", received=1000, new=900, candles_new=30) for symbol in SYMBOLS
+    ]
+    for report in found[300 - stopped :]:
+        report.outcome = "stopped"
+    for report in found[:failed]:
+        report.outcome = "failed"
+        report.error = UnknownPairError(f"Kraken does not list {report.symbol}", hint="near it: BTC/USD")
+    return found
+
+
+def test_backfill_ends_with_totals_and_what_failed(screen: Screen) -> None:
+    screen.resize(80, 24)
+    show_reports(reports(stopped=271, failed=1), as_json=False)
+    out, err = screen.read()
+    assert out == [
+        "pairs  done  stopped  failed  received      new  new candles",
+        "─" * 60,
+        "  300    28      271       1   300,000  270,000        9,000",
+    ]
+    assert err == [
+        "Failed: C000/USD: Kraken does not list C000/USD. Near it: BTC/USD",
+        "271 pairs stopped; --resume goes on from there",
+    ]
+
+
+def test_backfill_with_details_has_a_row_each(screen: Screen) -> None:
+    screen.resize(80, 24)
+    show_reports(reports(stopped=0, failed=30), as_json=False, details=True)
+    out, err = screen.read()
+    assert sum(line.startswith("C") for line in out) == 300
+    assert max(map(len, out)) <= 80
+    assert len(err) == 30
+    show_reports(reports(stopped=0, failed=30), as_json=False)
+    _, err = screen.read()
+    assert len(err) == 21
+    assert err[-1] == "... and 10 more; --details or --json has them all"
+
+
+def run_of_many(bars: Rows) -> None:
+    run = PairsProgress(BarProgress(bars), "backfill", SYMBOLS, unit="trades", what="trades")
+    for number, symbol in enumerate(SYMBOLS[:40]):
+        task = run.task(symbol)
+        task.update(total=20_000, note="at 2024-01-01 00:10")
+        task.advance(5_000)
+        if number < 10:
+            task.advance(15_000)
+            task.done("caught up")
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_a_run_fits_each_screen(screen: Screen, columns: int, lines: int) -> None:
+    screen.resize(columns, lines)
+    bars = Rows(console(err=True))
+    run_of_many(bars)
+    shown = bars.lines(columns, lines - 1)
+    assert len(shown) <= lines - 1
+    assert max(map(len, shown)) <= columns
+    assert shown[0].startswith("10 of 300 pairs, ")
+    assert shown[1].startswith("C010/USD ")
+    hidden = 30 - (len(shown) - 2)
+    assert shown[-1] == (
+        f"... and {hidden + 260} more: {hidden} at work, 260 waiting"
+        if hidden
+        else "... and 260 more waiting"
+    )
+
+
+def test_a_run_at_80_columns(screen: Screen) -> None:
+    screen.resize(80, 24)
+    bars = Rows(console(err=True))
+    run_of_many(bars)
+    head, row, *_ = bars.lines(80, 23)
+    assert head.startswith("10 of 300 pairs, 350,000 of about 6,000,000 trades, ") or head.startswith(
+        "10 of 300 pairs, 0.3 of about 6 M trades"
+    )
+    assert row == "C010/USD   25%  5,000 of 20,000 trades  at 2024-01-01 00:10"
+
+
+def test_what_is_silent_for_long_comes_first() -> None:
+    bars = Rows(console(err=True))
+    for symbol in SYMBOLS[:5]:
+        bars.add(Row(symbol, began=0, changed=100, at_work=True))
+    bars._rows[3].changed = 55
+    assert bars.lines(80, 3, now=101) == [
+        "C003/USD  nothing for 0:46",
+        "C000/USD",
+        "... and 3 more at work",
+    ]
+
+
+def test_many_pairs_are_painted_in_no_time() -> None:
+    bars = Rows(console(err=True))
+    for number in range(1_635):
+        bars.add(Row(f"C{number:04}/USD", 0.5, "1,000 of 2,000 trades", remark="at 2024", at_work=True))
+    began = time.perf_counter()
+    for _ in range(10):
+        bars.lines(80, 23)
+    assert time.perf_counter() - began < 1  # 3 ms each, where nothing else runs
+
+
+def test_on_a_pipe_a_failure_is_told_at_once_and_pairs_that_are_through_are_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 0.0
+    run = PairsProgress(LineProgress(lambda: now), "backfill", SYMBOLS, unit="trades", what="trades")
+    for number, symbol in enumerate(SYMBOLS):
+        now += 1
+        task = run.task(symbol)
+        task.advance(1000)
+        failed = number == 150
+        task.done("caught up", failed=failed, reason=f"{symbol}: no answer" if failed else "")
+    run.done()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("C150/USD: failed: no answer") == 1
+    assert lines[0] == "4 of 300 pairs, 5,000 of about 300,000 trades, 4:55 left"
+    assert lines[-1] == "backfill: done"
+    assert len(lines) < 50  # in 300 seconds: every 5, then less often
+    assert not any("caught up" in line for line in lines)
+
+
+def test_of_few_pairs_each_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    run = PairsProgress(LineProgress(), "backfill", ["A/USD", "B/USD"], unit="trades", what="trades")
+    run.task("A/USD").done("caught up")
+    run.task("B/USD").done("failed", failed=True, reason="B/USD: no answer")
+    run.done()
+    single = PairsProgress(LineProgress(), "backfill", ["A/USD"], unit="trades", what="trades")
+    single.task("A/USD").done("failed", failed=True, reason="no answer")
+    single.done()
+    assert capsys.readouterr().err.splitlines() == [
+        "A/USD: caught up",
+        "B/USD: failed: no answer",
+        "A/USD: failed",
+    ]
+
+
+def test_the_whole_is_estimated_by_those_that_are_known() -> None:
+    run = PairsProgress(LineProgress(), "backfill", ["A", "B", "C", "D"], unit="trades", what="trades")
+    run.expect("A", 100)
+    run.expect("B", 300)
+    assert (run.overview.of_rows, run.overview.is_estimate) == (800, True)
+    task = run.task("A")
+    task.update(total=500)
+    run.expect("A", 100)  # what the pair has said counts
+    run.expect("C", 0)
+    run.expect("D", 200)
+    assert (run.overview.of_rows, run.overview.is_estimate) == (1000, False)
+    task.advance(40)
+    task.done("failed", failed=True)
+    assert (run.overview.of_rows, run.overview.rows, run.overview.pairs, run.overview.failed) == (
+        540,
+        40,
+        1,
+        1,
+    )
+
+
+def recorded(symbol: str, number: int) -> PairStatus:
+    state: State = "refused" if number == 290 else "catching up" if number == 120 else "live"
+    price = None if state == "refused" else Decimal("42011.3")
+    moment = None if price is None else NOW - timedelta(seconds=number)
+    return PairStatus(symbol, state, True, 1, moment, 300 - number, 0, 0, 0, 0, 0, None, price)
+
+
+RECORDED = RecorderStatus(
+    NOW,
+    True,
+    "online",
+    tuple(recorded(symbol, number) for number, symbol in enumerate(SYMBOLS)),
+    154.8,
+    0.1,
+    1,
+    0,
+    0,
+    128,
+    0,
+)
+
+
+def test_record_at_80_columns(screen: Screen) -> None:
+    lines = screen_lines(RECORDED, 80, 23)
+    assert lines[:6] == [
+        "12:00:00 300 pairs (298 live), 154.8 trades/s, 45,150 trades received, lag 0.1",
+        "         s, 0 reconnects, 0 repaired, buffer 128",
+        "symbol    state        last (UTC)  last price  received  holes  waiting",
+        "C290/USD  refused      -                    -        10      0        0",
+        "C120/USD  catching up  11:58:00       42011.3       180      0        0",
+        "C000/USD  live         12:00:00       42011.3       300      0        0",
+    ]
+    assert lines[-1] == "and 281 more: 281 live"
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_record_fits_each_screen(screen: Screen, columns: int, lines: int) -> None:
+    shown = screen_lines(RECORDED, columns, lines - 1)
+    assert len(shown) == lines - 1
+    assert max(map(len, shown)) <= columns
+    assert "C290/USD" in "".join(shown)
+    assert "42011.3" in "".join(shown)
+
+
+def test_messages_are_folded_between_words(screen: Screen) -> None:
+    screen.resize(50, 24)
+    note("Note: trades older than 30 days will be dropped again by the retention policy")
+    _, err = screen.read()
+    assert err == ["Note: trades older than 30 days will be dropped", "again by the retention policy"]
+
+
+@pytest.mark.parametrize("columns", [*range(20, 50, 7), 79, 80, 81, 99, 100, 101, 132, 200])
+@pytest.mark.parametrize("lines", [4, 5, 10, 24, 60])
+def test_no_screen_is_too_small(screen: Screen, columns: int, lines: int) -> None:
+    screen.resize(columns, lines)
+    bars = Rows(console(err=True))
+    run_of_many(bars)
+    for shown in (bars.lines(columns, lines - 1), screen_lines(RECORDED, columns, lines - 1)):
+        assert 1 <= len(shown) <= lines - 1
+        assert max(map(len, shown)) <= columns
+        assert all(shown)
+
+
+def test_nothing_wide_or_hostile_breaks_a_row(screen: Screen) -> None:
+    bars = Rows(console(err=True))
+    for label in ("日本/USD", "\x1b]52;c;cm0=\x07", "a\nb", "x" * 300, ""):
+        bars.add(Row(label, 0.5, "1 of 2", remark="é" * 200, at_work=True))
+    for columns in (10, 50, 120):
+        for line in bars.lines(columns, 23):
+            assert cell_width(line) <= columns
+            assert "\x1b" not in line
+            assert "\n" not in line
