@@ -4,6 +4,7 @@ The tree::
 
     KrakenDBError
     ├── ConfigurationError          a URL, option or argument that cannot work
+    │   └── WrongValueError             ... whatever is stored, and whoever answers: wrong usage
     ├── PairError                   a pair name that is unknown or has several readings
     ├── NotConnectedError           a method called before connect() or start()
     ├── DatabaseError               the database failed
@@ -70,6 +71,10 @@ class KrakenDBError(Exception):
 
 class ConfigurationError(KrakenDBError, ValueError):
     """A URL, an option or an argument that cannot work, whatever the database holds."""
+
+
+class WrongValueError(ConfigurationError):
+    """A value that cannot be, whatever is stored and whoever answers. The command line ends with 2 then."""
 
 
 class PairError(KrakenDBError, ValueError):

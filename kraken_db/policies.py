@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from kraken_db.data_types import TableName
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import WrongValueError
 from kraken_db.times import period_text
 
 _DAY = timedelta(days=1)
@@ -103,17 +103,17 @@ def check_policy(policy: TablePolicy) -> None:
     table, retention, compression = policy.table, policy.retention, policy.compression
     shortest = _SHORTEST_RETENTION[table]
     if retention is not None and retention < shortest:
-        raise ConfigurationError(
+        raise WrongValueError(
             f"{table} cannot be dropped after {period_text(retention)}: {_WHY_SO_LONG[table]}",
             hint=f"keep them for {period_text(shortest)} at least",
         )
     if compression is not None and compression < _SHORTEST_COMPRESSION:
-        raise ConfigurationError(
+        raise WrongValueError(
             f"{table} cannot be compressed after {period_text(compression)}: newer ones are still written",
             hint=f"wait for {period_text(_SHORTEST_COMPRESSION)} at least",
         )
     if retention is not None and compression is not None and retention <= compression:
-        raise ConfigurationError(
+        raise WrongValueError(
             f"{table} would be dropped after {period_text(retention)}, before they are compressed after"
             f" {period_text(compression)}",
             hint=f"compress them earlier, keep them longer, or set --{table}-compression never",

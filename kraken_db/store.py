@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -71,7 +72,9 @@ class Store:
 
         What a killed run left behind is done too, and ``also`` what nobody has noted.
         """
+        began = time.monotonic()
         await CONFLICT.run(partial(self.backend.refresh, self.database, self.clock(), also))
+        _log.info("refreshed the higher intervals in %.2f s", time.monotonic() - began)
 
     async def refresh_or_warn(self, within: float | None = None) -> KrakenDBError | None:
         """The same at the end of a run: a refresh that fails is logged, for what is stored is stored.

@@ -6,10 +6,10 @@ import operator
 import re
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import SupportsIndex, TypeAlias
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import ConfigurationError, WrongValueError
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the time now, aware, in UTC."""
@@ -22,26 +22,43 @@ number that is read as its text."""
 FIRST_MOMENT = datetime(2013, 9, 1, tzinfo=UTC)
 """Nothing was traded at Kraken before."""
 
+_SECOND = timedelta(seconds=1)
 _MINUTE, _HOUR, _DAY, _WEEK, _YEAR = (timedelta(minutes=minutes) for minutes in (1, 60, 1440, 10080, 525600))
 _UNITS = {
-    "m": _MINUTE,
-    "min": _MINUTE,
-    "minute": _MINUTE,
-    "h": _HOUR,
-    "hour": _HOUR,
-    "d": _DAY,
-    "day": _DAY,
-    "w": _WEEK,
-    "week": _WEEK,
-    "y": _YEAR,
-    "year": _YEAR,
+    name: length
+    for names, length in {
+        "s sec secs second seconds": _SECOND,
+        "m min mins minute minutes": _MINUTE,
+        "h hr hrs hour hours": _HOUR,
+        "d day days": _DAY,
+        "w week weeks": _WEEK,
+        "y year years": _YEAR,
+    }.items()
+    for name in names.split()
 }
-_PERIOD = re.compile(r"(?P<count>\d{1,30}) *(?P<unit>[a-z]+?)s?", re.IGNORECASE | re.ASCII)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MONTHS = {"mo", "month", "months"}
+_PERIOD = re.compile(r"(?P<count>\d{1,30}) *(?P<unit>[a-z]+)", re.IGNORECASE | re.ASCII)
 _NEVER = {"never", "none", "forever"}
 _LONGEST = 100 * _YEAR
 _PERIOD_FORMS = "15min, 36h, 90d, 12w or 1y (minutes, hours, days, weeks, years), or never"
-_TIME_FORMS = "2023-01-31, 2023-01-31T15:30, 2023-01-31T15:30+01:00, '7 days ago' or now"
+
+# What a time may be, each of them a line of this grammar.
+_AGO = re.compile(r"(?P<count>\d{1,30}|an?) *(?P<unit>[a-z]+)(?: +ago)?", re.IGNORECASE | re.ASCII)
+_STAMP = re.compile(r"(?P<whole>\d{10}|\d{13}|\d{16}|\d{19})(?:\.(?P<fraction>\d{1,18}))?", re.ASCII)
+_MONTH = re.compile(r"(?P<year>\d{4})(?:[-/](?P<month>\d\d))?", re.ASCII)
+_QUARTER = re.compile(r"(?P<year>\d{4})-?Q(?P<quarter>[1-4])", re.IGNORECASE | re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_CLOCK = re.compile(r"(?P<before>.*?)[ T](?P<hour>\d):(?P<after>\d\d.*)", re.ASCII)
+_BEFORE_OFFSET = re.compile(r" +(?=[+-]\d\d)", re.ASCII)
+_DAYS = {"today": 0, "yesterday": -1, "tomorrow": 1}
+_ZONE = re.compile(
+    r"(?P<local>(?:\d{4}|today|yesterday|tomorrow)(?:.*\S)?) +(?P<zone>[A-Z][A-Z0-9_+/-]*)",
+    re.IGNORECASE | re.ASCII,
+)
+_TIME_FORMS = (
+    "2023-01-31, 2023-01, 2023, 2023-01-31T15:30, 2023-01-31T15:30+01:00, '2023-01-31 15:30 Europe/Berlin',"
+    " yesterday, 7d, '7 days ago', '3 months ago', unix seconds or now"
+)
 
 
 def utc_now() -> datetime:
@@ -103,34 +120,143 @@ def require_aware(moment: datetime, name: str) -> datetime:
 def parse_period(text: str) -> timedelta | None:
     """``15min``, ``36h``, ``90d``, ``2 weeks``, ``1y`` (365 days); None for ``never``.
 
-    A small ``m`` is a minute. Raises ConfigurationError.
+    ``m`` is a minute. Months are refused: they differ in length. Raises ConfigurationError.
     """
     if text.strip().lower() in _NEVER:
         return None
     period = _period(text.strip())
     if period is None:
-        raise ConfigurationError(f"{text!r} is not a period", hint=f"write {_PERIOD_FORMS}")
+        raise WrongValueError(f"{text!r} is not a period", hint=f"write {_PERIOD_FORMS}")
     return period
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """A moment, in UTC: a date (its midnight), a date and time, ``now``, or a period and ``ago``.
+    """A moment, in UTC.
 
-    Without a zone it is UTC. Raises ConfigurationError.
+    ====================================  ==================================================================
+    ``2023-01-31``                        its midnight; ``2023-01`` and ``2023``, ``2023Q1``: the first one
+    ``2023-01-31T15:30``, with a space    that moment
+    ``today``, ``yesterday 15:30``        the same of a day near ``now``
+    ``7d``, ``7 days ago``                that long before ``now``; months and years by the calendar
+    ``1675179000``                        unix time in seconds; 13, 16 and 19 digits are ms, us and ns
+    ``now``
+    ====================================  ==================================================================
+
+    What is not a length or unix time may end in an offset (``+01:00``) or, after a space, in the name of a
+    zone (``Europe/Berlin``). Without one it is UTC. A capital ``M`` alone is a month, a small one a minute.
+    Raises ConfigurationError, also for a local time that a change of the clocks leaves out or repeats.
     """
     wanted = text.strip()
+    try:
+        for reading in (_relative, _stamp):
+            if (moment := reading(wanted, now)) is not None:
+                return moment
+        return _local(wanted, now)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise WrongValueError(f"{text!r} is not a time", hint=f"write {_TIME_FORMS}") from None
+
+
+def _relative(wanted: str, now: datetime) -> datetime | None:
+    """``now``, and so long before it; None for anything else."""
     if wanted.lower() == "now":
         return now
-    period, ago, _ = wanted.lower().rpartition(" ago")
+    match = _AGO.fullmatch(wanted)
+    if match is None:
+        return None
+    count = 1 if match["count"].lower() in ("a", "an") else int(match["count"])
+    unit = match["unit"].lower()
+    if match["unit"] == "M" or unit in _MONTHS:
+        return _months_before(now, count)
+    if _UNITS.get(unit) == _YEAR:
+        return _months_before(now, 12 * count)
+    length = _UNITS.get(unit)
+    return None if length is None else now - count * length
+
+
+def _months_before(now: datetime, count: int) -> datetime:
+    """The same day so many months earlier, or that month's last: a month before 31 March is 28 February."""
+    year, month = divmod(now.year * 12 + now.month - 1 - count, 12)
+    last = (datetime(year + (month == 11), (month + 1) % 12 + 1, 1, tzinfo=UTC) - _DAY).day
+    return now.replace(year=year, month=month + 1, day=min(now.day, last))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PER_SECOND = {10: 1, 13: 10**3, 16: 10**6, 19: 10**9}
+
+
+def _stamp(wanted: str, _now: datetime) -> datetime | None:
+    """Unix time. Of the years in which Kraken exists the number of digits tells the unit."""
+    match = _STAMP.fullmatch(wanted)
+    if match is None:
+        return None
+    per_second = _PER_SECOND[len(match["whole"])]
+    fraction = match["fraction"] or ""
+    micros = int(match["whole"] + fraction) * 10**6 // (per_second * 10 ** len(fraction))
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def _local(wanted: str, now: datetime) -> datetime:
+    """A day, month, quarter or year, maybe with a time of day, an offset or a zone. Raises ValueError."""
+    zone, local = _split_zone(wanted)
+    if match := _CLOCK.fullmatch(local):
+        local = f"{match['before']} 0{match['hour']}:{match['after']}"
+    word, _, clock = local.partition(" ")
+    if (days := _DAYS.get(word.lower())) is not None:
+        local = f"{(now.astimezone(zone) + timedelta(days=days)).date()} {clock}".strip()
+    elif match := _MONTH.fullmatch(local):
+        local = f"{match['year']}-{match['month'] or '01'}-01"
+    elif match := _QUARTER.fullmatch(local):
+        local = f"{match['year']}-{3 * int(match['quarter']) - 2:02}-01"
+    local = _BEFORE_OFFSET.sub("", local.replace("/", "-"))
+    if not _DATE.match(local):
+        raise ValueError(wanted)
+    moment = datetime.fromisoformat(local)
+    if moment.tzinfo is not None:
+        if zone is not UTC:
+            raise WrongValueError(f"{wanted!r} has an offset and a zone", hint="leave one of them out")
+        return moment.astimezone(UTC)
+    return _in_zone(moment, zone, wanted, is_day=_DATE.fullmatch(local) is not None)
+
+
+def _split_zone(wanted: str) -> tuple[tzinfo, str]:
+    """The zone that stands at the end, else UTC, and what stands before it."""
+    match = _ZONE.fullmatch(wanted)
+    if match is None:
+        return UTC, wanted
+    name = match["zone"]
+    if name.upper() in ("UTC", "GMT", "Z"):
+        return UTC, match["local"]
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
-        if ago and (length := _period(period.rstrip())) is not None:
-            return now - length
-        if not _DATE.match(wanted):
-            raise ValueError(wanted)
-        moment = datetime.fromisoformat(wanted)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ConfigurationError(f"{text!r} is not a time", hint=f"write {_TIME_FORMS}") from None
+        return ZoneInfo(name), match["local"]
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise WrongValueError(
+            f"{wanted!r} ends in {name}, which is no time zone",
+            hint="write it like Europe/Berlin, America/New_York or UTC, or write an offset: +01:00",
+        ) from None
+
+
+def _in_zone(local: datetime, zone: tzinfo, wanted: str, *, is_day: bool) -> datetime:
+    """A time on the wall of a zone, in UTC. A day begins where its first moment is.
+
+    Raises ConfigurationError where the clocks show this time twice or never.
+    """
+    first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first == second or is_day:
+        # Of a midnight that is left out, fold=0 is the moment of the change itself.
+        return first
+    if first < second:
+        offsets = [local.replace(tzinfo=zone, fold=fold).isoformat(sep=" ")[-6:] for fold in (0, 1)]
+        raise WrongValueError(
+            f"{wanted!r} is there twice, for the clocks go back",
+            hint=f"write the offset that you mean instead of the zone: {' or '.join(offsets)}",
+        )
+    raise WrongValueError(
+        f"{wanted!r} does not exist, for the clocks go forward then", hint="write another time, or an offset"
+    )
 
 
 def period_text(period: timedelta | None) -> str:
@@ -156,10 +282,11 @@ def duration_text(span: timedelta) -> str:
 def _period(text: str) -> timedelta | None:
     """A count and a unit; None for anything else. Raises ConfigurationError beyond a hundred years."""
     match = _PERIOD.fullmatch(text)
-    unit = _UNITS.get(match["unit"].lower()) if match else None
+    # A capital M is a month, elsewhere: nobody is to get minutes for it.
+    unit = None if match is None or match["unit"] == "M" else _UNITS.get(match["unit"].lower())
     if match is None or unit is None:
         return None
     count = int(match["count"])
     if count > _LONGEST // unit:
-        raise ConfigurationError(f"{text!r} is longer than 100 years", hint="write never")
+        raise WrongValueError(f"{text!r} is longer than 100 years", hint="write never")
     return count * unit

@@ -37,6 +37,8 @@ _LANES = {"postgres": start_postgres, "timescale": start_timescale}
 def pytest_configure() -> None:
     # CI and `timeout` end us with SIGTERM: clean up then as after Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
+    # What the user of this machine has configured is no part of the tests.
+    os.environ["KRAKEN_DB_CONFIG"] = os.devnull
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -32,7 +32,7 @@ from kraken_db.archives.parts import (
 )
 from kraken_db.archives.sources import FileSource, PartedSource
 from kraken_db.archives.web import VARIABLE, HttpSource, fetch_text, look, shown
-from kraken_db.errors import ConfigurationError, ImportFileError
+from kraken_db.errors import ImportFileError, WrongValueError
 from kraken_db.kraken.transport import open_session
 from kraken_db.retry import DOWNLOAD, REQUEST, Retry
 from kraken_db.settings import expanded
@@ -183,7 +183,7 @@ def _checked(place: str) -> str:
     except ValueError:
         is_right = False
     if not is_right or not _is_url(place):
-        raise ConfigurationError("the address of Kraken's archives is not one", hint=hint)
+        raise WrongValueError("the address of Kraken's archives is not one", hint=hint)
     return place.rstrip("/") + "/"
 
 

@@ -9,6 +9,7 @@ ImportFileError.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections import deque
@@ -110,6 +111,9 @@ class _Patience:
         return await self._retry.run(one)
 
 
+_log = logging.getLogger(__name__)
+
+
 @asynccontextmanager
 async def _answer(
     session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str]
@@ -119,6 +123,8 @@ async def _answer(
         async with session.request(
             method, url, headers={**_HEADERS, **headers}, allow_redirects=False, timeout=time_limits()
         ) as response:
+            part = f" {headers['Range']}" if "Range" in headers else ""
+            _log.info("%s %s%s: HTTP %d", method, shown(url), part, response.status)
             yield response
     except (aiohttp.ClientError, OSError) as error:  # time-outs too
         raise network_failure(error, shown(url), VARIABLE) from error

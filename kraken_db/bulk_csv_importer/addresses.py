@@ -21,7 +21,7 @@ from kraken_db.archives.catalog import (
 from kraken_db.archives.parts import check_sizes, split_name
 from kraken_db.archives.sources import HttpSource, PartedSource
 from kraken_db.archives.web import VARIABLE, look, shown
-from kraken_db.errors import ConfigurationError, ImportFileError
+from kraken_db.errors import ImportFileError, WrongValueError
 from kraken_db.kraken.transport import open_session
 from kraken_db.times import Clock
 
@@ -57,9 +57,9 @@ async def archives_at(address: str, product: Product | None, clock: Clock) -> li
     """
     try:
         if not urlsplit(address).hostname:
-            raise ConfigurationError(f"{shown(address)} is no address of a server", hint=_CHECK)
+            raise WrongValueError(f"{shown(address)} is no address of a server", hint=_CHECK)
     except ValueError as error:
-        raise ConfigurationError("an address is not one", hint=_CHECK) from error
+        raise WrongValueError("an address is not one", hint=_CHECK) from error
     whole = of_whole(address)
     name = _file_name(whole)
     try:
@@ -78,7 +78,7 @@ async def archives_at(address: str, product: Product | None, clock: Clock) -> li
 
 def _of_one_product(address: str, found: Sequence[PublishedArchive]) -> Sequence[PublishedArchive]:
     if len({archive.product for archive in found}) > 1:
-        raise ConfigurationError(
+        raise WrongValueError(
             f"{shown(address)} has trades and candles",
             hint="say which: --product trades, which bring their candles, or --product ohlcvt",
         )

@@ -13,13 +13,14 @@ import click
 from kraken_db.cli.base import sentence
 from kraken_db.cli.options import (
     MultiValueCommand,
-    TimeType,
     db_url_option,
     exclude_option,
     json_option,
+    pair_options,
+    range_options,
     rate_limit_option,
     stored_option,
-    symbols_option,
+    tell_default,
 )
 from kraken_db.cli.output import (
     Column,
@@ -231,12 +232,13 @@ def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
     short_help="Download every trade of a pair from Kraken.",
     epilog="Example: kraken-db backfill --symbols XRP/USDT BTC/USDT --resume",
 )
-@symbols_option(f"Default: {' '.join(DEFAULT_SYMBOLS)}.")
+@pair_options(f"Default: {' '.join(DEFAULT_SYMBOLS)}.")
 @exclude_option
 @stored_option
 @click.option("--resume", is_flag=True, help="Go on where the last download of each pair ended.")
-@click.option("--since", type=TimeType(), help="Trades from this time on. Default: the pair's first trade.")
-@click.option("--until", type=TimeType(), help="Trades before this time. Default: now.")
+@range_options(
+    "Trades from this time on. Default: the pair's first trade.", "Trades before this time. Default: now."
+)
 @click.option(
     "--source",
     type=click.Choice(["auto", "archive", "rest"]),
@@ -293,10 +295,6 @@ def backfill(
     """
     if resume and since:
         raise click.UsageError("--resume cannot be combined with --since: choose where to begin")
-    if since and until and since >= until:
-        raise click.UsageError("--since is not before --until")
-    if symbols and stored:
-        raise click.UsageError("--stored cannot be combined with --symbols: it means all of them")
     if archive and source == "rest":
         raise click.UsageError("--archive goes with --source auto or archive")
     from kraken_db.cli.base import Signals
@@ -318,6 +316,7 @@ def backfill(
     async def run() -> list[BackfillReport] | BackfillEstimate:
         async with KrakenTradesBackfill(db_url, rate_limit, pairs_at_once=jobs, progress=progress) as service:
             names = await service.stored_symbols() if stored else symbols or DEFAULT_SYMBOLS
+            await tell_default(names, service, progress.note)
             if dry_run:
                 return await service.estimate(names, **wanted)
             with signals.stopping(service):

@@ -1,13 +1,11 @@
-"""What every command has in common: loading on demand, errors as one line, --debug and --verbose, Ctrl-C.
+"""What every command has in common: loading on demand, errors as one line, common options, Ctrl-C.
 
 No password reaches a log, an error, or the list of processes that every user of a machine can read.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-import logging
 import os
 import re
 import signal
@@ -17,91 +15,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import click
 
+from kraken_db.cli import configuration
 from kraken_db.cli.help import HelpContext, show_help
+from kraken_db.cli.logs import (
+    configure_logging,
+    is_debugging,
+    log_failure,
+    one_line,
+    redact,
+    wish,
+)
 from kraken_db.cli.output import discard, note, note_lines, print_styled
-from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.cli.suggestions import OPTIONS_OF_COMMANDS, command_advice, meant, option_advice
+from kraken_db.errors import KrakenDBError, WrongValueError
 
 FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
 
-_OUR_LOGGERS = ("kraken_db", "alembic")
-# What takes long and would look hung without a word: shown without being asked for.
-_NOTICES = "kraken_db.notices"
-_WORD = re.compile(r"\S+")
-_BEFORE_PASSWORD = re.compile(r"(?<![a-z0-9+])[a-z0-9+]+://[^\s:/@]*:(?!password@host)", re.IGNORECASE)
-_AS_PARAMETER = re.compile(r"(?P<before>\b(?:password|passwd)=)[^\s&]+", re.IGNORECASE)
 # Hints that begin with a command to type stay as they are.
-_SENTENCE = re.compile(r"(?!pip |chmod |chown |kill )[a-z]+[ :,]")
-
-
-LONGEST_LINE = 4_000
-"""Characters of a message: what is longer was sent by somebody, and only its ends say something."""
-
-
-def redact(text: str) -> str:
-    """``text`` without the passwords that stand in database addresses, and without the middle of a line of
-    more than ``LONGEST_LINE`` characters. Its time grows with the length of the text, whatever stands in it.
-    """
-    text = _WORD.sub(_without_password, text)
-    text = _AS_PARAMETER.sub(r"\g<before>***", text)
-    return "\n".join(map(_shortened, text.split("\n"))) if len(text) > LONGEST_LINE else text
-
-
-def _without_password(word: re.Match[str]) -> str:
-    """A word whose password, from the first colon of an address to the last @, is not shown."""
-    shown = word[0]
-    end = shown.rfind("@")
-    found = _BEFORE_PASSWORD.search(shown) if end > 0 else None
-    return f"{shown[: found.end()]}***{shown[end:]}" if found and found.end() <= end else shown
-
-
-def _shortened(line: str) -> str:
-    left = len(line) - LONGEST_LINE
-    half = LONGEST_LINE // 2
-    return line if left <= 0 else f"{line[:half]} [{left:,} characters left out] {line[-half:]}"
-
-
-class _StderrHandler(logging.Handler):
-    """Writes one line a record to whatever ``sys.stderr`` is at that moment."""
-
-    def __init__(self, *, debug: bool) -> None:
-        super().__init__()
-        self._debug = debug
-        self.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s" if debug else "%(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            if self._debug:
-                note_lines(redact(self.format(record)))
-                return
-            level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-            note(redact(level + one_line(record.getMessage())))
-        except Exception:
-            self.handleError(record)
-
-
-def configure_logging(*, verbose: bool = False, debug: bool = False) -> None:
-    """Set up logging for one run: warnings by default, more on request, never less than before asked for."""
-    root = logging.getLogger()
-    root.handlers = [item for item in root.handlers if not isinstance(item, _StderrHandler)]
-    debug = debug or (verbose and is_debugging())
-    root.addHandler(_StderrHandler(debug=debug))
-    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
-    for name in _OUR_LOGGERS:
-        logging.getLogger(name).setLevel(level)
-    logging.getLogger(_NOTICES).setLevel(min(level, logging.INFO))
-
-
-def is_debugging() -> bool:
-    return logging.getLogger(_OUR_LOGGERS[0]).isEnabledFor(logging.DEBUG)
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
+_SENTENCE = re.compile(r"(?!pip |chmod |chown |kill |kraken-db )[a-z]+[ :,]")
 
 
 def sentence(error: KrakenDBError) -> str:
@@ -120,7 +57,7 @@ def report_failure(error: Exception) -> int:
         note_lines(redact("".join(traceback.format_exception(error))).rstrip())
     match error:
         case KrakenDBError():
-            line, code = sentence(error), FAILURE
+            line, code = sentence(error), WRONG_USAGE if isinstance(error, WrongValueError) else FAILURE
         case click.UsageError():
             line, code = _usage(error), WRONG_USAGE
         case click.ClickException():
@@ -128,15 +65,35 @@ def report_failure(error: Exception) -> int:
         case _:
             message = redact(one_line(str(error)))
             name = type(error).__name__ + (f": {message}" if message else "")
+            log_failure(f"internal error: {name}", error)
             note(f"internal error: {name}; run again with --debug")
             return INTERNAL_ERROR
+    log_failure(line)
     note(f"Error: {line}")
     return code
 
 
 def _usage(error: click.UsageError) -> str:
-    message = redact(one_line(error.format_message())).rstrip(".?")
-    return f"{message}. Try: {error.ctx.command_path} --help" if error.ctx else message
+    if isinstance(error, click.NoSuchOption):
+        message = _no_such_option(error)
+    else:
+        message = redact(one_line(error.format_message())).rstrip(".?")
+    message += "?" if "; did you mean " in message else "."
+    return f"{message} Try: {error.ctx.command_path} --help" if error.ctx else message.removesuffix(".")
+
+
+def _no_such_option(error: click.NoSuchOption) -> str:
+    message = f"No such option: {one_line(error.option_name)}"
+    if error.ctx is None:
+        return message
+    command = error.ctx.command
+    known = [name for option in command.params for name in option.opts]
+    if found := option_advice(error.option_name, known):
+        return f"{message}; {meant(found)}"
+    is_of_commands = isinstance(command, click.Group) and option_advice(
+        error.option_name, OPTIONS_OF_COMMANDS
+    )
+    return f"{message}; options of a command come after its name" if is_of_commands else message
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -157,6 +114,8 @@ class Signals:
     @contextmanager
     def stopping(self, service: Stoppable) -> Iterator[None]:
         """The first signal lets what was received be stored, the second ends everything at once."""
+        import asyncio  # takes half of the time that --help has
+
         loop, work = asyncio.get_running_loop(), asyncio.current_task()
         assert work is not None
 
@@ -315,7 +274,7 @@ class LazyCommand:
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("kraken_db"):
                 raise
-            raise ConfigurationError(
+            raise KrakenDBError(
                 f"this command needs the Python package {error.name}, which is not installed",
                 hint="pip install 'kraken-historical-data[all]'",
             ) from error
@@ -325,8 +284,8 @@ class LazyCommand:
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called, not when they are listed.
 
-    It turns every error into one line on stderr and an exit code, and gives ``--debug`` and
-    ``--verbose`` to itself and to all of its commands.
+    It turns every error into one line on stderr and an exit code, says which command was probably meant,
+    and gives the common options to itself and to all of its commands.
     """
 
     def __init__(
@@ -358,6 +317,24 @@ class LazyGroup(click.Group):
             rows.append((name, summary or (command.get_short_help_str(80) if command else "")))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            found = command_advice(args[0], list(self._all_commands(ctx)))
+            path = ctx.command_path
+            shown = meant([f"{path} {name}" for name in found])
+            raise click.UsageError(f"No such command {args[0]!r}" + (f"; {shown}" if shown else ""), ctx)
+        return super().resolve_command(ctx, args)
+
+    def _all_commands(self, ctx: click.Context) -> Iterator[str]:
+        """The names of all commands, those of groups with the groups' names before them."""
+        for name in self.list_commands(ctx):
+            yield name
+            command = self.get_command(ctx, name)
+            if isinstance(command, LazyGroup):
+                yield from (f"{name} {inner}" for inner in command.list_commands(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
@@ -398,7 +375,7 @@ class LazyGroup(click.Group):
         sys.exit(result if isinstance(result, int) else 0)
 
 
-_NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?", re.ASCII)
 
 
 def _refuse_odd_numbers(parameter: click.Parameter) -> None:
@@ -408,7 +385,7 @@ def _refuse_odd_numbers(parameter: click.Parameter) -> None:
     cast = parameter.type_cast_value
 
     def checked(ctx: click.Context, value: Any) -> Any:
-        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        if isinstance(value, str) and not NUMBER.fullmatch(value):
             raise click.BadParameter(f"{value!r} is not a number.", ctx, parameter)
         return cast(ctx, value)
 
@@ -416,26 +393,46 @@ def _refuse_odd_numbers(parameter: click.Parameter) -> None:
 
 
 def _add_common_options(command: click.Command) -> None:
+    """Give a command what all have: these options may stand before and after its name."""
     if any(option.name == "debug" for option in command.params):
         return
     command.context_class = HelpContext
     for parameter in command.params:
         _refuse_odd_numbers(parameter)
-    command.params += [
+    command.params += _common_options()
+
+
+def _common_options() -> list[click.Option]:
+    def logs(*names: str, help: str, **changes: Any) -> click.Option:
+        def on_wish(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+            if wanted:
+                wish(ctx, **changes)
+
+        return click.Option(
+            list(names), is_flag=True, is_eager=True, expose_value=False, callback=on_wish, help=help
+        )
+
+    return [
+        logs("-v", "--verbose", verbose=True, help="Say on stderr what is done, request by request."),
+        logs("--debug", debug=True, help="Log everything, and show the traceback of an error."),
+        logs("-q", "--quiet", quiet=True, help="Print results and errors, and nothing else."),
         click.Option(
-            ["-v", "--verbose"],
-            is_flag=True,
+            ["--log-file"],
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            is_eager=True,
             expose_value=False,
-            callback=_on_verbose,
-            help="Say more about what is done, on stderr.",
+            callback=_on_log_file,
+            help="Log into FILE, too: what -v says, or --debug. At 10 MB it is put aside; five are kept.",
         ),
         click.Option(
-            ["--debug"],
-            is_flag=True,
-            expose_value=False,
+            ["--config"],
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
             is_eager=True,
-            callback=_on_debug,
-            help="Log everything, and show the traceback of an error.",
+            expose_value=False,
+            callback=_on_config,
+            help="Read this config file instead of the usual one (kraken-db config path).",
         ),
         click.Option(
             ["-h", "--help"],
@@ -448,11 +445,10 @@ def _add_common_options(command: click.Command) -> None:
     ]
 
 
-def _on_verbose(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        configure_logging(verbose=True)
+def _on_log_file(ctx: click.Context, _option: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        wish(ctx, log_file=path)
 
 
-def _on_debug(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        configure_logging(debug=True)
+def _on_config(ctx: click.Context, _option: click.Parameter, path: Path | None) -> None:
+    configuration.choose(ctx, path)

@@ -22,14 +22,14 @@ from kraken_db.charts.series import decimals_of
 from kraken_db.cli.options import (
     INTERVALS_HELP,
     MultiValueCommand,
-    SymbolType,
-    TimeType,
     db_url_option,
     exclude_option,
     interval_options,
     json_option,
+    one_pair_options,
+    pair_options,
+    range_options,
     stored_db_url_option,
-    symbol_arguments,
 )
 from kraken_db.cli.output import (
     Column,
@@ -79,18 +79,11 @@ class CandleQuery:
 
 
 def candle_options(default_count: str) -> Callable[[_Decorated], _Decorated]:
-    """SYMBOL, ``--interval``, ``--start``, ``--end`` and ``--last``; ``default_count`` is for the help."""
+    """SYMBOL, ``--interval``, ``--since``, ``--until`` and ``--last``; ``default_count`` is for the help."""
     options = [
-        click.argument("symbol", type=SymbolType()),
+        one_pair_options,
         interval_options(f"{INTERVALS_HELP}.", default="1h"),
-        click.option(
-            "--start",
-            "--since",
-            "start",
-            type=TimeType(),
-            help="Candles that open at or after this time.",
-        ),
-        click.option("--end", "--until", "end", type=TimeType(), help="Candles that open before this time."),
+        range_options("Candles that open at or after this time.", "Candles that open before this time."),
         click.option(
             "--last",
             type=click.IntRange(min=1),
@@ -118,9 +111,7 @@ def candle_query(
 ) -> CandleQuery:
     """The query of these options. Raises UsageError for those that contradict each other."""
     if last is not None and (start or end):
-        raise click.UsageError("--last cannot be combined with --start and --end: choose one of them")
-    if start and end and start >= end:
-        raise click.UsageError(f"--start ({iso(start)}) is not before --end ({iso(end)})")
+        raise click.UsageError("--last cannot be combined with --since and --until: choose one of them")
     return CandleQuery(symbol, interval, start, end, last or default_count, fill)
 
 
@@ -389,11 +380,11 @@ DEFAULT_COUNT = 50
 
 
 @click.command(cls=MultiValueCommand, epilog="Example: kraken-db candles build BTC/USD")
-@symbol_arguments()
+@pair_options("Default: all that are stored.")
 @exclude_option
 @json_option
 @db_url_option
-def build(symbols: tuple[str, ...], exclude: tuple[str, ...], as_json: bool, db_url: str) -> None:
+def build(symbols: tuple[str, ...] | None, exclude: tuple[str, ...], as_json: bool, db_url: str) -> None:
     """Build the candles of stored trades that have none yet, of all pairs or of some. Nobody is asked.
 
     SYMBOL is a pair, or a pattern in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized).
@@ -402,7 +393,7 @@ def build(symbols: tuple[str, ...], exclude: tuple[str, ...], as_json: bool, db_
 
     async def run() -> dict[str, int]:
         async with KrakenTradesBackfill(db_url) as service:
-            return await service.build_missing_candles(symbols, exclude=exclude)
+            return await service.build_missing_candles(symbols or (), exclude=exclude)
 
     written = asyncio.run(run())
     if as_json:
@@ -412,7 +403,7 @@ def build(symbols: tuple[str, ...], exclude: tuple[str, ...], as_json: bool, db_
         print_table(columns, [(name, count_text(count)) for name, count in written.items()])
 
 
-class _CandlesCommand(click.Command):
+class _CandlesCommand(MultiValueCommand):
     """``kraken-db candles SYMBOL``, and ``kraken-db candles build``."""
 
     def make_context(
@@ -426,7 +417,7 @@ class _CandlesCommand(click.Command):
 @click.command(
     cls=_CandlesCommand,
     short_help="Print stored candles as table, CSV or JSON.",
-    epilog="Example: kraken-db candles BTC/USD -i 1h --start 2023-01-01 --end 2023-02-01 --format csv",
+    epilog="Example: kraken-db candles BTC/USD -i 1h --since 2023-01-01 --until 2023-02-01 --format csv",
 )
 @candle_options(str(DEFAULT_COUNT))
 @click.option(
@@ -447,8 +438,8 @@ class _CandlesCommand(click.Command):
 def candles(
     symbol: str,
     interval: Interval,
-    start: datetime | None,
-    end: datetime | None,
+    since: datetime | None,
+    until: datetime | None,
     last: int | None,
     fill: Literal["previous"] | None,
     style: Literal["table", "csv", "json"],
@@ -458,13 +449,13 @@ def candles(
     """Print stored candles of SYMBOL, oldest first. 'candles build' makes those that stored trades lack.
 
     Times are UTC: 2023-01-31, 2023-01-31T15:30, '7 days ago', now; with a zone (2023-01-31T15:30+01:00)
-    they are converted. --start is included, --end is not. An interval in which nothing was traded has no
+    they are converted. --since is included, --until is not. An interval in which nothing was traded has no
     candle, unless --fill asks for one.
     """
-    query = candle_query(symbol, interval, start, end, last, DEFAULT_COUNT, fill)
+    query = candle_query(symbol, interval, since, until, last, DEFAULT_COUNT, fill)
     found = asyncio.run(_print(query, "json" if as_json else style, db_url))
     if found == DEFAULT_COUNT and last is None and not query.is_range:
-        note(f"These are the newest {DEFAULT_COUNT} candles; --last, --start and --end give others.")
+        note(f"These are the newest {DEFAULT_COUNT} candles; --last, --since and --until give others.")
 
 
 async def _print(query: CandleQuery, style: Literal["table", "csv", "json"], db_url: str) -> int:

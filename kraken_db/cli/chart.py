@@ -24,9 +24,9 @@ from kraken_db.cli.candles import (
     select_candles,
     stored_spelling,
 )
-from kraken_db.cli.options import stored_db_url_option
+from kraken_db.cli.options import MultiValueCommand, stored_db_url_option
 from kraken_db.cli.output import count_text, note, print_styled, wants_colour
-from kraken_db.errors import ConfigurationError, KrakenDBError
+from kraken_db.errors import ConfigurationError, KrakenDBError, WrongValueError
 from kraken_db.intervals import Interval
 from kraken_db.new_files import replacing
 
@@ -41,6 +41,7 @@ _LIBRARIES = {".html": "plotly", ".png": "matplotlib"}
 
 
 @click.command(
+    cls=MultiValueCommand,
     short_help="Draw stored candles, here or into a file.",
     epilog="Example: kraken-db chart BTC/USD -i 4h --last 180 --out btc.html",
 )
@@ -56,8 +57,8 @@ _LIBRARIES = {".html": "plotly", ".png": "matplotlib"}
 def chart(
     symbol: str,
     interval: Interval,
-    start: datetime | None,
-    end: datetime | None,
+    since: datetime | None,
+    until: datetime | None,
     last: int | None,
     out: Path | None,
     force: bool,
@@ -76,7 +77,7 @@ def chart(
     width, height = shutil.get_terminal_size()
     default = _DEFAULT_IN_FILE if out else max(width - _COLUMNS_BESIDES, 20)
     most = None if last is None else min(last, MOST_INTERVALS + 1)  # no more than it takes to say so
-    query = candle_query(symbol, interval, start, end, most, default, "previous")
+    query = candle_query(symbol, interval, since, until, most, default, "previous")
     series = asyncio.run(_read(query, db_url))
     if out is None:
         _draw(series, width, height - 1)  # the shell's next line
@@ -88,9 +89,7 @@ def _check_file(path: Path, force: bool) -> None:
     """Before anything is read. Raises ConfigurationError."""
     library = _LIBRARIES.get(path.suffix.lower())
     if library is None:
-        raise ConfigurationError(
-            f"{path} is neither a page nor a picture", hint="end its name in .html or .png"
-        )
+        raise WrongValueError(f"{path} is neither a page nor a picture", hint="end its name in .html or .png")
     try:
         exists, has_folder = path.exists(), path.parent.is_dir()
     except OSError as error:

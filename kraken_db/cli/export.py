@@ -15,18 +15,17 @@ from kraken_db.cli.base import sentence
 from kraken_db.cli.options import (
     INTERVALS_HELP,
     MultiValueCommand,
-    TimeType,
     exclude_option,
     interval_options,
     json_option,
+    pair_options,
+    range_options,
     stored_db_url_option,
     stored_option,
-    symbol_arguments,
 )
 from kraken_db.cli.output import (
     Column,
     count_text,
-    iso,
     moment_text,
     note,
     plural,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     short_help="Write candles or trades into Parquet, CSV or feather.",
     epilog="Example: kraken-db export BTC/USD ETH/USD --interval 1h --interval 1d --out data",
 )
-@symbol_arguments(required=True)
+@pair_options("Or --stored.", required=True)
 @exclude_option
 @stored_option
 @click.option("--what", type=click.Choice(["candles", "trades"]), default="candles", show_default=True)
@@ -72,8 +71,10 @@ if TYPE_CHECKING:
     required=True,
     help="A folder for the files; made if it is not there.",
 )
-@click.option("--since", type=TimeType(), help="Only what is at or after this time. Default: everything.")
-@click.option("--until", type=TimeType(), help="Only what is before this time. Default: everything.")
+@range_options(
+    "Only what is at or after this time. Default: everything.",
+    "Only what is before this time. Default: everything.",
+)
 @click.option(
     "--recheck",
     is_flag=True,
@@ -85,7 +86,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def export(
     context: click.Context,
-    symbols: tuple[str, ...],
+    symbols: tuple[str, ...] | None,
     exclude: tuple[str, ...],
     stored: bool,
     what: Literal["candles", "trades"],
@@ -106,12 +107,8 @@ def export(
     Run it again to bring them up to date: a file is written again only if its rows have changed. Only closed
     candles are exported. Times are UTC: 2023-01-31, 2023-01-31T15:30, now.
     """
-    if symbols and stored:
-        raise click.UsageError("--stored cannot be combined with SYMBOL: it means all of them")
     if what == "trades" and intervals:
         raise click.UsageError("--interval belongs to candles; trades have none")
-    if since and until and since >= until:
-        raise click.UsageError(f"--since ({iso(since)}) is not before --until ({iso(until)})")
     from kraken_db.cli.base import Signals
     from kraken_db.cli.progress import show_progress
 
@@ -133,7 +130,7 @@ async def _run(
     db_url: str,
     progress: Progress,
     signals: Signals,
-    symbols: Sequence[str],
+    symbols: Sequence[str] | None,
     exclude: Sequence[str],
     folder: Path,
     **options: Any,
@@ -141,7 +138,7 @@ async def _run(
     from kraken_db.exporting import Exporter
 
     async with Exporter(db_url, progress=progress) as exporter:
-        names = await exporter.select_stored(symbols or None, exclude)
+        names = await exporter.select_stored(symbols, exclude)
         if not names:
             raise ConfigurationError("nothing is stored yet", hint="see: kraken-db status")
         with signals.stopping(exporter):

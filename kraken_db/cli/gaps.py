@@ -14,13 +14,15 @@ from kraken_db.cli.base import LazyGroup
 from kraken_db.cli.options import (
     MultiValueCommand,
     PeriodType,
+    SpanType,
     db_url_option,
     exclude_option,
     json_option,
+    pair_options,
     rate_limit_option,
     stored_db_url_option,
     stored_option,
-    symbols_option,
+    tell_default,
 )
 from kraken_db.cli.output import (
     Column,
@@ -37,7 +39,6 @@ from kraken_db.cli.output import (
 )
 from kraken_db.cli.summaries import details_option, note_some, print_totals
 from kraken_db.pairs import DEFAULT_SYMBOLS
-from kraken_db.patterns import select
 from kraken_db.progress import MANY
 from kraken_db.times import period_text
 
@@ -306,7 +307,7 @@ def _gap_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option(
             "--min-gap",
-            type=click.IntRange(0, _LONGEST_GAP),
+            type=SpanType(timedelta(minutes=1), click.IntRange(0, _LONGEST_GAP)),
             default=_MIN_GAP,
             show_default=True,
             metavar="MINUTES",
@@ -340,13 +341,15 @@ def gaps() -> None:
 
 
 @gaps.command("list", cls=MultiValueCommand, short_help="List the gaps; asks nobody but the database.")
-@symbols_option(f"Default: all that are stored, or {_DEFAULT} if none is.")
+@pair_options(f"Default: {_DEFAULT}.")
 @exclude_option
+@stored_option
 @_gap_options
 @stored_db_url_option
 def list_gaps(
     symbols: tuple[str, ...] | None,
     exclude: tuple[str, ...],
+    stored: bool,
     min_gap: int,
     window: timedelta,
     details: bool,
@@ -361,9 +364,9 @@ def list_gaps(
 
     async def run() -> list[SymbolGaps]:
         async with GapFiller(db_url, window=window) as filler:
-            filler.symbols = await filler.select_stored(symbols, exclude) or select(
-                DEFAULT_SYMBOLS, (), exclude=exclude
-            )
+            wanted = None if stored else symbols or DEFAULT_SYMBOLS
+            filler.symbols = await filler.select_stored(wanted, exclude)
+            await tell_default(filler.symbols, filler)
             return await filler.survey(min_gap)
 
     show_gaps(asyncio.run(run()), as_json=as_json, details=details)
@@ -375,7 +378,7 @@ def list_gaps(
     short_help="Fill the gaps from Kraken.",
     epilog="Example: kraken-db gaps fill --symbols XRP/USDT BTC/USDT",
 )
-@symbols_option(f"Default: {_DEFAULT}.")
+@pair_options(f"Default: {_DEFAULT}.")
 @exclude_option
 @stored_option
 @click.option(
@@ -411,10 +414,7 @@ def fill_gaps(
 
     Asks Kraken over the network, or whatever KRAKEN_BASE_URL names.
     """
-    if symbols and stored:
-        raise click.UsageError("--stored cannot be combined with --symbols: it means all of them")
     from kraken_db.cli.base import Signals
-    from kraken_db.cli.output import plural
     from kraken_db.cli.progress import show_progress
     from kraken_db.gap_filler import GapFiller
 
@@ -426,9 +426,7 @@ def fill_gaps(
                 filler.symbols = await filler.select_stored(None, exclude)
             else:
                 filler.symbols = await filler.select_listed(symbols or DEFAULT_SYMBOLS, exclude)
-            others = set() if symbols or stored or exclude else set(await filler.stored_symbols())
-            if others := others.difference(filler.symbols):
-                progress.note(f"Note: {plural(len(others), 'other pair')} stored; --stored fills them all")
+            await tell_default(filler.symbols, filler, progress.note)
             with signals.stopping(filler):
                 return await filler.fill(max_concurrent=max_concurrent, min_gap_minutes=min_gap)
 

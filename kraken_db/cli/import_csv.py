@@ -29,6 +29,7 @@ from kraken_db.cli.options import (
     SourcePath,
     db_url_option,
     exclude_option,
+    is_symbol,
     json_option,
     symbols_option,
 )
@@ -48,9 +49,10 @@ from kraken_db.cli.output import (
     size_text,
 )
 from kraken_db.cli.summaries import details_option, print_totals
-from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, ImportFileError, KrakenDBError
+from kraken_db.errors import DatabaseUnavailableError, ImportFileError, KrakenDBError, WrongValueError
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.pairs import parse_symbol
+from kraken_db.patterns import parse_pair
 
 if TYPE_CHECKING:
     from kraken_db.archives.catalog import Product
@@ -503,6 +505,8 @@ def import_csv(
 ) -> None:
     """Import Kraken's archive: PATHS are files, folders and zips (read in place, also in parts).
 
+    A pair among them (BTC/USD) is the same as --symbols BTC/USD: a name that no file or folder has.
+
     An http(s) address of a zip, of one of its parts, or of a folder with Kraken's archives is a path too:
     only the wanted files are downloaded.
 
@@ -516,6 +520,7 @@ def import_csv(
     from kraken_db.cli.progress import show_progress
 
     signals = Signals()
+    places, symbols = _without_pairs(places, symbols)
     addresses = [place for place in places if isinstance(place, str)]
     if interval is not None and symbol is None:
         raise click.UsageError("--interval goes with --as: it says what is in the one file named.")
@@ -563,12 +568,25 @@ def import_csv(
     context.exit(signals.exit_code(is_flawed=not went_well))
 
 
+def _without_pairs(
+    places: Sequence[Path | str], symbols: tuple[str, ...] | None
+) -> tuple[tuple[Path | str, ...], tuple[str, ...] | None]:
+    """What was named, without the pairs in it; and these, with those of ``--symbols``.
+
+    A word is a pair where it reads as one, and nothing of this name is there.
+    """
+    named = [place for place in places if isinstance(place, Path) and is_symbol(place.as_posix())]
+    pairs = [parse_pair(item) for place in named for item in place.as_posix().split(",") if item.strip()]
+    left = tuple(place for place in places if place not in named)
+    return left, tuple(dict.fromkeys([*pairs, *(symbols or ())])) or None
+
+
 def _sources(places: Sequence[Path | str], directory: Path | None) -> list[Path | str]:
     """What to import: everything that was named, else the default folder."""
     if places or directory:
         return [*places, *([directory] if directory else [])]
     if not DEFAULT_DIRECTORY.is_dir():
-        raise ConfigurationError(
+        raise WrongValueError(
             f"no files were named, and there is no folder ./{DEFAULT_DIRECTORY}",
             hint="name files, folders or zips: kraken-db import-csv PATH...",
         )

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from kraken_db.errors import KrakenDBError
+from kraken_db.cli import completing
+from kraken_db.cli.base import NUMBER
+from kraken_db.cli.output import iso, note, plural
+from kraken_db.cli.suggestions import asset_pattern, interval_advice, pair_advice
+from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
 from kraken_db.intervals import Interval, as_interval, parse_interval
 from kraken_db.pairs import parse_symbol
-from kraken_db.patterns import has_known_quote, parse_pair
-from kraken_db.times import parse_period, parse_time, utc_now
+from kraken_db.patterns import has_known_quote, parse_pair, without
+from kraken_db.times import parse_period, parse_time, period_text, utc_now
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from kraken_db.alarms import Webhook
 
+_Value = TypeVar("_Value")
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
@@ -55,7 +64,23 @@ class SymbolType(_Parsed):
     name = "symbol"
 
     def parse(self, text: str) -> str:
-        return parse_symbol(text)
+        try:
+            return parse_symbol(text)
+        except PairError as error:
+            raise PairError(error.message, hint=pair_advice(text) or error.hint) from None
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return completing.pairs(incomplete)
+
+
+def _advised(parse: Callable[[str], _Value], text: str) -> _Value:
+    """An interval; what other programs call so is told by its name here."""
+    try:
+        return parse(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.message, hint=interval_advice(text) or error.hint) from None
 
 
 class IntervalType(_Parsed):
@@ -64,7 +89,12 @@ class IntervalType(_Parsed):
     name = "interval"
 
     def parse(self, text: str) -> int:
-        return parse_interval(text)
+        return _advised(parse_interval, text)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return completing.intervals(incomplete)
 
 
 class AnyIntervalType(_Parsed):
@@ -73,7 +103,12 @@ class AnyIntervalType(_Parsed):
     name = "interval"
 
     def parse(self, text: str) -> Interval:
-        return as_interval(text)
+        return _advised(as_interval, text)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return completing.intervals(incomplete, any_length=True)
 
 
 _CALENDAR = ("tz", "anchor", "session")
@@ -142,14 +177,10 @@ class TimeType(_Parsed):
     def parse(self, text: str) -> datetime:
         return parse_time(text, utc_now())
 
-
-class PairType(_Parsed):
-    """A pair as SymbolType has it, or a pattern such as ``XRP/*``."""
-
-    name = "pair"
-
-    def parse(self, text: str) -> str:
-        return parse_pair(text)
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return completing.times(incomplete)
 
 
 class PeriodType(_Parsed):
@@ -160,17 +191,71 @@ class PeriodType(_Parsed):
     def parse(self, text: str) -> tuple[timedelta | None]:
         return (parse_period(text),)
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return completing.periods(incomplete)
 
-class _PairList(_Parsed):
+
+class SpanType(click.ParamType):  # type: ignore[type-arg]
+    """A number of ``unit``, or a period as ``parse_period`` reads it: ``10``, ``10s`` and ``2min``.
+
+    ``numbers`` says which numbers are taken.
+    """
+
+    def __init__(self, unit: timedelta, numbers: click.FloatRange | click.IntRange) -> None:
+        self._unit = unit
+        self._numbers = numbers
+        self.name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not NUMBER.fullmatch(value):
+            value = self._in_units(value, param, ctx)
+        return self._numbers.convert(value, param, ctx)
+
+    def _in_units(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
+        try:
+            period = _milliseconds(text) or parse_period(text)
+        except KrakenDBError:
+            period = None
+        if period is None:
+            self.fail(f"{text!r} is not a number. Write it like 10, or like 10s, 5min or 1h", param, ctx)
+        if isinstance(self._numbers, click.FloatRange):
+            return period / self._unit
+        count, rest = divmod(period, self._unit)
+        if rest:
+            self.fail(f"{text!r} is no multiple of {period_text(self._unit)}", param, ctx)
+        return count
+
+
+def _milliseconds(text: str) -> timedelta | None:
+    """``500ms``: an option may be that exact, a period of policies never is."""
+    count = text.removesuffix("ms")
+    return timedelta(milliseconds=int(count)) if count != text and re.fullmatch(r"\d{1,9}", count) else None
+
+
+class PairListType(_Parsed):
     """Pairs and patterns, separated by commas."""
 
     name = "symbols"
 
     def parse(self, text: str) -> tuple[str, ...]:
-        return tuple(parse_pair(item) for item in text.split(",") if item.strip())
+        return tuple(_parse_pair(item) for item in text.split(",") if item.strip())
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return "SYMBOL..."
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return completing.pairs(incomplete)
+
+
+def _parse_pair(text: str) -> str:
+    try:
+        return parse_pair(text)
+    except PairError as error:
+        raise PairError(error.message, hint=pair_advice(text, or_pattern=True) or error.hint) from None
 
 
 class _SymbolsOption(click.Option):
@@ -181,20 +266,28 @@ class MultiValueCommand(click.Command):
     """A command with ``--symbols A B C``: every value after the name belongs to the option.
 
     They end at the next option, at ``--``, and, where the command takes paths too, at the first value that
-    exists as a file or folder or that does not read as a pair.
+    exists as a file or folder or that does not read as a pair. Pairs that are arguments are joined to those
+    of the option: see ``pair_options`` and ``one_pair_options``.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(self._repeated(ctx, args)))
+        ctx.meta[_TYPED] = {arg.partition("=")[0] for arg in args if arg.startswith("--")}
+        left = super().parse_args(ctx, list(self._repeated(ctx, args)))
+        if not ctx.resilient_parsing:
+            _join_pairs(ctx)
+            _check_range(ctx)
+            if ctx.meta.get(_READS):
+                require_stored(ctx.params["db_url"])
+        return left
 
     def _repeated(self, ctx: click.Context, args: Sequence[str]) -> Iterator[str]:
         """The arguments with the option's name before each of its values, as Click understands them."""
         names = {name for p in self.params if isinstance(p, _SymbolsOption) for name in p.opts}
-        takes_paths = any(isinstance(p, click.Argument) for p in self.params)
+        takes_paths = any(isinstance(p, click.Argument) and p.name != _ARGUMENTS for p in self.params)
         current: str | None = None
         values = 0
         for position, arg in enumerate(args):
-            if current and not arg.startswith("-") and (not (takes_paths and values) or _is_symbol(arg)):
+            if current and not arg.startswith("-") and (not (takes_paths and values) or is_symbol(arg)):
                 values += 1
                 yield from (current, arg)
                 continue
@@ -208,14 +301,63 @@ class MultiValueCommand(click.Command):
         _require_value(ctx, current, values)
 
 
+_TYPED = f"{__name__}.typed"
+_NAMED = f"{__name__}.named"
+_READS = f"{__name__}.reads"
+_ARGUMENTS = "pairs_as_arguments"
+"""The parameter of the pairs that are arguments, until they are joined to those of ``--symbols``."""
+
+
+def typed_name(ctx: click.Context, *names: str) -> str:
+    """The name of an option as it was typed, else the first: nobody is told of a name that is new to them."""
+    return next((name for name in names if name in ctx.meta.get(_TYPED, ())), names[0])
+
+
+def _join_pairs(ctx: click.Context) -> None:
+    """Make one parameter of the pairs that are arguments and those of ``--symbols``."""
+    if _ARGUMENTS not in ctx.params:
+        return
+    arguments: tuple[str, ...] = ctx.params.pop(_ARGUMENTS)
+    named: tuple[str, ...] | None = ctx.params["symbols"]
+    is_typed = ctx.get_parameter_source("symbols") is ParameterSource.COMMANDLINE
+    given = tuple(dict.fromkeys((*arguments, *((named or ()) if is_typed else ()))))
+    option = next(p for p in ctx.command.params if isinstance(p, _PairsOption))
+    if given and ctx.params.get("stored") and not option.stored_adds:
+        typed = "--symbols" if is_typed else "SYMBOL"
+        raise click.UsageError(f"--stored cannot be combined with {typed}: it means all of them", ctx)
+    # Pairs of the config file are a default: whatever is typed takes their place.
+    symbols = given or (None if is_typed or ctx.params.get("stored") else named)
+    ctx.meta[_NAMED] = bool(given or ctx.params.get("stored"))
+    if not option.is_one:
+        if option.is_required and not symbols and not ctx.params.get("stored"):
+            raise click.MissingParameter(
+                ctx=ctx, param_type="argument", param_hint="'SYMBOL...' (or --stored)"
+            )
+        ctx.params["symbols"] = symbols
+        return
+    del ctx.params["symbols"]
+    if not symbols:
+        raise click.MissingParameter(ctx=ctx, param_type="argument", param_hint="'SYMBOL'")
+    if len(symbols) > 1:
+        raise click.UsageError(f"{ctx.info_name} takes one pair, not {', '.join(symbols)}", ctx)
+    ctx.params["symbol"] = symbols[0]
+
+
+def _check_range(ctx: click.Context) -> None:
+    since, until = ctx.params.get("since"), ctx.params.get("until")
+    if since and until and since >= until:
+        names = typed_name(ctx, *SINCE), typed_name(ctx, *UNTIL)
+        raise click.UsageError(f"{names[0]} is not before {names[1]} ({iso(until)}): it is {iso(since)}", ctx)
+
+
 def _require_value(ctx: click.Context, name: str | None, values: int) -> None:
-    if name and not values:
+    if name and not values and not ctx.resilient_parsing:
         raise click.BadOptionUsage(
             name, f"Option {name!r} needs at least one symbol, e.g. {name} BTC/USD", ctx
         )
 
 
-def _is_symbol(text: str) -> bool:
+def is_symbol(text: str) -> bool:
     """Whether a value that may be a symbol or a path is a symbol."""
     if Path(text).exists():
         return False
@@ -237,66 +379,219 @@ def _flattened_or_none(
     return found or None
 
 
+class AssetsType(PairListType):
+    """Pairs and patterns, and assets: ``BTC`` is ``'BTC/*'``."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return tuple(self._pattern(item.strip()) for item in text.split(",") if item.strip())
+
+    def _pattern(self, text: str) -> str:
+        try:
+            return parse_pair(text)
+        except PairError:
+            pattern = asset_pattern(text)
+            if pattern is None:
+                return _parse_pair(text)
+            note(f"Note: {text} is read as '{pattern}'; what is priced in it: '*/{pattern[:-2]}'")
+            return pattern
+
+
+class PairNamesType(PairListType):
+    """Pairs alone, separated by commas: a tuple. A pattern is refused, and so is nothing at all."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        found = tuple(SymbolType().parse(item) for item in text.split(",") if item.strip())
+        if not found:
+            raise PairError("it names no pair")
+        return found
+
+
+class _OnePairList(PairListType):
+    """One pair, and no pattern."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return (SymbolType().parse(text),)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "SYMBOL"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return completing.pairs(incomplete)
+
+
+class _PairsOption(_SymbolsOption):
+    """``--symbols``, and what ``_join_pairs`` has to know of the command."""
+
+    is_required = False
+    is_one = False
+    stored_adds = False
+
+
 _SEVERAL = "Several after one another, separated by commas, or by repeating the option."
+_PATTERNS = "Pairs, or patterns in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized)."
 
 
 def symbols_option(help_text: str) -> Callable[[_Decorated], _Decorated]:
     """``--symbols``: a tuple of pairs and patterns, or None if it was not given. For a MultiValueCommand.
 
-    ``help_text`` says the default. ``kraken_db.patterns.select`` finds the pairs.
+    ``help_text`` says the default. ``kraken_db.patterns.select`` finds the pairs. For commands that take
+    something else as arguments; the others have ``pair_options``.
     """
     return click.option(
         "--symbols",
-        cls=_SymbolsOption,
-        type=_PairList(),
+        cls=_PairsOption,
+        type=PairListType(),
         multiple=True,
         callback=_flattened_or_none,
-        help=f"Pairs, or patterns in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized). {help_text} {_SEVERAL}",
+        help=f"{_PATTERNS} {help_text} {_SEVERAL}",
     )
 
 
-def _require_symbols(
-    ctx: click.Context, argument: click.Parameter, symbols: tuple[str, ...]
-) -> tuple[str, ...]:
-    if not symbols and not ctx.params.get("stored"):
-        raise click.MissingParameter(ctx=ctx, param=argument, param_hint="'SYMBOL...' (or --stored)")
-    return symbols
+def pair_options(
+    help_text: str,
+    *,
+    required: bool = False,
+    stored_adds: bool = False,
+    kind: PairListType | None = None,
+) -> Callable[[_Decorated], _Decorated]:
+    """``SYMBOL...`` and ``--symbols`` as ``symbols``: a tuple of pairs and patterns, or None for neither.
 
-
-def symbol_arguments(*, required: bool = False) -> Callable[[_Decorated], _Decorated]:
-    """``SYMBOL...`` as ``symbols``: a tuple of pairs and patterns.
-
-    ``required``: it is empty only with ``--stored``.
+    ``help_text`` says what is meant then; ``required``: that is an error without ``--stored``.
+    ``stored_adds``: ``--stored`` may be given with pairs, and adds to them. ``kind``: another way to read
+    the words.
     """
-    metavar, check = ("SYMBOL...", _require_symbols) if required else ("[SYMBOL]...", None)
-    return click.argument("symbols", nargs=-1, type=PairType(), metavar=metavar, callback=check)
+    kind = kind or PairListType()
+
+    def decorate(command: _Decorated) -> _Decorated:
+        option = click.option(
+            "--symbols",
+            cls=_option_class(is_required=required, stored_adds=stored_adds),
+            type=kind,
+            multiple=True,
+            callback=_flattened_or_none,
+            help=f"The same as SYMBOL. {_PATTERNS} {help_text} {_SEVERAL}",
+        )
+        argument = click.argument(
+            _ARGUMENTS,
+            nargs=-1,
+            type=kind,
+            metavar="SYMBOL..." if required else "[SYMBOL]...",
+            callback=_flattened_arguments,
+        )
+        return argument(option(command))
+
+    return decorate
+
+
+def one_pair_options(command: _Decorated) -> _Decorated:
+    """``SYMBOL`` and ``--symbols`` as ``symbol``: exactly one pair."""
+    option = click.option(
+        "--symbols",
+        cls=_option_class(is_one=True),
+        type=_OnePairList(),
+        multiple=True,
+        callback=_flattened_or_none,
+        help="The same as SYMBOL: one pair.",
+    )
+    argument = click.argument(
+        _ARGUMENTS, nargs=-1, type=_OnePairList(), metavar="SYMBOL", callback=_flattened
+    )
+    return argument(option(command))
+
+
+def _option_class(**values: bool) -> type[_PairsOption]:
+    return type("_PairsOption", (_PairsOption,), values)
+
+
+def _flattened_arguments(
+    ctx: click.Context, argument: click.Parameter, groups: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    if groups and not (found := _flattened(ctx, argument, groups)):
+        raise click.BadParameter("it names no pair", ctx, argument, param_hint="'SYMBOL'")
+    return found if groups else ()
+
+
+class _KnowsStored(Protocol):
+    async def stored_symbols(self) -> list[str]: ...
+
+
+async def tell_default(
+    symbols: Sequence[str], service: _KnowsStored, say: Callable[[str], None] = note
+) -> None:
+    """Where no pair was named, say which are meant, and how to get at the others that are stored."""
+    ctx = click.get_current_context()
+    if ctx.meta[_NAMED]:
+        return
+    is_configured = ctx.get_parameter_source("symbols") is ParameterSource.DEFAULT_MAP
+    why = "as the config file says" if is_configured else "the default"
+    others = set(await service.stored_symbols()).difference(symbols)
+    more = ""
+    if others:
+        verb = "is" if len(others) == 1 else "are"
+        more = f". {plural(len(others), 'other pair')} {verb} stored: --stored takes all that are"
+    meant = without(symbols, ctx.params.get("exclude", ()))
+    say(f"Note: no pair was named, so these are meant ({why}): {', '.join(meant)}{more}")
 
 
 exclude_option = click.option(
     "--exclude",
     cls=_SymbolsOption,
-    type=_PairList(),
+    type=PairListType(),
     multiple=True,
     callback=_flattened,
     help="Not these pairs, or the pairs of these patterns; several after one another.",
 )
 """``--exclude`` as ``exclude``: a tuple of pairs and patterns, maybe empty. For a MultiValueCommand."""
 
-stored_option = click.option(
-    "--stored", is_flag=True, is_eager=True, help="All pairs of which something is stored."
-)
+stored_option = click.option("--stored", is_flag=True, help="All pairs of which something is stored.")
 """``--stored`` as ``stored``, instead of pairs by name."""
 
 
-def _database_url(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str:
+SINCE, UNTIL = ("--since", "--start"), ("--until", "--end")
+"""The names of the two ends of a range, the first of them the one that help and messages say."""
+
+
+def range_options(since: str, until: str) -> Callable[[_Decorated], _Decorated]:
+    """``--since``, ``--until``, and the same as ``--start``, ``--end``: as ``since`` and ``until``, or None.
+
+    Both are aware, the first is before the second; it is included, the second is not. The texts are help.
+    For a MultiValueCommand.
+    """
+
+    def decorate(command: _Decorated) -> _Decorated:
+        begin = click.option(*SINCE, "since", type=TimeType(), help=since)
+        end = click.option(*UNTIL, "until", type=TimeType(), help=until)
+        return begin(end(command))
+
+    return decorate
+
+
+def _database_url(ctx: click.Context, _option: click.Parameter, value: str | None) -> str:
     from kraken_db.settings import Settings
 
+    if value is None:
+        value = ctx.meta.get(_DB_URL)
     return Settings.from_environment().database_url if value is None else value
 
 
+def _note_url(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.meta[_DB_URL] = value
+
+
+_DB_URL = f"{__name__}.db_url"
+
+root_db_url_option = click.option(
+    "--db-url", metavar="URL", expose_value=False, callback=_note_url, help="The database of the command."
+)
+"""``--db-url`` before the name of the command."""
+
 _DATABASE_URL_HELP = (
     "postgresql://user@host:port/database, or embedded: for the embedded database. Default: what the"
-    " environment's DATABASE_URL says (a password is safer there), else the embedded database."
+    " environment's DATABASE_URL says (a password is safer there), or the config file, else the embedded"
+    " database."
 )
 
 db_url_option = click.option(
@@ -310,7 +605,9 @@ db_url_option = click.option(
 
 def _stored_database_url(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
     url = _database_url(ctx, option, value)
-    if not ctx.resilient_parsing:
+    if isinstance(ctx.command, MultiValueCommand):
+        ctx.meta[_READS] = True  # looked at once the pairs are known: wrong usage is told first
+    elif not ctx.resilient_parsing:
         require_stored(url)
     return url
 
@@ -331,7 +628,7 @@ stored_db_url_option = click.option(
 
 rate_limit_option = click.option(
     "--rate-limit",
-    type=click.FloatRange(0, 3600),
+    type=SpanType(timedelta(seconds=1), click.FloatRange(0, 3600)),
     default=1.1,
     show_default=True,
     metavar="SECONDS",
@@ -343,7 +640,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 def _webhook(ctx: click.Context, option: click.Parameter, value: str | None) -> Webhook | None:
-    if value is None:
+    is_configured = ctx.get_parameter_source("webhook") is ParameterSource.DEFAULT_MAP
+    if value is None or (is_configured and not ctx.params.get("check", True)):
         return None
     from kraken_db.alarms import Webhook
     from kraken_db.cli.base import FROM_ENVIRONMENT

@@ -17,6 +17,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -393,11 +394,35 @@ def _folded(widths: Sequence[int], limit: int) -> list[list[int]]:
     return lines
 
 
+SAID = logging.getLogger("kraken_db.said")
+"""Gets every line that goes to stderr: a log file has them, too."""
+_OF_ERRORS = ("Error:", "Failed:", "internal error:", "interrupted")
+_is_quiet = False
+
+
+def be_quiet(wanted: bool) -> None:
+    """Whether ``note`` is to print errors alone (``--quiet``)."""
+    global _is_quiet
+    _is_quiet = wanted
+
+
+def is_quiet() -> bool:
+    return _is_quiet
+
+
 def note(message: str) -> None:
     """One line on stderr, whatever is in it: a name with a line end in it must not look like another message.
 
-    Where it cannot be written the work goes on: the exit code tells how it ended.
+    Where it cannot be written the work goes on: the exit code tells how it ended. With ``--quiet`` only what
+    begins as an error does (``Error:``, ``Failed:``).
     """
+    SAID.info("%s", printable(message))
+    if not _is_quiet or message.startswith(_OF_ERRORS):
+        say(message)
+
+
+def say(message: str) -> None:
+    """The same for what is logged already, and is to be seen whatever was asked for."""
     text = printable(message, one_line=True)
     _to_stderr("\n".join(folded(text, shutil.get_terminal_size().columns)) if sys.stderr.isatty() else text)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kraken_db.cli.options import json_option
+from kraken_db.cli.completing import remember_pairs
+from kraken_db.cli.options import AssetsType, MultiValueCommand, json_option, pair_options
 from kraken_db.cli.output import Column, note, print_json, print_table
 from kraken_db.errors import ImportFileError, UnknownPairError
 from kraken_db.patterns import PairClass, classes_of, matching, pair_class
@@ -26,14 +27,16 @@ _KINDS: dict[str, Sequence[PairClass]] = {
 
 
 @click.command(
-    short_help="List the pairs of Kraken, by all their names.", epilog="Example: kraken-db pairs 'XRP/*'"
+    cls=MultiValueCommand,
+    short_help="List the pairs of Kraken, by all their names.",
+    epilog="Example: kraken-db pairs 'XRP/*'",
 )
-@click.argument("pattern", required=False)
+@pair_options("Default: all.", kind=AssetsType())
 @click.option(
     "--class",
     "kind",
     type=click.Choice(list(_KINDS)),
-    help="Of currencies, of tokenized assets (xStocks), or of both. Default: what PATTERN means, or both.",
+    help="Of currencies, of tokenized assets (xStocks), or of both. Default: what SYMBOL means, or both.",
 )
 @click.option(
     "--delisted", is_flag=True, help="Also the pairs that Kraken's archives have, and it lists no more."
@@ -44,12 +47,14 @@ _KINDS: dict[str, Sequence[PairClass]] = {
     help="A folder or an address with Kraken's archives. Default: KRAKEN_ARCHIVE_URL, or Kraken's own.",
 )
 @json_option
-def pairs(pattern: str | None, kind: str | None, delisted: bool, archive: str | None, as_json: bool) -> None:
+def pairs(
+    symbols: tuple[str, ...] | None, kind: str | None, delisted: bool, archive: str | None, as_json: bool
+) -> None:
     """List the pairs that Kraken trades now, with its names for them.
 
-    PATTERN is a pair, or has * or ? in it and is put in quotes: 'XRP/*', '*/USD'. It means currencies; if its
-    base ends in a small x, as in '*x/USD', tokenized assets alone. That holds for all commands: what is shown
-    here is what a pattern means there.
+    SYMBOL is a pair, an asset (BTC is 'BTC/*'), or has * or ? in it and is put in quotes: 'XRP/*', '*/USD'.
+    It means currencies; if its base ends in a small x, as in '*x/USD', tokenized assets alone. That holds for
+    all commands: what is shown here is what a pattern means there.
 
     A pair that Kraken does not list may be in its archives; only their directories are downloaded. If it is
     there alone, it is delisted. Where it got a new name, the successor is named as well: a market of its own,
@@ -57,10 +62,10 @@ def pairs(pattern: str | None, kind: str | None, delisted: bool, archive: str | 
 
     Asks Kraken over the network, or whatever KRAKEN_BASE_URL and KRAKEN_ARCHIVE_URL name.
     """
-    if pattern is None:
-        pattern, kind = "*", kind or "all"
+    if symbols is None:
+        symbols, kind = ("*",), kind or "all"
     kinds = _KINDS[kind] if kind else ()
-    found = asyncio.run(_found(pattern, kinds, archive, delisted=delisted or archive is not None))
+    found = asyncio.run(_found(symbols, kinds, archive, delisted=delisted or archive is not None))
     if as_json:
         print_json(found)
         return
@@ -83,32 +88,38 @@ def pairs(pattern: str | None, kind: str | None, delisted: bool, archive: str | 
 
 
 async def _found(
-    pattern: str, kinds: Collection[PairClass], place: str | None, *, delisted: bool
+    patterns: Sequence[str], kinds: Collection[PairClass], place: str | None, *, delisted: bool
 ) -> list[_Document]:
-    """The listed pairs of a pattern, and then those that are in the archives alone.
+    """The listed pairs of some patterns, and then those that are in the archives alone.
 
-    Raises UnknownPairError where there is none of them.
+    Raises UnknownPairError for a pattern that has none of them.
     """
     from kraken_db.kraken.directory import pair_directory
     from kraken_db.kraken.rest import KrakenRestClient
 
+    wanted = kinds or sorted(set().union(*map(classes_of, patterns)))
     async with KrakenRestClient() as client:
-        directory = await pair_directory(client, kinds=kinds or sorted(classes_of(pattern)))
+        directory = await pair_directory(client, kinds=wanted)
         base_url = client.base_url
-    listed: Sequence[ListedPair] = []
-    unknown: UnknownPairError | None = None
-    try:
-        listed = directory.match(pattern, kinds)
-    except UnknownPairError as error:
-        unknown = error
-    gone: list[str] = []
-    if delisted or unknown is not None:
+    if set(wanted) == set(_KINDS["all"]):
+        remember_pairs(pair.symbol for pair in directory)
+    listed: dict[str, ListedPair] = {}
+    unknown: dict[str, UnknownPairError] = {}
+    for pattern in patterns:
+        try:
+            listed |= {pair.symbol: pair for pair in directory.match(pattern, kinds)}
+        except UnknownPairError as error:
+            unknown[pattern] = error
+    gone: dict[str, None] = {}
+    if delisted or unknown:
         archived = await _archived(place, base_url, are_wanted=delisted)
         left = sorted(symbol for symbol in archived if symbol not in directory)
-        gone = matching(pattern, left, kinds)
-    if unknown is not None and not gone:
-        raise unknown
-    return [*map(_listed, listed), *(_delisted(symbol, directory) for symbol in gone)]
+        for pattern in patterns if delisted else unknown:
+            found = matching(pattern, left, kinds)
+            if pattern in unknown and not found:
+                raise unknown[pattern]
+            gone |= dict.fromkeys(found)
+    return [*map(_listed, listed.values()), *(_delisted(symbol, directory) for symbol in gone)]
 
 
 async def _archived(place: str | None, base_url: str, *, are_wanted: bool) -> Collection[str]:

@@ -11,8 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kraken_db.cli.base import redact
-from kraken_db.cli.output import can_repaint, count_text, folded, left_text, note, plural, size_text
+from kraken_db.cli.logs import redact
+from kraken_db.cli.output import (
+    can_repaint,
+    count_text,
+    folded,
+    is_quiet,
+    left_text,
+    note,
+    plural,
+    size_text,
+)
 from kraken_db.progress import Overview, Progress, Task, Unit
 
 if TYPE_CHECKING:
@@ -34,7 +43,7 @@ _RECENT = 30.0
 @contextmanager
 def show_progress() -> Iterator[Progress]:
     """Progress as it fits stderr."""
-    if not can_repaint(err=True):
+    if is_quiet() or not can_repaint(err=True):
         yield LineProgress()
         return
     from kraken_db.cli.bars import open_bars

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,12 +17,14 @@ from kraken_db.cli.alarms import alarm_source, test_alarm
 from kraken_db.cli.base import Signals, sentence
 from kraken_db.cli.options import (
     MultiValueCommand,
+    SpanType,
     db_url_option,
     exclude_option,
     notify_options,
+    pair_options,
     rate_limit_option,
     stored_option,
-    symbols_option,
+    tell_default,
 )
 from kraken_db.cli.output import (
     Column,
@@ -225,18 +227,18 @@ def _seconds(value: float | None) -> str:
     short_help="Record live trades, and build their candles.",
     epilog="Examples: kraken-db record --symbols BTC/USD ETH/USD; kraken-db record --symbols '*/USD'",
 )
-@symbols_option(f"Default: {' '.join(DEFAULT_SYMBOLS)}.")
+@pair_options(f"Default: {' '.join(DEFAULT_SYMBOLS)}.", stored_adds=True)
 @stored_option
 @exclude_option
 @click.option(
     "--every",
-    type=click.FloatRange(0.1),
+    type=SpanType(timedelta(seconds=1), click.FloatRange(0.1)),
     metavar="SECONDS",
     help="Between two reports. Default: 10, on a terminal 1.",
 )
 @click.option(
     "--flush-interval",
-    type=click.FloatRange(0, min_open=True),
+    type=SpanType(timedelta(seconds=1), click.FloatRange(0, min_open=True)),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -296,6 +298,7 @@ def record(
             flush_interval=flush_interval,
             journal_dir=journal_dir,
         ) as recorder:
+            await tell_default(symbols or DEFAULT_SYMBOLS, recorder)
             with show_view(as_json=as_json) as view, Signals().stopping(recorder):
                 async with (
                     beside(_report(recorder, view, every or view.every)),

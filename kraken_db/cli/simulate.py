@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kraken_db.cli.options import TimeType
+from kraken_db.cli.options import PairNamesType, TimeType
 from kraken_db.cli.output import count_text, note, plural, size_text
-from kraken_db.errors import ConfigurationError
-from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
+from kraken_db.errors import WrongValueError
+from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.times import parse_time, utc_now
 
 if TYPE_CHECKING:
@@ -33,11 +33,14 @@ def _host(ctx: click.Context, option: click.Parameter, value: str) -> str:
 
 
 @click.command()
-@click.argument("more_pairs", nargs=-1, metavar="[PAIR]...")
+@click.argument("more_pairs", nargs=-1, metavar="[SYMBOL]...", type=PairNamesType())
 @click.option(
+    "--symbols",
     "--pairs",
+    "pairs",
     multiple=True,
-    metavar="PAIR...",
+    type=PairNamesType(),
+    metavar="SYMBOL...",
     help="Pairs to trade, e.g. BTC/USD ETH/USD. Default: " + " ".join(DEFAULT_SYMBOLS) + ".",
 )
 @click.option(
@@ -76,7 +79,9 @@ def _host(ctx: click.Context, option: click.Parameter, value: str) -> str:
 )
 @click.option("--seed", default="0", show_default=True, help="Another seed is another market.")
 @click.option(
+    "--since",
     "--start",
+    "start",
     type=TimeType(),
     help="Time of the first trade. Default: 2024-01-01, with --live now less 2 hours.",
 )
@@ -139,6 +144,7 @@ def _host(ctx: click.Context, option: click.Parameter, value: str) -> str:
 @click.option(
     "--archive-only",
     multiple=True,
+    type=PairNamesType(),
     metavar="PAIR",
     help="A pair that has been delisted: it is in the archives alone. May be repeated.",
 )
@@ -159,7 +165,7 @@ def simulate(more_pairs: Sequence[str], **options: Any) -> None:
 
     \b
     Example:
-      kraken-db simulate --pairs BTC/USD ETH/USD --trades 100000 --fault transient=0.2
+      kraken-db simulate --symbols BTC/USD ETH/USD --trades 100000 --fault transient=0.2
       export KRAKEN_BASE_URL=http://127.0.0.1:8710    (in another terminal)
       export KRAKEN_WS_URL=ws://127.0.0.1:8710/v2
     With --archive DIR also:
@@ -171,9 +177,8 @@ def simulate(more_pairs: Sequence[str], **options: Any) -> None:
     asyncio.run(_serve(exchange, options["host"], options["port"]))
 
 
-def _symbols(names: Iterable[str]) -> Sequence[str]:
-    parts = [part for name in names for part in name.split(",") if part]
-    return tuple(dict.fromkeys(map(parse_symbol, parts)))
+def _symbols(groups: Iterable[Sequence[str]]) -> Sequence[str]:
+    return tuple(dict.fromkeys(symbol for group in groups for symbol in group))
 
 
 def _exchange(symbols: Sequence[str], options: dict[str, Any]) -> SimulatedExchange:
@@ -182,7 +187,7 @@ def _exchange(symbols: Sequence[str], options: dict[str, Any]) -> SimulatedExcha
     delisted = _symbols(options["archive_only"])
     options["start"] = options["start"] or _usual_start(live=options["live"])
     if not 1970 <= options["start"].year < _NANOSECONDS_END:
-        raise ConfigurationError(f"--start is from 1970 to {_NANOSECONDS_END - 1}, not {options['start']:%Y}")
+        raise WrongValueError(f"--since is from 1970 to {_NANOSECONDS_END - 1}, not {options['start']:%Y}")
     options["pace_since"] = utc_now() if options["pace_before"] else None
     markets = [_market(symbol, options) for symbol in symbols if symbol not in delisted]
     faults = FeedFaults.parse(
@@ -209,7 +214,7 @@ def _write_archives(folder: Path, markets: Sequence[Market], options: dict[str, 
     last = Quarter.of(utc_now()).previous
     full = Quarter.parse(options["archive_until"]) if options["archive_until"] else last
     if full > last:
-        raise ConfigurationError(f"{full} is not over yet", hint=f"the last whole quarter is {last}")
+        raise WrongValueError(f"{full} is not over yet", hint=f"the last whole quarter is {last}")
     note(f"writing the archives until {full} into {folder}")
     what_counts = ["seed", "start", "live", "trades", "pace", "scenarios", "archive_part_size"]
     what_counts += ["pace_before", "pace_since"]  # the moment: what happens just before it depends on it
@@ -249,7 +254,7 @@ def _market(symbol: str, options: dict[str, Any]) -> Market:
             scenario |= Scenario[name.upper().replace("-", "_")]
         except KeyError:
             known = ", ".join(key.lower().replace("_", "-") for key in Scenario.__members__)
-            raise ConfigurationError(f"there is no scenario {name!r}", hint=f"one of {known}") from None
+            raise WrongValueError(f"there is no scenario {name!r}", hint=f"one of {known}") from None
     trades = None if live else options["trades"]
     return Market(
         symbol,
@@ -271,11 +276,11 @@ def _rates(texts: Iterable[str], kinds: type[_Kind], transient: Iterable[_Kind])
             wanted = sorted(transient) if name == "transient" else [kinds(name)]
         except ValueError:
             known = ", ".join(["transient", *kinds])
-            raise ConfigurationError(f"there is no fault {name!r}", hint=f"one of {known}") from None
+            raise WrongValueError(f"there is no fault {name!r}", hint=f"one of {known}") from None
         try:
             rate = float(share or 0.1)
         except ValueError:
-            raise ConfigurationError(f"{text!r}: the share is a number from 0 to 1") from None
+            raise WrongValueError(f"{text!r}: the share is a number from 0 to 1") from None
         for fault in wanted:
             rates[fault] = rates.get(fault, 0.0) + rate / len(wanted)
     return rates

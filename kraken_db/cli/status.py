@@ -22,8 +22,8 @@ from kraken_db.cli.options import (
     exclude_option,
     json_option,
     notify_options,
+    pair_options,
     require_stored,
-    symbols_option,
 )
 from kraken_db.cli.output import (
     Column,
@@ -415,7 +415,7 @@ _SHOWN_PROBLEMS = 3
     short_help="Show what is stored: ranges, gaps, sizes, jobs.",
     epilog="Example: kraken-db status --check --max-lag 15min",
 )
-@symbols_option("Default: all that are stored.")
+@pair_options("Default: all that are stored.")
 @exclude_option
 @click.option(
     "--check",

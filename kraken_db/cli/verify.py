@@ -16,12 +16,12 @@ from kraken_db.cli.base import sentence
 from kraken_db.cli.options import (
     MultiValueCommand,
     SourcePath,
-    TimeType,
     exclude_option,
     json_option,
+    pair_options,
+    range_options,
     rate_limit_option,
     stored_db_url_option,
-    symbol_arguments,
 )
 from kraken_db.cli.output import (
     count_text,
@@ -204,10 +204,12 @@ def _part(part: Part) -> dict[str, Any]:
     short_help="Prove that what is stored is complete and right.",
     epilog="Example: kraken-db verify BTC/USD ETH/USD --since '30 days ago' --repair",
 )
-@symbol_arguments()
+@pair_options("Default: all that are stored.")
 @exclude_option
-@click.option("--since", type=TimeType(), help="Only what is from this time on. Default: everything.")
-@click.option("--until", type=TimeType(), help="Only what is before this time. Default: everything.")
+@range_options(
+    "Only what is from this time on. Default: everything.",
+    "Only what is before this time. Default: everything.",
+)
 @click.option("--offline", "--no-exchange", "offline", is_flag=True, help="Do not ask Kraken.")
 @click.option(
     "--trades",
@@ -229,7 +231,7 @@ def _part(part: Part) -> dict[str, Any]:
 @click.pass_context
 def verify(
     context: click.Context,
-    symbols: tuple[str, ...],
+    symbols: tuple[str, ...] | None,
     exclude: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
@@ -254,8 +256,6 @@ def verify(
     """
     if offline and all_trades:
         raise click.UsageError("--trades asks Kraken: it cannot be combined with --offline")
-    if since and until and since >= until:
-        raise click.UsageError("--since is not before --until")
     from kraken_db.cli.base import Signals
     from kraken_db.cli.progress import show_progress
     from kraken_db.verification import StoreVerifier
@@ -264,7 +264,7 @@ def verify(
 
     async def run() -> list[Certificate]:
         async with StoreVerifier(db_url, rate_limit, progress=progress) as verifier:
-            names = await verifier.select_stored(symbols or None, exclude)
+            names = await verifier.select_stored(symbols, exclude)
             with signals.stopping(verifier):
                 return await verifier.verify(
                     names or None,

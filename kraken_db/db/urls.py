@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import ConfigurationError, WrongValueError
 
 _SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg"}
 _ENCODE = "write the special characters of a password with %-encoding, for example %40 for @"
@@ -117,7 +117,7 @@ def _is_pooled(options: list[tuple[str, str]]) -> bool | None:
 def _check(options: list[tuple[str, str]]) -> None:
     for name, value in options:
         if name in _REFUSED:
-            raise ConfigurationError(
+            raise WrongValueError(
                 f"kraken-db cannot do what {name} in the database URL asks for", hint=f"take {name} out of it"
             )
         if name == "target_session_attrs" and value not in _TARGETS:
@@ -132,7 +132,7 @@ def _check(options: list[tuple[str, str]]) -> None:
 
 
 def _malformed(reason: str) -> ConfigurationError:
-    return ConfigurationError(f"the database URL cannot be used: {reason}", hint=f"expected {_EXAMPLE}")
+    return WrongValueError(f"the database URL cannot be used: {reason}", hint=f"expected {_EXAMPLE}")
 
 
 def _timeout(options: dict[str, str]) -> float:

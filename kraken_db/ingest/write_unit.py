@@ -13,6 +13,7 @@ stored in them, of all symbols.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -128,6 +129,9 @@ class Ingest:
         return await retry.CONFLICT.run(attempt)
 
 
+_log = logging.getLogger(__name__)
+
+
 @asynccontextmanager
 async def write_transaction(
     store: Store, keys: Iterable[Key], *, locks_late: bool = False
@@ -139,6 +143,8 @@ async def write_transaction(
             await transaction.begin()
         yield transaction
         await transaction.end()
+    for stored in transaction.stored():
+        _log.info("%s: committed, %d new in %s", stored.symbol, stored.added, stored.data_type)
 
 
 async def note_synced(
@@ -214,13 +220,17 @@ class WriteTransaction:
         """What is written of a symbol and data type, of which the transaction has the lock."""
         return self._units[symbol, data_type]
 
+    def stored(self) -> list[Stored]:
+        """What was written, unit by unit."""
+        return [stored for unit in self._units.values() if (stored := unit.stored()) is not None]
+
     async def end(self) -> None:
         """Do what all units owe."""
         used = [unit for unit in self._units.values() if unit.is_used]
         await self._note_new_chunks(used)
         for unit in used:
             await unit.count_returned()
-        await self.ledger.count(stored for unit in used if (stored := unit.stored()) is not None)
+        await self.ledger.count(self.stored())
         await self.ledger.touch(unit.key for unit in used if unit.stored() is None)
         await self.ledger.cover(
             (*unit.key, source, ranges) for unit in used for source, ranges in unit.claims()

@@ -39,6 +39,8 @@ class PageFetcher:
             lambda: self.client.trades_page(self.pair, since), is_worth_it=lambda: self._has_answered
         )
         self._has_answered = True
+        after = "its last one" if page.last is None else f"the next begins at {cursor_time(page.last)}"
+        _log.info("%s: page of trades from %s on; %s", self.pair, cursor_time(since), after)
         return page
 
 

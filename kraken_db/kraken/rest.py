@@ -21,6 +21,7 @@ from kraken_db.errors import (
     ExchangeRequestError,
     ExchangeThrottledError,
     PairError,
+    WrongValueError,
 )
 from kraken_db.kraken import messages, transport
 from kraken_db.kraken.limiter import RateLimiter, shared_limiter
@@ -299,9 +300,9 @@ def checked_base_url(url: str) -> str:
         parts = urlsplit(url.strip())
         port_is_right = parts.port != 0
     except ValueError:
-        raise ConfigurationError("the address of Kraken's REST is not one", hint=hint) from None
+        raise WrongValueError("the address of Kraken's REST is not one", hint=hint) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
-        raise ConfigurationError("the address of Kraken's REST does not begin with https://HOST", hint=hint)
+        raise WrongValueError("the address of Kraken's REST does not begin with https://HOST", hint=hint)
     if parts.query or parts.fragment or parts.username is not None:
-        raise ConfigurationError("the address of Kraken's REST has more than a host and a path", hint=hint)
+        raise WrongValueError("the address of Kraken's REST has more than a host and a path", hint=hint)
     return url.strip().rstrip("/")

@@ -6,10 +6,12 @@ told apart by how they begin, spaces aside: ``EService: Throttled: 1700000000`` 
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import socket
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -28,6 +30,7 @@ from kraken_db.errors import (
     ExchangeThrottledError,
     ExchangeUnavailableError,
     UnknownPairError,
+    WrongValueError,
 )
 from kraken_db.retry import MAX_WAIT
 
@@ -140,6 +143,7 @@ MAX_PAGE = 1_000_000
 TIMEOUT = aiohttp.ClientTimeout(total=60, connect=20, sock_connect=10, sock_read=20)
 """Seconds: for all of a request; for a connection from the pool; for a new one; between two pieces."""
 
+_log = logging.getLogger(__name__)
 _USER_AGENT = "kraken-historical-data (Python)"
 
 
@@ -192,11 +196,14 @@ async def get(
     Raises ExchangeUnavailableError where trying again may help, ExchangeRequestError for a certificate that
     is not accepted, ExchangeFormatError for a body above ``max_body``; ``what`` begins their messages.
     """
+    began = time.monotonic()
     try:
         async with session.get(
             url, params=params, timeout=timeout, allow_redirects=False, middlewares=(_send_once,)
         ) as response:
             body = await _read(response, max_body, what)
+            took = time.monotonic() - began
+            _log.info("GET %s: HTTP %d, %d bytes in %.2f s", response.url, response.status, len(body), took)
             return Answer(response.status, body, response.headers.get("Retry-After"))
     except (aiohttp.ClientError, OSError) as error:  # time-outs too
         raise network_failure(error, what) from error
@@ -240,7 +247,7 @@ def network_failure(
                 hint="check this machine's clock and certificates, and what SSL_CERT_FILE says",
             )
         case aiohttp.InvalidURL():
-            return ConfigurationError(f"{what}: the address is not one", hint=f"check {variable}")
+            return WrongValueError(f"{what}: the address is not one", hint=f"check {variable}")
         case aiohttp.ClientProxyConnectionError():
             reason = "the proxy cannot be reached"
         case aiohttp.ClientHttpProxyError():

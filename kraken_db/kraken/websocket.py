@@ -35,6 +35,7 @@ from kraken_db.errors import (
     ExchangeUnavailableError,
     KrakenDBError,
     TransientError,
+    WrongValueError,
 )
 from kraken_db.kraken.transport import excerpt, network_failure, open_session, status_error
 from kraken_db.kraken.websocket_messages import (
@@ -199,15 +200,11 @@ def checked_ws_url(url: str) -> str:
         parts = urlsplit(url.strip())
         port_is_right = parts.port != 0
     except ValueError:
-        raise ConfigurationError("the address of Kraken's WebSocket is not one", hint=hint) from None
+        raise WrongValueError("the address of Kraken's WebSocket is not one", hint=hint) from None
     if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_right:
-        raise ConfigurationError(
-            "the address of Kraken's WebSocket does not begin with wss://HOST", hint=hint
-        )
+        raise WrongValueError("the address of Kraken's WebSocket does not begin with wss://HOST", hint=hint)
     if parts.fragment or parts.username is not None:
-        raise ConfigurationError(
-            "the address of Kraken's WebSocket has more than a host and a path", hint=hint
-        )
+        raise WrongValueError("the address of Kraken's WebSocket has more than a host and a path", hint=hint)
     return url.strip()
 
 
@@ -339,6 +336,7 @@ class KrakenWebSocketClient:
                 if ended is None or self._stopping.is_set():
                     break
                 pause = self._pace.wait(_pause_after(ended))
+                _log.info("the connection ended: %s; again in %.1f s", ended.message, pause)
                 yield Disconnected(ended.message, pause)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
@@ -354,6 +352,7 @@ class KrakenWebSocketClient:
         self._pace.attempted()
         self._attempts += 1
         connection = await WebSocketConnection.open(self._session, self.url, max_frame=self._max_frame)
+        _log.info("connected to %s, attempt %d", self.url, self._attempts)
         try:
             self._pace.connected()
             self._was_connected = True

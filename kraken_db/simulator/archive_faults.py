@@ -9,7 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from random import Random
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import WrongValueError
 
 
 class ArchiveFault(StrEnum):
@@ -80,7 +80,7 @@ class ArchiveFaults:
 
     def __post_init__(self) -> None:
         if not all(0 <= rate <= 1 for rate in self.rates.values()) or sum(self.rates.values()) > 1 + 1e-9:
-            raise ConfigurationError("the rates of all faults together must be between 0 and 1")
+            raise WrongValueError("the rates of all faults together must be between 0 and 1")
 
 
 class ArchiveFaultPlan:

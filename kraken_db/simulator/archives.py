@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import WrongValueError
 from kraken_db.simulator.archive_rows import ARCHIVE_INTERVALS, TradeLayout, candle_rows, trade_rows
 from kraken_db.simulator.archive_zip import FilesSink, Member, WrittenFile, ZipWriter, sums_text
 from kraken_db.simulator.clock import to_ns
@@ -41,7 +41,7 @@ class Quarter:
         """From ``2024Q1``. Raises ConfigurationError."""
         found = _QUARTER.fullmatch(text.strip())
         if found is None:
-            raise ConfigurationError(f"{text!r} is no quarter", hint="write it like 2024Q1")
+            raise WrongValueError(f"{text!r} is no quarter", hint="write it like 2024Q1")
         return cls(int(found[1]), int(found[2]))
 
     @property
@@ -139,7 +139,7 @@ def write_archive(
     """
     packing = packing or Packing()
     if archive.is_full and packing.part_size < 1:
-        raise ConfigurationError("a part of an archive has at least one byte")
+        raise WrongValueError("a part of an archive has at least one byte")
     sink = FilesSink(folder, archive.name, packing.part_size if archive.is_full else None, packing.announce)
     try:
         zip64 = archive.is_full if packing.zip64 is None else packing.zip64

@@ -8,7 +8,7 @@ from enum import StrEnum
 from random import Random
 from typing import Any, Literal, Self, TypeAlias
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import WrongValueError
 
 SystemState: TypeAlias = Literal["online", "maintenance", "cancel_only", "post_only"]
 
@@ -119,7 +119,7 @@ class Faults:
 
     def __post_init__(self) -> None:
         if not all(0 <= rate <= 1 for rate in self.rates.values()) or sum(self.rates.values()) > 1 + 1e-9:
-            raise ConfigurationError("the rates of all faults together must be between 0 and 1")
+            raise WrongValueError("the rates of all faults together must be between 0 and 1")
 
     @classmethod
     def transient(cls, rate: float, seed: int | str = 0, *, in_a_row: int | None = None) -> Faults:
@@ -200,11 +200,11 @@ class FeedFaults:
     def __post_init__(self) -> None:
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigurationError(f"{name} is a share, from 0 to 1")
+                raise WrongValueError(f"{name} is a share, from 0 to 1")
         if not 0 <= self.msg_rate < float("inf"):
-            raise ConfigurationError("msg_rate is a number of frames a second, from 0 on")
+            raise WrongValueError("msg_rate is a number of frames a second, from 0 on")
         if self.cut < 0 or self.duplicates < 0:
-            raise ConfigurationError("cut and duplicates count trades, from 0 on")
+            raise WrongValueError("cut and duplicates count trades, from 0 on")
 
     @classmethod
     def parse(cls, texts: Mapping[str, str], seed: int | str = 0) -> Self:
@@ -215,7 +215,7 @@ class FeedFaults:
         faults = cls(seed=seed)
         for name, text in texts.items():
             if name not in USUAL:
-                raise ConfigurationError(
+                raise WrongValueError(
                     f"there is no fault {name!r} of the feed", hint=f"one of {', '.join(USUAL)}"
                 )
             usual = USUAL[name]
@@ -225,7 +225,7 @@ class FeedFaults:
                 kind = "a number of trades" if isinstance(usual, int) else "a number"
                 if name in _SHARES:
                     kind = "a share from 0 to 1"
-                raise ConfigurationError(f"{name}={text}: the value is {kind}") from None
+                raise WrongValueError(f"{name}={text}: the value is {kind}") from None
             changes: dict[str, Any] = {name: value}
             faults = replace(faults, **changes)
         return faults

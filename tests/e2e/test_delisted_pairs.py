@@ -43,7 +43,7 @@ async def test_from_the_archive_to_a_store_without_a_gap(plain_url: str, tmp_pat
         assert filled.code == 0, filled.err
         known = "Note: delisted, and known to the end: MATIC/USD (to 2024-07-01 00:00 UTC)"
         assert known in filled.err
-        listed = await run(where, "gaps", "list", "--json")
+        listed = await run(where, "gaps", "list", "--stored", "--json")
         (pair,) = json.loads(listed.out)["symbols"]
         assert (pair["gaps"], pair["ended_at"]) == ([], "2024-07-01T00:00:00Z")
         checked = await run(where, "status", "--check")

@@ -54,7 +54,7 @@ async def test_list_fill_and_list_again(plain_url: str) -> None:
         assert first["trades_new"] + document["symbols"][1]["trades_new"] == document["trades_processed"]
         again = await run("--symbols", "BTC/USD,ETH/USD", *QUICK, program=MODULE)
         assert (again.code, again.out.splitlines()[1].split()[:5]) == (0, ["BTC/USD", "0", "0", "0", "0"])
-        after = await run("--json", "--min-gap", "30", program=LIST)
+        after = await run("--stored", "--json", "--min-gap", "30", program=LIST)
         symbols = json.loads(after.out)["symbols"]
         assert [(one["symbol"], one["gaps"]) for one in symbols] == [("BTC/USD", []), ("ETH/USD", [])]
         assert "No gaps in 2 pairs." in after.err

@@ -60,7 +60,10 @@ async def test_downloaded_shown_exported_and_imported(plain_url: str, tmp_path: 
     assert await symbols("status", "--symbols", "*x/*", "--exclude", "brk.bx/*", url=url) == ["AAPLx/USD"]
     assert await symbols("status", "--exclude", "*x/*", url=url) == ["AVAX/USD"]
     assert await symbols("gaps", "list", "--symbols", "*/USD", "NO/SUCH", url=url) == ["AVAX/USD", "NO/SUCH"]
-    assert await symbols("gaps", "list", "--exclude", "*/USD", url=url) == ["AAPLx/USD", "BRK.Bx/USD"]
+    assert await symbols("gaps", "list", "--stored", "--exclude", "*/USD", url=url) == [
+        "AAPLx/USD",
+        "BRK.Bx/USD",
+    ]
     assert await symbols("verify", "A*", "brk.bx/usd", "--offline", url=url) == ["AVAX/USD", "BRK.Bx/USD"]
     assert await symbols("verify", "--exclude", "*x/*", "--offline", url=url) == ["AVAX/USD"]
     await run("status", "--symbols", "aaplx/usd", "--check", "--max-lag", "never", url=url)

@@ -62,7 +62,7 @@ async def test_a_certificate_and_a_repair(plain_url: str) -> None:
         ([], 1, "nothing is stored yet"),
         (["--trades", "--offline"], 2, "cannot be combined"),
         (["--since", "2024-01-02", "--until", "2024-01-01"], 2, "--since is not before --until"),
-        (["--since", "yesterday"], 2, "is not a time"),
+        (["--since", "last-week"], 2, "is not a time"),
         (["nonsense"], 2, "is not a pair"),
         (["--against", ""], 2, "a path is empty"),
     ],

@@ -23,7 +23,10 @@ class Sandbox:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.data = root / "data"
-        dropped = ("DATABASE_URL", "PYTHONPATH", "XDG_DATA_HOME", "VIRTUAL_ENV")
+        dropped = (
+            *("DATABASE_URL", "PYTHONPATH", "VIRTUAL_ENV", "KRAKEN_DB_CONFIG"),
+            *("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"),
+        )
         inherited = {key: value for key, value in os.environ.items() if key not in dropped}
         self.environment = inherited | {"HOME": str(root), "KRAKEN_DB_DATA_DIR": str(self.data)}
 

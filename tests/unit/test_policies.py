@@ -24,6 +24,8 @@ DAY = timedelta(days=1)
         (" 12w ", 84 * DAY),
         ("36h", timedelta(hours=36)),
         ("1y", 365 * DAY),
+        ("90s", timedelta(seconds=90)),
+        ("3m", timedelta(minutes=3)),
         ("100y", 36500 * DAY),
         ("never", None),
         ("NEVER", None),
@@ -33,7 +35,9 @@ def test_periods(text: str, period: timedelta | None) -> None:
     assert parse_period(text) == period
 
 
-@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1.5d", "3 months", "90d ago", "d90", "٣d"])
+@pytest.mark.parametrize(
+    "text", ["", "90", "d", "-1d", "1.5d", "3 months", "3M", "5ms", "90d ago", "d90", "٣d"]
+)
 def test_what_is_no_period(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"is not a period.*write 15min"):
         parse_period(text)

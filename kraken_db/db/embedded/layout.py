@@ -26,7 +26,7 @@ import platformdirs
 
 from kraken_db.db.embedded.account import Account, run_as
 from kraken_db.db.embedded.locks import make_directory
-from kraken_db.errors import ConfigurationError, EmbeddedServerError
+from kraken_db.errors import EmbeddedServerError, WrongValueError
 
 SYSTEM_DIRECTORY = Path("/var/lib/kraken-db")
 """Where root's data lives, and PostgreSQL's programs if its user cannot reach the installed ones."""
@@ -50,7 +50,7 @@ def resolve_embedded(url: str) -> Path | None:
     path = unquote(parts.path)
     plain = not (parts.netloc or parts.query or parts.fragment or "\0" in path)
     if not url.startswith("embedded:///") or not plain or path.strip("/") == "":
-        raise ConfigurationError(
+        raise WrongValueError(
             f"{url!r} is not an address of an embedded database",
             hint="write embedded: for the default directory, or embedded:///absolute/path",
         )

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken_db.cli import cli
-from kraken_db.cli.base import LazyCommand, LazyGroup, redact
+from kraken_db.cli.base import LazyCommand, LazyGroup
+from kraken_db.cli.logs import redact
 from kraken_db.errors import ConfigurationError, KrakenDBError
 
 URL = "postgresql://bob:s3cr3t@localhost:1/db"
@@ -35,7 +36,7 @@ def fail_with(error: BaseException) -> LazyGroup:
 
 
 def run(group: click.Group, *arguments: str) -> Result:
-    return CliRunner().invoke(group, list(arguments))
+    return CliRunner().invoke(group, list(arguments), prog_name="kraken-db")
 
 
 def test_an_error_is_one_line_with_what_to_do() -> None:
@@ -126,13 +127,39 @@ def test_of_a_long_line_both_ends_are_left() -> None:
     [
         ("candles", "Missing argument 'SYMBOL'"),
         ("candles nonsense", "'NONSENSE' is not a pair"),
-        ("candles BTC/USD -i 7m", "there is no interval '7m'; known: 1m, 5m"),
-        ("candles BTC/USD --start yesterday", "'yesterday' is not a time; write 2023-01-31"),
+        ("candles BTC/USD -i 7x", "there is no interval '7x'; write 1m, 15m, 2h"),
+        ("candles BTC/USD --start last-week", "'last-week' is not a time; write 2023-01-31"),
         ("candles BTC/USD --last 0", "0 is not in the range"),
-        ("candles BTC/USD --last 5 --start 2023-01-01", "--last cannot be combined with --start and --end"),
+        ("candles BTC/USD --last 5 --start 2023-01-01", "--last cannot be combined with --since and --until"),
         ("candles BTC/USD --start 2023-01-02 --end 2023-01-01", "is not before --end (2023-01-01T00:00:00Z)"),
-        ("candels", "No such command 'candels'"),
-        ("status --what", "No such option"),
+        ("candles BTC/USD --since 2023-01-02 --until 2023-01-01", "--since is not before --until"),
+        ("candels", "No such command 'candels'; did you mean kraken-db candles?"),
+        ("import x.zip", "did you mean kraken-db import-csv?"),
+        ("backfil", "did you mean kraken-db backfill?"),
+        ("fill", "did you mean kraken-db gaps fill?"),
+        ("migrate", "did you mean kraken-db db upgrade?"),
+        ("plot BTC/USD", "did you mean kraken-db chart?"),
+        ("gaps fil", "did you mean kraken-db gaps fill?"),
+        ("help backfil", "did you mean kraken-db backfill?"),
+        ("zzz", "No such command 'zzz'. Try: kraken-db --help"),
+        ("status --what", "No such option: --what. Try: kraken-db status --help"),
+        ("backfill --symbol BTC/USD", "No such option: --symbol; did you mean --symbols?"),
+        ("backfill --from 2023", "No such option: --from; did you mean --since?"),
+        ("candles BTC/USD --timeframe 1h", "did you mean --interval?"),
+        ("candles BTC/USD --limit 5", "did you mean --last?"),
+        ("status --database x", "did you mean --db-url?"),
+        ("--symbols BTC/USD backfill", "options of a command come after its name"),
+        ("candles BTC", "write BTC/USD, or see: kraken-db pairs BTC."),
+        ("backfill xbt", "write BTC/USD, or 'BTC/*' for all its pairs."),
+        ("export BTCUDS --out x", "did you mean BTC/USD"),
+        ("candles BTC/USD ETH/USD", "candles takes one pair, not BTC/USD, ETH/USD"),
+        ("candles BTC/USD --symbols ETH/USD", "candles takes one pair, not BTC/USD, ETH/USD"),
+        ("candles BTC/*", "'BTC/*' is not a pair"),
+        ("candles BTC/USD -i daily", "did you mean 1d?"),
+        ("export BTC/USD --out x -i H1", "did you mean 1h?"),
+        ("simulate nonsense", "'NONSENSE' is not a pair"),
+        ("record --every 10x", "'10x' is not a number. Write it like 10, or like 10s, 5min or 1h"),
+        ("gaps list BTC/USD --min-gap 90s", "'90s' is no multiple of 1 minute"),
         ("import-csv --symbols", "needs at least one symbol"),
     ],
 )
@@ -147,7 +174,7 @@ def test_wrong_usage_is_one_line_that_names_the_help(line: str, expected: str) -
 
 def test_a_wrong_address_is_one_line_without_the_password() -> None:
     done = run(cli, "status", "--db-url", "mysql://bob:s3cr3t@h/d")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.stderr.startswith(
         "Error: the database URL cannot be used: it starts with 'mysql:'. Expected "
     )
@@ -158,9 +185,12 @@ COMMANDS = [
     "backfill",
     "candles",
     "chart",
+    "completion",
+    "config",
     "db",
     "export",
     "gaps",
+    "help",
     "import-csv",
     "jobs",
     "pairs",
@@ -170,6 +200,7 @@ COMMANDS = [
     "sql",
     "status",
     "verify",
+    "version",
 ]
 OF_DB = ["current", "maintain", "start", "status", "stop", "upgrade", "url"]
 
@@ -229,6 +260,13 @@ def test_a_missing_package_breaks_only_the_command_that_needs_it(monkeypatch: py
 
 def test_version() -> None:
     assert run(cli, "--version").output.startswith("kraken-db ")
+    assert run(cli, "version").output == run(cli, "--version").output
+
+
+@pytest.mark.parametrize("words", [[], ["backfill"], ["gaps", "fill"], ["candles", "build"]])
+def test_help_is_a_command_too(words: list[str]) -> None:
+    done = run(cli, "help", *words)
+    assert (done.exit_code, done.output) == (0, run(cli, *words, "--help").output)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +315,21 @@ def test_what_is_no_number_is_wrong_usage(command: list[str], number: str) -> No
 
 
 @pytest.mark.parametrize("symbols", ["", " ", ",", ", ,"])
-def test_no_pair_at_all_is_not_all_pairs(symbols: str) -> None:
-    done = CliRunner().invoke(cli, ["record", "--symbols", symbols], prog_name="kraken-db")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["record", "--symbols"],
+        ["backfill", "--symbols"],
+        ["status", "--symbols"],
+        ["gaps", "list", "--symbols"],
+        ["import-csv", "--symbols"],
+        ["simulate", "--symbols"],
+        ["pairs", "--symbols"],
+        ["status"],
+        ["candles", "build"],
+    ],
+    ids=" ".join,
+)
+def test_no_pair_at_all_is_not_all_pairs(command: list[str], symbols: str) -> None:
+    done = CliRunner().invoke(cli, [*command, symbols], prog_name="kraken-db")
     assert (done.exit_code, "names no pair" in done.stderr) == (2, True)

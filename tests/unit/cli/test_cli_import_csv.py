@@ -95,7 +95,7 @@ def test_an_empty_path_is_not_the_current_folder(
 def test_the_default_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(archive)
     done = run("--dry-run")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.stderr.startswith("Error: no files were named, and there is no folder ./data/kraken_csv. ")
     default = archive / "data" / "kraken_csv"
     default.mkdir(parents=True)

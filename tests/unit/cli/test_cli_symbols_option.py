@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -11,8 +12,10 @@ from click.testing import CliRunner
 from kraken_db.cli.options import (
     MultiValueCommand,
     exclude_option,
+    one_pair_options,
+    pair_options,
+    range_options,
     stored_option,
-    symbol_arguments,
     symbols_option,
 )
 
@@ -37,13 +40,27 @@ def without_paths(resume: bool, symbols: tuple[str, ...] | None) -> None:
 
 @click.command(cls=MultiValueCommand)
 @click.option("--all", "everything", is_flag=True)
-@symbol_arguments(required=True)
+@pair_options("Which.", required=True)
 @exclude_option
 @stored_option
 def with_arguments(
-    everything: bool, symbols: tuple[str, ...], exclude: tuple[str, ...], stored: bool
+    everything: bool, symbols: tuple[str, ...] | None, exclude: tuple[str, ...], stored: bool
 ) -> None:
-    click.echo(f"{everything} {list(symbols)} {list(exclude)} {stored}")
+    click.echo(f"{everything} {list(symbols or ())} {list(exclude)} {stored}")
+
+
+@click.command(cls=MultiValueCommand)
+@pair_options("Which.", stored_adds=True)
+@stored_option
+def recording(symbols: tuple[str, ...] | None, stored: bool) -> None:
+    click.echo(f"{symbols} {stored}")
+
+
+@click.command(cls=MultiValueCommand)
+@one_pair_options
+@range_options("From.", "To.")
+def one_pair(symbol: str, since: datetime | None, until: datetime | None) -> None:
+    click.echo(f"{symbol} {since:%Y-%m-%d} {until:%Y-%m-%d}" if since and until else symbol)
 
 
 @click.command(cls=MultiValueCommand)
@@ -127,6 +144,10 @@ def test_patterns_with_a_dot() -> None:
         ("* --exclude XRP/* doge/btc --all", "True ['*'] ['XRP/*', 'DOGE/BTC'] False"),
         ("--stored --exclude XRP/*,*/EUR", "False [] ['XRP/*', '*/EUR'] True"),
         ("--exclude XRP/* --stored", "False [] ['XRP/*'] True"),
+        ("--symbols xbtusd ETH/USD --all", "True ['BTC/USD', 'ETH/USD'] [] False"),
+        ("xbtusd --symbols ETH/USD,BTC/USD", "False ['BTC/USD', 'ETH/USD'] [] False"),
+        ("BTC/USD,ETH/USD XRP/*", "False ['BTC/USD', 'ETH/USD', 'XRP/*'] [] False"),
+        ("--symbols BTC/USD --exclude XRP/* -- ETH/USD", "False ['ETH/USD', 'BTC/USD'] ['XRP/*'] False"),
     ],
 )
 def test_symbols_as_arguments(line: str, expected: str) -> None:
@@ -158,3 +179,30 @@ def test_what_is_no_pattern_is_refused() -> None:
     done = CliRunner().invoke(with_patterns, ["--symbols", "XRP/*/x"])
     assert done.exit_code == 2
     assert "'XRP/*/x' is not a pattern of pairs" in done.output
+
+
+@pytest.mark.parametrize("line", ["BTC/USD --stored", "--symbols BTC/USD --stored"])
+def test_stored_means_all_of_them(line: str) -> None:
+    done = CliRunner().invoke(with_arguments, line.split())
+    assert done.exit_code == 2
+    assert "--stored cannot be combined with" in done.output
+    assert CliRunner().invoke(recording, line.split()).output == "('BTC/USD',) True\n"
+
+
+def test_no_pair_is_none() -> None:
+    assert CliRunner().invoke(recording, []).output == "None False\n"
+
+
+@pytest.mark.parametrize("line", ["xbtusd", "--symbols BTC/USD", "BTC/USD --symbols btc-usd"])
+def test_one_pair_as_argument_and_as_option(line: str) -> None:
+    assert CliRunner().invoke(one_pair, line.split()).output == "BTC/USD\n"
+
+
+@pytest.mark.parametrize("first", ["--since", "--start"])
+@pytest.mark.parametrize("last", ["--until", "--end"])
+def test_both_names_of_a_range(first: str, last: str) -> None:
+    done = CliRunner().invoke(one_pair, ["BTC/USD", first, "2023", last, "2024-02"])
+    assert done.output == "BTC/USD 2023-01-01 2024-02-01\n"
+    done = CliRunner().invoke(one_pair, ["BTC/USD", first, "2024", last, "2023"])
+    assert done.exit_code == 2
+    assert f"{first} is not before {last}" in done.output

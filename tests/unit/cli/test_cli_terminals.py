@@ -15,7 +15,8 @@ import click
 import pytest
 
 from kraken_db.cli import output
-from kraken_db.cli.base import configure_logging, report_failure
+from kraken_db.cli.base import report_failure
+from kraken_db.cli.logs import configure_logging
 from kraken_db.cli.output import Column, console, note, print_styled, print_table, printable, to_json
 from kraken_db.errors import KrakenDBError
 

@@ -1,0 +1,174 @@
+"""What a shell offers at Tab: fast, without a database, in the shells themselves."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kraken_db.cli import completing
+from tests.support.sandbox import Sandbox, new_sandbox
+
+_CODE = "from kraken_db.cli import main; main()"
+
+
+def offered(line: str, **environment: str) -> list[str]:
+    """The values for the last word of a line, as bash is told them."""
+    words = line.split(" ")
+    asked = {
+        "_KRAKEN_DB_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "XDG_CACHE_HOME": "/nowhere",
+        # Whoever asked a database would hang or fail.
+        "DATABASE_URL": "postgresql://10.255.255.1:1/none",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _CODE],
+        env=os.environ | asked | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return [found.partition(",")[2] for found in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("kraken-db backf", ["backfill"]),
+        ("kraken-db gaps ", ["fill", "list"]),
+        ("kraken-db -v gaps f", ["fill"]),
+        ("kraken-db backfill --si", ["--since"]),
+        ("kraken-db backfill --source a", ["auto", "archive"]),
+        ("kraken-db candles BTC/", ["BTC/USD", "BTC/EUR", "BTC/USDT"]),
+        ("kraken-db candles xbt/", ["xbt/usd", "xbt/eur", "xbt/usdt"]),
+        ("kraken-db chart XDG/", ["XDG/USD", "XDG/EUR"]),
+        ("kraken-db backfill --symbols BTC/USD eth/u", ["eth/usd", "eth/usdt"]),
+        ("kraken-db backfill BTC/USD,ETH/E", ["BTC/USD,ETH/EUR"]),
+        ("kraken-db status --exclude SOL/", ["SOL/USD", "SOL/EUR", "SOL/USDT"]),
+        ("kraken-db candles BTC/USD --interval 1", ["1m", "15m", "1h", "12h", "1d", "1w"]),
+        ("kraken-db candles BTC/USD --since to", ["today"]),
+        ("kraken-db verify --start y", ["yesterday"]),
+        ("kraken-db status --max-lag 1", ["15min", "1h", "1d", "1y"]),
+        ("kraken-db config set data", ["database", "data-dir"]),
+        ("kraken-db config set symbols LTC/", ["LTC/USD", "LTC/USDT"]),
+        ("kraken-db completion install z", ["zsh"]),
+    ],
+)
+def test_what_is_offered(line: str, expected: list[str]) -> None:
+    found = offered(line)
+    if "--interval" in line:  # there may be more of them
+        assert set(expected) <= set(found)
+    else:
+        assert found == expected
+
+
+def test_a_wrong_config_file_does_not_spoil_the_prompt(tmp_path: Path) -> None:
+    wrong = tmp_path / "config.toml"
+    wrong.write_text("= nonsense")
+    assert offered("kraken-db backf", KRAKEN_DB_CONFIG=str(wrong)) == ["backfill"]
+    assert offered("kraken-db backfill --jo", KRAKEN_DB_CONFIG=str(wrong)) == ["--jobs"]
+
+
+def test_the_pairs_are_those_of_the_last_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    completing.remember_pairs(["NEW/USD", "NEW/EUR", "OLD/USD"])
+    assert [found.value for found in completing.pairs("NE")] == ["NEW/USD", "NEW/EUR"]
+    # Those of another exchange are others.
+    monkeypatch.setenv("KRAKEN_BASE_URL", "http://127.0.0.1:8710")
+    assert completing.pairs("NE") == []
+
+
+def test_nothing_that_takes_long_is_loaded() -> None:
+    code = (
+        "import os, sys\nfrom kraken_db.cli import complete\n"
+        "try:\n    complete()\nexcept SystemExit: pass\n"
+        "slow = {'asyncpg', 'sqlalchemy', 'alembic', 'rich', 'aiohttp', 'polars', 'pandas', 'tomllib'}\n"
+        "print(slow & set(sys.modules), file=sys.stderr)"
+    )
+    asked = {
+        "_KRAKEN_DB_COMPLETE": "bash_complete",
+        "COMP_WORDS": "kraken-db backfill BTC",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "set()"
+    assert "BTC/USD" in done.stdout
+
+
+# --- in the shells ---
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with new_sandbox() as found:
+        found.add_commands()
+        yield found
+
+
+def needs(shell: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
+
+
+def type_at(shell: str, sandbox: Sandbox, keys: str, awaited: str) -> str:
+    """What an interactive shell shows after some keys, until what is awaited is there."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(sandbox.root)
+        os.execvpe(shell, [shell, "-i"], sandbox.environment | {"TERM": "dumb", "PS1": "$ "})
+    shown = ""
+    try:
+        deadline = time.monotonic() + 60
+        os.write(terminal, b"echo re''ady\r")
+        for typed, wanted in (("", "ready"), (keys, awaited)):
+            os.write(terminal, typed.encode())
+            while wanted not in shown and time.monotonic() < deadline:
+                if select.select([terminal], [], [], 0.5)[0]:
+                    shown += os.read(terminal, 65536).decode(errors="replace")
+    finally:
+        os.close(terminal)
+        os.waitpid(child, 0)
+    return shown
+
+
+@pytest.mark.parametrize("shell", [pytest.param(name, marks=needs(name)) for name in ("bash", "zsh")])
+def test_tab_in_a_shell(shell: str, sandbox: Sandbox) -> None:
+    start = sandbox.root / f".{shell}rc"
+    start.write_text("# mine\n")
+    for _ in range(2):
+        done = sandbox.run("kraken-db", "completion", "install", shell)
+        assert done.returncode == 0, done.stdout
+    assert start.read_text().startswith("# mine\n[ -r ")
+    assert start.read_text().count("kraken-db completion") == 1
+    shown = type_at(shell, sandbox, "kraken-db backf\tDOGE/U\t", "DOGE/USD")
+    assert "kraken-db backfill " in shown and "DOGE/USD" in shown
+
+
+@needs("fish")
+def test_tab_in_fish(sandbox: Sandbox) -> None:
+    done = sandbox.run("kraken-db", "completion", "install", "fish")
+    assert done.returncode == 0, done.stdout
+    done = sandbox.run("fish", "-c", "complete -C 'kraken-db backf'; complete -C 'kraken-db chart DOGE/U'")
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == ["backfill", "DOGE/USD"]
+
+
+def test_without_a_known_shell_one_is_asked_for(sandbox: Sandbox) -> None:
+    sandbox.environment["SHELL"] = "/bin/tcsh"
+    done = sandbox.run("kraken-db", "completion", "show")
+    assert done.returncode == 2
+    assert "which shell? Name one: bash, zsh, fish" in done.stdout
+    sandbox.environment["SHELL"] = "/usr/bin/zsh"
+    assert sandbox.run("kraken-db", "completion", "show").stdout.startswith("#compdef kraken-db")
