@@ -152,6 +152,8 @@ class Interval:
 
     def __str__(self) -> str:
         """``2h``; ``1d Europe/Berlin``; ``1d America/New_York 17:00``."""
+        if self.stored is not None:
+            return self.name
         day = f" {_clock_text(self.begins)}" if self.begins else ""
         zone = f" {self.zone_name}" if self.zone is not UTC or day else ""
         anchor = f" from {self.anchor.isoformat()}" if self.anchor else ""

@@ -119,7 +119,7 @@ async def test_intervals_that_are_computed_from_that_of_a_file(only_file: str) -
             assert hours(await provider.get_candles("DOGE/USD", interval, *EVER)) == expected
             assert hours(await provider.get_latest_candles("DOGE/USD", interval, 2)) == expected[-2:]
             assert hours(await provider.get_candles("DOGE/USD", interval, *EVER, 1)) == expected[:1]
-        # 1d is the longest stored interval that divides 2d, but there is none. It is an even day of Unix time.
+        # 1d is the longest stored interval that divides 2d, but there is none. The day is an even one.
         assert hours(await provider.get_candles("DOGE/USD", "2d", *EVER)) == [(0, 17)]
         assert hours(await provider.get_candles("DOGE/USD", berlin, *EVER)) == [(-1, 17)]
         assert await provider.get_candles("DOGE/USD", "90m", *EVER) == []
