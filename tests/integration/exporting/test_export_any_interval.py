@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from kraken_db.exporting import Exporter
-from kraken_db.intervals import as_interval
+from kraken_db.intervals import IntervalLike, as_interval
 from tests.support.archives import START, import_file, minutes, write
 
 BERLIN = as_interval("1d", tz="Europe/Berlin")
@@ -18,7 +18,7 @@ NEW_YORK = as_interval("1d", tz="America/New_York", session="17:00")
 async def test_files_of_any_interval(plain_url: str, tmp_path: Path) -> None:
     """Fifty hours of minutes of 7 trades each, from 2023-01-01 00:00 UTC on: they end in the third day."""
     await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(50 * 60)))
-    intervals = ["2h", "1M", BERLIN, NEW_YORK]
+    intervals: list[IntervalLike] = ["2h", "1M", BERLIN, NEW_YORK]
     async with Exporter(plain_url, clock=lambda: datetime(2023, 1, 3, 2, tzinfo=UTC)) as exporter:
         for _ in range(2):
             report = await exporter.export(["BTC/USD"], tmp_path / "csv", intervals=intervals, style="csv")
