@@ -152,6 +152,8 @@ class Interval:
 
     def __str__(self) -> str:
         """``2h``; ``1d Europe/Berlin``; ``1d America/New_York 17:00``."""
+        if self.stored is not None:
+            return self.name
         day = f" {_clock_text(self.begins)}" if self.begins else ""
         zone = f" {self.zone_name}" if self.zone is not UTC or day else ""
         anchor = f" from {self.anchor.isoformat()}" if self.anchor else ""
@@ -424,7 +426,7 @@ def _made(value: int | str | timedelta) -> Interval:
     try:
         minutes = operator.index(value)
     except TypeError:
-        raise ConfigurationError(f"there is no interval {value!r}", hint=_FORMS) from None
+        raise ConfigurationError(f"{value!r} is no interval", hint=_FORMS) from None
     if isinstance(value, bool) or minutes < 1:
         raise ConfigurationError(f"there is no interval of {value} minutes", hint=_FORMS)
     return _of_minutes(minutes, str(value))

@@ -43,7 +43,7 @@ class Series:
     @property
     def key(self) -> int | str | None:
         """What reports call the interval: minutes, where these say it all."""
-        return None if self.every is None else self.every.stored or self.every.key
+        return None if self.every is None else self.every.key
 
     @property
     def data_types(self) -> list[DataType]:
@@ -112,8 +112,7 @@ def _single_file(series: Series, style: Format) -> str:
 
 def file_name_of(interval: Interval) -> str:
     """``2h``, ``1M``, ``1d@America-New_York@17-00``: its text with what any file system takes."""
-    text = interval.name if interval.stored is not None else str(interval)
-    return text.replace("/", "-").replace(":", "-").replace(" from ", "@").replace(" ", "@")
+    return str(interval).replace("/", "-").replace(":", "-").replace(" from ", "@").replace(" ", "@")
 
 
 NAME = ".kraken-db-export.json"

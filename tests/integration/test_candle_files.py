@@ -17,6 +17,7 @@ import pytest
 from kraken_db.errors import ConfigurationError
 from kraken_db.exporting import Exporter, ExportReport
 from kraken_db.historical_provider import HistoricalDataProvider
+from kraken_db.intervals import as_interval
 from kraken_db.types import Candle
 from tests.support.archives import EVER, START, at, import_file, query, read_candles, write
 
@@ -108,6 +109,36 @@ async def test_a_file_answers_for_its_own_interval_alone(only_file: str) -> None
             "newest": None,
             "total_candles": 0,
         }
+
+
+async def test_intervals_that_are_computed_from_that_of_a_file(only_file: str) -> None:
+    """Its hours 0, 1, 2, 4 and 5 have 1, 2, 3, 5 and 6 trades. They give 2h, days of Berlin, and no 90m."""
+    berlin = as_interval("1d", tz="Europe/Berlin")
+    async with HistoricalDataProvider(only_file) as provider:
+        for interval, expected in (("2h", [(0, 3), (2, 3), (4, 11)]), ("3h", [(0, 6), (3, 11)])):
+            assert hours(await provider.get_candles("DOGE/USD", interval, *EVER)) == expected
+            assert hours(await provider.get_latest_candles("DOGE/USD", interval, 2)) == expected[-2:]
+            assert hours(await provider.get_candles("DOGE/USD", interval, *EVER, 1)) == expected[:1]
+        # 1d is the longest stored interval that divides 2d, but there is none. The day is an even one.
+        assert hours(await provider.get_candles("DOGE/USD", "2d", *EVER)) == [(0, 17)]
+        assert hours(await provider.get_candles("DOGE/USD", berlin, *EVER)) == [(-1, 17)]
+        assert await provider.get_candles("DOGE/USD", "90m", *EVER) == []
+        assert await provider.get_file_range("DOGE/USD", "4h") is None
+        assert await provider.get_file_range("DOGE/USD", berlin) == (
+            at(START - HOUR),
+            at(START + 23 * HOUR),
+        )
+
+
+async def test_what_is_computed_of_a_file_and_of_the_minutes_behind_it(db_url: str, tmp_path: Path) -> None:
+    """The file answers for hours 0 to 4, the minutes of hours 5 and 6 for the rest."""
+    minutes = minutes_at((4, 30), (5, 10), (5, 20), (6, 0))
+    await stored(db_url, tmp_path, minutes=minutes, _60=file_of(range(5)))
+    async with HistoricalDataProvider(db_url) as provider:
+        found = await provider.get_candles("DOGE/USD", "2h", *EVER)
+        # Hours 0+1, 2+3, 4 (5 trades, of the file) + 5 (101 and 102 of minutes), 6.
+        assert hours(found) == [(0, 3), (2, 7), (4, 5 + 101 + 102), (6, 103)]
+        assert await provider.get_file_range("DOGE/USD", "2h") == (at(START), at(START + 6 * HOUR))
 
 
 @pytest.mark.parametrize("interval", [5, 15, 30, 60, 240, 720, 1440, 10080])

@@ -19,6 +19,7 @@ from kraken_db import DatabaseWriter, GapFiller, HistoricalDataProvider, KrakenT
 from kraken_db.bulk_csv_importer import BulkCSVImporter
 from kraken_db.exporting import Exporter
 from kraken_db.historical_backfill import BackfillReport
+from kraken_db.intervals import as_interval
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.recorder.rejoin import CatchUp
@@ -137,6 +138,22 @@ async def test_latest_candles(many_chunks: str, plans: ChunkPlans, symbol: str, 
         (candle,) = await provider.get_warmup_data(symbol, interval, 1)
         assert await provider.get_candles(symbol, interval, candle.timestamp, candle.timestamp + DAY)
         assert len(await provider.get_latest_candles(symbol, interval, 3, fill="previous")) <= 3
+
+
+@pytest.mark.parametrize(
+    ("interval", "tz"), [("3m", None), ("2h", None), ("2d", None), ("1M", None), ("1d", "Europe/Berlin")]
+)
+async def test_latest_candles_of_any_interval(
+    many_chunks: str, plans: ChunkPlans, interval: str, tz: str | None
+) -> None:
+    every = as_interval(interval, tz=tz)
+    async with HistoricalDataProvider(many_chunks) as provider:
+        for symbol in (BTC, ETH, LTC):
+            (newest,) = await provider.get_latest_candles(symbol, every, 1)
+            (candle,) = await provider.get_warmup_data(symbol, every, 1)
+            assert candle.timestamp <= newest.timestamp
+            assert await provider.get_candles(symbol, every, candle.timestamp, candle.timestamp + DAY)
+            assert len(await provider.get_candles(symbol, every, START - 3650 * DAY, NOW, limit=1)) == 1
 
 
 @pytest.mark.parametrize("symbol", [BTC, ETH, LTC])
