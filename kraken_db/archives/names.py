@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from kraken_db.errors import PairError
-from kraken_db.pairs import from_archive_name, readings
+from kraken_db.pairs import from_archive_name, parse_symbol, readings, to_archive_name
 
 
 def archive_symbols(
@@ -26,7 +26,7 @@ def archive_symbols(
     found: dict[str, str | PairError] = {}
     for name in dict.fromkeys(names):
         try:
-            fitting[name] = readings(name, known)
+            fitting[name] = _of_export(name) or readings(name, known)
         except PairError as error:
             found[name] = error
     clear = {symbols[0] for symbols in fitting.values() if len(symbols) == 1}
@@ -35,6 +35,25 @@ def archive_symbols(
     for name, symbols in fitting.items():
         found[name] = _settled(name, symbols, bases, assets, known)
     return _without_doubles(found)
+
+
+def export_name(symbol: str) -> str:
+    """What an export calls the file of a pair: as an archive does, where that name means no other one.
+
+    Else ``'XYZA-USD'``, for XYZAUSD may be XYZ/AUSD: a file can always be imported again as the same pair.
+    """
+    try:
+        name = to_archive_name(symbol)
+        if from_archive_name(name) == symbol:
+            return name
+    except PairError:
+        pass
+    return symbol.replace("/", "-")
+
+
+def _of_export(name: str) -> list[str]:
+    """The one pair of a name with a dash; nothing for one of an archive. Raises PairError."""
+    return [parse_symbol(name)] if name.count("-") == 1 else []
 
 
 def _settled(

@@ -72,6 +72,10 @@ _CANDLE_FLUSH_SIZE = 100
 _A_TURN = 128
 
 
+Taken: TypeAlias = Literal["taken", "rejected", "dropped"]
+"""``rejected``: it cannot be stored. ``dropped``: there was no room for it."""
+
+
 class DatabaseWriter:
     """Takes trades and candles at any rate, and writes them in groups; each is stored exactly once.
 
@@ -191,13 +195,17 @@ class DatabaseWriter:
 
         Returns whether there was room for it: a trade that was dropped is missing between its neighbours.
         """
+        return self.take_trade(trade, is_official=is_official) != "dropped"
+
+    def take_trade(self, trade: TradeRecord, *, is_official: bool = False) -> Taken:
+        """The same; returns what became of it."""
         runner = self._connected().trades
         try:
             checked = check_trade(trade, self._options.clock())
         except Exception as error:  # whatever it is, it harms only itself
             runner.reject(_rejection(trade, error))
-            return True
-        return runner.put(_queued(checked, is_official))
+            return "rejected"
+        return "taken" if runner.put(_queued(checked, is_official)) else "dropped"
 
     def put_candle(self, candle: CandleRecord) -> None:
         """``write_candle`` for code that is not asynchronous; in the event loop's thread."""

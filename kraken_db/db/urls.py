@@ -78,6 +78,8 @@ def parse_url(url: str) -> DatabaseURL:
 
     The files that the address names are looked for, too.
     """
+    if any("\ud800" <= letter <= "\udfff" for letter in url):  # bytes of a terminal that were no text
+        raise _malformed(f"it holds bytes that are no UTF-8; {_ENCODE}")
     try:
         parts = urlsplit(url.strip())
         port_is_valid = parts.port is None or parts.port > 0

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+from kraken_db.archives.names import export_name
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError
 from kraken_db.intervals import Interval, IntervalLike, as_interval
 from kraken_db.new_files import is_plain_file, replacing
-from kraken_db.pairs import to_archive_name
 from kraken_db.ranges import TimeRange
 
 What: TypeAlias = Literal["candles", "trades"]
@@ -99,7 +99,7 @@ def _year_file(series: Series, year: int) -> str:
 
 def _single_file(series: Series, style: Format) -> str:
     if style == "csv":
-        name = to_archive_name(series.symbol)
+        name = export_name(series.symbol)
         if series.every is None:
             return f"{name}.csv"
         key = series.key

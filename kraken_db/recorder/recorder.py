@@ -26,6 +26,7 @@ from kraken_db.errors import (
 from kraken_db.heartbeat import Heartbeat, Word
 from kraken_db.ingest.delisting import note_end
 from kraken_db.kraken.exchange import Exchange
+from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket import KrakenWebSocketClient
 from kraken_db.kraken.websocket_messages import (
@@ -48,6 +49,7 @@ from kraken_db.recorder.candle_closer import CandleCloser
 from kraken_db.recorder.feed_log import FeedLog
 from kraken_db.recorder.listings import EVERY, ListingWatch, Selection
 from kraken_db.recorder.problems import DATABASE_MAY_BE_AWAY, problems_of
+from kraken_db.recorder.rejected import RejectedTrades
 from kraken_db.recorder.rejoin import AT_ONCE, CatchUp, Rejoin
 from kraken_db.recorder.status import Meter, PairStatus, RecorderStatus
 from kraken_db.recorder.symbol_feed import SymbolFeed
@@ -68,6 +70,7 @@ LAST_WORDS = 4.0
 _JOB = "recording"
 _LOCK_CHECK = 10.0
 _LONGEST_LOOK = 5.0
+_RECENT, _LITTLE = timedelta(minutes=1), timedelta(seconds=10)
 _SHOWN = 10  # pairs that are named in one line
 _log = logging.getLogger(__name__)
 
@@ -127,6 +130,7 @@ class Recorder(StoreService):
             stop_timeout=LAST_WORDS,
             clock=self._clock,
         )
+        self._rejected = RejectedTrades(self._client, self._exchange, self._put_official)
         self._closer = CandleCloser(self._symbol_feeds, self._writer, timedelta(seconds=grace))
         self._listings_every = listings_every
         self._meter = Meter()
@@ -227,6 +231,7 @@ class Recorder(StoreService):
             finally:
                 self._is_connected = False
                 await rejoin.end()
+                await self._rejected.end()
                 await _or_next_time(self._closer.close_due(store, self._now()))
                 await self._writer.stop()
                 await _or_next_time(store.refresh_pending())
@@ -351,7 +356,23 @@ class Recorder(StoreService):
         """False where a trade is lost, for the journal is full: REST has to bring it, and all behind it."""
         if trades:
             self._closer.heard(symbol_feed, trades[0].timestamp)
-        return all(self._writer.put_trade(trade.to_record(symbol_feed.symbol)) for trade in trades)
+        for at, trade in enumerate(trades):
+            match self._writer.take_trade(trade.to_record(symbol_feed.symbol)):
+                case "dropped":
+                    return False
+                case "rejected":
+                    now = self._now()
+                    near = min(max(trade.timestamp, now - _RECENT), now)
+                    after = trades[at - 1].timestamp if at else near - _LITTLE
+                    self._rejected.ask_for(symbol_feed.symbol, trade.trade_id, after)
+        return True
+
+    def _put_official(self, symbol: str, trade: KrakenTrade) -> bool:
+        """A trade of REST for one that was rejected."""
+        if self._writer.take_trade(trade.to_record(symbol), is_official=True) != "taken":
+            return False
+        self._symbol_feeds[symbol].repaired += 1
+        return True
 
     async def _find_ended(self, store: Store) -> None:
         async with store.database.read() as connection:

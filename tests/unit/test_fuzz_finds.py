@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kraken_db.database_writer.pipeline import decode_record
-from kraken_db.errors import ImpossibleRowError
+from kraken_db.db.urls import parse_url
+from kraken_db.errors import ConfigurationError, ImpossibleRowError
 from kraken_db.ingest.live import QueuedTrade
 from kraken_db.kraken.messages import decode_trades
 
@@ -18,6 +19,12 @@ def test_a_trade_with_a_field_more_that_cannot_be_read() -> None:
     assert [trade.trade_id for trade in page.trades] == [7]
     with pytest.raises(ImpossibleRowError, match=r"Trades of XBTUSD: result\.XXBTZUSD: "):
         _ = page.raw
+
+
+@pytest.mark.parametrize("url", ["postgresql://h/k?options=\udcff", "postgres://h/\ud800?a=b", "\udcff"])
+def test_an_address_of_a_database_with_bytes_that_are_no_text(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="no UTF-8"):
+        parse_url(url)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x91" * 50_000, b"\x9f" + b"\x91" * 50_000, b"\xff" * 9])
