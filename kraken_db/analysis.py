@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from datetime import time as clock_time
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -44,11 +45,26 @@ from kraken_db.times import Moment, utc_now
 
 Columns: TypeAlias = Literal["lower", "title"] | Sequence[str]
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 _Read: TypeAlias = Callable[[HistoricalDataProvider, str], Awaitable[Any]]
 _Explain: TypeAlias = Callable[[HistoricalDataProvider, str], Awaitable[KrakenDBError]]
 _TITLES = {"trade_count": "TradeCount", "vwap": "VWAP", "id": "ID", "order_type": "OrderType"}
 
 
+def _briefly(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Have our errors show the caller's line and what is to be done, and nothing of the way in between."""
+
+    @wraps(function)
+    def called(*args: _P.args, **options: _P.kwargs) -> _T:
+        try:
+            return function(*args, **options)
+        except KrakenDBError as error:
+            raise error.with_traceback(None) from None
+
+    return called
+
+
+@_briefly
 def load(
     symbol: str | Iterable[str],
     interval: IntervalLike = "1h",
@@ -119,6 +135,7 @@ def load(
     return _load(symbol, options, read, explain, db_url)
 
 
+@_briefly
 def load_trades(
     symbol: str | Iterable[str],
     start: Moment | None = None,
@@ -148,6 +165,7 @@ def load_trades(
     return _load(symbol, options, read, no_trades, db_url)
 
 
+@_briefly
 def symbols(pattern: str | None = None, *, db_url: str | None = None) -> list[str]:
     """The pairs of which something is stored, in alphabetical order: all, or those of a pattern.
 
@@ -289,7 +307,7 @@ def _load(
 
     frames = _call(work, db_url)
     for text in sorted(warned):
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=4)
     return options.finish(frames, is_one=is_one)
 
 
@@ -360,11 +378,7 @@ def _call(work: Callable[[HistoricalDataProvider], Awaitable[_T]], db_url: str |
             _readers = _Readers()
             atexit.register(_readers.close)
         readers = _readers
-    try:
-        return readers.run(url, work)
-    except KrakenDBError as error:
-        # A notebook would print every line of the way here; the message says what is to be done.
-        raise error.with_traceback(None) from None
+    return readers.run(url, work)
 
 
 def _address(db_url: str | None) -> str:

@@ -259,10 +259,11 @@ def test_an_empty_range_warns_where_it_was_asked_for(store: None) -> None:
 
 
 def test_an_error_does_not_show_the_way_through_the_package(plain: None) -> None:
-    with pytest.raises(PairError) as failed:
-        kraken_db.load("SOL/USD")
-    assert len(failed.traceback) <= 4
-    assert failed.value.__suppress_context__
+    for arguments in (("SOL/USD",), ("BTC/USD", "1x"), ("BTC/USD", "1h", "2023-13-01")):
+        with pytest.raises(KrakenDBError) as failed:
+            kraken_db.load(*arguments)
+        assert len(failed.traceback) == 2, "this line, and that of load"
+        assert failed.value.__suppress_context__
 
 
 def test_no_database_is_ever_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
