@@ -6,16 +6,17 @@ The file has a number of seconds, positive where the clock is ahead; it is read 
 from __future__ import annotations
 
 import signal
-import sys
-from contextlib import suppress
-from datetime import datetime, timedelta
-from pathlib import Path
-
-from kraken_db import times
-from kraken_db.__main__ import main
 
 # A signal before the command begins ends this file, not the command: no traceback of ours is to be seen.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import sys  # noqa: E402
+from contextlib import suppress  # noqa: E402
+from datetime import datetime, timedelta  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from kraken_db import times  # noqa: E402
+from kraken_db.__main__ import main  # noqa: E402
 
 _right, _steady = times.utc_now, times.steady_now
 _offset = Path(sys.argv.pop(1))
