@@ -137,9 +137,7 @@ async def test_every_segment_harms_only_itself(plain_url: str, tmp_path: Path) -
     assert 31 in await ids(plain_url)
 
 
-@pytest.mark.parametrize(
-    "moment", [AHEAD, datetime(9998, 1, 1, tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC)]
-)
+@pytest.mark.parametrize("year", [2001, 2099, 9998])
 async def test_nothing_is_stored_up_to_a_time_that_cannot_be(
     plain_url: str, tmp_path: Path, year: int
 ) -> None:
