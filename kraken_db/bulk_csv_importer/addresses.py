@@ -44,8 +44,11 @@ def is_address(place: Path | str) -> TypeGuard[str]:
 
 def of_whole(address: str) -> str:
     """The address of the archive that a part belongs to; of anything else the same."""
-    part = split_name(_file_name(address))
-    return _renamed(address, part[0]) if part else address
+    try:
+        part = split_name(_file_name(address))
+        return _renamed(address, part[0]) if part else address
+    except ValueError:  # it is none
+        return address
 
 
 async def archives_at(address: str, product: Product | None, clock: Clock) -> list[RemoteArchive]:

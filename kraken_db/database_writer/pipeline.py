@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -19,9 +20,10 @@ from kraken_db.database_writer.journal import Journal, Ownership, Space
 from kraken_db.db.state_folder import fingerprint, make_private, state_folder
 from kraken_db.errors import first_line
 from kraken_db.ingest.live import QueuedTrade
+from kraken_db.ingest.rules import check_candle, check_trade
 from kraken_db.store import Store
 from kraken_db.times import Clock, utc_now
-from kraken_db.types import CandleRecord
+from kraken_db.types import CandleRecord, TradeRecord
 
 REFRESH_INTERVAL = 60.0
 """Seconds between two refreshes of the higher intervals."""
@@ -196,7 +198,8 @@ def _trade_channel(options: WriterOptions, store: Store, flusher: Flusher) -> Ch
         options.trade_flush_size,
         options.trade_flush_interval,
         TradeBuffer[QueuedTrade](),
-        *_codec(QueuedTrade),
+        msgspec.msgpack.Encoder().encode,
+        trade_decoder(options.clock),
         flusher.trades,
         store.database.revive,
         flusher.end,
@@ -211,7 +214,8 @@ def _candle_channel(options: WriterOptions, store: Store, flusher: Flusher) -> C
         options.candle_flush_size,
         options.candle_flush_interval,
         CandleBuffer(),
-        *_codec(CandleRecord),
+        msgspec.msgpack.Encoder().encode,
+        candle_decoder(options.clock),
         flusher.candles,
         store.database.revive,
         flusher.end,
@@ -219,8 +223,32 @@ def _candle_channel(options: WriterOptions, store: Store, flusher: Flusher) -> C
     )
 
 
-def _codec(kind: type[R]) -> tuple[Callable[[R], bytes], Callable[[bytes], R]]:
-    return msgspec.msgpack.Encoder().encode, decode_record(kind)
+_CLOCK_MAY_BE_BEHIND = timedelta(days=1)
+"""By how much a record of a journal may be ahead: one that was right is not lost by a clock that was set."""
+
+
+def trade_decoder(clock: Clock) -> Callable[[bytes], QueuedTrade]:
+    """What reads a trade of a journal, which anybody may have written: as a new one it is checked.
+
+    Raises nothing but ValueError.
+    """
+    decode = decode_record(QueuedTrade)
+
+    def decoded(payload: bytes) -> QueuedTrade:
+        trade = decode(payload)
+        fields = (trade.price, trade.volume, trade.side, trade.trade_id, trade.order_type, trade.misc)
+        record = TradeRecord(trade.symbol, trade.timestamp, *fields)
+        if check_trade(record, clock() + _CLOCK_MAY_BE_BEHIND).symbol != trade.symbol:
+            raise ValueError("its symbol is not written as ours are")
+        return trade
+
+    return decoded
+
+
+def candle_decoder(clock: Clock) -> Callable[[bytes], CandleRecord]:
+    """The same of candles."""
+    decode = decode_record(CandleRecord)
+    return lambda payload: check_candle(decode(payload), clock() + _CLOCK_MAY_BE_BEHIND)
 
 
 def decode_record(kind: type[R]) -> Callable[[bytes], R]:

@@ -21,7 +21,8 @@ from kraken_db.ingest.rules import check_candle, check_trade, shown
 from kraken_db.ingest.write_unit import note_synced
 from kraken_db.pairs import parse_symbol
 from kraken_db.settings import expanded
-from kraken_db.times import Clock, require_aware, utc_now
+from kraken_db.times import FIRST_MOMENT, Clock, require_aware, utc_now
+from kraken_db.tolerances import CLOCK_SKEW
 from kraken_db.types import CandleRecord, TradeRecord
 
 
@@ -229,9 +230,14 @@ class DatabaseWriter:
         """Say that ``'trades'`` or ``'candles_1m'`` of a symbol are stored up to ``timestamp``, as of now.
 
         Widens the range of ``data_sync_status`` and sets the time of the last sync; every flush does so by
-        itself. Raises ConfigurationError for a naive time or an unknown type, and a DatabaseError.
+        itself. Raises ConfigurationError for a naive time, one in the future or from before Kraken's history,
+        and an unknown type; and a DatabaseError.
         """
         moment = require_aware(timestamp, "timestamp")
+        if not FIRST_MOMENT <= moment <= self._options.clock() + CLOCK_SKEW:
+            raise ConfigurationError(
+                f"nothing is stored up to {moment.isoformat()}", hint="pass the time of a stored record"
+            )
         await note_synced(self._connected().store, parse_symbol(symbol), DataType.parse(data_type), moment)
 
     def get_stats(self) -> dict[str, Any]:

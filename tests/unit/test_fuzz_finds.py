@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from kraken_db.bulk_csv_importer.addresses import archives_at, of_whole
 from kraken_db.database_writer.pipeline import decode_record
 from kraken_db.db.urls import parse_url
-from kraken_db.errors import ConfigurationError, ImpossibleRowError
+from kraken_db.errors import ConfigurationError, ImpossibleRowError, KrakenDBError
 from kraken_db.ingest.live import QueuedTrade
 from kraken_db.kraken.messages import decode_trades
+from kraken_db.times import utc_now
 
 ROW = b'["1.5","2",1688669597.8,"b","m","",7,%s]'
 
@@ -25,6 +27,13 @@ def test_a_trade_with_a_field_more_that_cannot_be_read() -> None:
 def test_an_address_of_a_database_with_bytes_that_are_no_text(url: str) -> None:
     with pytest.raises(ConfigurationError, match="no UTF-8"):
         parse_url(url)
+
+
+@pytest.mark.parametrize("address", ["http://[::1/a.zip", "https://h/\udcf2.zip.part00", "http://]/.part00"])
+async def test_an_address_of_archives_that_is_none(address: str) -> None:
+    assert of_whole(address) == address
+    with pytest.raises(KrakenDBError):
+        await archives_at(address, None, utc_now)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x91" * 50_000, b"\x9f" + b"\x91" * 50_000, b"\xff" * 9])
