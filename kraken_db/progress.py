@@ -86,7 +86,7 @@ MANY = 20
 
 
 _ALIKE = 3
-"""Failures for one reason that are told one by one."""
+"""Failures for one reason that are reported one by one."""
 
 
 class Failures:
