@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +22,7 @@ from kraken_db.bulk_csv_importer.report import (
     as_failure,
 )
 from kraken_db.cli.base import sentence
+from kraken_db.cli.import_plan import RowCounts, print_planned_pairs
 from kraken_db.cli.options import (
     IntervalType,
     MultiValueCommand,
@@ -43,7 +43,6 @@ from kraken_db.cli.output import (
     moment_text,
     note,
     plural,
-    print_folded,
     print_json,
     print_table,
     size_text,
@@ -59,9 +58,6 @@ if TYPE_CHECKING:
     from kraken_db.bulk_csv_importer import BulkCSVImporter
     from kraken_db.cli.base import Signals
     from kraken_db.progress import Progress
-
-RowCounts = Mapping[str, int | KrakenDBError | None]
-"""The rows of each file of a plan by its name, or why they cannot be counted; None of one on a server."""
 
 _EXAMPLES = 3
 _MANY = 20
@@ -159,7 +155,7 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool, details: bo
     if as_json:
         print_json(_plan_document(plan, counts, failures, contradictions))
     elif len(plan.files) > _MANY and is_terminal() and not details:
-        _print_planned_pairs(plan, counts)
+        print_planned_pairs(plan, counts)
     elif plan.files:
         columns = [
             Column("symbol"),
@@ -181,45 +177,6 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool, details: bo
     for contradiction in contradictions:
         note(f"Error: {sentence(contradiction)}")
     return not (failures or contradictions)
-
-
-def _print_planned_pairs(plan: ImportPlan, counts: RowCounts) -> None:
-    """What cannot be read comes first, then what is largest; as many pairs as the screen has room for."""
-    pairs: defaultdict[str, list[ArchiveFile]] = defaultdict(list)
-    for file in plan.files:
-        pairs[file.symbol].append(file)
-    known = {name: count if isinstance(count, int) else 0 for name, count in counts.items()}
-    wrong = {
-        symbol: sum(isinstance(counts[file.name], KrakenDBError) for file in files)
-        for symbol, files in pairs.items()
-    }
-    size = {symbol: sum(file.size for file in files) for symbol, files in pairs.items()}
-    ordered = sorted(pairs, key=lambda symbol: (-wrong[symbol], -size[symbol], symbol))
-    shown = ordered[: max(_LEAST_ROWS, get_terminal_size().lines - _OTHER_LINES)]
-    columns = [
-        Column("symbol"),
-        *(Column(title, right=True) for title in ("files", "rows", "size", "unreadable")),
-    ]
-    rows = [
-        Row(
-            (
-                symbol,
-                count_text(len(pairs[symbol])),
-                count_text(sum(known[file.name] for file in pairs[symbol])),
-                size_text(size[symbol]),
-                count_text(wrong[symbol]) if wrong[symbol] else "-",
-            ),
-            "red" if wrong[symbol] else "",
-        )
-        for symbol in shown
-    ]
-    print_table(columns, rows)
-    if len(ordered) > len(shown):
-        print_folded(f"... and {plural(len(ordered) - len(shown), 'other pair')}; --details shows each file")
-
-
-_LEAST_ROWS = 5
-_OTHER_LINES = 10  # heading, rule, what is hidden, and what is said of skipped files below
 
 
 def _extent(plan: ImportPlan, counts: RowCounts) -> str:

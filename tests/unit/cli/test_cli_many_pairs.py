@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import click
 import pytest
 
+from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan, ImportReport
 from kraken_db.cli.backfill import show_reports
 from kraken_db.cli.bars import Row, Rows
+from kraken_db.cli.import_csv import show_plan, show_report
 from kraken_db.cli.output import cell_width, console, note
 from kraken_db.cli.progress import BarProgress, LineProgress
 from kraken_db.cli.record import screen_lines
 from kraken_db.cli.status import Shown, print_status
 from kraken_db.data_types import DataType
-from kraken_db.errors import UnknownPairError
+from kraken_db.errors import ImportFileError, UnknownPairError
 from kraken_db.historical_backfill import BackfillReport
 from kraken_db.progress import PairsProgress
 from kraken_db.recorder import PairStatus, RecorderStatus
@@ -383,3 +386,65 @@ def test_nothing_wide_or_hostile_breaks_a_row(screen: Screen) -> None:
             assert cell_width(line) <= columns
             assert "\x1b" not in line
             assert "\n" not in line
+
+
+FILES = [
+    ArchiveFile(Path(f"C{number:03}USD_1.csv"), None, 90_000 + number, symbol, 1)
+    for number, symbol in enumerate(SYMBOLS)
+]
+
+
+def test_a_planned_import_has_a_row_a_pair_on_a_terminal(screen: Screen) -> None:
+    screen.resize(80, 24)
+    counts = {file.name: 3_000 for file in FILES} | {
+        FILES[7].name: ImportFileError(FILES[7].path, "not a number", line=1)
+    }
+    assert show_plan(ImportPlan(FILES), counts, as_json=False) is False
+    out, err = screen.read()
+    assert out[:4] == [
+        "symbol    files   rows     size  unreadable",
+        "─" * 43,
+        "C007/USD      1      0  90.0 kB           1",
+        "C299/USD      1  3,000  90.3 kB           -",
+    ]
+    assert out[-1] == "... and 286 other pairs; --details shows each file"
+    assert err[0] == "Would import 300 files, 897,000 rows, 27.0 MB. Nothing was changed."
+
+
+def imported() -> ImportReport:
+    files = [
+        FileReport(file, read=3_000, new=2_000, unchanged=1_000, oldest=NOW - timedelta(days=9), newest=NOW)
+        for file in FILES
+    ]
+    files[7] = FileReport(FILES[7], error=ImportFileError(FILES[7].path, "not a number", line=1), rejected=1)
+    return ImportReport(ImportPlan(FILES), files, seconds=75)
+
+
+def test_an_import_ends_with_totals_and_what_failed(screen: Screen) -> None:
+    screen.resize(80, 24)
+    assert show_report(imported(), as_json=False) is False
+    out, err = screen.read()
+    assert out == [
+        "pairs  files     read      new  changed  failed     time",
+        "─" * 56,
+        "  300    300  897,000  598,000        0       1  0:01:15",
+        "",
+        "symbol    data  files  read  new  unchanged  rejected  from (UTC)  to (UTC)",
+        "─" * 75,
+        "C007/USD  1m        1     0    0          0         1  -           -",
+        *out[7:],  # which columns have no room
+    ]
+    assert err[0] == "Failed: C007USD_1.csv, line 1: not a number"
+
+
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_an_import_with_details_has_a_row_each_and_what_failed_first(
+    screen: Screen, columns: int, lines: int
+) -> None:
+    screen.resize(columns, lines)
+    show_report(imported(), as_json=False, details=True)
+    out, _ = screen.read()
+    rows = [line for line in out if line.startswith("C")]
+    assert len(rows) == 300
+    assert rows[0].startswith("C007/USD")
+    assert max(map(len, out)) <= columns
