@@ -53,7 +53,7 @@ class ConfigFile:
     text: str = ""
 
     def line(self, *keys: str) -> int:
-        """The number of the line that sets a key of a table, or begins a table; 1 if it cannot be told."""
+        """The number of the line that sets a key of a table, or begins a table; 1 if that cannot be found."""
         table, wanted = keys[:-1], keys[-1]
         current: tuple[str, ...] = ()
         for number, line in enumerate(self.text.splitlines(), 1):

@@ -221,7 +221,7 @@ def _local(wanted: str, now: datetime) -> datetime:
 
 
 def _split_zone(wanted: str) -> tuple[tzinfo, str]:
-    """The zone that stands at the end, else UTC, and what stands before it."""
+    """The zone at the end, else UTC, and what is before it."""
     match = _ZONE.fullmatch(wanted)
     if match is None:
         return UTC, wanted
