@@ -207,7 +207,7 @@ def test_what_is_stored(store: None) -> None:
         ((5,), r"5 is not a pair \(write it as 'BTC/USD'\)"),
         (([],), "no pairs were named"),
         (("BTC/USD", "1x"), "there is no interval '1x'"),
-        (("BTC/USD", 1.5), "there is no interval 1.5"),
+        (("BTC/USD", 1.5), "1.5 is no interval"),
         (("BTC/USD", "1h", "2023-13-01"), r"'2023-13-01' is not a time \(write 2023-01-31"),
         (("BTC/USD", "1h", datetime(2023, 1, 1)), r"start has no time zone: .* \(pass an aware"),  # noqa: DTZ001
         (("BTC/USD", "1h", pd.Timestamp("2023-01-01")), "start has no time zone"),
