@@ -426,7 +426,7 @@ def _made(value: int | str | timedelta) -> Interval:
     try:
         minutes = operator.index(value)
     except TypeError:
-        raise ConfigurationError(f"there is no interval {value!r}", hint=_FORMS) from None
+        raise ConfigurationError(f"{value!r} is no interval", hint=_FORMS) from None
     if isinstance(value, bool) or minutes < 1:
         raise ConfigurationError(f"there is no interval of {value} minutes", hint=_FORMS)
     return _of_minutes(minutes, str(value))
