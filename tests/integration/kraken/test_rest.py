@@ -17,11 +17,11 @@ from kraken_db.errors import (
     ConfigurationError,
     ExchangeError,
     ExchangeFormatError,
-    ImpossibleRowError,
     ExchangeLockoutError,
     ExchangeRequestError,
     ExchangeThrottledError,
     ExchangeUnavailableError,
+    ImpossibleRowError,
     UnknownPairError,
 )
 from kraken_db.kraken import directory
