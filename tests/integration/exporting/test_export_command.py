@@ -66,7 +66,7 @@ def test_what_it_tells(plain: str, tmp_path: Path) -> None:
 
 def test_wrong_input_is_told_in_one_line(plain: str, tmp_path: Path) -> None:
     for arguments, code, told in (
-        ((), 2, "Missing argument 'SYMBOL...'"),
+        (("--out", "data"), 2, "Missing argument 'SYMBOL...'"),
         (("BTC/USD",), 2, "Missing option '--out'"),
         (("bitcoin", "--out", "out"), 2, "is not a pair"),
         (("BTC/USD", "--out", "out", "-i", "7x"), 2, "there is no interval '7x'"),
