@@ -248,7 +248,7 @@ _OF_THE_SERVER = (
         asyncpg.InsufficientPrivilegeError,
         PermissionDeniedError,
         "{line}",
-        "use the role that owns the schema, or have it run: kraken-db db grant-read ROLE",
+        "grant the right (to read: kraken-db db grant-read ROLE), or use the role that owns the schema",
     ),
 )
 _OF_TABLES = (

@@ -97,7 +97,7 @@ async def test_all_of_a_change_or_none(timescale_url: str) -> None:
     done = await asyncio.to_thread(
         run, timescale_url, "policies", "set", "--trades-retention", "30d", "--candles-retention", "9d"
     )
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "Error: candles cannot be dropped after 9 days: 5m to 1h are computed from" in done.stderr
     assert await query(timescale_url, JOBS) == before
 

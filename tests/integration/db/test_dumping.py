@@ -26,15 +26,20 @@ TABLES = {
 TRADES = "".join(f"{number},{1672531200 + number},100.5,0.25,b,m,\n" for number in range(1, 500))
 
 
-@pytest.fixture
-async def filled(db_url: str, tmp_path: Path) -> str:
-    """Some minutes of one pair and some trades of another, on a server of more than one session."""
-    one, other = await asyncpg.connect(db_url), await asyncpg.connect(db_url)
+async def require_sessions(url: str) -> None:
+    """The settings of a script would be those of our connections, too, where all have one session."""
+    one, other = await asyncpg.connect(url), await asyncpg.connect(url)
     pids = [await connection.fetchval("SELECT pg_backend_pid()") for connection in (one, other)]
     await one.close()
     await other.close()
     if pids[0] == pids[1]:
         pytest.skip("this server has one session")
+
+
+@pytest.fixture
+async def filled(db_url: str, tmp_path: Path) -> str:
+    """Some minutes of one pair and some trades of another."""
+    await require_sessions(db_url)
     await import_file(db_url, write(tmp_path, "ETHUSD_1.csv", minutes(130)))
     header = "trade_id,timestamp,price,volume,side,order_type,misc\n"
     await import_file(db_url, write(tmp_path, "XBTUSD.csv", header + TRADES))
@@ -138,6 +143,7 @@ async def test_a_plain_store_goes_to_any_server(
     plain_url: str, timescale_empty_url: str, tmp_path: Path
 ) -> None:
     """The dump of a newer pg_dump sets what an older server does not know."""
+    await require_sessions(timescale_empty_url)
     await import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(130)))
     async with opened_database(plain_url) as database:
         await dump(database, tmp_path / "kraken.dump")

@@ -127,5 +127,5 @@ async def test_kraken_refuses(kraken: FakeKraken) -> None:
 
 async def test_an_address_that_is_none() -> None:
     code, _, err = await run("kraken.example")
-    assert code == 1
+    assert code == 2
     assert err.startswith("Error: the address of Kraken's REST does not begin with https://HOST")
