@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,9 +114,15 @@ class Signals:
 
     @contextmanager
     def stopping(self, service: Stoppable) -> Iterator[None]:
-        """The first signal lets what was received be stored, the second ends everything at once."""
+        """The first signal lets what was received be stored, the second ends everything at once.
+
+        A command that a program runs on another thread of its own gets no signals: they are the program's.
+        """
         import asyncio  # takes half of the time that --help has
 
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         loop, work = asyncio.get_running_loop(), asyncio.current_task()
         assert work is not None
 

@@ -79,7 +79,7 @@ def test_export(url: str, tmp_path: Path) -> None:
 
 
 def test_status_says_what_is_a_file(url: str) -> None:
-    done = run(url, "status")
+    done = run(url, "status", "--details")
     rows = [line.split("  ")[:2] for line in done.stdout.splitlines() if "/USD" in line and "2023-" in line]
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["DOGE/USD", "candles, file"],

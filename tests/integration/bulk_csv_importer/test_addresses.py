@@ -132,7 +132,7 @@ async def test_the_archives_of_kraken(plain_url: str, tmp_path: Path) -> None:
     async with MADE.exchange(tmp_path).serve() as base_url:
         place = archive_url(base_url)
         done = await run(place, "--dry-run")
-        assert done.exit_code == 1
+        assert done.exit_code == 2
         assert done.stderr == (
             f"Error: {place} has trades and candles."
             " Say which: --product trades, which bring their candles, or --product ohlcvt\n"
