@@ -26,7 +26,7 @@ from check_history import COMMAND, CheckError, check, check_history, newest_id
 
 from kraken_db import HistoricalDataProvider
 from kraken_db.db.embedded.layout import default_directory
-from kraken_db.errors import KrakenDBError
+from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.simulator import Quarter
 
 PAIRS = {"BTC/USD": "XBTUSD", "ETH/USD": "ETHUSD"}
@@ -205,12 +205,25 @@ async def watch(
     is_enough: Callable[[Sequence[dict[str, Any]]], bool], process: subprocess.Popen[bytes] | None = None
 ) -> Sequence[dict[str, Any]]:
     """What is stored of each pair, as soon as that is enough or the process is over."""
-    async with HistoricalDataProvider("embedded:", pool_min_size=1, pool_max_size=1) as history:
+    async with await opened(process) as history:
         while True:
             read = [await history.get_sync_status(symbol, "trades") for symbol in PAIRS]
             found = [one for one in read if one is not None]
             if is_enough(found) or (process and process.poll() is not None):
                 return found
+            await asyncio.sleep(0.05)
+
+
+async def opened(process: subprocess.Popen[bytes] | None) -> HistoricalDataProvider:
+    """A reader, as soon as the process has made the database: who reads makes none."""
+    history = HistoricalDataProvider("embedded:", pool_min_size=1, pool_max_size=1)
+    while True:
+        try:
+            await history.connect()
+            return history
+        except ConfigurationError:
+            if process is None or process.poll() is not None:
+                raise
             await asyncio.sleep(0.05)
 
 
