@@ -71,7 +71,8 @@ async def test_the_server_goes_away_in_the_middle(own_data_dir: Path, archive: P
         except subprocess.TimeoutExpired:
             program.kill()
             raise
-    (line,) = [told for told in err.splitlines() if not told.startswith("import: ")]  # progress
+    failed, line = [told for told in err.splitlines() if not told.startswith("import: ")]  # progress
+    assert "/XBTUSD_1.csv: failed: the embedded database: the connection was lost: " in failed
     assert line.startswith("Error: the embedded database: the connection was lost: ")
     assert line.endswith(
         ". See that the server runs, and run the command again."
