@@ -43,7 +43,7 @@ class BackgroundLoop:
     def close(self, last: Coroutine[Any, Any, object]) -> None:
         """Await ``last``, for some seconds at most, and end the thread. Also right at the end of Python."""
         with contextlib.suppress(Exception):  # whoever leaves does not care
-            self.run(asyncio.wait_for(last, _PATIENCE_SECONDS))
+            self.run(_in_time(last))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_PATIENCE_SECONDS)
 
@@ -66,3 +66,8 @@ async def _settled(work: Coroutine[Any, Any, _T]) -> tuple[_T | None, Exception 
         return await work, None
     except Exception as error:
         return None, error
+
+
+async def _in_time(last: Coroutine[Any, Any, object]) -> None:
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        await last

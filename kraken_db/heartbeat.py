@@ -86,7 +86,8 @@ class Heartbeat:
     async def _beat(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._has_news.wait(), self.every)
+                async with asyncio.timeout(self.every):
+                    await self._has_news.wait()
             self._has_news.clear()
             await self._try(lambda: self._say(self._word()))
             await asyncio.sleep(min(_APART, self.every))

@@ -339,7 +339,8 @@ class KrakenWebSocketClient:
                 _log.info("the connection ended: %s; again in %.1f s", ended.message, pause)
                 yield Disconnected(ended.message, pause)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), pause or 0.001)
+                    async with asyncio.timeout(pause or 0.001):
+                        await self._stopping.wait()
         finally:
             if self._session is not None:
                 session, self._session = self._session, None

@@ -105,7 +105,8 @@ class ListingWatch:
         """For ever."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._has_doubts.wait(), self.every)
+                async with asyncio.timeout(self.every):
+                    await self._has_doubts.wait()
                 await asyncio.sleep(_GATHERING)
             self._has_doubts.clear()
             try:

@@ -269,7 +269,8 @@ class Rejoin:
             return
         first_word = self._first_words.setdefault(symbol_feed.symbol, asyncio.Event())
         with suppress(TimeoutError):
-            await asyncio.wait_for(first_word.wait(), FIRST_WORD)
+            async with asyncio.timeout(FIRST_WORD):
+                await first_word.wait()
 
     async def _once(self, symbol_feed: SymbolFeed, is_first: bool) -> None:
         async with self._turns:

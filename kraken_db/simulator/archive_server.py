@@ -220,7 +220,8 @@ class ArchiveServer:
         """Until then, or until the server closes."""
         if (left := moment - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.closing.wait(), left)
+                async with asyncio.timeout(left):
+                    await self.closing.wait()
 
 
 def _asked(request: web.Request, file: _File) -> tuple[int, int] | None:

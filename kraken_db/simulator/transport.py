@@ -74,5 +74,6 @@ async def hang(request: web.Request, closing: asyncio.Event, seconds: float) -> 
     """Say nothing for that long, or until the exchange closes; then cut the connection."""
     connection = request.transport  # a server that shuts down takes it away from the request
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(closing.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await closing.wait()
     return reset(connection)

@@ -194,3 +194,12 @@ async def test_an_error_that_ends_the_job_stays_to_be_seen(db_url: str) -> None:
         assert (found.state, found.last_error) == ("failed", "ZeroDivisionError")
         assert found.ended_at is not None
         assert found.silence < timedelta(minutes=5)
+
+
+async def test_news_at_the_very_end_do_not_keep_the_job_from_ending(db_url: str) -> None:
+    async with asyncio.timeout(30), opened(db_url) as store:
+        async with Heartbeat(store, "backfill", ["BTC/USD"]) as heartbeat:
+            await asyncio.sleep(0.05)  # it waits for news or for its time
+            heartbeat.tell()
+        (found,) = await jobs(store)
+        assert found.ended_at is not None
