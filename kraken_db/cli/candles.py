@@ -29,7 +29,6 @@ from kraken_db.cli.options import (
     one_pair_options,
     pair_options,
     range_options,
-    stored_db_url_option,
 )
 from kraken_db.cli.output import (
     Column,
@@ -434,7 +433,7 @@ class _CandlesCommand(MultiValueCommand):
     help="Numbers in CSV and JSON are exact.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@stored_db_url_option
+@db_url_option
 def candles(
     symbol: str,
     interval: Interval,

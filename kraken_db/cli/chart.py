@@ -24,7 +24,7 @@ from kraken_db.cli.candles import (
     select_candles,
     stored_spelling,
 )
-from kraken_db.cli.options import MultiValueCommand, stored_db_url_option
+from kraken_db.cli.options import MultiValueCommand, db_url_option
 from kraken_db.cli.output import count_text, note, print_styled, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError, WrongValueError
 from kraken_db.intervals import Interval
@@ -53,7 +53,7 @@ _LIBRARIES = {".html": "plotly", ".png": "matplotlib"}
     help="Write a page that can be zoomed (.html), or a picture (.png), instead of drawing in the terminal.",
 )
 @click.option("--force", is_flag=True, help="Write over FILE if it exists.")
-@stored_db_url_option
+@db_url_option
 def chart(
     symbol: str,
     interval: Interval,
