@@ -29,6 +29,7 @@ from kraken_db.cli.options import (
     one_pair_options,
     pair_options,
     range_options,
+    style_options,
 )
 from kraken_db.cli.output import (
     Column,
@@ -424,15 +425,7 @@ class _CandlesCommand(MultiValueCommand):
     type=click.Choice(["previous"]),
     help="Flat candles without volume where nothing was traded and the store is known to be complete.",
 )
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="Numbers in CSV and JSON are exact.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@style_options("Numbers in CSV and JSON are exact.")
 @db_url_option
 def candles(
     symbol: str,

@@ -639,6 +639,20 @@ rate_limit_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, numbers as exact strings.")
 
 
+def style_options(help_text: str) -> Callable[[_Decorated], _Decorated]:
+    """``--format`` as ``style`` (table, csv, json), and ``--json``, its short form, as ``as_json``."""
+    style = click.option(
+        "--format",
+        "style",
+        type=click.Choice(["table", "csv", "json"]),
+        default="table",
+        show_default=True,
+        help=help_text,
+    )
+    as_json = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+    return lambda command: style(as_json(command))
+
+
 def _webhook(ctx: click.Context, option: click.Parameter, value: str | None) -> Webhook | None:
     is_configured = ctx.get_parameter_source("webhook") is ParameterSource.DEFAULT_MAP
     if value is None or (is_configured and not ctx.params.get("check", True)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from kraken_db.cli.options import stored_db_url_option
+from kraken_db.cli.options import stored_db_url_option, style_options
 from kraken_db.cli.output import Column, count_text, note, plural, print_table, to_json
 from kraken_db.errors import ConfigurationError
 
@@ -34,15 +34,9 @@ _MOMENT = re.compile(r"(\d{4,}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?\+00")
     epilog='Example: kraken-db sql "SELECT symbol, count(*) FROM candles GROUP BY symbol"',
 )
 @click.argument("statement", metavar="SQL")
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help=f"A table has up to {count_text(_MOST_ROWS)} rows; the others have all, and need little memory.",
+@style_options(
+    f"A table has up to {count_text(_MOST_ROWS)} rows; the others have all, and need little memory."
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--write", "may_write", is_flag=True, help="Let the statement change something.")
 @stored_db_url_option
 def sql(statement: str, style: str, as_json: bool, may_write: bool, db_url: str) -> None:
