@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     CompoundSelect,
     FromClause,
@@ -44,11 +45,16 @@ def rollup(source: FromClause, interval: int) -> Rows:
     vwap is the mean of the parts, weighted by volume; NULL if a part that has volume lacks it. quote_volume
     is NULL as soon as one part lacks it. Sums of volumes have no width: none is too large.
     """
-    return rollup_at(source, bucket(source.c.timestamp, interval), interval)
+    return rollup_at(source, bucket(source.c.timestamp, interval), interval, Integer)
 
 
-def rollup_at(source: FromClause, opens_at: ColumnElement[Any], interval: int) -> Rows:
-    """The same, to candles that open at ``opens_at``, an expression of the rows of ``source``."""
+def rollup_at(
+    source: FromClause, opens_at: ColumnElement[Any], interval: int, count: type[Integer] = BigInteger
+) -> Rows:
+    """The same, to candles that open at ``opens_at``, an expression of the rows of ``source``.
+
+    ``count``: the type of the number of trades. A month may have more than an integer holds.
+    """
     c = source.c
     lacking_vwap = func.count().filter(c.volume > 0, c.vwap.is_(None))
     mean = func.sum(c.vwap * c.volume) / func.nullif(func.sum(c.volume), 0)
@@ -64,7 +70,7 @@ def rollup_at(source: FromClause, opens_at: ColumnElement[Any], interval: int) -
         in_order(c.close, c.timestamp)[func.count()].label("close"),
         func.sum(c.volume).label("volume"),
         case((every_part_known, func.sum(c.quote_volume))).label("quote_volume"),
-        cast(func.sum(c.trade_count), Integer).label("trade_count"),
+        cast(func.sum(c.trade_count), count).label("trade_count"),
         cast(case((lacking_vwap == 0, mean)), Price).label("vwap"),
     ).group_by(c.symbol, opens_at)
 

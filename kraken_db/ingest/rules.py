@@ -4,8 +4,9 @@ Rows that come in bulk (archives, pages of REST, repairs) are staged and checked
 ``trade_rules`` and ``candle_rules``. What a live writer is given comes one by one, and is checked as it
 comes: ``check_trade`` and ``check_candle``. Both forms of a rule have the same words.
 
-Kraken's first trade is of September 2013. Prices have up to ten digits before the point and ten after it,
-amounts up to 28 before it: nothing that Kraken sends is larger.
+Kraken's first trade is of September 2013. Prices have up to ten digits before the point and ten after it.
+The amounts and the values of trades have up to 18 before it: nothing that Kraken sends is larger, and a
+month of the busiest minutes still fits ``NUMERIC(38,10)``, so that no sum of what is stored overflows.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ _ORDER_TYPE_WORD = "[a-z-]{3,10}"
 _MISC_LENGTH = 50
 _MILLISECONDS = 100_000_000_000  # seconds of the year 5138; a present time in milliseconds is above it
 _PRICE_BOUND = Decimal(10) ** (PRICE_PRECISION - AMOUNT_SCALE)
-_AMOUNT_BOUND = Decimal(10) ** (AMOUNT_PRECISION - AMOUNT_SCALE)
+_AMOUNT_BOUND = Decimal(10) ** 18
+_SUM_BOUND = MOST_TRADES_A_MINUTE * _AMOUNT_BOUND
+"""What the trades of a minute come to at most: 44,640 such minutes, a month, are below 10**28."""
 _SCALE = Decimal(1).scaleb(-AMOUNT_SCALE)
 _EXACT = Context(prec=2 * AMOUNT_PRECISION, rounding=ROUND_HALF_UP)
 _ZERO = Decimal(0)
@@ -62,7 +65,10 @@ _LEAST = _SCALE / 2
 _PRICE = "the price is not above zero: {price}"
 _VOLUME = "the volume is not above zero: {volume}"
 _UNFIT_PRICE = f"{{name}} {{value}} does not fit NUMERIC({PRICE_PRECISION},{AMOUNT_SCALE})"
-_UNFIT_AMOUNT = f"{{name}} {{value}} does not fit NUMERIC({AMOUNT_PRECISION},{AMOUNT_SCALE})"
+_UNFIT_AMOUNT = f"{{name}} {{value}} does not fit: below {_AMOUNT_BOUND:.0E}, {AMOUNT_SCALE} decimals at most"
+_UNFIT_SUM = f"{{name}} {{value}} does not fit: below {_SUM_BOUND:.0E}, {AMOUNT_SCALE} decimals at most"
+_VALUE = f"price {{price}} times volume {{volume}} is not below {_AMOUNT_BOUND:.0E}: no trade is worth it"
+_CANDLE_VALUE = f"high {{high}} times volume {{volume}} is not below {_SUM_BOUND:.0E}: no candle is worth it"
 _TOO_OLD = "time {time} is before September 2013, when Kraken's history begins"
 _FUTURE = "time {time} lies in the future"
 _SIDE = "the side is neither buy (b) nor sell (s): {side}"
@@ -120,6 +126,7 @@ def trade_rules(*, latest_back: int | None, rounds: bool) -> tuple[Rule, ...]:
         Rule(f"volume < {_LEAST:f}", _VOLUME),
         *_fit("price", _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds),
         *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
+        Rule(f"price * volume >= {_AMOUNT_BOUND:f}", _VALUE),
         # Empty is unknown: so an export writes trades that came from a file of three fields.
         Rule(f"side NOT IN ({_listed(*_SIDES, *_SIDE_LETTERS)})", _SIDE),
         Rule(
@@ -143,6 +150,7 @@ STORED_TRADE_RULES = (
     # Their columns hold NaN, which is larger than all numbers.
     Rule(f"price < {_LEAST:f} OR price >= {_PRICE_BOUND:f}", _PRICE),
     Rule(f"volume < {_LEAST:f} OR volume >= {_AMOUNT_BOUND:f}", _VOLUME),
+    Rule(f"price * volume >= {_AMOUNT_BOUND:f}", _VALUE),
     Rule(f"side NOT IN ({_listed(*_SIDES)})", _SIDE),
     Rule(f"order_type NOT IN ('market', 'limit') AND order_type !~ '^{_ORDER_TYPE_WORD}$'", _ORDER_TYPE),
 )
@@ -168,7 +176,7 @@ def candle_rules(interval: int, *, rounds: bool) -> tuple[Rule, ...]:
         ),
         Rule("timestamp > :closed", f"{at} lies in the future, or its candle has not closed yet"),
         *(rule for name in prices for rule in _fit(name, _PRICE_BOUND, _UNFIT_PRICE, rounds=rounds)),
-        *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=rounds),
+        *_fit("volume", _SUM_BOUND, _UNFIT_SUM, rounds=rounds),
         *candle_number_rules(interval),
         Rule("trades > 0 AND (mean < low OR mean > high)", _VWAP),
     )
@@ -182,6 +190,7 @@ def candle_number_rules(interval: int) -> tuple[Rule, ...]:
         Rule("high < greatest(open, low, close)", _HIGH),
         Rule("low > least(open, close)", _LOW),
         Rule("volume < 0", _CANDLE_VOLUME),
+        Rule(f"high * volume >= {_SUM_BOUND:f}", _CANDLE_VALUE),
         Rule("trades < 0", _COUNT_SIGN),
         Rule(f"trades > {MOST_TRADES_A_MINUTE * interval}", _COUNT),
     )
@@ -204,7 +213,7 @@ def stored_minute_rules() -> tuple[Rule, ...]:
         Rule("timestamp < :earliest", f"{at} is before September 2013, when Kraken's history begins"),
         Rule("timestamp > :latest", f"{at} lies in the future"),
         *(rule for name in prices for rule in _fit(name, _PRICE_BOUND, _UNFIT_PRICE, rounds=True)),
-        *_fit("volume", _AMOUNT_BOUND, _UNFIT_AMOUNT, rounds=True),
+        *_fit("volume", _SUM_BOUND, _UNFIT_SUM, rounds=True),
         *candle_number_rules(BASE_INTERVAL),
         Rule("trades = 0", _NO_TRADE),
         Rule("mean < low OR mean > high", _VWAP),
@@ -244,6 +253,8 @@ def check_trade(record: TradeRecord, now: datetime) -> TradeRecord:
         raise RejectedRecordError(_PRICE.format(price=price))
     if volume <= _ZERO:
         raise RejectedRecordError(_VOLUME.format(volume=volume))
+    if _EXACT.multiply(price, volume) >= _AMOUNT_BOUND:
+        raise RejectedRecordError(_VALUE.format(price=price, volume=volume))
     moment = _moment(record.timestamp, now + CLOCK_SKEW)
     return TradeRecord(
         _symbol(record.symbol), moment, price, volume, side, trade_id or None, order_type, misc
@@ -280,9 +291,11 @@ def check_candle(record: CandleRecord, now: datetime) -> CandleRecord:
         raise RejectedRecordError(_HIGH.format(**prices))
     if low > min(first, close):
         raise RejectedRecordError(_LOW.format(**prices))
-    volume = _fitting(_decimal(record.volume, "volume"), "volume", _AMOUNT_BOUND, _UNFIT_AMOUNT)
+    volume = _fitting(_decimal(record.volume, "volume"), "volume", _SUM_BOUND, _UNFIT_SUM)
     if volume < _ZERO:
         raise RejectedRecordError(_CANDLE_VOLUME.format(volume=volume))
+    if _EXACT.multiply(high, volume) >= _SUM_BOUND:
+        raise RejectedRecordError(_CANDLE_VALUE.format(high=high, volume=volume))
     vwap = record.vwap
     if vwap is not None:
         vwap = _fitting(_rounded(_decimal(vwap, "vwap")), "vwap", _PRICE_BOUND, _UNFIT_PRICE)

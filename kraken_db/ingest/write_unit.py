@@ -172,10 +172,18 @@ async def withdraw(store: Store, keys: Iterable[Key], source: Source, ranges: Se
             await transaction.ledger.doubt(symbol, data_type, unreliable)
 
 
-async def correct_count(store: Store, symbol: str, data_type: DataType, *, counted: int, stored: int) -> bool:
-    """Count what is stored anew; returns whether the count still was what it had been: ``counted``."""
+async def correct_counters(
+    store: Store, symbol: str, data_type: DataType, *, counted: int, stored: int, edges: bool
+) -> bool:
+    """Set the count of trades or minutes to what is stored; with ``edges`` also their first and last time.
+
+    Returns whether the count still was what it had been: ``counted``.
+    """
     async with write_transaction(store, [(symbol, data_type)]) as transaction:
-        return await transaction.ledger.correct(symbol, data_type, counted=counted, stored=stored)
+        done = await transaction.ledger.correct(symbol, data_type, counted=counted, stored=stored)
+        if done and edges:
+            await transaction.ledger.correct_edges(symbol, data_type)
+        return done
 
 
 class WriteTransaction:

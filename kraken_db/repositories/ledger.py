@@ -11,13 +11,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Table, bindparam, case, delete, func, text, update
+from sqlalchemy import Table, bindparam, case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.db.multiranges import from_multirange, to_multirange
-from kraken_db.models import COVERAGE, DROPPED_RANGES, SYNC_STATUS, UNPROVEN_RANGES
+from kraken_db.intervals import BASE_INTERVAL
+from kraken_db.models import CANDLES, COVERAGE, DROPPED_RANGES, SYNC_STATUS, TRADES, UNPROVEN_RANGES
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import STORED_RANGES, Source
 
@@ -140,6 +141,21 @@ class Ledger:
             .values(total_records=stored)
         )
         return bool(done.rowcount)
+
+    async def correct_edges(self, symbol: str, data_type: DataType) -> None:
+        """Set the times of the oldest and the newest record to those of the stored trades, or minutes."""
+        rows = TRADES if data_type == DataType.TRADES else CANDLES
+        stored = [rows.c.symbol == symbol]
+        if rows is CANDLES:
+            stored.append(rows.c.interval_minutes == BASE_INTERVAL)
+        extent = select(func.min(rows.c.timestamp), func.max(rows.c.timestamp)).where(*stored)
+        oldest, newest = (await self._connection.execute(extent)).one()
+        c = SYNC_STATUS.c
+        await self._connection.execute(
+            update(SYNC_STATUS)
+            .where(c.symbol == symbol, c.data_type == data_type)
+            .values(oldest_timestamp=oldest, newest_timestamp=newest)
+        )
 
     async def cover(self, claims: Iterable[tuple[str, DataType, Source, Iterable[TimeRange]]]) -> None:
         """Add ranges to what each source covers; touching ranges become one."""

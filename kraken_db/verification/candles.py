@@ -34,7 +34,6 @@ from kraken_db.ranges import TimeRange, difference, intersection, union, whole_c
 from kraken_db.repositories.audit import CandleAudit, CandleDifference, Comparison
 from kraken_db.repositories.candle_merge import Minutes, StagedCandles
 from kraken_db.repositories.candles import CandleRepository
-from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
 from kraken_db.times import FIRST_MOMENT
 from kraken_db.tolerances import CLOCK_SKEW
@@ -49,6 +48,7 @@ from kraken_db.verification.certificate import (
     plural,
     span,
 )
+from kraken_db.verification.counters import compare_with_counters
 from kraken_db.verification.scope import EVER, Scope, Slices, seconds_of
 
 IMPOSSIBLE = "candle cannot be"
@@ -74,14 +74,26 @@ class CandlesCheck:
         comparable = self._scope.comparable
         await self._compare(intersection(comparable, minutes.complete), self._add_findings)
         await self._compare(difference(comparable, minutes.complete), self._add_unclaimed)
-        await self._look_at_shapes(comparable)
+        async with self._store.database.read() as connection:
+            bounds = await CandleRepository(connection, self._store.backend).bounds(self._scope.symbol)
+        if bounds is not None:
+            await self._look_at_shapes(comparable, bounds)
         if not part.compared:
             part.not_checked = (
                 "no minute is stored" if not part.stored else "no trades are known to be complete there"
             )
         if self._unbuilt:
             part.notes.append(f"{plural(self._unbuilt, 'minute')} have trades and no candle yet")
-        await self._compare_with_counters()
+        if not self._scope.is_bounded:
+            await compare_with_counters(
+                self._store,
+                part,
+                DataType.CANDLES_1M,
+                minutes.status,
+                part.stored,
+                bounds,
+                is_dropped=bool(minutes.dropped),
+            )
         for start, end in minutes.gaps:
             part.add(Finding("gap", f"nothing is known of {span(start, end)}", start, end))
         return part
@@ -113,12 +125,8 @@ class CandlesCheck:
         wrong = replace(found, differing=found.differing - found.missing, missing=0, examples=there)
         add_findings(self._part, BASE_INTERVAL, wrong, "the trades")
 
-    async def _look_at_shapes(self, comparable: Sequence[TimeRange]) -> None:
+    async def _look_at_shapes(self, comparable: Sequence[TimeRange], bounds: TimeRange) -> None:
         """Every stored minute by itself; of those whose trades are not known that is all there is."""
-        async with self._store.database.read() as connection:
-            bounds = await CandleRepository(connection, self._store.backend).bounds(self._scope.symbol)
-        if bounds is None:
-            return
         stored = intersection([(bounds[0], min(bounds[1], EVER[1]) + _MINUTE)], [self._scope.bounds])
         # One row of the year 9998 makes no walk of it.
         possible = intersection(stored, [(FIRST_MOMENT, self._scope.now + _DAY_LONG)])
@@ -155,21 +163,6 @@ class CandlesCheck:
         self._part.stored += found.rows * is_other
         self._part.unproven += found.rows * is_other
         return found.rows
-
-    async def _compare_with_counters(self) -> None:
-        status, part = self._scope.minutes.status, self._part
-        if self._scope.is_bounded or status is None or self._scope.minutes.dropped:
-            return
-        async with self._store.database.read() as connection:
-            now = await SyncStatusRepository(connection).get(self._scope.symbol, DataType.CANDLES_1M)
-        if now is None or now.total_records != status.total_records:
-            part.notes.append("candles were written meanwhile: their counter was not compared")
-        elif status.total_records != part.stored:
-            total = status.total_records
-            text = f"{plural(total, 'candle')} were counted when they were stored, {part.stored:,} are there"
-            at = status.oldest or status.last_sync
-            end = (status.newest or at) + _MINUTE
-            part.add(Finding("count differs", text, at, end, {"counted": total, "stored": part.stored}))
 
     def _audit(self, connection: AsyncConnection) -> CandleAudit:
         return CandleAudit(connection, self._store.backend, self._scope.symbol)

@@ -192,3 +192,9 @@ class Certificate:
     def problems(self) -> int:
         """How much is wrong, all in all."""
         return sum(part.problems.total() for part in self.parts)
+
+    def problems_by_kind(self) -> dict[tuple[str, str], int]:
+        """How much is wrong, by part and kind."""
+        return {
+            (part.name, kind): count for part in self.parts for kind, count in part.problems.items() if count
+        }

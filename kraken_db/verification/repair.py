@@ -17,7 +17,7 @@ from kraken_db.ingest.candles import (
     rebuild_minutes,
 )
 from kraken_db.ingest.missing import build_ranges
-from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_count, keys_with_trades
+from kraken_db.ingest.write_unit import Ingest, WriteTransaction, correct_counters, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.progress import Progress
@@ -26,6 +26,7 @@ from kraken_db.times import FIRST_MOMENT
 from kraken_db.tolerances import CLOCK_SKEW
 from kraken_db.verification.candles import AGGREGATES, IMPOSSIBLE, OUTGROWN
 from kraken_db.verification.certificate import Certificate, Finding, minute, plural
+from kraken_db.verification.counters import COUNT, EDGE
 from kraken_db.verification.official import OFFICIAL, OHLC
 from kraken_db.verification.replacing import MinuteReplacement
 from kraken_db.verification.scope import EVER, Scope, find_scope
@@ -79,7 +80,7 @@ class Repair:
     async def _replace(self, scope: Scope, exchange: Exchange) -> None:
         """Kraken's record of every minute in which something is wrong with trades, or may be."""
         findings = self._of(DataType.TRADES, "candles", OFFICIAL, OHLC)
-        wanted = [item for finding in findings if finding.kind != "count differs" for item in finding.where]
+        wanted = [item for finding in findings if finding.kind != COUNT for item in finding.where]
         known = union(scope.trades.complete, scope.trades.gaps)
         allowed = difference(whole_candles(known, BASE_INTERVAL), scope.trades.dropped)
         minutes = intersection(whole_candles(wanted, BASE_INTERVAL), allowed)
@@ -188,12 +189,15 @@ class Repair:
     async def _correct_counters(self) -> None:
         """Only where the rows themselves were right: what was counted wrong is counted anew."""
         for data_type, part in ((DataType.TRADES, DataType.TRADES), (DataType.CANDLES_1M, "candles")):
-            for finding in self._of(part):
-                if finding.kind != "count differs":
-                    continue
-                counted, stored = finding.details["counted"], finding.details["stored"]
-                if await correct_count(self._store, self._symbol, data_type, counted=counted, stored=stored):
-                    self._done.append(f"the counter of {data_type} corrected to {stored:,}")
+            wrong = [finding for finding in self._of(part) if finding.kind in (COUNT, EDGE)]
+            if not wrong:
+                continue
+            counted, stored = wrong[0].details["counted"], wrong[0].details["stored"]
+            edges = any(finding.kind == EDGE for finding in wrong)
+            if await correct_counters(
+                self._store, self._symbol, data_type, counted=counted, stored=stored, edges=edges
+            ):
+                self._done.append(f"the counters of {data_type} corrected to {stored:,}")
 
     def _is_minute(self, finding: Finding) -> bool:
         latest = self._now + CLOCK_SKEW if self._exchange is not None else EVER[1]

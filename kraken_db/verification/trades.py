@@ -18,9 +18,9 @@ from kraken_db.id_runs import IdHole, IdRun
 from kraken_db.progress import Progress
 from kraken_db.ranges import TICK, TimeRange, intersection
 from kraken_db.repositories.audit import TradeAudit
-from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
-from kraken_db.verification.certificate import MOST_FINDINGS, Finding, TradesPart, moment, plural, span
+from kraken_db.verification.certificate import MOST_FINDINGS, Finding, TradesPart, moment, span
+from kraken_db.verification.counters import compare_with_counters
 from kraken_db.verification.scope import Scope, Slices, seconds_of
 
 JITTER = timedelta(seconds=1)
@@ -138,8 +138,6 @@ def _joined(one: IdRun, other: IdRun) -> IdRun:
 
 _AT_ONCE = 500
 """Holes that are judged in one statement."""
-_STAMPS_DIFFER = timedelta(milliseconds=1)
-"""More than by what two sources of one trade differ in its time."""
 
 
 class TradesCheck:
@@ -162,7 +160,17 @@ class TradesCheck:
             await self._walk((extent[0], extent[1] + TICK))
         elif not scope.trades.complete:
             part.not_checked = "no trades are stored"
-        await self._compare_with_counters(extent)
+        if not scope.is_bounded:
+            dropped = bool(scope.trades.dropped)
+            await compare_with_counters(
+                self._store,
+                part,
+                DataType.TRADES,
+                scope.trades.status,
+                part.compared,
+                extent,
+                is_dropped=dropped,
+            )
         for start, end in scope.trades.gaps:
             part.add(Finding("gap", f"nothing is known of {span(start, end)}", start, end))
         return part
@@ -261,37 +269,6 @@ class TradesCheck:
                 )
             )
         self._part.problems["id out of sequence"] += count - len(found)
-
-    async def _compare_with_counters(self, extent: TimeRange | None) -> None:
-        """``data_sync_status`` counts what was ever stored: without drops, what is stored."""
-        status, part = self._scope.trades.status, self._part
-        if self._scope.is_bounded or status is None:
-            return
-        async with self._store.database.read() as connection:
-            now = await SyncStatusRepository(connection).get(self._scope.symbol, DataType.TRADES)
-        if now is None or now.total_records != status.total_records:
-            part.notes.append("trades were written meanwhile: their counter was not compared")
-            return
-        total, stored = status.total_records, part.compared
-        if self._scope.trades.dropped and stored <= total:
-            return
-        if total != stored:
-            text = f"{plural(total, 'trade')} were counted when they were stored, {stored:,} are there"
-            at = status.oldest or status.last_sync
-            end = (status.newest or at) + TICK
-            part.add(Finding("count differs", text, at, end, {"counted": total, "stored": stored}))
-        if not self._scope.trades.dropped:
-            self._compare_edges((status.oldest, status.newest), extent)
-
-    def _compare_edges(
-        self, known: tuple[datetime | None, datetime | None], extent: TimeRange | None
-    ) -> None:
-        for which, should, found in zip(("oldest", "newest"), known, extent or (None, None), strict=True):
-            if should is not None and (found is None or abs(should - found) > _STAMPS_DIFFER):
-                there = "none is stored" if found is None else f"the stored one is of {moment(found)}"
-                text = f"the {which} trade should be of {moment(should)}; {there}"
-                first, last = min(should, found or should), max(should, found or should)
-                self._part.add(Finding("edge differs", text, first, last + TICK, {}, (first, last)))
 
 
 def _span(hole: IdHole) -> TimeRange:

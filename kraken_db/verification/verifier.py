@@ -34,7 +34,7 @@ from kraken_db.verification.scope import EVER, Scope, find_scope
 from kraken_db.verification.trades import TradesCheck
 
 ROUNDS = 5
-"""How often a symbol is repaired and verified again, as long as that makes less wrong."""
+"""How often a symbol is repaired and verified again, as long as that changes something."""
 _OFFLINE = "Kraken was not asked"
 _log = logging.getLogger(__name__)
 
@@ -152,9 +152,9 @@ class StoreVerifier(StoreService):
             except KrakenDBError as error:
                 found.error = error
                 break
-            before = found.problems()
+            before = found.problems_by_kind()
             found = await self._look(store, symbol, wanted)
-            if found.problems() >= before:
+            if found.problems_by_kind() == before:
                 break
         found.repaired = done
         return found

@@ -31,7 +31,8 @@ CHANGES = {
     "trade_count = -1": "the number of trades is negative: -1",
     "trade_count = 0": "it has no trade: a quiet minute has no candle",
     "volume = -2": "the volume is negative: -2",
-    "volume = 'NaN'": "volume NaN does not fit NUMERIC(38,10)",
+    "volume = 'NaN'": "volume NaN does not fit: below 2E+23",
+    "volume = 1e27, quote_volume = NULL": "0000.0000000000 does not fit: below 2E+23",
     "high = 'NaN'": "high NaN does not fit NUMERIC(20,10)",
     "low = 0": "a price is not above zero",
     "low = -low": "a price is not above zero",
@@ -100,6 +101,40 @@ async def test_where_the_trades_are_known_nobody_has_to_be_asked(plain_url: str,
     assert repaired.is_clean or "vwap" in change, repaired.findings
     assert (await verify(plain_url, market, repair=True)).is_clean
     await assert_is_truth(plain_url, market)
+
+
+@pytest.mark.parametrize("is_counted", [True, False])
+async def test_a_row_of_the_future_leaves_nothing_behind(plain_url: str, is_counted: bool) -> None:
+    """Stored when nobody refused it, counted as it was then; or deleted by hand, and still counted."""
+    world = await only_candles(plain_url)
+    before = await minutes(plain_url)
+    if is_counted:
+        await query(
+            plain_url,
+            "INSERT INTO candles"
+            " (symbol, timestamp, interval_minutes, open, high, low, close, volume, trade_count)"
+            " SELECT symbol, timestamp + interval '30 days',"
+            " interval_minutes, open, high, low, close, volume, trade_count"
+            " FROM candles ORDER BY timestamp DESC LIMIT 1",
+        )
+    await query(
+        plain_url,
+        "UPDATE data_sync_status SET total_records = total_records + 1,"
+        " newest_timestamp = newest_timestamp + interval '30 days' WHERE data_type = 'candles_1m'",
+    )
+    found = await verify(plain_url, clock=world.now)
+    expected = {"candle cannot be": 1} if is_counted else {"count differs": 1, "edge differs": 1}
+    assert wrong(found) == {"candles": expected}
+    repaired = await verify(plain_url, world.exchange, clock=world.now, repair=True)
+    assert repaired.is_clean, repaired.findings
+    assert f"the counters of candles_1m corrected to {len(before):,}" in repaired.repaired
+    assert await minutes(plain_url) == before
+    rows = await query(
+        plain_url,
+        "SELECT total_records, oldest_timestamp, newest_timestamp FROM data_sync_status"
+        " WHERE data_type = 'candles_1m'",
+    )
+    assert rows == [(len(before), before[0][0], before[-1][0])]
 
 
 async def test_a_minute_of_fewer_trades_than_are_stored(plain_url: str) -> None:
