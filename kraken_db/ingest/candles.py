@@ -26,12 +26,12 @@ from kraken_db.repositories.candle_load import CandleLoad
 from kraken_db.repositories.candle_merge import (
     FILE_COLUMNS,
     MINUTES,
-    MINUTES_INSIDE,
     STAGED,
     CandleMerge,
     CandlesWritten,
     MergeRule,
     Minutes,
+    MinutesOf,
     Rows,
     StagedCandleFacts,
     StagedCandles,
@@ -153,14 +153,18 @@ async def build_minutes(
     start: datetime,
     end: datetime,
     known: Mapping[Source, Sequence[TimeRange]],
-    minutes: Rows = MINUTES,
+    minutes: MinutesOf = MINUTES,
+    *,
+    inside: Sequence[TimeRange] | None = None,
 ) -> CandlesWritten:
     """Build the minutes of ``[start, end)``, two whole ones, from the stored trades, all of which are there.
 
     ``known``: where each source has shown them to be complete. ``minutes``: of other trades than those.
+    ``inside``: only these minutes; of the others some trades are missing.
     """
+    rows = minutes.whole if inside is None else minutes.inside
     written = await _store(
-        transaction, symbol, BASE_INTERVAL, (start, end), minutes, prefer_more_trades, rows=0
+        transaction, symbol, BASE_INTERVAL, (start, end), rows, prefer_more_trades, rows=0, inside=inside
     )
     unit = transaction.unit(symbol, DataType.CANDLES_1M)
     for source, ranges in known.items():
@@ -263,7 +267,7 @@ async def _overwrite(
     async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
         merge = CandleMerge(transaction.connection, symbol, BASE_INTERVAL, start, end)
         is_large = (end - start) // _MINUTE > _LARGE
-        written = await merge.merge(MINUTES_INSIDE, take_new, inside=minutes, is_large=is_large)
+        written = await merge.merge(MINUTES.inside, take_new, inside=minutes, is_large=is_large)
         unfounded = await table.without_trades(minutes)
         await table.delete(unfounded)
         oldest, newest = _changed(written, unfounded) or (None, None)
@@ -290,6 +294,7 @@ async def _store(
     rule: MergeRule,
     *,
     rows: int,
+    inside: Sequence[TimeRange] | None = None,
 ) -> CandlesWritten:
     unit = transaction.unit(symbol, DataType.candles(interval))
     await unit.begin(*span)
@@ -300,7 +305,7 @@ async def _store(
         async with transaction.backend.writing_minutes(
             transaction.connection, symbol, *span, are_new=are_new
         ) as note:
-            written = await _write(transaction, merge, fresh, rule, rows=rows, are_new=are_new)
+            written = await _write(transaction, merge, fresh, rule, rows=rows, are_new=are_new, inside=inside)
             note.wrote(written.oldest, written.newest and written.newest + _MINUTE)
     else:
         written = await _write(transaction, merge, fresh, rule, rows=rows, are_new=are_new)
@@ -319,6 +324,7 @@ async def _write(
     *,
     rows: int,
     are_new: bool,
+    inside: Sequence[TimeRange] | None = None,
 ) -> CandlesWritten:
     if are_new:
         # Should another program have written in between, the merge sorts it out.
@@ -326,7 +332,8 @@ async def _write(
             async with transaction.savepoint():
                 return CandlesWritten(await merge.insert(fresh), 0, *merge.bounds)
     start, end = merge.bounds
-    return await merge.merge(fresh, rule, is_large=(rows or (end - start) // _MINUTE) > _LARGE)
+    is_large = (rows or (end - start) // _MINUTE) > _LARGE
+    return await merge.merge(fresh, rule, inside=inside, is_large=is_large)
 
 
 async def _inspect(

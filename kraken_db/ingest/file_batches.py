@@ -21,7 +21,7 @@ from kraken_db.ingest.write_unit import WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
 from kraken_db.kraken.page_walk import to_cursor
 from kraken_db.ranges import TICK, TimeRange
-from kraken_db.repositories.candle_merge import MINUTES, Rows
+from kraken_db.repositories.candle_merge import MINUTES, MinutesOf
 from kraken_db.repositories.coverage import Source
 from kraken_db.repositories.trade_load import ASIDE_MINUTES, TradeLoad, make_room_aside, stamp_of
 from kraken_db.repositories.trade_neighbours import TradeNeighbours
@@ -111,7 +111,7 @@ class FileBatch:
         return self.before is None or self.behind is None
 
     @property
-    def minutes(self) -> Rows:
+    def minutes(self) -> MinutesOf:
         return MINUTES if self.keeps_trades else ASIDE_MINUTES
 
     def between(self, since: datetime | None, until: datetime | None) -> FileBatch | None:

@@ -24,7 +24,7 @@ from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interv
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import Step, cursor_time, to_cursor
 from kraken_db.ranges import TICK, TimeRange, difference, whole_candles
-from kraken_db.repositories.candle_merge import MINUTES, Rows
+from kraken_db.repositories.candle_merge import MINUTES, MinutesOf
 from kraken_db.repositories.coverage import CoverageRepository, Source
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
@@ -60,7 +60,7 @@ class TradeStep(Protocol):
         """Whether its trades are stored, or only the candles of them."""
 
     @property
-    def minutes(self) -> Rows:
+    def minutes(self) -> MinutesOf:
         """The candles of what ``write`` has written."""
 
     @property
@@ -81,7 +81,7 @@ class Pages:
     holes: Sequence[IdHole]
     source: ClassVar[Source] = REST.source
     keeps_trades: ClassVar[bool] = True
-    minutes: ClassVar[Rows] = MINUTES
+    minutes: ClassVar[MinutesOf] = MINUTES
     is_cut: ClassVar[bool] = False
 
     @classmethod
@@ -210,8 +210,12 @@ class PageStore:
             )
             stored = PagesWritten(trades)
             if self.build_candles and minutes:
-                known = {step.source: difference([minutes], flawed)}
-                built = await build_minutes(transaction, self.symbol, *minutes, known, step.minutes)
+                whole = difference([minutes], flawed)
+                known = {step.source: whole}
+                inside = None if whole == [minutes] else whole
+                built = await build_minutes(
+                    transaction, self.symbol, *minutes, known, step.minutes, inside=inside
+                )
                 stored = PagesWritten(trades, built.new, built.changed)
             if step.keeps_trades:
                 entered = self._entered(step, minutes)

@@ -272,7 +272,7 @@ class CandleMerge:
     ) -> CandlesWritten:
         """Write the rows that are new, or that the rule prefers to the stored ones.
 
-        ``inside``: of ``MINUTES_INSIDE``, the minutes that are meant. ``is_large``: right after a bulk load
+        ``inside``: of ``MinutesOf.inside``, the minutes that are meant. ``is_large``: right after a bulk load
         the statistics say that next to nothing is stored, and a planner that believes them joins row by row.
         A hash join is about linear, whatever there is.
         """
@@ -441,10 +441,26 @@ def _staged() -> Rows:
 
 STAGED = _staged()
 """The staged candles of the merge's series that have trades."""
-MINUTES = minutes_of_trades(SYMBOL, START, END)
-"""The minutes of the merge's range, from the stored trades."""
-MINUTES_INSIDE = minutes_of_trades(SYMBOL, START, END, bindparam("inside", type_=TSTZMULTIRANGE))
-"""Some of them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MinutesOf:
+    """The minutes of the merge's range, from the trades of a table: all of it, or ``inside`` some parts."""
+
+    whole: Rows
+    inside: Rows
+
+    @classmethod
+    def table(cls, table: Table) -> MinutesOf:
+        some = bindparam("inside", type_=TSTZMULTIRANGE)
+        return cls(
+            minutes_of_trades(SYMBOL, START, END, table=table),
+            minutes_of_trades(SYMBOL, START, END, some, table=table),
+        )
+
+
+MINUTES = MinutesOf.table(TRADES)
+"""From the stored trades."""
 
 
 def take_new(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElement[bool]]:

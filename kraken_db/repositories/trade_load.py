@@ -17,7 +17,7 @@ from kraken_db.db.copy import copy_csv_in
 from kraken_db.errors import DataRefusedError
 from kraken_db.id_runs import MOST_MISSING, IdHole
 from kraken_db.models import TRADES
-from kraken_db.repositories.candle_merge import END, START, SYMBOL, minutes_of_trades
+from kraken_db.repositories.candle_merge import MinutesOf
 from kraken_db.repositories.staging import Rule, broken
 from kraken_db.repositories.stamp_texts import DAY, EPOCH, day_of, times_of_day
 
@@ -57,8 +57,8 @@ _BROKEN = """
 """
 
 
-ASIDE_MINUTES = minutes_of_trades(SYMBOL, START, END, table=_ASIDE)
-"""The minutes of the merge's range, from trades that were put aside."""
+ASIDE_MINUTES = MinutesOf.table(_ASIDE)
+"""From trades that were put aside."""
 
 
 def stamp_of(field: bytes) -> datetime:

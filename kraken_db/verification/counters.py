@@ -11,8 +11,9 @@ from kraken_db.store import Store
 from kraken_db.verification.certificate import Finding, Part, moment, plural
 
 COUNT, EDGE = "count differs", "edge differs"
-_STAMPS_DIFFER = timedelta(milliseconds=1)
-"""More than by what two sources of one trade differ in its time."""
+_MAY_DIFFER = {"trade": timedelta(milliseconds=1), "candle": timedelta(minutes=1)}
+"""More than by what two sources of one trade differ in its time; the official stamp may lie in the minute
+before or behind that of a live one."""
 
 
 async def compare_with_counters(
@@ -53,7 +54,7 @@ async def compare_with_counters(
     edges = (("oldest", before.oldest, oldest, -1), ("newest", before.newest, newest, 1))
     for which, should, found, outwards in edges:
         # What is stored outside of them was not counted: that is for the count to say.
-        if should is not None and (found is None or (should - found) * outwards > _STAMPS_DIFFER):
+        if should is not None and (found is None or (should - found) * outwards > _MAY_DIFFER[noun]):
             there = "none is stored" if found is None else f"the stored one is of {moment(found)}"
             text = f"the {which} {noun} should be of {moment(should)}; {there}"
             first, last = min(should, found or should), max(should, found or should)

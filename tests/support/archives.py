@@ -40,12 +40,19 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 async def import_paths(
-    url: str, *paths: Path, replace: bool = False, build_candles: bool = True, **options: Any
+    url: str,
+    *paths: Path,
+    replace: bool = False,
+    build_candles: bool = True,
+    keeps_trades: bool = True,
+    **options: Any,
 ) -> ImportReport:
     """Run an import. One worker: the WASM server has a single session."""
     async with BulkCSVImporter(url, workers=1) as importer:
         plan = importer.plan(list(paths), **options)
-        return await importer.run(plan, replace=replace, build_candles=build_candles)
+        return await importer.run(
+            plan, replace=replace, build_candles=build_candles, keeps_trades=keeps_trades
+        )
 
 
 async def import_file(

@@ -14,7 +14,17 @@ from sqlalchemy import Engine, event
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.types import HistoricalTrade
-from tests.support.archives import EVER, START, at, checksums, import_file, minutes, query, write
+from tests.support.archives import (
+    EVER,
+    START,
+    at,
+    checksums,
+    import_file,
+    import_paths,
+    minutes,
+    query,
+    write,
+)
 from tests.support.stores import opened
 
 # Two equal rows are two trades, and a second may hold many.
@@ -388,3 +398,20 @@ async def test_a_note_tells_what_retention_will_drop(timescale_url: str, tmp_pat
     assert old.notes == ["trades older than 90 days will be dropped by the retention policy"]
     candles = await import_file(timescale_url, write(tmp_path, "XBTUSD_1.csv", minutes(3)))
     assert candles.notes == ["candles older than 365 days will be dropped by the retention policy"]
+
+
+@pytest.mark.parametrize("keeps_trades", [True, False])
+async def test_a_minute_that_lacks_trades_has_no_candle(
+    db_url: str, tmp_path: Path, keeps_trades: bool
+) -> None:
+    """240 trades a minute. A candle of 238 of them would be a wrong number that looks right."""
+    whole = range(1, 961)
+    lacking = [number for number in whole if number not in (300, 301)]
+    path = write(tmp_path, "XBTUSD.csv", with_ids(*lacking))
+    await import_paths(db_url, path, keeps_trades=keeps_trades)
+    stored = "SELECT timestamp, trade_count FROM candles ORDER BY timestamp"
+    first, others = (at(START), 239), [(at(START + 120), 240), (at(START + 180), 240)]
+    assert await query(db_url, stored) == [first, *others]
+    write(tmp_path, "XBTUSD.csv", with_ids(*whole))
+    await import_paths(db_url, path, keeps_trades=keeps_trades)
+    assert await query(db_url, stored) == [first, (at(START + 60), 240), *others]
