@@ -275,6 +275,8 @@ class Reader:
 
 
 SEGMENT_BYTES = 4 << 20
+_LARGEST = 4 << 30
+"""Bytes of the largest segment: all that a writer's memory held. A larger one would be searched for hours."""
 _UNKNOWN = 2**63
 
 
@@ -315,6 +317,8 @@ class Journal:
             found = path.lstat()
             if not stat.S_ISREG(found.st_mode):
                 owned.put_aside(path, OSError(errno.EINVAL, "it is no file"))
+            elif found.st_size > _LARGEST:
+                owned.put_aside(path, OSError(errno.EFBIG, "no writer makes a file as large"))
             elif found.st_size:
                 journal._segments.append(Segment(path, _UNKNOWN, found.st_size))
             else:

@@ -221,6 +221,20 @@ def test_a_segment_that_is_no_file_is_put_aside(
 
 
 @pytest.mark.usefixtures("small_segments")
+def test_a_segment_of_a_terabyte_is_not_searched(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    left = new(tmp_path)
+    fill(left, 1, 9)
+    first, *others = left._owned.segments()
+    held = [numbers(scan(path.read_bytes(), is_end=True, most=99).records) for path in others]
+    left.close()
+    os.truncate(first, 1 << 40)  # nothing of it is on the disk
+    (journal,) = taken_over(tmp_path)
+    assert numbers(journal.read(99)) == [one for some in held for one in some]
+    assert f"{first} cannot be read (no writer makes a file as large): it is put aside" in caplog.text
+    journal.close()
+
+
+@pytest.mark.usefixtures("small_segments")
 @pytest.mark.parametrize("bad", [0, 1, -1])
 def test_what_was_put_aside_is_told_kept_and_can_be_stored_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, bad: int
