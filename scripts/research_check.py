@@ -106,8 +106,8 @@ async def make(folder: Path, rows: int) -> None:
                 await query(url, statement, pair=pair, rows=rows // len(PAIRS))
                 note = (
                     "INSERT INTO data_sync_status (symbol, data_type, oldest_timestamp, newest_timestamp, "
-                    "total_records) SELECT min(symbol), 'candles_1m', min(timestamp), max(timestamp), count(*)"
-                    " FROM candles WHERE symbol = :pair"
+                    "total_records) SELECT min(symbol), 'candles_1m', min(timestamp), max(timestamp),"
+                    " count(*) FROM candles WHERE symbol = :pair"
                 )
                 await query(url, note, pair=pair)
             store = await Store.open(url)
