@@ -119,8 +119,8 @@ def frame_builder(backend: FrameBackend, numbers: Numbers, columns: Sequence[Fra
     return ArrowBuilder(columns, numbers) if backend == "arrow" else PandasBuilder(columns, numbers)
 
 
-def require(package: str, purpose: str) -> Any:
-    """Import an optional package. Raises ConfigurationError that says how to get it."""
+def require(package: str, purpose: str, extra: str = "frames") -> Any:
+    """Import an optional package, of an extra. Raises ConfigurationError that says how to get it."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
@@ -128,7 +128,7 @@ def require(package: str, purpose: str) -> Any:
             raise
         raise ConfigurationError(
             f"{purpose} need the Python package {package}, which is not installed",
-            hint="pip install 'kraken-historical-data[frames]'",
+            hint=f"pip install 'kraken-historical-data[{extra}]'",
         ) from error
 
 

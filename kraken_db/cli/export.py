@@ -44,9 +44,22 @@ if TYPE_CHECKING:
     from kraken_db.progress import Progress
 
 
+class _Out(click.Path):
+    """A folder, or the URL of a place in an object store."""
+
+    name = "folder or URL"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        is_url = isinstance(value, str) and "://" in value
+        return value if is_url else super().convert(value, param, context)
+
+
 @click.command(
     cls=MultiValueCommand,
-    short_help="Write candles or trades into Parquet, CSV or feather.",
+    short_help="Write candles or trades into Parquet, CSV or feather: a folder, or S3.",
     epilog="Example: kraken-db export BTC/USD ETH/USD --interval 1h --interval 1d --out data",
 )
 @pair_options("Or --stored.", required=True)
@@ -59,17 +72,17 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["parquet", "csv", "feather"]),
+    type=click.Choice(["parquet", "delta", "csv", "feather"]),
     default="parquet",
     show_default=True,
-    help="A Parquet data set; CSV as Kraken's archives; feather as freqtrade has it.",
+    help="A Parquet data set; a Delta table; CSV as Kraken's archives; feather as freqtrade has it.",
 )
 @click.option(
     "--out",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_Out(),
     required=True,
-    help="A folder for the files; made if it is not there.",
+    help="A folder for the files, made if it is not there; or s3://bucket/path, gs://..., az://...",
 )
 @range_options(
     "Only what is at or after this time. Default: everything.",
@@ -91,7 +104,7 @@ def export(
     stored: bool,
     what: Literal["candles", "trades"],
     intervals: tuple[Interval, ...],
-    style: Literal["parquet", "csv", "feather"],
+    style: Literal["parquet", "delta", "csv", "feather"],
     folder: Path,
     since: datetime | None,
     until: datetime | None,
@@ -106,6 +119,9 @@ def export(
 
     Run it again to bring them up to date: a file is written again only if its rows have changed. Only closed
     candles are exported. Times are UTC: 2023-01-31, 2023-01-31T15:30, now.
+
+    For s3://, gs:// and az:// the credentials come from the environment: AWS_ACCESS_KEY_ID and so on,
+    AWS_ENDPOINT_URL for any other store that speaks S3.
     """
     if what == "trades" and intervals:
         raise click.UsageError("--interval belongs to candles; trades have none")
@@ -132,7 +148,7 @@ async def _run(
     signals: Signals,
     symbols: Sequence[str] | None,
     exclude: Sequence[str],
-    folder: Path,
+    folder: Path | str,
     **options: Any,
 ) -> ExportReport:
     from kraken_db.exporting import Exporter
@@ -226,7 +242,7 @@ def _row(files: Sequence[FileReport]) -> tuple[str, ...]:
     first = files[0]
     written = sum(file.outcome == "written" for file in files)
     # A data set is named by the folder of its years.
-    where = first.path.parents[1] if first.path.parent.name.startswith("year=") else first.path
+    where = str(first.path).partition("/year=")[0]
     return (
         first.symbol,
         "trades" if first.interval is None else _name(first.interval),
@@ -234,5 +250,5 @@ def _row(files: Sequence[FileReport]) -> tuple[str, ...]:
         plural(len(files) - written, "file") if written < len(files) else "-",
         count_text(sum(file.rows for file in files)),
         size_text(sum(file.size for file in files)),
-        str(where),
+        where,
     )

@@ -5,33 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path, PurePath
-from typing import IO, Literal, TypeAlias
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.errors import ConfigurationError, KrakenDBError, first_line, foreseen
-from kraken_db.exporting.manifest import (
-    OTHER_FOLDER,
-    Entry,
-    Format,
-    Manifest,
-    Part,
-    Series,
-    What,
-    locked,
-    open_manifest,
-    parts,
-)
-from kraken_db.exporting.writers import FileWriter, Source, check_packages, database_layout, file_writer
+from kraken_db.exporting.manifest import Entry, Format, Part, Series, What, parts
+from kraken_db.exporting.places import Place, PlaceFailedError, open_place, writing
+from kraken_db.exporting.sources import Source, State
+from kraken_db.exporting.writers import FileWriter, check_packages, database_layout, file_writer
 from kraken_db.intervals import Interval, IntervalLike, as_interval
-from kraken_db.new_files import create
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
 from kraken_db.ranges import TimeRange
@@ -46,7 +35,8 @@ Outcome: TypeAlias = Literal["written", "unchanged", "kept"]
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    path: Path
+    path: Path | str
+    """A URL where it is in an object store."""
     symbol: str
     interval: int | str | None
     """Minutes; of candles of a calendar, their name (``1M``, ``1d Europe/Berlin``); None for trades."""
@@ -82,18 +72,17 @@ _log = logging.getLogger(__name__)
 class _Run:
     """One export: where it goes, and what is known of earlier ones."""
 
-    folder: Path
-    style: Format
+    place: Place
     recheck: bool
-    manifest: Manifest
     report: ExportReport
 
 
 class Exporter(StoreService):
-    """Writes candles and trades into files below a folder.
+    """Writes candles and trades into files below a folder, or in an object store.
 
     A file is written beside its place and then put there: it is whole, or the old one, whenever the run ends.
-    The next run goes on where this one ended, and leaves what has not changed since.
+    The next run goes on where this one ended, and leaves what has not changed since. Readers of an object
+    store, and of Delta tables, see all of a run at once: ``scan``.
     """
 
     def __init__(self, db_url: str, *, progress: Progress | None = None, clock: Clock = utc_now) -> None:
@@ -108,7 +97,7 @@ class Exporter(StoreService):
     async def export(
         self,
         symbols: Sequence[str],
-        folder: Path,
+        folder: Path | str,
         *,
         what: What = "candles",
         intervals: Sequence[IntervalLike] = (1,),
@@ -119,12 +108,14 @@ class Exporter(StoreService):
     ) -> ExportReport:
         """Export ``[since, until)`` of each symbol: trades, or closed candles of each of the intervals.
 
-        Intervals are what ``as_interval`` takes: minutes, ``"2h"``, ``"1M"``.
+        Intervals are what ``as_interval`` takes: minutes, ``"2h"``, ``"1M"``. ``folder`` may be a URL: ``s3://``,
+        ``gs://`` or ``az://`` (extra ``lake``), with credentials from the usual environment.
 
         ``recheck`` compares the contents of the store even where no write was noted since the last export.
         Of several series one may fail: the others go on, and the report says why. The only one's error is
         raised. Raises ConfigurationError for a folder that cannot be written, is in use, or holds something
-        else, and where a package is missing (extra ``frames``).
+        else, and where a package is missing (extras ``frames``, ``lake``, ``delta``);
+        PlaceFailedError, which is one, where an object store refuses: nothing of the run is made known then.
         """
         for moment, name in ((since, "since"), (until, "until")):
             if moment is not None:
@@ -133,13 +124,16 @@ class Exporter(StoreService):
         check_packages(style)
         wanted = list(dict.fromkeys(map(parse_symbol, symbols)))
         kinds: Sequence[Interval | None] = [None] if what == "trades" else lengths
-        with _writing(folder):
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        with locked(folder):
-            run = _Run(folder, style, recheck, open_manifest(folder, style, what), ExportReport())
-            await self._all(
-                run, {symbol: [Series(symbol, kind) for kind in kinds] for symbol in wanted}, since, until
-            )
+        opened = open_place(folder, style, what)
+        place = await asyncio.to_thread(opened.__enter__)
+        try:
+            run = _Run(place, recheck, ExportReport())
+            series = {symbol: [Series(symbol, kind) for kind in kinds] for symbol in wanted}
+            await self._all(run, series, since, until)
+            if not run.report.was_stopped:
+                await asyncio.to_thread(place.commit)
+        finally:
+            await asyncio.to_thread(opened.__exit__, None, None, None)
         return run.report
 
     async def _all(
@@ -156,8 +150,10 @@ class Exporter(StoreService):
             for series in wanted[symbol]:
                 try:
                     await self._series(run, series, since, until)
+                    run.place.settle()
                 except Exception as error:
-                    if sum(map(len, wanted.values())) == 1:
+                    run.place.drop()
+                    if isinstance(error, PlaceFailedError) or sum(map(len, wanted.values())) == 1:
                         raise
                     _log.debug("%s", series.label, exc_info=error)
                     run.report.failed[series.label] = foreseen(error, hint="run it again with --debug")
@@ -175,8 +171,9 @@ class Exporter(StoreService):
     async def _series(
         self, run: _Run, series: Series, since: datetime | None, until: datetime | None
     ) -> None:
-        stored, synced_at = await READ.run(partial(self._extent, series))
-        found = [] if stored is None else parts(series, run.style, since, until, stored)
+        state = await READ.run(partial(self._state, series))
+        stored = state.extent
+        found = [] if stored is None else parts(series, run.place.style, since, until, stored)
         if stored is None or not any(_is_time(part.clip(stored)) for part in found):
             run.report.empty.append(series.label)
             return
@@ -184,9 +181,10 @@ class Exporter(StoreService):
         task = self._progress.task(series.label, _seconds(clipped[-1][1] - clipped[0][0]), unit="seconds")
         try:
             for part, time_range in zip(found, clipped, strict=True):
-                done = self._unchanged(run, series, part, time_range[1], synced_at)
+                entry = await asyncio.to_thread(_entry, run, part)
+                done = await self._unchanged(run, series, part, entry, time_range[1], state)
                 if done is None:
-                    done = await READ.run(partial(self._part, run, series, part, task))
+                    done = await READ.run(partial(self._part, run, series, part, entry, task))
                 if done is None or done.outcome != "written":
                     task.advance(_seconds(time_range[1] - time_range[0]))
                 if done is not None:
@@ -196,32 +194,40 @@ class Exporter(StoreService):
             raise
         task.done()
 
-    async def _extent(self, series: Series) -> tuple[TimeRange | None, datetime | None]:
+    async def _state(self, series: Series) -> State:
         async with self._snapshot() as connection:
-            source = self._source(connection, series)
-            return await source.extent(), await source.synced_at()
+            return await self._source(connection, series).state()
 
-    def _unchanged(
-        self, run: _Run, series: Series, part: Part, end: datetime, synced_at: datetime | None
+    async def _unchanged(
+        self, run: _Run, series: Series, part: Part, entry: Entry | None, end: datetime, state: State
     ) -> FileReport | None:
-        """The report of a file that needs no look at the rows: no write of the symbol was noted since."""
-        entry = self._entry(run, part)
-        if entry is None or run.recheck or synced_at is None:
+        """The report of a file that needs no look at the rows: no write of its time was noted since."""
+        if entry is None or run.recheck:
             return None
-        same = (entry.start, entry.end, entry.read_until, entry.synced_at)
-        if same != (part.start, part.end, end, synced_at):
+        if (entry.start, entry.end, entry.read_until) != (part.start, part.end, end):
             return None
-        return _report(run, series, part, entry, "unchanged")
+        version = state.version(series, part.start, end)
+        if not (_is_known(entry.version, version) or _is_known(entry.synced_at, state.synced_at)):
+            return None
+        return await self._kept(run, series, part, entry, "unchanged")
 
-    async def _part(self, run: _Run, series: Series, part: Part, task: Task) -> FileReport | None:
+    async def _kept(
+        self, run: _Run, series: Series, part: Part, entry: Entry, outcome: Outcome
+    ) -> FileReport:
+        await asyncio.to_thread(run.place.keep, part.path, entry)
+        return await asyncio.to_thread(_report, run, series, part, entry, outcome)
+
+    async def _part(
+        self, run: _Run, series: Series, part: Part, entry: Entry | None, task: Task
+    ) -> FileReport | None:
         """Compare with the store, and write if there is a difference, all in one snapshot.
 
         None where there is nothing to be written: a year in a hole of the history.
         """
-        entry = self._entry(run, part)
         async with self._snapshot() as connection:
             source = self._source(connection, series)
-            stored, synced_at = await source.extent(), await source.synced_at()
+            state = await source.state()
+            stored = state.extent
             time_range = part.clip(stored) if stored is not None else None
             if stored is None or time_range is None or not _is_time(time_range):
                 found = Checksum(0, None, None, 0)
@@ -230,32 +236,34 @@ class Exporter(StoreService):
             if entry is None and found.rows == 0:
                 return None
             taken_until = await source.taken_until(part.start)
+            version = None if time_range is None else state.version(series, part.start, time_range[1])
             if entry is not None and (found.rows == 0 or _same(entry, part, found, taken_until)):
                 outcome: Outcome = "kept" if found.rows == 0 else "unchanged"
                 if time_range is not None and outcome == "unchanged":
-                    entry = replace(entry, read_until=time_range[1], synced_at=synced_at)
-                    self._note(run, part, entry)
-                return _report(run, series, part, entry, outcome)
+                    entry = replace(
+                        entry, read_until=time_range[1], synced_at=state.synced_at, version=version
+                    )
+                return await self._kept(run, series, part, entry, outcome)
             assert stored is not None and time_range is not None
             assert found.first is not None
             fresh = Entry(
                 part.start,
                 part.end,
                 time_range[1],
-                synced_at,
+                state.synced_at,
                 found.first,
                 found.rows,
                 str(found.digest),
                 0,
                 taken_until,
+                version,
             )
             # Retention drops from the old end: what the file has of that time is not to be lost with it.
             dropped_until = stored[0] if entry is not None and entry.first < stored[0] else None
             if entry is not None and dropped_until is not None:
                 fresh = replace(fresh, first=entry.first)
             entry = await self._write(run, source, part, time_range, dropped_until, fresh, task)
-        self._note(run, part, entry)
-        return _report(run, series, part, entry, "written")
+        return await asyncio.to_thread(_report, run, series, part, entry, "written")
 
     async def _write(
         self,
@@ -268,65 +276,39 @@ class Exporter(StoreService):
         task: Task,
     ) -> Entry:
         """Write a file whole, with the rows of the old one from before a moment; returns its entry."""
-        path = run.folder / part.path
-        temporary = path.with_name(f".{path.name}.part")
-        with _writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        _check_folders(run.folder, part)
-        with _writing(temporary):
-            file = await asyncio.to_thread(create, temporary)
+        place, name = run.place, run.place.where(part.path)
         reached = time_range[0]
         writer: FileWriter | None = None
+        opened = place.new(part.path)
+        file = await asyncio.to_thread(opened.__enter__)
         try:
-            with _writing(path):
-                writer = await asyncio.to_thread(file_writer, file, run.style, source.series)
+            with writing(name):
+                writer = await asyncio.to_thread(file_writer, file, place.style, source.series)
             if dropped_until is not None:
-                with _writing(path), _reading(path):
-                    await asyncio.to_thread(writer.keep, path, dropped_until)
+                with place.old(part.path) as old, writing(name), _reading(name):
+                    await asyncio.to_thread(writer.keep, old, dropped_until)
                 entry = replace(entry, kept_rows=writer.rows)
-            blocks = source.blocks(*time_range, database_layout(run.style, source.series), BLOCK_SIZE)
+            blocks = source.blocks(*time_range, database_layout(place.style, source.series), BLOCK_SIZE)
             async with aclosing(blocks):
                 async for block in blocks:
-                    with _writing(path):
+                    with writing(name):
                         moment = await asyncio.to_thread(writer.add, block)
                     task.advance(_seconds(moment - reached))
                     reached = moment
             assert writer.rows == entry.rows, (writer.rows, entry)
-            with _writing(path):
+            with writing(name):
                 await asyncio.to_thread(writer.finish, entry.to_json())
-                await asyncio.to_thread(_put_in_place, file, temporary, path)
+            await asyncio.to_thread(place.put, part.path, file, entry)
         except BaseException:
             task.advance(-_seconds(reached - time_range[0]))
-            # What is left by a run that was killed is written over by the next one.
             with contextlib.suppress(Exception):
                 if writer is not None:
                     writer.finish("")
-            with contextlib.suppress(OSError):
-                file.close()
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise
+        finally:
+            opened.__exit__(None, None, None)
         task.advance(_seconds(time_range[1] - reached))
         return entry
-
-    def _entry(self, run: _Run, part: Part) -> Entry | None:
-        """What is known of a file that is still there as it was written.
-
-        Raises ConfigurationError for a file of somebody else, and where less was asked for than it holds.
-        """
-        entry = run.manifest.get(part.path)
-        if entry is None:
-            return None
-        if not _contains((part.start, part.end), (entry.start, entry.end)):
-            raise ConfigurationError(
-                f"{run.folder / part.path} holds {_range(entry.start, entry.end)}: less was asked for now",
-                hint="take another folder for --out, or leave out --since and --until",
-            )
-        return entry
-
-    def _note(self, run: _Run, part: Part, entry: Entry) -> None:
-        with _writing(run.folder):
-            run.manifest.put(part.path, entry)
 
     def _source(self, connection: AsyncConnection, series: Series) -> Source:
         store = self._connected()
@@ -341,33 +323,22 @@ class Exporter(StoreService):
                 yield connection
 
 
-def _put_in_place(file: IO[bytes], temporary: Path, path: Path) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    temporary.replace(path)
+def _entry(run: _Run, part: Part) -> Entry | None:
+    """What is known of a file that is still there as it was written.
 
-
-def _check_folders(folder: Path, part: Part) -> None:
-    """Below the folder that was asked for, no link leads to another. Raises ConfigurationError."""
-    for parent in list(PurePath(part.path).parents)[:-1]:
-        if (link := folder / parent).is_symlink():
-            raise ConfigurationError(f"{link} is a link to another folder", hint=OTHER_FOLDER)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What the system says against a file, as an error of this package."""
-    try:
-        yield
-    except OSError as error:
+    Raises ConfigurationError for a file of somebody else, and where less was asked for than it holds.
+    """
+    entry = run.place.entry(part.path)
+    if entry is not None and not _contains((part.start, part.end), (entry.start, entry.end)):
         raise ConfigurationError(
-            f"{path} cannot be written: {error.strerror or error}", hint="choose the folder with --out"
-        ) from error
+            f"{run.place.where(part.path)} holds {_range(entry.start, entry.end)}: less was asked for now",
+            hint="take another folder for --out, or leave out --since and --until",
+        )
+    return entry
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path | str) -> Iterator[None]:
     """What an older version of a file is refused for, which somebody has changed."""
     try:
         yield
@@ -383,22 +354,27 @@ def _same(entry: Entry, part: Part, found: Checksum, taken_until: datetime | Non
     return written == (part.start, part.end, found.rows, str(found.digest), taken_until)
 
 
+_T = TypeVar("_T")
+
+
+def _is_known(then: _T | None, now: _T | None) -> bool:
+    return now is not None and then == now
+
+
 def _contains(wider: _Asked, narrower: _Asked) -> bool:
     starts = wider[0] is None or (narrower[0] is not None and wider[0] <= narrower[0])
     return starts and (wider[1] is None or (narrower[1] is not None and wider[1] >= narrower[1]))
 
 
 def _report(run: _Run, series: Series, part: Part, entry: Entry, outcome: Outcome) -> FileReport:
-    path = run.folder / part.path
-    size = path.stat().st_size
     return FileReport(
-        path,
+        run.place.where(part.path),
         series.symbol,
         series.key,
         outcome,
         entry.rows,
         entry.kept_rows,
-        size,
+        run.place.size(part.path),
         entry.taken_until,
     )
 

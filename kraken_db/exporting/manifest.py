@@ -5,14 +5,13 @@ A file is written again only where it has changed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
+import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import IO, Literal, Protocol, TypeAlias
 
 from kraken_db.archives.names import export_name
 from kraken_db.data_types import DataType
@@ -22,7 +21,9 @@ from kraken_db.new_files import is_plain_file, replacing
 from kraken_db.ranges import TimeRange
 
 What: TypeAlias = Literal["candles", "trades"]
-Format: TypeAlias = Literal["parquet", "csv", "feather"]
+Format: TypeAlias = Literal["parquet", "delta", "csv", "feather"]
+ARE_TABLES: tuple[Format, ...] = ("parquet", "delta")
+"""Formats whose files are one table: of all pairs, by folders whose names are columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Series:
     def key(self) -> int | str | None:
         """What reports call the interval: minutes, where these say it all."""
         return None if self.every is None else self.every.key
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether a year of it is too much for one file."""
+        return self.every is None or (self.every.unit == "minute" and self.every.count < 60)
 
     @property
     def data_types(self) -> list[DataType]:
@@ -73,28 +79,44 @@ class Part:
 def parts(
     series: Series, style: Format, since: datetime | None, until: datetime | None, stored: TimeRange
 ) -> list[Part]:
-    """The files of a series, oldest first. Parquet has one a year, of the years of which rows are stored."""
-    if style != "parquet":
+    """The files of a series, oldest first: of a table, those of the times of which rows are stored.
+
+    Trades and candles below an hour have one a month: what changes a day is not to rewrite a year. The others
+    are small, and have one a year.
+    """
+    if style not in ARE_TABLES:
         return [Part(_single_file(series, style), since, until)]
     first = max(stored[0], since or stored[0])
     last = min(stored[1], until or stored[1])
+    step = 1 if series.is_dense else 12
     found = []
-    for year in range(first.year, last.year + 1):
-        begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
-        part = Part(_year_file(series, year), max(begin, since or begin), min(end, until or end))
+    for month in range(first.year * 12, last.year * 12 + 12, step):
+        begin, end = _month(month), _month(month + step)
+        part = Part(_table_file(series, begin), max(begin, since or begin), min(end, until or end))
         start, stop = part.clip(stored)
         if start < stop:
             found.append(part)
     return found
 
 
-def _year_file(series: Series, year: int) -> str:
+def _month(number: int) -> datetime:
+    """Counted from the year 0 on."""
+    return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+
+def series_folders(series: Series) -> list[str]:
     # The words before the = are what DuckDB, polars, Spark and Dask make columns of. A slash ends a folder.
     folders = [f"symbol={series.symbol.replace('/', '-')}"]
     if series.every is not None:
         folders.append(f"interval={file_name_of(series.every)}")
+    return folders
+
+
+def _table_file(series: Series, begin: datetime) -> str:
+    # All files of a table have the same folders, or some readers refuse it: a month is in the file's name.
     name = "trades" if series.every is None else "candles"
-    return "/".join([*folders, f"year={year}", f"{name}.parquet"])
+    month = f"-{begin.month:02}" if series.is_dense else ""
+    return "/".join([*series_folders(series), f"year={begin.year}", f"{name}{month}.parquet"])
 
 
 def _single_file(series: Series, style: Format) -> str:
@@ -142,6 +164,8 @@ class Entry:
     """Rows of the file before these, which the store had dropped already."""
     taken_until: datetime | None = None
     """Candles that open before it are taken from an imported file; None: all are computed from minutes."""
+    version: str | None = None
+    """What the store said of the months of the file when it was last compared: see ``Source.version``."""
 
     @property
     def rows(self) -> int:
@@ -185,15 +209,38 @@ class Manifest(Protocol):
 def open_manifest(folder: Path, style: Format, what: What) -> Manifest:
     """Raises ConfigurationError where the folder holds another kind of export."""
     has_files, has_table = (folder / NAME).exists(), any(folder.glob("symbol=*"))
-    if has_files if style == "parquet" else has_table:
+    if (has_files if style == "parquet" else has_table) or (folder / "_delta_log").exists():
         raise ConfigurationError(f"{folder} holds an export in another format", hint=OTHER_FOLDER)
     if style != "parquet":
         return FileManifest(folder)
     if any(folder.glob("symbol=*/year=*" if what == "candles" else "symbol=*/interval=*")):
-        # A reader takes the folder for one table.
-        held = "trades" if what == "candles" else "candles"
-        raise ConfigurationError(f"{folder} holds {held}", hint=f"take another folder for {what}")
+        raise other_kind(folder, what)
     return FooterManifest(folder)
+
+
+def other_kind(place: object, what: What) -> ConfigurationError:
+    """A reader takes all files there for one table."""
+    held = "trades" if what == "candles" else "candles"
+    return ConfigurationError(f"{place} holds {held}", hint=f"take another folder for {what}")
+
+
+def foreign(file: object) -> ConfigurationError:
+    return ConfigurationError(f"{file} is not of an export", hint=OTHER_FOLDER)
+
+
+def are_alike(name: str, of_ours: str) -> bool:
+    """Whether both can be files of one series: readers take what lies beside ours for more of its rows."""
+    return re.sub(r"-\d\d(?=\.)", "-", name) == re.sub(r"-\d\d(?=\.)", "-", of_ours)
+
+
+def footer_entry(file: Path | IO[bytes], name: object) -> Entry:
+    """What a Parquet file says of itself. Raises ConfigurationError for a file of somebody else."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return Entry.from_json(parquet.read_metadata(file).metadata[FOOTER_KEY])
+    except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise foreign(name) from error
 
 
 class FooterManifest:
@@ -203,17 +250,15 @@ class FooterManifest:
         self._folder = folder
 
     def get(self, path: str) -> Entry | None:
-        from pyarrow import ArrowException, parquet
-
         file = self._folder / path
+        for other in file.parent.glob("*.parquet"):
+            if not are_alike(other.name, file.name):
+                raise foreign(other)
         if not os.path.lexists(file):
             return None
         if not is_plain_file(file):
-            raise _foreign(file)
-        try:
-            return Entry.from_json(parquet.read_metadata(file).metadata[FOOTER_KEY])
-        except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:
-            raise _foreign(file) from error
+            raise foreign(file)
+        return footer_entry(file, file)
 
     def put(self, path: str, entry: Entry) -> None:
         """The file says it itself. What was only compared is compared again the next time."""
@@ -244,40 +289,18 @@ class FileManifest:
     def get(self, path: str) -> Entry | None:
         file = self._folder / path
         if os.path.lexists(file) and not (path in self._entries and is_plain_file(file)):
-            raise _foreign(file)
+            raise foreign(file)
         if path not in self._entries:
             return None
         size, entry = self._entries[path]
         return entry if file.exists() and file.stat().st_size == size else None
 
     def put(self, path: str, entry: Entry) -> None:
-        self._entries[path] = (self._folder / path).stat().st_size, entry
+        known = (self._folder / path).stat().st_size, entry
+        if self._entries.get(path) == known:
+            return
+        self._entries[path] = known
         files = {name: [size, one.to_json()] for name, (size, one) in sorted(self._entries.items())}
         document = json.dumps({"version": _VERSION, "files": files}, indent=1) + "\n"
         with replacing(self._folder / NAME, self._folder / f"{NAME}.part") as written:
             written.write(document.encode())
-
-
-def _foreign(file: Path) -> ConfigurationError:
-    return ConfigurationError(f"{file} is not of an export", hint=OTHER_FOLDER)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other exports out of the folder. Raises ConfigurationError if one is at work there."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigurationError(
-                f"another export writes into {folder}", hint="wait for it, or take another folder"
-            ) from None
-        yield
-    finally:
-        os.close(fd)

@@ -6,16 +6,13 @@ What is written is read inside of one snapshot.
 from __future__ import annotations
 
 import operator
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from kraken_db.backends import Backend, PendingRefresh
-from kraken_db.exporting.manifest import FOOTER_KEY, Format, Series
+from kraken_db.exporting.manifest import FOOTER_KEY, Format, Series, What
 from kraken_db.frames import (
     CANDLE_FILE_COLUMNS,
     TRADE_COLUMNS,
@@ -24,68 +21,9 @@ from kraken_db.frames import (
     arrow_schema,
     require,
 )
-from kraken_db.ranges import TimeRange
-from kraken_db.repositories.candles import CandleRepository
-from kraken_db.repositories.sync_status import SyncStatusRepository
-from kraken_db.repositories.text_layouts import Checksum
-from kraken_db.repositories.trades import TradeRepository
 
 if TYPE_CHECKING:
     import pyarrow
-
-
-class Source:
-    """Reads on the caller's connection; never commits."""
-
-    def __init__(self, connection: AsyncConnection, backend: Backend, series: Series, now: datetime) -> None:
-        self.series = series
-        self._connection = connection
-        self._now = now
-        self._candles = CandleRepository(connection, backend)
-        self._trades = TradeRepository(connection)
-
-    async def extent(self) -> TimeRange | None:
-        """The range outside of which there is no row, and no closed candle; None if there is nothing."""
-        symbol, interval = self.series.symbol, self.series.every
-        if interval is None:
-            return await self._trades.extent(symbol)
-        stored = await self._candles.extent(symbol, interval)
-        return stored and (stored[0], min(stored[1], interval.opened_at(self._now)))
-
-    async def synced_at(self) -> datetime | None:
-        """When the symbol was last written.
-
-        None where that says nothing: higher candles may change once more, by a refresh that is due.
-        """
-        symbol = self.series.symbol
-        waiting = await PendingRefresh(self._connection).unrefreshed()
-        if self.series.interval is not None and any(item.symbol == symbol for item in waiting):
-            return None
-        counters = SyncStatusRepository(self._connection)
-        known = [await counters.get(symbol, data_type) for data_type in self.series.data_types]
-        return max((status.last_sync for status in known if status is not None), default=None)
-
-    async def taken_until(self, start: datetime | None) -> datetime | None:
-        """Candles that open before it are rows of an imported file; None if all from ``start`` on are not."""
-        if self.series.interval is None:
-            return None
-        file = await self._candles.file_of(self.series.symbol, self.series.interval)
-        return file.end if file is not None and (start is None or start < file.end) else None
-
-    async def checksum(self, start: datetime, end: datetime) -> Checksum:
-        if self.series.interval is None:
-            return await self._trades.checksum(self.series.symbol, start, end)
-        return await self._candles.checksum(self.series.symbol, self.series.interval, start, end)
-
-    def blocks(
-        self, start: datetime, end: datetime, layout: Literal["kraken", "file", "frame"], block_size: int
-    ) -> AsyncGenerator[bytes]:
-        """The rows of ``[start, end)`` as CSV, in blocks of whole rows."""
-        symbol, interval = self.series.symbol, self.series.every
-        if interval is not None:
-            return self._candles.csv_between(symbol, interval, start, end, layout, block_size=block_size)
-        assert layout != "file"
-        return self._trades.csv_between(symbol, start, end, layout, block_size=block_size)
 
 
 # Of Kraken's quarterly archives: one name less than their rows have fields.
@@ -117,7 +55,7 @@ def file_writer(file: IO[bytes], style: Format, series: Series) -> FileWriter:
     """Writes into a file that the caller closes."""
     if style == "csv":
         return CandleCSVWriter(file) if series.interval is not None else TradeCSVWriter(file)
-    return (ParquetWriter if style == "parquet" else FeatherWriter)(file, series)
+    return (FeatherWriter if style == "feather" else ParquetWriter)(file, series)
 
 
 def check_packages(style: Format) -> None:
@@ -261,16 +199,36 @@ class _ArrowWriter:
         self._out.close()
 
 
+PARTITIONS = {"symbol": "text", "interval": "text", "year": "count"}
+"""Columns of a table that are in the names of its folders; trades have no interval."""
+
+
+def table_schema(what: What) -> pyarrow.Schema:
+    """All columns of a table, in Arrow's types: those of its files, and those of its folders."""
+    import pyarrow as pa
+
+    schema = _file_schema(TRADE_COLUMNS if what == "trades" else CANDLE_FILE_COLUMNS)
+    for name, kind in PARTITIONS.items():
+        if what == "candles" or name != "interval":
+            schema = schema.append(pa.field(name, pa.string() if kind == "text" else pa.int64()))
+    return schema
+
+
+def _file_schema(columns: Sequence[FrameColumn]) -> pyarrow.Schema:
+    import pyarrow as pa
+
+    return arrow_schema(columns, "decimal").append(pa.field("pair", pa.string()))
+
+
 class ParquetWriter(_ArrowWriter):
     """Exact numbers, UTC timestamps, and the symbol as it is: the folder's name has no slash."""
 
     ticks_per_second = 10**6
 
     def _open(self, file: IO[bytes], columns: Sequence[FrameColumn]) -> tuple[pyarrow.Schema, Any]:
-        import pyarrow as pa
         from pyarrow import parquet
 
-        schema = arrow_schema(columns, "decimal").append(pa.field("pair", pa.string()))
+        schema = _file_schema(columns)
         return schema, parquet.ParquetWriter(file, schema, compression="zstd")
 
     def _shape(self, table: pyarrow.Table) -> list[Any]:

@@ -33,6 +33,7 @@ FILLED = {
     "charts.md",
     "status.md",
     "exporting.md",
+    "research.md",
 }
 
 _BLOCK = re.compile(
@@ -107,6 +108,7 @@ def test_pages_have_blocks_that_are_run() -> None:
         "live.md",
         "recording.md",
         "exporting.md",
+        "research.md",
         "gaps.md",
         "charts.md",
         "status.md",

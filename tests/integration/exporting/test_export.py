@@ -16,7 +16,7 @@ import pytest
 
 from kraken_db.errors import ConfigurationError
 from kraken_db.exporting import Exporter, ExportReport
-from kraken_db.exporting.manifest import locked
+from kraken_db.exporting.places import locked
 from kraken_db.historical_provider import HistoricalDataProvider
 from tests.support.archives import (
     EVER,
@@ -188,7 +188,7 @@ async def test_only_what_has_changed_is_written_again(plain: str, tmp_path: Path
     await query(plain, changed, at=at(NEW_YEAR + 6000))
     assert outcomes(await export(plain, out)) == ["unchanged", "written"]
     # A file that is gone.
-    (out / "symbol=BTC-USD/interval=1m/year=2024/candles.parquet").unlink()
+    (out / "symbol=BTC-USD/interval=1m/year=2024/candles-01.parquet").unlink()
     assert outcomes(await export(plain, out)) == ["unchanged", "written"]
 
 
@@ -301,10 +301,10 @@ async def test_a_run_that_was_stopped_leaves_whole_files_only(
             raise asyncio.CancelledError
         put(fd)
 
-    monkeypatch.setattr("kraken_db.exporting.exporter.os.fsync", stop)
+    monkeypatch.setattr("kraken_db.exporting.places.os.fsync", stop)
     with pytest.raises(asyncio.CancelledError):
         await export(plain, out)
-    assert [path.name for path in sorted(out.rglob("*")) if path.is_file()] == ["candles.parquet"]
+    assert [path.name for path in sorted(out.rglob("*")) if path.is_file()] == ["candles-12.parquet"]
     monkeypatch.undo()
     assert outcomes(await export(plain, out)) == ["unchanged", "written"]
     assert pl.scan_parquet(out).select(pl.len()).collect().item() == 20

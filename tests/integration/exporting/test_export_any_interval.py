@@ -24,7 +24,7 @@ async def test_files_of_any_interval(plain_url: str, tmp_path: Path) -> None:
             report = await exporter.export(["BTC/USD"], tmp_path / "csv", intervals=intervals, style="csv")
         assert {file.outcome for file in report.files} == {"unchanged"}
         await exporter.export(["BTC/USD"], tmp_path / "table", intervals=intervals)
-    names = [file.path.name for file in report.files]
+    names = [Path(file.path).name for file in report.files]
     assert names == [
         "XBTUSD_120.csv",
         "XBTUSD_1d@Europe-Berlin.csv",

@@ -19,7 +19,7 @@ SECRET = b"a file of root's"
 FILES = {
     "csv": "XBTUSD_1.csv",
     "feather": "BTC_USD-1m.feather",
-    "parquet": "symbol=BTC-USD/interval=1m/year=2023/candles.parquet",
+    "parquet": "symbol=BTC-USD/interval=1m/year=2023/candles-01.parquet",
 }
 
 
