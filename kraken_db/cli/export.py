@@ -105,7 +105,7 @@ def export(
     SYMBOL is a pair, or a pattern in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized).
 
     Run it again to bring them up to date: a file is written again only if its rows have changed. Only closed
-    candles are exported. Times are UTC: 2023-01-31, 2023-01-31T15:30, now.
+    candles are exported. Times in the files are UTC; those after --since and --until are, too, or of --tz.
     """
     if what == "trades" and intervals:
         raise click.UsageError("--interval belongs to candles; trades have none")
