@@ -89,8 +89,8 @@ def load(
             a pattern gives all pairs in one frame, one below the other: in pandas with the index (``symbol``,
             ``timestamp``), elsewhere with a first column ``symbol``. A single pair has neither.
         interval: ``"1m"``, ``"2h"``, ``"1d"``, ``"1M"`` (a month), ..., minutes or a timedelta.
-        start: The first candle opens here or later: text (``"2023-01-31"``, ``"3 years ago"``; UTC unless it
-            says otherwise), a date (midnight, UTC) or an aware datetime. None: from the first one on.
+        start: The first candle opens here or later: text (``"2023-01-31"``, ``"3 years ago"``), a date
+            (midnight) or an aware datetime. What names no zone is of ``tz``. None: from the first one on.
         end: All candles open before. None: up to the newest one.
         last: Only the newest so many; not together with ``start``.
         engine: ``"pandas"`` (the index ``timestamp`` is a DatetimeIndex), ``"polars"`` or ``"arrow"``.
@@ -101,11 +101,12 @@ def load(
         fill: ``"previous"`` gives intervals without a trade as flat candles, where it is known that nothing
             is missing. By default they have no row.
         closed: Leave out the candle that still runs.
-        tz: Days, weeks and months are those of this zone, ``"Europe/Berlin"``, and times are shown in it. UTC
-            by default.
+        tz: Days, weeks and months are those of this zone, ``"Europe/Berlin"``, and so are ``start`` and
+            ``end``; times are shown in it. UTC by default.
         anchor: A day on which a candle opens, ``"2023-01-02"``: see ``kraken_db.intervals.as_interval``.
         session: When a day begins, ``"17:00"``; the same.
-        db_url: Another database than that of ``DATABASE_URL``, or the embedded one. None is ever made here.
+        db_url: Another database than that of ``DATABASE_URL``, or the embedded one. ``load`` never creates a
+            database.
 
     Returns:
         A frame in order of time. If nothing is stored in the range it is empty, and a UserWarning says what
@@ -119,7 +120,7 @@ def load(
     options = _Options(engine, numbers, columns, tz, last, CANDLE_COLUMNS)
     options.check()
     length = as_interval(interval, tz=tz, anchor=anchor, session=session)
-    begin, stop = _checked_range(start, end, last)
+    begin, stop = _checked_range(start, end, last, tz)
     if closed:
         stop = min(stop, length.opened_at(utc_now()))
 
@@ -154,7 +155,7 @@ def load_trades(
     warnings are those of ``load``. A pair can have 100 million trades: name a range, or ``last``.
     """
     options = _Options(engine, numbers, columns, tz, last, TRADE_COLUMNS)
-    begin, stop = _checked_range(start, end, last)
+    begin, stop = _checked_range(start, end, last, tz)
 
     async def read(provider: HistoricalDataProvider, name: str) -> Any:
         kind: dict[str, Any] = {"backend": engine, "numbers": numbers}
@@ -259,10 +260,12 @@ def _zone_name(tz: str | tzinfo) -> str:
     return str(zone) if isinstance(zone, ZoneInfo) else "UTC"
 
 
-def _checked_range(start: Moment | None, end: Moment | None, last: int | None) -> tuple[datetime, datetime]:
+def _checked_range(
+    start: Moment | None, end: Moment | None, last: int | None, tz: str | tzinfo | None
+) -> tuple[datetime, datetime]:
     if start is not None and last is not None:
         raise ConfigurationError("start and last cannot be combined", hint="choose one of them")
-    begin, stop = to_range(start, end, utc_now())
+    begin, stop = to_range(start, end, utc_now(), UTC if tz is None else parse_zone(tz))
     if start is not None and end is not None and begin >= stop:
         raise ConfigurationError(f"start ({begin.isoformat()}) is not before end ({stop.isoformat()})")
     return begin, stop

@@ -9,7 +9,7 @@ import asyncio
 import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -53,11 +53,14 @@ _T = TypeVar("_T")
 _EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
-def to_range(start: Moment | None, end: Moment | None, now: datetime) -> TimeRange:
-    """From the first moment on without a start, until the last one without an end."""
+def to_range(start: Moment | None, end: Moment | None, now: datetime, zone: tzinfo = UTC) -> TimeRange:
+    """From the first moment on without a start, until the last one without an end.
+
+    ``zone``: of dates and texts that name none.
+    """
     return (
-        _EVER[0] if start is None else to_moment(start, "start", now),
-        _EVER[1] if end is None else to_moment(end, "end", now),
+        _EVER[0] if start is None else to_moment(start, "start", now, zone),
+        _EVER[1] if end is None else to_moment(end, "end", now, zone),
     )
 
 
@@ -204,9 +207,12 @@ class HistoricalDataProvider(StoreService):
         *,
         fill: Fill | None = None,
     ) -> list[Candle]:
-        """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them."""
+        """The candles that open in ``[start, end)``; with ``limit`` the oldest so many of them.
+
+        A date or text that names no zone is of the interval's zone: UTC, unless ``as_interval`` got another.
+        """
         interval = as_interval(interval_minutes)
-        first, last = to_range(start, end, self._clock())
+        first, last = to_range(start, end, self._clock(), interval.zone)
         check_fill(fill)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
@@ -268,7 +274,7 @@ class HistoricalDataProvider(StoreService):
         Candles of one moment come in the order of ``symbols``.
         """
         interval = as_interval(interval_minutes)
-        begin, stop = to_range(start, end, self._clock())
+        begin, stop = to_range(start, end, self._clock(), interval.zone)
         check_fill(fill)
         check_speed(speed)
         wanted = check_symbols(symbols)
@@ -346,7 +352,7 @@ class HistoricalDataProvider(StoreService):
         """
         builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
         interval = as_interval(interval_minutes)
-        first, last = to_range(start, end, self._clock())
+        first, last = to_range(start, end, self._clock(), interval.zone)
         if fill is not None:
             found = await self.get_candles(symbol, interval, first, last, limit, fill=fill)
             return await read_frame(candle_blocks(found), builder)
@@ -376,7 +382,7 @@ class HistoricalDataProvider(StoreService):
         """
         builder = frame_builder(backend, numbers, CANDLE_COLUMNS)
         interval = as_interval(interval_minutes)
-        stop = None if before is None else to_moment(before, "before", self._clock())
+        stop = None if before is None else to_moment(before, "before", self._clock(), interval.zone)
         found = await self._latest(symbol, interval, count, stop, fill)
         return await read_frame(candle_blocks(found), builder)
 

@@ -506,10 +506,13 @@ def parse_zone(value: str | tzinfo) -> tzinfo:
     import difflib  # seldom needed
 
     known = {one.lower(): one for one in available_timezones()}
+    name = name.replace(" ", "_")
     near = difflib.get_close_matches(name.lower(), known, n=1)
     if near and near[0] == name.lower():
         return ZoneInfo(known[near[0]])
-    meant = f"did you mean {known[near[0]]}? " if near else ""
+    cities = [zone for zone in known.values() if zone.rpartition("/")[2].lower() == name.lower()]
+    found = sorted(cities, key=len)[:1] or [known[one] for one in near]
+    meant = f"did you mean {found[0]}? " if found else ""
     where = "" if known else "; this machine has no list of zones: pip install tzdata"
     raise ConfigurationError(
         f"there is no time zone {value!r}", hint=f"{meant}Write an IANA name such as Europe/Berlin{where}"

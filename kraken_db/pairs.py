@@ -260,7 +260,7 @@ def readings(name: str, known: Mapping[str, str] | None = None) -> list[str]:
     found = _readings(name) if tokenized is None else _tokenized_readings(tokenized)
     if not found:
         raise PairError(
-            f"{name!r} is not a pair: it is not some asset followed by a currency that Kraken quotes in",
+            f"{name!r} is not a pair: it does not end in a currency such as USD, EUR or BTC",
             hint=_NAME_IT,
         )
     return found if len(found) == 1 else sorted(_LISTED.intersection(found)) or found

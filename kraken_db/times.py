@@ -16,8 +16,8 @@ Clock: TypeAlias = Callable[[], datetime]
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 """Waits so many seconds."""
 Moment: TypeAlias = str | date | datetime | float
-"""A time as callers pass it: text (see ``parse_time``), a date (its midnight, UTC), an aware datetime, or a
-number that is read as its text."""
+"""A time as callers pass it: text (see ``parse_time``), a date (its midnight), an aware datetime, or a number
+that is read as its text. What names no zone is UTC, unless the call has a zone of its own."""
 
 FIRST_MOMENT = datetime(2013, 9, 1, tzinfo=UTC)
 """Nothing was traded at Kraken before."""
@@ -87,8 +87,10 @@ def steady_now() -> datetime:
     return first + timedelta(microseconds=(_elapsed_ns() - began) // 1000)
 
 
-def to_moment(value: Moment, name: str, now: datetime) -> datetime:
+def to_moment(value: Moment, name: str, now: datetime, zone: tzinfo = UTC) -> datetime:
     """The time that an argument means, aware. Numbers are read as their text is.
+
+    ``zone``: of dates, and of text that names none.
 
     Raises ConfigurationError, with the argument's name, for a naive datetime and for what is no time.
     """
@@ -97,11 +99,11 @@ def to_moment(value: Moment, name: str, now: datetime) -> datetime:
     elif isinstance(value, float):
         value = f"{value:f}"
     if isinstance(value, str):
-        return parse_time(value, now)
+        return parse_time(value, now, zone)
     if isinstance(value, datetime) and value == value:  # NaT of pandas is a datetime that equals nothing
         return require_aware(value, name)
     if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+        return datetime(value.year, value.month, value.day, tzinfo=zone).astimezone(UTC)
     raise ConfigurationError(
         f"{name}={value!r} is not a time",
         hint="pass text ('2023-01-31', '7 days ago'), a date, or a datetime with a time zone",
@@ -130,7 +132,7 @@ def parse_period(text: str) -> timedelta | None:
     return period
 
 
-def parse_time(text: str, now: datetime) -> datetime:
+def parse_time(text: str, now: datetime, zone: tzinfo = UTC) -> datetime:
     """A moment, in UTC.
 
     ====================================  ==================================================================
@@ -143,7 +145,8 @@ def parse_time(text: str, now: datetime) -> datetime:
     ====================================  ==================================================================
 
     What is not a length or unix time may end in an offset (``+01:00``) or, after a space, in the name of a
-    zone (``Europe/Berlin``). Without one it is UTC. A capital ``M`` alone is a month, a small one a minute.
+    zone (``Europe/Berlin``). Without one it is of ``zone``. A capital ``M`` alone is a month, a small one a
+    minute.
     Raises ConfigurationError, also for a local time that a change of the clocks leaves out or repeats.
     """
     wanted = text.strip()
@@ -151,11 +154,67 @@ def parse_time(text: str, now: datetime) -> datetime:
         for reading in (_relative, _stamp):
             if (moment := reading(wanted, now)) is not None:
                 return moment
-        return _local(wanted, now)
+        return _local(wanted, now, zone)
     except (ValueError, OverflowError) as error:
         if isinstance(error, ConfigurationError):
             raise
-        raise WrongValueError(f"{text!r} is not a time", hint=f"write {_TIME_FORMS}") from None
+        raise WrongValueError(f"{text!r} is not a time", hint=_time_hint(wanted)) from None
+
+
+_YEAR_FIRST = re.compile(r"(?P<y>\d{4})(?P<sign>[-/.])(?P<m>\d{1,2})(?P=sign)(?P<d>\d{1,2})", re.ASCII)
+_WITHOUT_SIGNS = re.compile(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", re.ASCII)
+_YEAR_LAST = re.compile(r"(?P<a>\d{1,2})(?P<sign>[-/.])(?P<b>\d{1,2})(?P=sign)(?P<y>\d{4})", re.ASCII)
+_LENGTHS = 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31
+
+
+def _time_hint(wanted: str) -> str:
+    """What is right instead, where that can be known; else all that can be written."""
+    day, sign, rest = re.split(r"([ T]|$)", wanted, maxsplit=1)
+    if match := _YEAR_FIRST.fullmatch(day) or _WITHOUT_SIGNS.fullmatch(day):
+        found = [(int(match["y"]), int(match["m"]), int(match["d"]))]
+    elif match := _YEAR_LAST.fullmatch(day):
+        year, first, second = int(match["y"]), int(match["a"]), int(match["b"])
+        found = [(year, second, first)]
+        if match["sign"] != "." and first != second:
+            found.append((year, first, second))  # the month first, as in America
+    else:
+        return _word_hint(wanted)
+    meant = [f"{y:04}-{m:02}-{d:02}" for y, m, d in found if y and _is_day(y, m, d)]
+    if not meant:
+        return _day_hint(*found[0])
+    if meant == [day]:
+        return f"write the time of day like {day}T15:30, from 00:00 to 23:59"
+    return "write " + " or ".join(f"{one}{sign}{rest}" for one in meant)
+
+
+def _is_day(year: int, month: int, day: int) -> bool:
+    return 1 <= month <= 12 and 1 <= day <= _days_of(year, month)
+
+
+def _days_of(year: int, month: int) -> int:
+    return 28 if month == 2 and (year % 4 or (not year % 100 and year % 400)) else _LENGTHS[month - 1]
+
+
+def _day_hint(year: int, month: int, day: int) -> str:
+    if not 1 <= month <= 12:
+        return "a year has 12 months, and a date is year, month, day: 2023-01-31"
+    name = date(2000, month, 1).strftime("%B") + (f" {year}" if month == 2 else "")
+    return f"{name} has {_days_of(year, month)} days" if day else "the first day of a month is 01"
+
+
+def _word_hint(wanted: str) -> str:
+    import difflib  # seldom needed
+
+    units = [*_UNITS, *_MONTHS]
+    match = _AGO.fullmatch(wanted)
+    if match is not None and match["unit"].lower() not in units:
+        if near := difflib.get_close_matches(match["unit"].lower(), units, n=1):
+            return f"did you mean '{match['count']} {near[0]} ago'?"
+    elif match is None and (near := difflib.get_close_matches(wanted.lower(), [*_DAYS, "now"], 1, 0.8)):
+        return f"did you mean {near[0]}?"
+    if re.fullmatch(r"\d{1,3}|an?", wanted, re.ASCII):
+        return f"put a time with a blank in quotes: '{wanted} days ago'"
+    return f"write {_TIME_FORMS}"
 
 
 def _relative(wanted: str, now: datetime) -> datetime | None:
@@ -197,9 +256,10 @@ def _stamp(wanted: str, _now: datetime) -> datetime | None:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def _local(wanted: str, now: datetime) -> datetime:
+def _local(wanted: str, now: datetime, default: tzinfo) -> datetime:
     """A day, month, quarter or year, maybe with a time of day, an offset or a zone. Raises ValueError."""
-    zone, local = _split_zone(wanted)
+    named, local = _split_zone(wanted)
+    zone = named or default
     if match := _CLOCK.fullmatch(local):
         local = f"{match['before']} 0{match['hour']}:{match['after']}"
     word, _, clock = local.partition(" ")
@@ -214,17 +274,17 @@ def _local(wanted: str, now: datetime) -> datetime:
         raise ValueError(wanted)
     moment = datetime.fromisoformat(local)
     if moment.tzinfo is not None:
-        if zone is not UTC:
+        if named not in (None, UTC):
             raise WrongValueError(f"{wanted!r} has an offset and a zone", hint="leave one of them out")
         return moment.astimezone(UTC)
     return _in_zone(moment, zone, wanted, is_day=_DATE.fullmatch(local) is not None)
 
 
-def _split_zone(wanted: str) -> tuple[tzinfo, str]:
-    """The zone at the end, else UTC, and what is before it."""
+def _split_zone(wanted: str) -> tuple[tzinfo | None, str]:
+    """The zone at the end, if there is one, and what is before it."""
     match = _ZONE.fullmatch(wanted)
     if match is None:
-        return UTC, wanted
+        return None, wanted
     name = match["zone"]
     if name.upper() in ("UTC", "GMT", "Z"):
         return UTC, match["local"]
@@ -251,11 +311,11 @@ def _in_zone(local: datetime, zone: tzinfo, wanted: str, *, is_day: bool) -> dat
     if first < second:
         offsets = [local.replace(tzinfo=zone, fold=fold).isoformat(sep=" ")[-6:] for fold in (0, 1)]
         raise WrongValueError(
-            f"{wanted!r} is there twice, for the clocks go back",
+            f"{wanted!r} happens twice: the clocks go back",
             hint=f"write the offset that you mean instead of the zone: {' or '.join(offsets)}",
         )
     raise WrongValueError(
-        f"{wanted!r} does not exist, for the clocks go forward then", hint="write another time, or an offset"
+        f"{wanted!r} does not exist: the clocks go forward", hint="write another time, or an offset"
     )
 
 

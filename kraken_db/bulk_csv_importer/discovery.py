@@ -182,7 +182,9 @@ class Discovery:
         for symbol, name in (self._wanted.named if self._wanted else {}).items():
             if symbol not in found:
                 self._refuse(
-                    symbol, f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)"
+                    symbol,
+                    f"no file to import for this symbol (looked for {name}_*.csv and {name}.csv)",
+                    f"a file of another name: kraken-db import-csv FILE --as {symbol}",
                 )
 
     async def _walk(self, place: Path | str | PublishedArchive) -> None:
@@ -390,7 +392,8 @@ class Discovery:
         elif found.size == 0:
             self._refuse(found.name, "the file is empty", "--skip-empty passes over such files")
         elif isinstance(symbol, PairError):
-            error = ImportFileError(found.name, symbol.message, hint=symbol.hint)
+            hint = symbol.hint if found.archive else f"{symbol.hint}; or say which it is: --as BTC/USD"
+            error = ImportFileError(found.name, symbol.message, hint=hint)
             self._refused.append(RefusedFile(found.name, error))
         else:
             self._accept(found, symbol, None if minutes is None else INTERVAL_MAP[minutes])

@@ -440,9 +440,10 @@ def candles(
 ) -> None:
     """Print stored candles of SYMBOL, oldest first. 'candles build' makes those that stored trades lack.
 
-    Times are UTC: 2023-01-31, 2023-01-31T15:30, '7 days ago', now; with a zone (2023-01-31T15:30+01:00)
-    they are converted. --since is included, --until is not. An interval in which nothing was traded has no
-    candle, unless --fill asks for one.
+    Times are 2023-01-31, 2023-01-31T15:30, '7 days ago' or now. They are UTC, or of the zone of --tz, unless
+    they say otherwise: 2023-01-31T15:30+01:00. --since is included, --until is not. The table shows times of
+    that zone; CSV and JSON are always UTC. An interval in which nothing was traded has no candle, unless
+    --fill asks for one.
     """
     query = candle_query(symbol, interval, since, until, last, DEFAULT_COUNT, fill)
     found = asyncio.run(_print(query, "json" if as_json else style, db_url))

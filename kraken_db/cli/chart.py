@@ -66,8 +66,9 @@ def chart(
 ) -> None:
     """Draw stored candles of SYMBOL, with their volume below.
 
-    Times are UTC. An interval in which nothing was traded is a dot at the last price; one that no source has
-    covered is marked as not known. In the terminal, more candles than columns are drawn several to a column.
+    Times are UTC, or of the zone of --tz. An interval in which nothing was traded is a dot at the last price;
+    one that no source has covered is marked as not known. In the terminal, more candles than columns are
+    drawn several to a column.
 
     FILE needs pip install 'kraken-historical-data[charts]'. Both kinds need no network, neither to be
     written nor to be looked at.

@@ -45,6 +45,7 @@ KEYS = {
         "seconds between two requests for a pair", "rate_limit", ("backfill", "record", "gaps fill", "verify")
     ),
     "interval": Key("of candles and charts", "interval", ("candles", "chart")),
+    "tz": Key("the time zone of days and times in candles and charts", "tz", ("candles", "chart")),
     "intervals": Key("of exported candles", "intervals", ("export",), is_list=True),
     "notify": Key("the webhook of record and status --check", "webhook", ("record", "status")),
     "log-file": Key("where every command logs, as --log-file"),
@@ -188,7 +189,8 @@ def settable_names(command: click.Command) -> list[str]:
 def _options(command: click.Command) -> Iterator[click.Option]:
     """Those that a file can have: not the common ones, and not the database, which has a key of its own."""
     for option in command.params:
-        if isinstance(option, click.Option) and option.expose_value and option.name != "db_url":
+        is_common = not (option.expose_value or getattr(option, "is_setting", False))
+        if isinstance(option, click.Option) and not is_common and option.name != "db_url":
             yield option
 
 
@@ -212,7 +214,7 @@ def check_value(file: ConfigFile, key: str, value: Any) -> None:
     """What can be said of a value without the commands that it is a default of."""
     if key == "color" and (not isinstance(value, str) or value not in _COLORS):
         raise ConfigurationError(f"{file.where(key)}: color is {', '.join(_COLORS)}, not {value!r}")
-    elif key in (*VARIABLES, "log-file", "notify", "interval") and not isinstance(value, str):
+    elif key in (*VARIABLES, "log-file", "notify", "interval", "tz") and not isinstance(value, str):
         raise ConfigurationError(f"{file.where(key)}: {key} is no text", hint='write it in quotes: "..."')
 
 

@@ -118,7 +118,7 @@ def export(
     SYMBOL is a pair, or a pattern in quotes: 'XRP/*', '*/USD', '*x/USD' (tokenized).
 
     Run it again to bring them up to date: a file is written again only if its rows have changed. Only closed
-    candles are exported. Times are UTC: 2023-01-31, 2023-01-31T15:30, now.
+    candles are exported. Times in the files are UTC; those after --since and --until are, too, or of --tz.
 
     For s3://, gs:// and az:// the credentials come from the environment: AWS_ACCESS_KEY_ID and so on,
     AWS_ENDPOINT_URL for any other store that speaks S3.

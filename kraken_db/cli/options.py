@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from kraken_db.cli.base import NUMBER
 from kraken_db.cli.output import iso, note, plural
 from kraken_db.cli.suggestions import asset_pattern, interval_advice, pair_advice
 from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
-from kraken_db.intervals import Interval, as_interval, parse_interval
+from kraken_db.intervals import Interval, as_interval, parse_interval, parse_zone
 from kraken_db.pairs import parse_symbol
 from kraken_db.patterns import has_known_quote, parse_pair, without
 from kraken_db.times import parse_period, parse_time, period_text, utc_now
@@ -38,10 +38,13 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg]
         raise NotImplementedError
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
+        return self._advised(lambda: self.parse(value), param, ctx) if isinstance(value, str) else value
+
+    def _advised(
+        self, read: Callable[[], Any], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
         try:
-            return self.parse(value)
+            return read()
         except KrakenDBError as error:
             self.fail(f"{error.message}; {error.hint}" if error.hint else error.message, param, ctx)
 
@@ -67,7 +70,7 @@ class SymbolType(_Parsed):
         try:
             return parse_symbol(text)
         except PairError as error:
-            raise PairError(error.message, hint=pair_advice(text) or error.hint) from None
+            raise _told(error, text, pair_advice(text)) from None
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -111,11 +114,51 @@ class AnyIntervalType(_Parsed):
         return completing.intervals(incomplete, any_length=True)
 
 
+class ZoneType(_Parsed):
+    """The IANA name of a time zone, which stays a text."""
+
+    name = "zone"
+
+    def parse(self, text: str) -> str:
+        zone = parse_zone(text)
+        return "UTC" if zone is UTC else str(zone)
+
+
+class _CalendarType(_Parsed):
+    """A text that ``as_interval`` takes as one of its arguments."""
+
+    def __init__(self, argument: str) -> None:
+        self.name = argument
+
+    def parse(self, text: str) -> str:
+        as_interval("1d", **{self.name: text})
+        return text
+
+
+class _CalendarOption(click.Option):
+    """Placed in intervals, and in times that name no zone. The config file may have it."""
+
+    is_setting = True
+
+
 _CALENDAR = ("tz", "anchor", "session")
 
 
 def _note_calendar(ctx: click.Context, option: click.Parameter, value: str | None) -> None:
     ctx.meta[f"{__name__}.{option.name}"] = value
+
+
+def _calendar(ctx: click.Context | None, name: str) -> str | None:
+    """What one of these options says, else the config file, which is read after them."""
+    if ctx is None:
+        return None
+    typed: str | None = ctx.meta.get(f"{__name__}.{name}")
+    return ctx.lookup_default(name) if typed is None else typed
+
+
+def _zone_of(ctx: click.Context | None) -> tzinfo:
+    name = _calendar(ctx, "tz")
+    return UTC if name is None else parse_zone(name)
 
 
 def _placed(
@@ -124,7 +167,7 @@ def _placed(
     """The intervals in the zone, and as of the anchor, that other options name."""
     if isinstance(value, tuple):
         return tuple(_placed(ctx, option, one) for one in value)  # type: ignore[misc]  # each of them is one
-    said = {name: ctx.meta.get(f"{__name__}.{name}") for name in _CALENDAR}
+    said: dict[str, Any] = {name: _calendar(ctx, name) for name in _CALENDAR}
     try:
         return as_interval(value, **said)
     except KrakenDBError as error:
@@ -139,7 +182,11 @@ def interval_options(
 ) -> Callable[[_Decorated], _Decorated]:
     """``--interval`` as ``name``, an Interval or a tuple of them; ``--tz``, ``--anchor``, ``--session``."""
     helps = {
-        "tz": ("ZONE", "Days, weeks and months of this zone, e.g. Europe/Berlin. Default: UTC."),
+        "tz": (
+            "ZONE",
+            "The zone of days, weeks and months, and of dates after --since and --until: Europe/Berlin."
+            " Default: UTC.",
+        ),
         "anchor": ("DATE", "A day on which a candle opens, e.g. of 2d; weeks begin on its weekday."),
         "session": ("TIME", "When a day begins: 17:00, or -07:00 for the evening before. Default: 00:00."),
     }
@@ -148,6 +195,8 @@ def interval_options(
         for option, (metavar, text) in reversed(helps.items()):
             command = click.option(
                 f"--{option}",
+                cls=_CalendarOption,
+                type=ZoneType() if option == "tz" else _CalendarType(option),
                 metavar=metavar,
                 help=text,
                 is_eager=True,
@@ -170,12 +219,14 @@ def interval_options(
 
 
 class TimeType(_Parsed):
-    """See ``parse_time``."""
+    """See ``parse_time``. What names no zone is of ``--tz``, where the command has that."""
 
     name = "time"
 
-    def parse(self, text: str) -> datetime:
-        return parse_time(text, utc_now())
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        return self._advised(lambda: parse_time(value, utc_now(), _zone_of(ctx)), param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -255,7 +306,22 @@ def _parse_pair(text: str) -> str:
     try:
         return parse_pair(text)
     except PairError as error:
-        raise PairError(error.message, hint=pair_advice(text, or_pattern=True) or error.hint) from None
+        raise _told(error, text, pair_advice(text, or_pattern=True)) from None
+
+
+_OF_A_TIME = re.compile(
+    r"\d{1,2}:\d\d.*|ago|(?:sec(?:ond)?|min(?:ute)?|hour|day|week|month|year)s?", re.IGNORECASE
+)
+
+
+def _told(error: PairError, text: str, advice: str | None) -> PairError:
+    """The error of a word that is no pair: with the pair that was meant, or where the word belongs."""
+    if _OF_A_TIME.fullmatch(text.strip()):
+        return PairError(
+            f"{text!r} is part of a time, and no pair",
+            hint="put a time with a blank in quotes: '2023-01-31 15:30', '7 days ago'",
+        )
+    return PairError(error.message, hint=advice or error.hint)
 
 
 class _SymbolsOption(click.Option):

@@ -172,7 +172,7 @@ def test_many_pairs_are_one_frame(store: None) -> None:
     arrow = kraken_db.load(("BTC/USD",), "1m", engine="arrow")
     assert arrow["symbol"].to_pylist() == ["BTC/USD"] * 3
     with pytest.warns(UserWarning, match="ETH/USD has no 1m candles in this range"):
-        late = kraken_db.load(["BTC/USD", "ETH/USD"], "1m", "2023-01-01 00:02", tz="Asia/Tokyo")
+        late = kraken_db.load(["BTC/USD", "ETH/USD"], "1m", "2023-01-01 09:02", tz="Asia/Tokyo")
     assert len(late) == 1
 
 
@@ -208,7 +208,7 @@ def test_what_is_stored(store: None) -> None:
         (([],), "no pairs were named"),
         (("BTC/USD", "1x"), "there is no interval '1x'"),
         (("BTC/USD", 1.5), "1.5 is no interval"),
-        (("BTC/USD", "1h", "2023-13-01"), r"'2023-13-01' is not a time \(write 2023-01-31"),
+        (("BTC/USD", "1h", "2023-13-01"), r"'2023-13-01' is not a time \(a year has 12 months"),
         (("BTC/USD", "1h", datetime(2023, 1, 1)), r"start has no time zone: .* \(pass an aware"),  # noqa: DTZ001
         (("BTC/USD", "1h", pd.Timestamp("2023-01-01")), "start has no time zone"),
         (("BTC/USD", "1h", pd.NaT), "start=NaT is not a time"),

@@ -182,3 +182,31 @@ def test_a_name_is_read_as_its_symbol_or_refused_unless_siblings_mislead(markets
     for name, read in found.items():
         if isinstance(read, str):
             assert to_archive_name(read) == name or from_archive_name(name) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("my-trades", "is not a name of a pair"),
+        ("prices-eur", "is not a name of a pair"),
+        ("btc-usd", "is not a name of a pair"),
+        ("aaplx-usd", "is not a name of a pair"),
+        ("export-2026", "is not a name of a pair"),
+        ("EXPORT-2026", "does not end in a currency such as USD, EUR or BTC"),
+        ("2026-11", "does not end in a currency such as USD, EUR or BTC"),
+        ("MY-TRADES", "does not end in a currency such as USD, EUR or BTC"),
+        ("trades", "is not a name of a pair"),
+        ("TRADES", "does not end in a currency such as USD, EUR or BTC"),
+    ],
+)
+def test_a_name_of_ones_own_is_nobodys_pair(name: str, why: str) -> None:
+    assert why in reason(archive_symbols([name])[name])
+
+
+def test_names_with_a_dash_are_those_of_an_export() -> None:
+    names = {"XYZA-USD": "XYZA/USD", "BTC-EUR": "BTC/EUR", "XBT-USD": "BTC/USD", "AAPLx-USD": "AAPLx/USD"}
+    assert archive_symbols([*names, "BRK.Bx-USD"]) | {"XBT-USD": "BTC/USD"} == names | {
+        "BRK.Bx-USD": "BRK.Bx/USD"
+    }
+    # A currency that only Kraken's list has.
+    assert archive_symbols(["XYZA-NEWC"], {"XYZANEWC": "XYZA/NEWC"}) == {"XYZA-NEWC": "XYZA/NEWC"}

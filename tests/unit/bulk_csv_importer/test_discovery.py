@@ -285,3 +285,13 @@ def test_a_pattern_without_a_file_and_a_name_without_one(tmp_path: Path) -> None
     plan = plan_of(tmp_path, symbols=["XRP/*", "XRP/USD"])
     assert [file.symbol for file in plan.files] == ["XRP/EUR"]
     assert refused(plan)[0].startswith("XRP/USD: no file to import for this symbol")
+
+
+def test_a_file_of_ones_own_name_needs_to_be_told(tmp_path: Path) -> None:
+    """It was stored as the pair MY/TRADES."""
+    path = write(tmp_path, "my-trades.csv", minutes(1))
+    (why,) = refused(plan_of(path))
+    assert "'my-trades' is not a name of a pair" in why
+    assert "or say which it is: --as BTC/USD" in why
+    *_, why = refused(plan_of(path, symbols=["SOL/USD"]))
+    assert "a file of another name: kraken-db import-csv FILE --as SOL/USD" in why

@@ -206,3 +206,17 @@ def test_both_names_of_a_range(first: str, last: str) -> None:
     done = CliRunner().invoke(one_pair, ["BTC/USD", first, "2024", last, "2023"])
     assert done.exit_code == 2
     assert f"{first} is not before {last}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("2026-11-20 15:00", "15:00"),
+        ("2026-11-20 9:30 Europe/Berlin", "9:30"),
+        ("yesterday 15:30", "15:30"),
+    ],
+)
+def test_a_time_without_its_quotes_is_no_pair(words: str, named: str) -> None:
+    result = CliRunner().invoke(one_pair, ["BTC/USD", "--since", *words.split()])
+    assert result.exit_code == 2
+    assert f"{named!r} is part of a time, and no pair; put a time with a blank in quotes:" in result.output
