@@ -66,6 +66,8 @@ class ConfigFile:
         return 1
 
     def where(self, *keys: str) -> str:
+        if not self.path.exists():  # it would be made
+            return "nothing was written"
         return f"{self.path}, line {self.line(*keys)}"
 
     def variables(self) -> dict[str, str]:

@@ -61,6 +61,9 @@ _NAME_THEM = (
 _NAME_CANDLES = f"if the file is right, name its columns in a header line: {','.join(CANDLE_COLUMNS)}"
 
 
+_NEAREST = "which it comes nearest to"
+
+
 class LayoutError(KrakenDBError):
     """A file whose columns are not told. ``line`` counts from 1, with the header; None: the whole file."""
 
@@ -362,11 +365,25 @@ def _refuse_rows(text: _Sample, fields: TradeFields, candidates: Sequence[tuple[
         )
     reasons = ((line, _misfit(fields, nearest, row)) for line, row in text.rows)
     line, reason = next((line, reason) for line, reason in reasons if reason is not None)
-    _refuse_row(reason, line, nearest, "which it comes nearest to")
+    _refuse_row(reason, line, nearest, _NEAREST)
 
 
 def _refuse_row(reason: str, line: int, columns: Sequence[str], why: str) -> NoReturn:
-    raise LayoutError(f"{reason} (read as {','.join(columns)}, {why})", hint=_NAME_THEM, line=line)
+    hint = _NAME_THEM if why == _NEAREST else _field_hint(reason)
+    raise LayoutError(f"{reason} (read as {','.join(columns)}, {why})", hint=hint, line=line)
+
+
+def _field_hint(reason: str) -> str:
+    """Where the columns are known, what the field should be."""
+    if reason.startswith("time"):
+        return "write unix seconds, UTC, such as 1704067200.5"
+    if reason.startswith("the side"):
+        return "write buy or sell, or leave the field empty"
+    if reason.startswith("the order type"):
+        return "write market or limit, or leave the field empty"
+    if reason.endswith("looks like a time"):
+        return _NAME_THEM
+    return "write digits and a point, without blanks, such as 42283.6"
 
 
 def _check_candles(text: _Sample, fields: TradeFields, interval: int) -> None:

@@ -231,7 +231,7 @@ class TradeFileImport:
         if report.oldest is None:
             raise reader.error("there is no trade in it")
         note_trades(report, self._known, self._disputed, self._removed)
-        report.notes += [f"Kraken's file lacks {hole}" for hole in list(self._holes.values())[:_SHOWN]]
+        report.notes += [f"the file lacks {hole}" for hole in list(self._holes.values())[:_SHOWN]]
         if len(self._holes) > _SHOWN:
             report.notes.append(f"and {len(self._holes) - _SHOWN} more holes in the ids")
 

@@ -27,6 +27,7 @@ from kraken_db.cli.output import (
     count_text,
     day_column,
     duration,
+    iso,
     moment_text,
     note,
     plural,
@@ -38,6 +39,7 @@ from kraken_db.cli.summaries import details_option, note_some, print_totals
 from kraken_db.errors import KrakenDBError
 from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.progress import MANY
+from kraken_db.times import utc_now
 
 if TYPE_CHECKING:
     from kraken_db.historical_backfill import BackfillReport
@@ -295,6 +297,8 @@ def backfill(
     """
     if resume and since:
         raise click.UsageError("--resume cannot be combined with --since: choose where to begin")
+    if since and since > utc_now():
+        raise click.UsageError(f"--since is in the future: {iso(since)}")
     if archive and source == "rest":
         raise click.UsageError("--archive goes with --source auto or archive")
     from kraken_db.cli.base import Signals

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import click
+from click.core import augment_usage_errors
 
 from kraken_db.cli import configuration
 from kraken_db.cli.help import HelpContext, show_help
@@ -33,7 +34,14 @@ from kraken_db.cli.logs import (
     wish,
 )
 from kraken_db.cli.output import discard, note, note_lines, print_styled
-from kraken_db.cli.suggestions import OPTIONS_OF_COMMANDS, command_advice, meant, option_advice
+from kraken_db.cli.suggestions import (
+    OPTIONS_OF_COMMANDS,
+    command_advice,
+    meant,
+    option_advice,
+    removal_advice,
+    way_of,
+)
 from kraken_db.errors import KrakenDBError, WrongValueError
 
 FAILURE, WRONG_USAGE, INTERNAL_ERROR = 1, 2, 70
@@ -78,9 +86,19 @@ def _usage(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):
         message = _no_such_option(error)
     else:
-        message = redact(one_line(error.format_message())).rstrip(".?")
+        message = redact(one_line(error.format_message())).rstrip(".?") + _values_of(error)
     message += "?" if "; did you mean " in message else "."
     return f"{message} Try: {error.ctx.command_path} --help" if error.ctx else message.removesuffix(".")
+
+
+def _values_of(error: click.UsageError) -> str:
+    """What may come after an option that stands alone."""
+    if not isinstance(error, click.BadOptionUsage) or error.ctx is None:
+        return ""
+    option = next((one for one in error.ctx.command.params if error.option_name in one.opts), None)
+    if option is None or not isinstance(option.type, click.Choice):
+        return ""
+    return f"; write {' or '.join(f'{error.option_name} {value}' for value in option.type.choices)}"
 
 
 def _no_such_option(error: click.NoSuchOption) -> str:
@@ -91,6 +109,8 @@ def _no_such_option(error: click.NoSuchOption) -> str:
     known = [name for option in command.params for name in option.opts]
     if found := option_advice(error.option_name, known):
         return f"{message}; {meant(found)}"
+    if way := way_of(error.option_name, known):
+        return f"{message}; write {way}"
     is_of_commands = isinstance(command, click.Group) and option_advice(
         error.option_name, OPTIONS_OF_COMMANDS
     )
@@ -332,8 +352,16 @@ class LazyGroup(click.Group):
             found = command_advice(args[0], list(self._all_commands(ctx)))
             path = ctx.command_path
             shown = meant([f"{path} {name}" for name in found])
+            shown = shown or removal_advice(args[0]) or self._pair_advice(ctx, args[0])
             raise click.UsageError(f"No such command {args[0]!r}" + (f"; {shown}" if shown else ""), ctx)
         return super().resolve_command(ctx, args)
+
+    def _pair_advice(self, ctx: click.Context, typed: str) -> str:
+        """A pair in the place of a command."""
+        name = "candles" if ctx.parent is None else "list"
+        if "/" not in typed or name not in self.list_commands(ctx):
+            return ""
+        return meant([f"{ctx.command_path} {name} {one_line(typed)}"])
 
     def _all_commands(self, ctx: click.Context) -> Iterator[str]:
         """The names of all commands, those of groups with the groups' names before them."""
@@ -389,14 +417,40 @@ def _refuse_odd_numbers(parameter: click.Parameter) -> None:
     """Have one grammar for numbers. Python's own takes nan, inf, 1_0 and the digits of other scripts."""
     if not isinstance(parameter.type, click.types.IntParamType | click.types.FloatParamType):
         return
-    cast = parameter.type_cast_value
+    cast, kind = parameter.type_cast_value, parameter.type
 
     def checked(ctx: click.Context, value: Any) -> Any:
         if isinstance(value, str) and not NUMBER.fullmatch(value):
             raise click.BadParameter(f"{value!r} is not a number.", ctx, parameter)
-        return cast(ctx, value)
+        try:
+            return cast(ctx, value)
+        except click.BadParameter as error:
+            head, sign, _ = error.message.partition(" is not in the range ")
+            if not sign:
+                raise
+            raise click.BadParameter(
+                f"{head} is not in the range: {_range_of(kind)}.", ctx, parameter
+            ) from None
 
     parameter.type_cast_value = checked  # type: ignore[method-assign]  # of this one alone
+
+
+def _range_of(kind: Any) -> str:
+    """``at least 1``, ``from 0 to 10``, ``above 0``: of one of Click's ranges."""
+    least = None if kind.min is None else f"{'above' if kind.min_open else 'at least'} {kind.min}"
+    most = None if kind.max is None else f"{'below' if kind.max_open else 'at most'} {kind.max}"
+    return " and ".join(filter(None, (least, most)))
+
+
+def _name_the_help(command: click.Command) -> None:
+    """Click forgets the command of an option without its value."""
+    parse = command.parse_args
+
+    def parse_args(ctx: click.Context, args: list[str]) -> list[str]:
+        with augment_usage_errors(ctx):
+            return parse(ctx, args)
+
+    command.parse_args = parse_args  # type: ignore[method-assign]  # of this one alone
 
 
 def _add_common_options(command: click.Command) -> None:
@@ -406,6 +460,9 @@ def _add_common_options(command: click.Command) -> None:
     command.context_class = HelpContext
     for parameter in command.params:
         _refuse_odd_numbers(parameter)
+        if isinstance(parameter.type, click.Choice):
+            parameter.type.case_sensitive = False
+    _name_the_help(command)
     command.params += _common_options()
 
 

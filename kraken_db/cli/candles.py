@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -214,6 +215,10 @@ FIELDS = ("timestamp", "open", "high", "low", "close", "volume", "trades", "vwap
 """Columns of CSV and keys of JSON: the order of Kraken's own files, with the open time as ISO 8601 UTC."""
 
 _GAP = "  "
+_LEAST_DECIMALS = 2
+"""Of a volume, before another column makes room."""
+_COLUMNS = ("", "open", "high", "low", "close", "volume", "trades", "vwap")
+"""Of the table; the time, whose title has its zone, is always there."""
 
 
 class CandleWriter(Protocol):
@@ -294,12 +299,14 @@ class JsonWriter:
 class TableWriter:
     """Aligned columns; all prices with the same number of decimals, as many as the first piece needs.
 
-    A later price with more decimals is still printed whole. vwap is shown if the first piece has any, and if
-    the terminal is wide enough for it: a table of which each line takes two is none.
+    A later price with more decimals is still printed whole. vwap is shown if the first piece has any. On a
+    narrow terminal the volume is rounded and columns are left out: a table of which each line takes two is
+    none.
     """
 
     def __init__(self, interval: Interval) -> None:
         is_day = interval.unit != "minute" and not interval.begins
+        self._shows_hours = not is_day
         self._time_format = "%Y-%m-%d" if is_day else "%Y-%m-%d %H:%M"
         self._zone = interval.zone
         self._colour = wants_colour()
@@ -314,6 +321,8 @@ class TableWriter:
             "trades",
         )
         self._widths: list[int] = []
+        self._gap = _GAP
+        self._rounds_volume = False
 
     def begin(self, first: Sequence[Candle]) -> None:
         if any(candle.vwap is not None for candle in first):
@@ -322,11 +331,58 @@ class TableWriter:
         self._price_decimals = max(map(decimals_of, prices))
         self._volume_decimals = max(decimals_of(candle.volume) for candle in first)
         self._widths = self._widths_of(first)
-        width = sum(self._widths) + len(_GAP) * (len(self._widths) - 1)
-        if self._titles[-1] == "vwap" and is_terminal() and width > get_terminal_size().columns:
-            self._titles, self._widths = self._titles[:-1], self._widths[:-1]
-            note("The terminal is too narrow for vwap; --format csv and --json have it.")
+        if is_terminal():
+            self._fit(first, get_terminal_size().columns)
         print_styled(self._line(self._titles, bold=True))
+
+    def _fit(self, first: Sequence[Candle], room: int) -> None:
+        """Have each candle on one line: what is needed least makes room first."""
+        titles = self._titles
+        for make_room in self._ways(first):
+            if self._width <= room:
+                break
+            make_room()
+            self._widths = self._widths_of(first)
+        if hidden := [title for title in titles[1:] if title not in self._titles]:
+            note(f"The terminal is too narrow for {', '.join(hidden)}; --format csv and --json have all.")
+
+    @property
+    def _width(self) -> int:
+        return sum(self._widths) + len(self._gap) * (len(self._widths) - 1)
+
+    def _ways(self, first: Sequence[Candle]) -> Iterator[Callable[[], None]]:
+        decimals = self._volume_decimals
+        if len(self._titles[0]) > len(self._cells(first[0])[0]):
+            yield self._zone_above
+        for fewer in range(decimals - 1, _LEAST_DECIMALS - 1, -1):
+            yield partial(self._round_volume, fewer)
+        for title in ("vwap", "trades", "volume"):
+            if title in self._titles:
+                yield partial(self._hide, title, decimals)
+            for fewer in range(decimals - 1, -1, -1) if title == "vwap" else ():
+                yield partial(self._round_volume, fewer)
+            if title == "vwap":
+                yield self._closer
+        if self._shows_hours:
+            yield self._without_year
+
+    def _zone_above(self) -> None:
+        print_styled(f"times: {self._titles[0].removeprefix('time (').removesuffix(')')}")
+        self._titles = ("time", *self._titles[1:])
+
+    def _round_volume(self, decimals: int) -> None:
+        self._volume_decimals, self._rounds_volume = decimals, True
+
+    def _hide(self, title: str, decimals: int) -> None:
+        self._titles = tuple(one for one in self._titles if one != title)
+        if title == "vwap":  # that may be enough
+            self._volume_decimals, self._rounds_volume = decimals, False
+
+    def _closer(self) -> None:
+        self._gap = " "
+
+    def _without_year(self) -> None:
+        self._time_format = "%m-%d %H:%M"
 
     def write(self, candles: Sequence[Candle]) -> None:
         lines = (self._line(self._cells(candle), colour=_colour_of(candle)) for candle in candles)
@@ -342,19 +398,29 @@ class TableWriter:
     def _cells(self, candle: Candle) -> tuple[str, ...]:
         price = self._price_decimals
         cells = (
-            candle.timestamp.astimezone(self._zone).strftime(self._time_format),
+            self._time(candle.timestamp),
             *(_fixed(value, price) for value in (candle.open, candle.high, candle.low, candle.close)),
-            _fixed(candle.volume, self._volume_decimals),
+            (_rounded if self._rounds_volume else _fixed)(candle.volume, self._volume_decimals),
             str(candle.trade_count),
+            "" if candle.vwap is None else _rounded(candle.vwap, price),
         )
-        if len(self._titles) == len(cells):
-            return cells
-        return (*cells, "" if candle.vwap is None else _rounded(candle.vwap, price))
+        return tuple(
+            cell
+            for cell, title in zip(cells, _COLUMNS, strict=True)
+            if title in self._titles[1:] or not title
+        )
+
+    def _time(self, moment: datetime) -> str:
+        """With the offset where the clocks go back, and show this time twice."""
+        local = moment.astimezone(self._zone)
+        text = local.strftime(self._time_format)
+        is_twice = local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset()
+        return f"{text} {local.isoformat()[-6:]}" if is_twice and self._shows_hours else text
 
     def _line(self, cells: Sequence[str], *, bold: bool = False, colour: str | None = None) -> str:
         time, *numbers = cells
         width, *widths = self._widths
-        text = _GAP.join(
+        text = self._gap.join(
             [time.ljust(width), *(n.rjust(w) for n, w in zip(numbers, widths, strict=True))]
         ).rstrip()
         return click.style(text, fg=colour, bold=bold or None) if self._colour else text
@@ -438,7 +504,9 @@ def candles(
     as_json: bool,
     db_url: str,
 ) -> None:
-    """Print stored candles of SYMBOL, oldest first. 'candles build' makes those that stored trades lack.
+    """Print stored candles of SYMBOL, oldest first.
+
+    'candles build' builds missing candles from stored trades.
 
     Times are 2023-01-31, 2023-01-31T15:30, '7 days ago' or now. They are UTC, or of the zone of --tz, unless
     they say otherwise: 2023-01-31T15:30+01:00. --since is included, --until is not. The table shows times of

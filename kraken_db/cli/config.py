@@ -33,9 +33,7 @@ from kraken_db.cli.output import Column, note, print_json, print_table
 from kraken_db.errors import ConfigurationError
 from kraken_db.settings import VARIABLES, ConfigFile
 
-_HEADER = (
-    "# kraken-db: see kraken-db config show. What stands here counts less than options and environment.\n"
-)
+_HEADER = "# kraken-db: see kraken-db config show. Options and environment variables override this file.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Setting:
 
 @click.group(cls=LazyGroup, epilog="Begin with: kraken-db config set database postgresql://user@host/name")
 def config() -> None:
-    """Show and change the config file: what is meant where options and environment say nothing.
+    """Show and change the config file: values used where no option or environment variable is set.
 
     Its keys are those of 'config show'. The options of a command are keys too, behind its name:
     backfill.jobs, gaps.fill.max-concurrent, candles.format.

@@ -60,14 +60,16 @@ class _Out(click.Path):
 @click.command(
     cls=MultiValueCommand,
     short_help="Write candles or trades into Parquet, CSV or feather: a folder, or S3.",
-    epilog="Example: kraken-db export BTC/USD ETH/USD --interval 1h --interval 1d --out data",
+    epilog="Example: kraken-db export BTC/USD ETH/USD -i 1h,1d --out data",
 )
 @pair_options("Or --stored.", required=True)
 @exclude_option
 @stored_option
 @click.option("--what", type=click.Choice(["candles", "trades"]), default="candles", show_default=True)
 @interval_options(
-    f"Of candles: {INTERVALS_HELP}; several by repeating it. Default: 1m.", name="intervals", multiple=True
+    f"Of candles: {INTERVALS_HELP}; several as 1h,1d or by repeating it. Default: 1m.",
+    name="intervals",
+    multiple=True,
 )
 @click.option(
     "--format",
@@ -125,6 +127,12 @@ def export(
     """
     if what == "trades" and intervals:
         raise click.UsageError("--interval belongs to candles; trades have none")
+    if (
+        isinstance(folder, Path)
+        and folder.suffix.lower() in (".parquet", ".csv", ".feather")
+        and not folder.is_dir()
+    ):
+        raise click.UsageError(f"--out is a folder for many files, and {folder} reads as one file")
     from kraken_db.cli.base import Signals
     from kraken_db.cli.progress import show_progress
 

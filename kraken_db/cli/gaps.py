@@ -74,11 +74,11 @@ def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool, details: bool = F
     elif gapped:
         columns = [
             Column("symbol"),
-            Column("data", rank=2),
+            Column("data", rank=2, is_spare=True),
             day_column("from (UTC)"),
             day_column("to (UTC)"),
             Column("length", right=True),
-            Column("why", rank=1),
+            Column("why", rank=1, is_spare=True),
         ]
         rows = [(_gap_row(found), _COLOURS.get(found.kind, "")) for one in symbols for found in one.found]
         print_table(columns, [Row(cells, colour) for cells, colour in rows])
@@ -140,8 +140,13 @@ def _print_by_pair(symbols: Sequence[SymbolGaps]) -> None:
         print_folded(f"... and {plural(hidden, 'other pair')}; --details shows each gap")
 
 
-def show_filled(reports: Sequence[FillReport], *, as_json: bool, details: bool = False) -> None:
-    """What was filled on stdout, and what stays on stderr. Of many pairs the totals, then what failed."""
+def show_filled(
+    reports: Sequence[FillReport], *, as_json: bool, details: bool = False, noted: Sequence[str] = ()
+) -> None:
+    """What was filled on stdout, and what stays on stderr. Of many pairs the totals, then what failed.
+
+    ``noted``: lines that are on the screen already. A failure among them is not printed again.
+    """
     is_short = len(reports) > MANY and not details
     if as_json:
         from kraken_db.gap_filler.filler import summary
@@ -171,7 +176,9 @@ def show_filled(reports: Sequence[FillReport], *, as_json: bool, details: bool =
         note(line)
     for report in reports:
         for error in report.errors:
-            note(f"Failed: {error}")
+            reason = error.removeprefix(f"{report.symbol}: ")
+            if not any(line.startswith(report.symbol) and reason in line for line in noted):
+                note(f"Failed: {error}")
         if report.is_elsewhere:
             note(f"{report.symbol}: {_ELSEWHERE}")
         if report.was_stopped:
@@ -311,7 +318,8 @@ def _gap_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=_MIN_GAP,
             show_default=True,
             metavar="MINUTES",
-            help="From how many minutes on the stretch up to now is a gap. Holes before it always are.",
+            help="The time since the newest minute counts as a gap once it is this long. Earlier holes always"
+            " count.",
         ),
         click.option(
             "--window",
@@ -320,7 +328,7 @@ def _gap_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=f"{_WINDOW_DAYS}d",
             show_default=True,
             metavar="PERIOD",
-            help="How far back a pair is wanted of which nothing is stored.",
+            help="How far back to look where nothing is stored of a pair.",
         ),
         details_option,
         json_option,
@@ -358,7 +366,7 @@ def list_gaps(
 ) -> None:
     """List the gaps, from coverage alone: whatever the size of the history, it takes a moment.
 
-    Of a pair of which nothing is stored the whole window is a gap. Patterns are of what is stored.
+    If nothing is stored of a pair, all of --window is one gap. Patterns match stored pairs.
     """
     from kraken_db.gap_filler import GapFiller
 
@@ -432,5 +440,5 @@ def fill_gaps(
 
     with show_progress() as progress:
         reports = asyncio.run(run())
-    show_filled(reports, as_json=as_json, details=details)
+    show_filled(reports, as_json=as_json, details=details, noted=progress.noted)
     context.exit(signals.exit_code(is_flawed=any(report.errors for report in reports)))

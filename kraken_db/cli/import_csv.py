@@ -132,8 +132,9 @@ def show_report(report: ImportReport, *, as_json: bool, details: bool = False) -
     elif missing:
         total = plural(len(report.plan.files) + len(report.plan.refused), "file")
         why = f"{sentence(report.stopped)}. " if report.stopped else ""
+        what = "it" if missing == 1 else "them"
         begun = sum(done.error is not None and done.new + done.unchanged > 0 for done in report.files)
-        rest = f"{begun} of them in part: import again to go on" if begun else "nothing of them is stored"
+        rest = f"{begun} of them in part: import again to go on" if begun else f"nothing of {what} is stored"
         note(f"Error: {why}{missing} of {total} not imported; {rest}.")
     for contradiction in report.contradictions:
         note(f"Error: {sentence(contradiction)}")
@@ -462,7 +463,7 @@ def import_csv(
 ) -> None:
     """Import Kraken's archive: PATHS are files, folders and zips (read in place, also in parts).
 
-    A pair among them (BTC/USD) is the same as --symbols BTC/USD: a name that no file or folder has.
+    A PATH that does not exist and reads as a pair counts as --symbols.
 
     An http(s) address of a zip, of one of its parts, or of a folder with Kraken's archives is a path too:
     only the wanted files are downloaded.

@@ -26,8 +26,8 @@ _MOST_NAMES = 3
 def jobs(with_ended: bool, as_json: bool, db_url: str) -> None:
     """Show every process that works on this database, on whichever machine it runs.
 
-    Downloads, recordings, imports, fillings of gaps and upkeep give a word every ten seconds: which pairs,
-    how far they are, the last error. One without a word for 45 seconds was killed, or has lost the database.
+    Downloads, recordings, imports, gap fills and maintenance report every ten seconds: which pairs, how far
+    they are, the last error. One without a word for 45 seconds was killed, or has lost the database.
     """
     found = asyncio.run(_read(db_url))
     shown = [job for job in found if with_ended or job.ended_at is None]

@@ -19,7 +19,7 @@ from kraken_db.cli.suggestions import asset_pattern, interval_advice, pair_advic
 from kraken_db.errors import ConfigurationError, KrakenDBError, PairError
 from kraken_db.intervals import Interval, as_interval, parse_interval, parse_zone
 from kraken_db.pairs import parse_symbol
-from kraken_db.patterns import has_known_quote, parse_pair, without
+from kraken_db.patterns import has_known_quote, is_pattern, parse_pair, without
 from kraken_db.times import parse_period, parse_time, period_text, utc_now
 
 if TYPE_CHECKING:
@@ -114,6 +114,14 @@ class AnyIntervalType(_Parsed):
         return completing.intervals(incomplete, any_length=True)
 
 
+class _IntervalsType(AnyIntervalType):
+    """Several, separated by commas: a tuple."""
+
+    def parse(self, text: str) -> tuple[Interval, ...]:  # type: ignore[override]  # of one option, with a callback
+        found = tuple(_advised(as_interval, item) for item in text.split(",") if item.strip())
+        return found or (_advised(as_interval, text),)  # which is refused
+
+
 class ZoneType(_Parsed):
     """The IANA name of a time zone, which stays a text."""
 
@@ -166,7 +174,8 @@ def _placed(
 ) -> Interval | tuple[Interval, ...]:
     """The intervals in the zone, and as of the anchor, that other options name."""
     if isinstance(value, tuple):
-        return tuple(_placed(ctx, option, one) for one in value)  # type: ignore[misc]  # each of them is one
+        listed = [one for group in value for one in (group if isinstance(group, tuple) else (group,))]
+        return tuple(dict.fromkeys(_placed(ctx, option, one) for one in listed))  # type: ignore[misc]  # each of them is one
     said: dict[str, Any] = {name: _calendar(ctx, name) for name in _CALENDAR}
     try:
         return as_interval(value, **said)
@@ -207,7 +216,7 @@ def interval_options(
             "-i",
             "--interval",
             name,
-            type=AnyIntervalType(),
+            type=_IntervalsType() if multiple else AnyIntervalType(),
             default=default,
             show_default=default is not None,
             multiple=multiple,
@@ -321,7 +330,19 @@ def _told(error: PairError, text: str, advice: str | None) -> PairError:
             f"{text!r} is part of a time, and no pair",
             hint="put a time with a blank in quotes: '2023-01-31 15:30', '7 days ago'",
         )
+    if _is_interval(text):
+        return PairError(
+            f"{text!r} is an interval, and no pair", hint="several intervals are one word: -i 1h,1d"
+        )
     return PairError(error.message, hint=advice or error.hint)
+
+
+def _is_interval(text: str) -> bool:
+    try:
+        as_interval(text)
+    except ConfigurationError:
+        return False
+    return True
 
 
 class _SymbolsOption(click.Option):
@@ -476,6 +497,10 @@ class _OnePairList(PairListType):
     """One pair, and no pattern."""
 
     def parse(self, text: str) -> tuple[str, ...]:
+        if is_pattern(text):
+            raise PairError(
+                f"{text!r} is not a pair, but a pattern", hint="one pair is taken here, e.g. BTC/USD"
+            )
         return (SymbolType().parse(text),)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
@@ -586,19 +611,23 @@ class _KnowsStored(Protocol):
 async def tell_default(
     symbols: Sequence[str], service: _KnowsStored, say: Callable[[str], None] = note
 ) -> None:
-    """Where no pair was named, say which are meant, and how to get at the others that are stored."""
+    """Where no pair was named, say which are meant, and how to get at those that are stored."""
     ctx = click.get_current_context()
     if ctx.meta[_NAMED]:
         return
     is_configured = ctx.get_parameter_source("symbols") is ParameterSource.DEFAULT_MAP
-    why = "as the config file says" if is_configured else "the default"
-    others = set(await service.stored_symbols()).difference(symbols)
+    whose = "those of the config file" if is_configured else "the default pairs"
+    stored = await service.stored_symbols()
     more = ""
-    if others:
-        verb = "is" if len(others) == 1 else "are"
-        more = f". {plural(len(others), 'other pair')} {verb} stored: --stored takes all that are"
+    if set(stored).difference(symbols):
+        left = f" and {plural(len(stored) - _NAMES, 'other')}" if len(stored) > _NAMES else ""
+        more = f"; --stored takes the stored ones: {', '.join(stored[:_NAMES])}{left}"
     meant = without(symbols, ctx.params.get("exclude", ()))
-    say(f"Note: no pair was named, so these are meant ({why}): {', '.join(meant)}{more}")
+    say(f"Note: no pair named: {whose} {', '.join(meant)}{more}")
+
+
+_NAMES = 5
+"""Stored pairs that are named; of more, the number is said."""
 
 
 exclude_option = click.option(

@@ -250,6 +250,8 @@ class Column:
     """So many characters of a cell are enough where there is no room; 0: none can be spared."""
     rank: int = 0
     """Where there is no room the column with the highest rank is left out first; 0: never."""
+    is_spare: bool = False
+    """It is left out before anything is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +289,9 @@ def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) ->
     found = _measured(columns, rows)
     if _total(found.widths) <= width:
         return found
+    without = [at for at, column in enumerate(columns) if not column.is_spare]
+    if len(without) < len(columns) and _total([found.widths[at] for at in without]) <= width:
+        return _chosen(found, without)
     rows = [
         tuple(
             cell[: column.short] if column.short else cell for cell, column in zip(row, columns, strict=True)
@@ -299,12 +304,15 @@ def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) ->
         if _total([found.widths[one] for one in kept]) <= width:
             break
         kept.remove(at)
-    left_out = [column.title for at, column in enumerate(columns) if at not in kept]
+    return _chosen(found, kept)
+
+
+def _chosen(found: Fitted, kept: Sequence[int]) -> Fitted:
     return Fitted(
-        [columns[at] for at in kept],
-        [[row[at] for at in kept] for row in rows],
+        [found.columns[at] for at in kept],
+        [[row[at] for at in kept] for row in found.rows],
         [found.widths[at] for at in kept],
-        left_out,
+        [column.title for at, column in enumerate(found.columns) if at not in kept],
     )
 
 

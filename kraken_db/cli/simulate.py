@@ -58,7 +58,7 @@ def _host(ctx: click.Context, option: click.Parameter, value: str) -> str:
     type=click.IntRange(0),
     default=20_000,
     show_default=True,
-    help="How many trades each pair has.",
+    help="How many trades each pair has; divided by --pace, that is how long its history is.",
 )
 @click.option(
     "--live", is_flag=True, help="No end: new trades happen as time goes by; --trades has no effect."
@@ -75,7 +75,7 @@ def _host(ctx: click.Context, option: click.Parameter, value: str) -> str:
     "--pace-before",
     type=click.FloatRange(0, min_open=True),
     metavar="N",
-    help="With --live: trades a second before this command was started; --pace is then that from there on.",
+    help="With --live: trades a second before the start of this command; after that, --pace applies.",
 )
 @click.option("--seed", default="0", show_default=True, help="Another seed is another market.")
 @click.option(

@@ -92,6 +92,7 @@ class _Writer(Protocol):
 class _Table:
     def __init__(self, columns: Sequence[ResultColumn]) -> None:
         self._columns = [Column(column.name, right=column.type in _NUMBERS) for column in columns]
+        self._types = [column.type for column in columns]
         self._rows: list[Row] = []
 
     def write(self, rows: Sequence[Row]) -> bool:
@@ -100,11 +101,18 @@ class _Table:
 
     def end(self) -> None:
         shown = self._rows[:_MOST_ROWS]
-        print_table(self._columns, [["-" if value is None else value for value in row] for row in shown])
+        print_table(self._columns, [list(map(_cell, row, self._types)) for row in shown])
         if len(self._rows) > _MOST_ROWS:
             note(f"the first {count_text(_MOST_ROWS)} rows; --format csv and json give all of them")
         elif not shown:
             note(plural(0, "row"))
+
+
+def _cell(value: str | None, kind: str) -> str:
+    """``41249.9`` for 41249.9000000000: a table has no room for zeros that say nothing."""
+    if value is None:
+        return "-"
+    return value.rstrip("0").removesuffix(".") if kind == "numeric" and "." in value else value
 
 
 class _Csv:

@@ -39,6 +39,7 @@ _OPTIONS = {
     "--symbols": "--symbol --pair --pairs --market --markets --ticker --instrument -s",
     "--since": "--from --begin --from-date --start-date --start-time --after",
     "--until": "--to --end-date --to-date --end-time --before",
+    "--tz": "--timezone --time-zone --zone",
     "--interval": "--timeframe --tf --resolution --period --granularity --freq",
     "--last": "--limit --count --tail --head -n",
     "--out": "--output --output-dir --file --dest --folder -o",
@@ -83,6 +84,13 @@ def command_advice(typed: str, known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))[:3]
 
 
+def removal_advice(typed: str) -> str:
+    """There is no command that removes a pair, and people look for one."""
+    if typed.lower() not in ["delete", "remove", "rm", "drop", "forget", "purge"]:
+        return ""
+    return "to remove a pair, see docs/importing.md, 'Remove a pair'"
+
+
 def option_advice(typed: str, known: Iterable[str]) -> list[str]:
     """Of the options ``known`` those that were probably meant, at most two."""
     names = [name for name in known if name.startswith("--")]
@@ -92,6 +100,20 @@ def option_advice(typed: str, known: Iterable[str]) -> list[str]:
     found += [name for name in names if len(word) > 3 and name.startswith(word)]
     found = found or difflib.get_close_matches(word, names, n=2, cutoff=0.7)
     return list(dict.fromkeys(found))[:2]
+
+
+_FORMATS = ["csv", "json", "table", "parquet", "feather"]
+_OUTPUT = ["--out", "--output", "--file", "-o"]
+
+
+def way_of(typed: str, known: Sequence[str]) -> str:
+    """How else to get what an option that is not there would do; empty where nobody knows."""
+    name = typed.lower().removeprefix("--")
+    if name in _FORMATS and "--format" in known:
+        return f"--format {name}"
+    if typed.lower() in _OUTPUT and "--format" in known:
+        return "--format csv > FILE"
+    return ""
 
 
 _ASSET = re.compile(r"[A-Za-z0-9]{2,10}")
@@ -127,13 +149,15 @@ def pair_advice(text: str, *, or_pattern: bool = False) -> str | None:
 _INTERVALS = {
     "1m": "minute minutely m1 1minute",
     "5m": "m5",
-    "15m": "m15 quarter",
+    "15m": "m15",
     "30m": "m30",
     "1h": "h1 hour hourly 1hour",
     "4h": "h4",
     "1d": "d d1 day daily 1day",
     "1w": "w w1 week weekly 1week",
     "1M": "mn mn1 month monthly 1month mo 1mo",
+    "3M": "quarter quarterly q",
+    "1Y": "year yearly",
 }
 """Intervals, and what other programs call them."""
 

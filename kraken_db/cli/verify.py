@@ -154,8 +154,8 @@ def _ids(part: TradesPart) -> str:
     """What the ids prove."""
     if part.first_id is None:
         return "none with an id: nothing here can show whether one is missing"
-    holes = f"{count_text(part.missing_ids)} missing" if part.missing_ids else "without a hole"
-    text = f"ids {part.first_id} to {part.last_id} {holes}"
+    holes = f", {count_text(part.missing_ids)} missing" if part.missing_ids else " without a hole"
+    text = f"ids {part.first_id} to {part.last_id}{holes}"
     if part.dropped_ids:
         text += f" but for {count_text(part.dropped_ids)} that were dropped"
     return text + (f", {count_text(part.without_ids)} without an id" if part.without_ids else "")
@@ -165,8 +165,9 @@ def _unproven(part: CandlesPart) -> str:
     """The minutes that are taken at the word of their source."""
     if not part.unproven:
         return ""
-    sources = " and ".join(sorted(part.sources)) or "no source"
-    return f"; {count_text(part.unproven)} stored without their trades, complete as {sources} says"
+    text = f"; {count_text(part.unproven)} stored without their trades, "
+    sources = " and ".join(sorted(part.sources))
+    return text + (f"complete as {sources} says" if sources else "and no source says that they are complete")
 
 
 def _wrong(part: Part) -> Iterator[str]:

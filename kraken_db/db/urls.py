@@ -90,6 +90,10 @@ def parse_url(url: str) -> DatabaseURL:
         raise _malformed("it holds a zero byte (%00)")
     if parts.scheme not in _SCHEMES:
         shown = f"it starts with {parts.scheme + ':'!r}" if parts.scheme else "it has no scheme"
+        folder = url.strip()
+        if folder.startswith(("/", "~", "./")):
+            path = folder if folder.startswith("/") else "/PATH"
+            raise _malformed(f"{shown}; a folder is written embedded://{path}")
         raise _malformed(shown)
     if not port_is_valid or "://" not in url:
         raise _malformed("its host or port cannot be read")

@@ -181,8 +181,12 @@ class ArchiveDownload:
         report.new += done.new
         report.changed += done.changed
         report.candles_new += done.candles
-        report.oldest = min((t for t in (report.oldest, done.oldest) if t), default=None)
-        report.newest = max((t for t in (report.newest, done.newest) if t), default=None)
+        # A file has trades before and behind what is wanted, which are read and not stored.
+        oldest = max((t for t in (done.oldest, self.wanted.start) if t), default=None)
+        newest = min((t for t in (done.newest, self.wanted.end) if t), default=None)
+        if done.oldest and oldest and newest and oldest <= newest:
+            report.oldest = min(report.oldest or oldest, oldest)
+            report.newest = max(report.newest or newest, newest)
         report.notes += done.notes
 
 

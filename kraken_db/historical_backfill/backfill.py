@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -55,6 +55,8 @@ from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import PAIR_MAP, parse_symbol
 from kraken_db.patterns import select
 from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
+from kraken_db.ranges import difference
+from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.running_jobs import JobKind
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retry import DOWNLOAD, FLAWED, unless_set
@@ -71,6 +73,7 @@ HELP_AFTER = 15.0
 """Seconds that another process has a pair until it is helped: a small one is through by then."""
 ELSEWHERE_EVERY = 2.0
 """Seconds between two looks at a pair that another process is at the end of."""
+_MINUTE = timedelta(minutes=1)
 AT_MOST_WHEN_STOPPED = 1.0
 """Seconds that a run which was asked to end takes for the higher intervals: the next one does the rest."""
 REFRESH_EVERY = 600.0
@@ -418,6 +421,8 @@ class KrakenTradesBackfill(StoreService):
             if symbol in run.refused:
                 raise run.refused[symbol]
             await self._run_shared(report, run, Remaining(task, run.check))
+            if run.wanted.start is not None:
+                report.notes += await self._hole_before(symbol, run.wanted.start)
         except Exception as error:  # of the others each has its own task
             _log.debug("%s", symbol, exc_info=error)
             report.error = foreseen(error, symbol, hint="run it again with --debug")
@@ -428,6 +433,23 @@ class KrakenTradesBackfill(StoreService):
             run.done.add(symbol)
         run.heartbeat.tell()
         return report
+
+    async def _hole_before(self, symbol: str, start: datetime) -> list[str]:
+        """What a run that began late has left between the history before it and its own."""
+        async with self._connected().database.read() as connection:
+            coverage = CoverageRepository(connection)
+            known = await coverage.covered(symbol, DataType.TRADES)
+            minutes = await coverage.covered(symbol, DataType.CANDLES_1M)
+        behind = next((first for first, last in known if last > start), None)
+        ends = [last for _, last in known if last <= start]
+        if behind is None or not ends:
+            return []
+        # Where the minutes are known, trades are no gap.
+        hole = [one for one in difference([(ends[-1], behind)], minutes) if one[1] - one[0] >= _MINUTE]
+        if not hole:
+            return []
+        span = f"{hole[0][0]:%Y-%m-%d %H:%M} to {hole[-1][1]:%Y-%m-%d %H:%M} UTC"
+        return [f"there is a gap before this: {span}; kraken-db gaps fill {symbol} fills it"]
 
     async def _run_shared(self, report: BackfillReport, run: _Run, remaining: Remaining) -> None:
         """Download a pair, or help whoever does; until it is there, or others are sure to go on."""

@@ -122,7 +122,10 @@ class PairDirectory:
         base, _, quote = symbol.partition("/")
         same = [name for name in self._pairs if name.startswith(f"{base}/")]
         near = difflib.get_close_matches(symbol, same or self._pairs, n=4, cutoff=0.0 if same else 0.6)
-        return f"near it: {', '.join(near)}" if near else f"kraken-db pairs '*/{quote}' lists what there is"
+        if near:
+            return f"near it: {', '.join(near)}"
+        pattern = f" '*/{quote}'" if any(name.endswith(f"/{quote}") for name in self._pairs) else ""
+        return f"kraken-db pairs{pattern} lists what there is"
 
 
 @dataclass(slots=True)

@@ -83,7 +83,8 @@ class CandlesCheck:
                 "no minute is stored" if not part.stored else "no trades are known to be complete there"
             )
         if self._unbuilt:
-            part.notes.append(f"{plural(self._unbuilt, 'minute')} have trades and no candle yet")
+            verb = "has" if self._unbuilt == 1 else "have"
+            part.notes.append(f"{plural(self._unbuilt, 'minute')} {verb} trades and no candle yet")
         if not self._scope.is_bounded:
             await compare_with_counters(
                 self._store,
@@ -224,9 +225,9 @@ class AggregatesCheck:
             waiting = await PendingRefresh(connection).unrefreshed()
         waits = sum(item.symbol == self._scope.symbol for item in waiting)
         if waits:
-            part.notes.append(
-                f"{plural(waits, 'range')} of minutes wait for a refresh, or for a run that goes on"
-            )
+            verb = "waits" if waits == 1 else "wait"
+            what = f"{plural(waits, 'range')} of minutes {verb} for a refresh"
+            part.notes.append(f"{what}, or for a run that is still working")
         return part
 
     async def _check(self, interval: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from kraken_db.errors import KrakenDBError
 from kraken_db.id_runs import IdHole
-from kraken_db.ranges import TICK, TimeRange
+from kraken_db.ranges import TICK, TimeRange, union
 
 
 def moment(when: datetime) -> str:
@@ -165,9 +165,16 @@ class Certificate:
         """Why it is not clean, in a few words: ``missing ids (3), candle differs (2)``; empty if it is."""
         if self.is_clean:
             return ""
-        if self.kinds:
-            return ", ".join(f"{kind} ({count:,})" for kind, count in self.kinds.items())
+        if kinds := self.kinds:
+            if "gap" in kinds:
+                kinds["gap"] = self._gaps(kinds["gap"])
+            return ", ".join(f"{kind} ({count:,})" for kind, count in kinds.items())
         return "nothing could be compared" if self.error is None else str(self.error)
+
+    def _gaps(self, found: int) -> int:
+        """A hole in the trades and in the candles of the same time is one gap, as for ``gaps list``."""
+        holes = [(one.start, one.end) for one in self.findings if one.kind == "gap"]
+        return len(union(holes)) if len(holes) == found else found
 
     @property
     def is_empty(self) -> bool:

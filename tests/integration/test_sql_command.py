@@ -26,7 +26,7 @@ COUNT = "SELECT symbol, count(*) AS minutes, sum(volume) AS volume FROM candles 
 
 def test_a_table_csv_and_json_say_the_same(filled: str) -> None:
     table = run(filled, "sql", COUNT)
-    assert table.stdout.split() == ["symbol", "minutes", "volume", "BTC/USD", "3", "7.5000000000"]
+    assert table.stdout.split() == ["symbol", "minutes", "volume", "BTC/USD", "3", "7.5"]
     assert run(filled, "sql", COUNT, "--format", "csv").stdout.splitlines() == [
         "symbol,minutes,volume",
         "BTC/USD,3,7.5000000000",

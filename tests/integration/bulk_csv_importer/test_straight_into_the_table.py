@@ -121,4 +121,4 @@ async def test_ids_that_are_missing_by_the_million(plain_url: str, tmp_path: Pat
     rows = f"100,1,{START}.5,b,l,,5\n100,1,{START}.6,s,l,,10000006\n"
     done = await import_file(plain_url, write(tmp_path, "XBTUSD.csv", rows))
     assert (done.error, done.new) == (None, 2)
-    assert done.notes[0].startswith("Kraken's file lacks ")
+    assert done.notes[0].startswith("the file lacks ")

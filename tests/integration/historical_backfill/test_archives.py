@@ -110,6 +110,9 @@ async def test_a_part_of_time(plain_url: str, made: ArchivedMarkets, tmp_path: P
     found = await stored(plain_url, "BTC/USD")
     assert_same(found.trades, in_order_of_the_store(truth))
     assert found.coverage["trades"] == [(start, end)]
+    # The file that it came from has trades before and behind.
+    assert report.oldest is not None and report.newest is not None
+    assert start <= report.oldest <= report.newest <= end
     first, last = start.replace(minute=8, second=0), end.replace(second=0)
     assert found.coverage["candles_1m"] == [(first, last)]
     assert_same(found.candles, [one for one in candles_of(truth) if first <= one.timestamp < last])

@@ -59,7 +59,11 @@ async def test_a_part_behind_a_gap_does_not_move_the_cursor(plain_url: str, mark
     await download_one(plain_url, market, end_timestamp=clock(20.5))
     before = await cursor(plain_url)
     assert before is not None
-    await download_one(plain_url, market, since=to_cursor(clock(60)), end_timestamp=clock(70))
+    report = await download_one(plain_url, market, since=to_cursor(clock(60)), end_timestamp=clock(70))
+    assert report.notes == [
+        "there is a gap before this: 2024-01-01 00:20 to 2024-01-01 01:00 UTC;"
+        " kraken-db gaps fill BTC/USD fills it"
+    ]
     assert await cursor(plain_url) == before
     assert len(await coverage(plain_url, "BTC/USD")) == 2
     await download_one(plain_url, market, resume=True)

@@ -435,3 +435,28 @@ def test_any_bytes_are_a_layout_or_refused_in_one_line(sample: bytes) -> None:
         else:
             assert found.header_lines in (0, 1)
             assert len(set(found.columns)) == len(found.columns) >= 3
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ("2024-01-01T00:00:00Z,42283.6,0.01,buy", "write unix seconds, UTC, such as 1704067200.5"),
+        ("1704067200000,42283.6,0.01,buy", "write unix seconds, UTC, such as 1704067200.5"),
+        ("1704067200,42283.6,0.01,SELL", "write buy or sell, or leave the field empty"),
+        ("1704067200, 42283.6,0.01,buy", "write digits and a point, without blanks, such as 42283.6"),
+        ('1704067200,42283.6,"0.01",buy', "write digits and a point, without blanks, such as 42283.6"),
+    ],
+)
+def test_with_a_header_the_field_is_what_is_wrong(row: str, hint: str) -> None:
+    with pytest.raises(LayoutError) as caught:
+        layout(f"time,price,volume,side\n{row}\n")
+    assert (caught.value.hint, caught.value.line) == (hint, 2)
+
+
+def test_the_smallest_file_of_the_docs() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
+    _, _, rest = page.partition("Save it as `my-trades.csv`:\n\n")
+    block, _, _ = rest.partition("\n\n")
+    text = "\n".join(line.strip() for line in block.splitlines()) + "\n"
+    assert text.count("\n") == 3
+    assert layout(text) == TradeLayout(("time", "price", "volume", "side"), 1)

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from kraken_db.cli.candles import candle_writer
+from kraken_db.intervals import as_interval
 from kraken_db.types import Candle
 
 D = Decimal
@@ -120,9 +121,16 @@ def test_nothing_but_text_goes_into_a_pipe(capsys: pytest.CaptureFixture[str]) -
     assert "\x1b" not in written("table", CANDLES, capsys=capsys)
 
 
-@pytest.mark.parametrize(("columns", "has_vwap"), [(83, True), (82, False)])
-def test_vwap_is_left_out_where_it_would_make_two_lines_of_each(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, has_vwap: bool
+@pytest.mark.parametrize(
+    ("columns", "volume", "has_vwap"),
+    [(83, "12.0345", True), (82, "12.034", True), (81, "12.0345", False)],
+)
+def test_volume_is_rounded_and_then_vwap_left_out_where_each_candle_would_take_two_lines(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: int,
+    volume: str,
+    has_vwap: bool,
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -131,9 +139,37 @@ def test_vwap_is_left_out_where_it_would_make_two_lines_of_each(
     writer.write(CANDLES)
     out, err = capsys.readouterr()
     heading, first, _ = click.unstyle(out).splitlines()
+    assert len(first) <= columns
     assert heading.endswith("trades      vwap" if has_vwap else "trades")
-    assert first.endswith("103  16570.12" if has_vwap else "12.0345     103")
+    assert first.endswith(f"{volume}     103  16570.12" if has_vwap else f"{volume}     103")
     assert ("too narrow for vwap" in err) is not has_vwap
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"])
+@pytest.mark.parametrize("columns", [50, 60, 70, 80])
+def test_a_candle_is_one_line_at_any_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, zone: str
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    writer = candle_writer("table", "BTC/USD", as_interval("1h", tz=zone))
+    writer.begin(CANDLES)
+    writer.write(CANDLES)
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert zone in (lines[0] + lines[1])
+
+
+def test_an_hour_that_happens_twice_has_its_offset(capsys: pytest.CaptureFixture[str]) -> None:
+    writer = candle_writer("table", "BTC/USD", as_interval("1h", tz="Europe/Berlin"))
+    night = [
+        Candle("BTC/USD", datetime(2026, 10, 25, hour, tzinfo=UTC), 60, D(1), D(3), D(1), D(2), D(5), 9, None)
+        for hour in range(3)
+    ]
+    writer.begin(night)
+    writer.write(night)
+    shown = [line[:23].strip() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert shown == ["2026-10-25 02:00 +02:00", "2026-10-25 02:00 +01:00", "2026-10-25 03:00"]
 
 
 def test_up_and_down_have_colours_on_a_terminal_only(

@@ -139,7 +139,7 @@ def test_another_file_by_option_and_by_environment(
         ("# nothing\n\nzzz = 1", "line 3: there is no key zzz; known: database, data-dir, "),
         ("[backfil]\njobs = 1", "line 1: there is no key backfil; did you mean backfill?"),
         ("[backfill]\njob = 1", "line 2: there is no key backfill.job; did you mean jobs?"),
-        ("[backfill]\n\njobs = 0", "line 3: backfill.jobs: 0 is not in the range x>=1"),
+        ("[backfill]\n\njobs = 0", "line 3: backfill.jobs: 0 is not in the range: at least 1"),
         ("[backfill]\njobs = 'many'", "line 2: backfill.jobs: 'many' is not a number"),
         ("[backfill]\nresume = 'yes'", "line 2: backfill.resume: it is true or false, without quotes"),
         ("[backfill]\njobs = [1]", "line 2: backfill.jobs cannot be [1]"),

@@ -161,6 +161,20 @@ def test_of_a_long_line_both_ends_are_left() -> None:
         ("record --every 10x", "'10x' is not a number. Write it like 10, or like 10s, 5min or 1h"),
         ("gaps list BTC/USD --min-gap 90s", "'90s' is no multiple of 1 minute"),
         ("import-csv --symbols", "needs at least one symbol"),
+        ("delete BTC/USD", "to remove a pair, see docs/importing.md"),
+        ("gaps BTC/USD", "did you mean kraken-db gaps list BTC/USD?"),
+        ("BTC/USD", "did you mean kraken-db candles BTC/USD?"),
+        ("candles BTC/USD --csv", "No such option: --csv; write --format csv."),
+        ("candles BTC/USD --timezone UTC", "No such option: --timezone; did you mean --tz?"),
+        ("candles BTC/USD --out x.csv", "No such option: --out; write --format csv > FILE."),
+        ("candles BTC/USD -o x.csv", "No such option: -o; write --format csv > FILE."),
+        ("candles BTC/USD --fill", "Option '--fill' requires an argument; write --fill previous."),
+        ("candles BTC/USD --format", "write --format table or --format csv or --format json."),
+        ("candles BTC/USD --last=-1", "-1 is not in the range: at least 1."),
+        ("candles BTC/USD -i quarter", "did you mean 3M?"),
+        ("candles BTC/*", "but a pattern; one pair is taken here"),
+        ("backfill BTC/USD --since 2099-01-01", "--since is in the future: 2099-01-01T00:00:00Z."),
+        ("export BTC/USD --out x.parquet", "--out is a folder for many files, and x.parquet reads as one"),
     ],
 )
 def test_wrong_usage_is_one_line_that_names_the_help(line: str, expected: str) -> None:
@@ -179,6 +193,17 @@ def test_a_wrong_address_is_one_line_without_the_password() -> None:
         "Error: the database URL cannot be used: it starts with 'mysql:'. Expected "
     )
     assert "s3cr3t" not in done.output
+
+
+def test_a_folder_is_an_address_of_its_own_kind() -> None:
+    done = run(cli, "status", "--db-url", "/data/kraken")
+    assert done.exit_code == 2
+    assert "it has no scheme; a folder is written embedded:///data/kraken" in done.stderr
+
+
+def test_choices_are_taken_in_any_case() -> None:
+    done = run(cli, "candles", "BTC/USD", "--format", "CSV", "--db-url", "embedded:///nowhere/at/all")
+    assert "is not one of" not in done.stderr
 
 
 COMMANDS = [

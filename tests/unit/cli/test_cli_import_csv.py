@@ -108,7 +108,7 @@ def test_without_any_file_to_import_no_database_is_asked(archive: Path) -> None:
     assert done.exit_code == 1
     assert done.stderr.splitlines() == [
         f"Failed: {archive / 'nothing.csv'}: there is no such file",
-        "Error: 1 of 1 file not imported; nothing of them is stored.",
+        "Error: 1 of 1 file not imported; nothing of it is stored.",
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_refresh_that_failed_is_not_counted_as_a_file(
     report = ImportReport(ImportPlan([file]), [done], refresh)
     assert show_report(report, as_json=True) is False
     out, err = capsys.readouterr()
-    told = ["Failed: a.csv: broken", "Error: 1 of 1 file not imported; nothing of them is stored."]
+    told = ["Failed: a.csv: broken", "Error: 1 of 1 file not imported; nothing of it is stored."]
     assert err.splitlines() == [
         *(told if with_bad_file else []),
         "Error: the higher intervals are not up to date: no. They are refreshed next time",

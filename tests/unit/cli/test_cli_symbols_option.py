@@ -12,12 +12,14 @@ from click.testing import CliRunner
 from kraken_db.cli.options import (
     MultiValueCommand,
     exclude_option,
+    interval_options,
     one_pair_options,
     pair_options,
     range_options,
     stored_option,
     symbols_option,
 )
+from kraken_db.intervals import Interval
 
 
 @click.command(cls=MultiValueCommand)
@@ -220,3 +222,40 @@ def test_a_time_without_its_quotes_is_no_pair(words: str, named: str) -> None:
     result = CliRunner().invoke(one_pair, ["BTC/USD", "--since", *words.split()])
     assert result.exit_code == 2
     assert f"{named!r} is part of a time, and no pair; put a time with a blank in quotes:" in result.output
+
+
+@click.command(cls=MultiValueCommand)
+@pair_options("Which.")
+@interval_options("Which.", name="intervals", multiple=True)
+def several(symbols: tuple[str, ...] | None, intervals: tuple[Interval, ...]) -> None:
+    click.echo(f"{symbols} {[str(one) for one in intervals]}")
+
+
+def test_several_intervals_are_one_word_or_repeated() -> None:
+    def run(*words: str) -> str:
+        return CliRunner().invoke(several, ["BTC/USD", *words]).output
+
+    both = "('BTC/USD',) ['1h', '1d']\n"
+    assert run("-i", "1h,1d") == run("-i", "1h", "-i", "1d") == run("--interval", "1h, 1d,1h") == both
+    assert run("-i", "1h,1d", "--tz", "Europe/Berlin").endswith("['1h', '1d Europe/Berlin']\n")
+    assert "'1d' is an interval, and no pair; several intervals are one word: -i 1h,1d" in run(
+        "-i", "1h", "1d"
+    )
+    assert "there is no interval '1x'" in run("-i", "1h,1x")
+    assert "Invalid value for '-i'" in run("-i", ",")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--tz", "Berlin"], "'--tz': there is no time zone 'Berlin'; did you mean Europe/Berlin?"),
+        (["--tz", "new york"], "'--tz': there is no time zone 'new york'; did you mean America/New_York?"),
+        (["--tz", "+1"], "'--tz': there is no time zone '+1'; Write an IANA name such as Europe/Berlin"),
+        (["--session", "noon"], "'--session': a day cannot begin at 'noon'"),
+        (["--anchor", "monday"], "'--anchor': 'monday' is no anchor"),
+    ],
+)
+def test_a_wrong_zone_is_wrong_in_its_own_option(words: list[str], why: str) -> None:
+    result = CliRunner().invoke(several, ["BTC/USD", "-i", "1d", *words])
+    assert result.exit_code == 2
+    assert why in result.output
