@@ -92,7 +92,8 @@ async def test_nobody_is_at_work_in_a_copy(filled: str, target: str, tmp_path: P
         async with opened_database(filled) as database:
             address = database.address
         options = ["--format=custom", f"--file={file}", f"--dbname={address.url}"]
-        program = find("pg_dump", at_least=14)
+        ((major,),) = await query(filled, "SELECT current_setting('server_version_num')::int / 10000")
+        program = find("pg_dump", at_least=major)
         command = [str(program.path), *options]
         await asyncio.to_thread(subprocess.run, command, env=address.environment(), check=True, timeout=60)
     restored = await asyncio.to_thread(run, target, "db", "restore", str(file))
