@@ -95,7 +95,9 @@ class Webhook:
         except ValueError:
             is_usable = False
         if not is_usable or any(c.isspace() or not c.isprintable() for c in url):
-            raise ConfigurationError("that is no address of a webhook", hint="it begins with https://")
+            raise ConfigurationError(
+                "that is no address of a webhook", hint="it begins with https:// (or http://)"
+            )
         return cls(url)
 
     @property
@@ -169,7 +171,9 @@ class Alarms:
             others = self._memory.of_others() if changes else set()
             news = [change for change in changes if change.key not in others]
             if news:
-                await self._webhook.post(message_of(news, self._source, now))
+                left = self._after(changes, problems, reported)
+                is_well = is_all and not problems and not left
+                await self._webhook.post(message_of(news, self._source, now, is_well=is_well))
             self._reported = self._after(changes, problems, reported)
             self._memory.save(self._reported)
         return news
@@ -297,10 +301,19 @@ def _digest(text: str) -> str:
 
 
 def message_of(
-    changes: Sequence[Change], source: str, now: datetime, *, is_test: bool = False
+    changes: Sequence[Change],
+    source: str,
+    now: datetime,
+    *,
+    is_test: bool = False,
+    is_well: bool = False,
 ) -> dict[str, Any]:
-    """What is posted: a text for chats, under the names that they know, and the same for programs."""
-    text = _text(changes, source, now, is_test=is_test).translate(_HARMLESS)
+    """What is posted: a text for chats, under the names that they know, and the same for programs.
+
+    ``is_well``: nothing is wrong any more, which the first line says.
+    """
+    said = ": this is a test" if is_test else ": all is well again" if is_well else ""
+    text = _text(changes, source, said).translate(_HARMLESS)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]} ..."
     return {
@@ -310,6 +323,7 @@ def message_of(
         "source": f"kraken-db {source}",
         "time": _stamp(now),
         "is_test": is_test,
+        "is_well": is_well,
         "changes": [
             {
                 "key": one.key,
@@ -324,15 +338,17 @@ def message_of(
     }
 
 
-def _text(changes: Sequence[Change], source: str, now: datetime, *, is_test: bool) -> str:
-    lines = [f"kraken-db {source} on {socket.gethostname()}" + (": this is a test" if is_test else "")]
+def _text(changes: Sequence[Change], source: str, said: str) -> str:
+    lines = [f"kraken-db {source} on {socket.gethostname()}{said}"]
     for change in changes[:_MOST_LINES]:
         line = " ".join(change.text.split())
         if change.until is not None:
-            line = f"over, after {duration_text(change.until - change.since)}: {line}"
+            line = f"over, after {duration_text(change.until - change.since)}. It was: {line}"
         lines.append(f"- {line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + ' ...'}")
-    if len(changes) > _MOST_LINES:
-        lines.append(f"- and {len(changes) - _MOST_LINES:,} more")
+    if hidden := changes[_MOST_LINES:]:
+        over = sum(change.until is not None for change in hidden)
+        which = "" if not over else ", all over" if over == len(hidden) else f", {over:,} of them over"
+        lines.append(f"- and {len(hidden):,} more{which}")
     return "\n".join(lines)
 
 

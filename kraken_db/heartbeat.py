@@ -13,9 +13,12 @@ from types import TracebackType
 from typing import NamedTuple, Self
 from uuid import UUID, uuid4
 
+from kraken_db.db import last_words
+from kraken_db.db.last_words import LastWord
 from kraken_db.errors import KrakenDBError
-from kraken_db.repositories.running_jobs import JobKind, RunningJobRepository
+from kraken_db.repositories.running_jobs import JobKind, RunningJob, RunningJobRepository
 from kraken_db.store import Store
+from kraken_db.times import utc_now
 
 EVERY = 10.0
 """Seconds between two words."""
@@ -38,6 +41,19 @@ def pairs_done(symbols: Sequence[str], done: Collection[str]) -> Word:
     """Of a job that does one symbol after the other."""
     behind = [symbol for symbol in symbols if symbol not in done]
     return Word(f"{len(symbols) - len(behind):,} of {len(symbols):,} pairs done", behind)
+
+
+async def at_work(store: Store, kind: JobKind, symbols: Collection[str]) -> RunningJob | None:
+    """A living job of this kind that works on one of the symbols; None where none has said so.
+
+    Raises DatabaseErrors.
+    """
+    jobs = await store.database.reading(lambda connection: RunningJobRepository(connection).all())
+    wanted = set(symbols)
+    fitting = (
+        job for job in jobs if job.kind == kind and job.is_alive and not wanted.isdisjoint(job.symbols)
+    )
+    return next(fitting, None)
 
 
 @dataclass(slots=True)
@@ -71,13 +87,16 @@ class Heartbeat:
         assert self._beating is not None
         self._beating.cancel()
         await asyncio.gather(self._beating, return_exceptions=True)
+        word = self._word()
+        is_failure = error is not None and not isinstance(error, asyncio.CancelledError)
+        state = "failed" if is_failure else word.state if self.describe else "ended"
+        last = Word(state, word.behind, _text(error) or word.error)
+        is_said = False
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD_WITHIN):
-                word = self._word()
-                is_failure = error is not None and not isinstance(error, asyncio.CancelledError)
-                state = "failed" if is_failure else word.state if self.describe else "ended"
-                last = Word(state, word.behind, _text(error) or word.error)
-                await self._try(lambda: self._say(last, is_over=True))
+                is_said = await self._try(lambda: self._say(last, is_over=True))
+        if not is_said:
+            last_words.leave(LastWord(self.id, utc_now(), last.state[:_LONGEST], last.error))
 
     def tell(self) -> None:
         """There is news that others wait for: the next word comes at once, or nearly so."""
@@ -98,6 +117,9 @@ class Heartbeat:
             repository = RunningJobRepository(connection)
             where = socket.gethostname(), os.getpid()
             await repository.begin(self.id, self.kind, self.symbols, behind, *where)
+            known = [word.job for word in last_words.left().values() if await repository.end(word)]
+        for job in known:
+            last_words.forget(job)
         self._told = len(self.symbols)
 
     async def _say(self, word: Word, *, is_over: bool = False) -> None:
@@ -115,7 +137,8 @@ class Heartbeat:
     def _word(self) -> Word:
         return self.describe() if self.describe is not None else Word("at work")
 
-    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Returns whether the database has it."""
         try:
             await work()
         except KrakenDBError as error:
@@ -124,6 +147,7 @@ class Heartbeat:
             self._has_failed = True
         else:
             self._has_failed = False
+        return not self._has_failed
 
 
 def _text(error: BaseException | None) -> str | None:

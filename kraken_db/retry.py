@@ -143,7 +143,7 @@ class _Counts:
         made = self.made + (0 if isinstance(error, self._policy.only) else 1)
         if made > 1:
             error.attempts = made
-            error.message = f"{error.message}; that was attempt {made}, the last"
+            error.message = f"{error.message}; tried {made} times"
             error.args = (error.message,)
 
 

@@ -5,6 +5,7 @@ Times are UTC, ranges half-open, sizes bytes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -269,14 +270,15 @@ def problems(
 
     Wrong are: a symbol of ``symbols`` of which nothing is stored (without any, an empty store); a recording
     that was killed; gaps in trades or minutes; a lag above ``max_lag`` (None: any will do) of a pair that no
-    recording has live; a disk with nothing but its reserve; a job of the database that fails or is not
-    started; minutes that a killed run has left out of the higher intervals; and retention that such a run
-    has left switched off.
+    recording has live, and no killed one had; a disk with nothing but its reserve;
+    a job of the database that fails or is not started; minutes that a killed run has left out of the higher
+    intervals; and retention that such a run has left switched off.
     """
     return [
         *_missing(status, symbols),
         *_killed(status, symbols),
-        *_incomplete(status, max_lag),
+        *_with_gaps(status),
+        *_behind(status, max_lag),
         *disk_problems(status.disk),
         *job_problems(status.jobs, status.now),
         *_left_undone(status),
@@ -302,24 +304,51 @@ def _killed(status: StoreStatus, symbols: Sequence[str] | None) -> Iterator[Prob
             yield Problem(f"killed {job.id}", f"{job} was killed: its last word is of {last_word}")
 
 
-def _incomplete(status: StoreStatus, max_lag: timedelta | None) -> Iterator[Problem]:
-    checked = [item for item in status.data if item.data_type in _CHECKED]
-    for item in checked:
+def _checked(status: StoreStatus) -> list[DataStatus]:
+    return [item for item in status.data if item.data_type in _CHECKED]
+
+
+def _with_gaps(status: StoreStatus) -> Iterator[Problem]:
+    for item in _checked(status):
         if item.gaps:
             text = f"{_named(item)} has {item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
             yield Problem(f"gaps {_named(item)}", text, size=item.gaps)
-    for item in checked:
-        if max_lag is None or item.lag is None or item.is_watched:
+
+
+def _behind(status: StoreStatus, max_lag: timedelta | None) -> Iterator[Problem]:
+    """One problem for all pairs: where thousands are behind it has one cause, and is one line."""
+    killed = {
+        symbol for job in status.running if job.kind == "recording" and job.is_dead for symbol in job.symbols
+    }
+    worst: dict[str, tuple[timedelta, DataStatus]] = {}
+    for item in _checked(status):
+        if max_lag is None or item.lag is None or item.is_watched or item.symbol in killed:
             continue
-        if item.lag > max_lag:
-            text = f"{_named(item)} is {lag_text(item.lag)} behind (allowed: {period_text(max_lag)})"
-            yield Problem(f"lag {_named(item)}", text)
+        if item.lag > max(max_lag, worst[item.symbol][0] if item.symbol in worst else max_lag):
+            worst[item.symbol] = item.lag, item
+    if not worst or max_lag is None:
+        return
+    lag, item = max(worst.values(), key=lambda one: one[0])
+    allowed = period_text(max_lag)
+    by = f"just over {allowed}" if lag_text(lag) == lag_text(max_lag) else lag_text(lag)
+    text = f"{_named(item)} is {by} behind (allowed: {allowed})"
+    if len(worst) > 1:
+        text = f"{len(worst):,} pairs are behind (allowed: {allowed}), {item.symbol} most: {by}"
+    # Said again where twice as many are behind, not for each that joins them.
+    yield Problem(f"lag{_selection(status)}", text, size=len(worst).bit_length())
+
+
+def _selection(status: StoreStatus) -> str:
+    """Which pairs a status is of, as part of a key: two checks of different pairs both report theirs."""
+    if status.symbols is None:
+        return ""
+    return f" of {hashlib.sha256(' '.join(sorted(status.symbols)).encode()).hexdigest()[:8]}"
 
 
 def disk_problems(disk: DiskRoom | None) -> Iterator[Problem]:
     """Whether only the reserve is left; None: nothing is known of the disk."""
     if disk is not None and not disk.usable:
-        yield Problem("disk", f"{disk.shortage}: downloads and imports stop")
+        yield Problem("disk", f"{disk.shortage}. Downloads and imports stop until you make room there")
 
 
 def job_problems(jobs: Sequence[BackgroundJob], now: datetime) -> Iterator[Problem]:

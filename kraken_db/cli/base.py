@@ -28,6 +28,7 @@ from kraken_db.cli.help import HelpContext, show_help
 from kraken_db.cli.logs import (
     configure_logging,
     is_debugging,
+    log_end,
     log_failure,
     one_line,
     redact,
@@ -404,10 +405,13 @@ class LazyGroup(click.Group):
             result = run()
         except click.Abort:
             note("interrupted")
-            sys.exit(INTERRUPTED)
+            code = INTERRUPTED
         except Exception as error:
-            sys.exit(report_failure(error))
-        sys.exit(result if isinstance(result, int) else 0)
+            code = report_failure(error)
+        else:
+            code = result if isinstance(result, int) else 0
+        log_end(code)
+        sys.exit(code)
 
 
 NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?", re.ASCII)
@@ -487,7 +491,8 @@ def _common_options() -> list[click.Option]:
             is_eager=True,
             expose_value=False,
             callback=_on_log_file,
-            help="Log into FILE, too: what -v says, or --debug. At 10 MB it is put aside; five are kept.",
+            help="Log into FILE, too: starts, ends, warnings and errors; with -v or --debug all else. At"
+            " 10 MB it is put aside; five are kept.",
         ),
         click.Option(
             ["--config"],

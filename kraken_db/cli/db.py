@@ -16,6 +16,7 @@ from kraken_db.cli.options import db_url_option, json_option, stored_db_url_opti
 from kraken_db.cli.output import (
     Column,
     count_text,
+    is_quiet,
     moment_text,
     note,
     plural,
@@ -152,7 +153,7 @@ _COLUMNS = [
     "--dry-run", is_flag=True, help="Show how much there is to drop and to compress; change nothing."
 )
 @json_option
-@db_url_option
+@stored_db_url_option
 def maintain(dry_run: bool, as_json: bool, db_url: str) -> None:
     """Drop and compress old rows now, as `kraken-db policies show` has it.
 
@@ -200,6 +201,8 @@ def _document(report: MaintenanceReport) -> dict[str, Any]:
 
 
 def _print(report: MaintenanceReport) -> None:
+    if is_quiet() and _summary(report) == _NOTHING:
+        return  # a line of cron's: it mails what is printed
     print_table(_COLUMNS, [_row(table) for table in report.tables])
     for table in report.tables:
         _print_what_stays(table)
@@ -232,6 +235,9 @@ def _print_what_stays(table: TableReport) -> None:
         )
 
 
+_NOTHING = "Nothing to do"
+
+
 def _summary(report: MaintenanceReport) -> str:
     rows = sum(table.dropped_rows for table in report.tables)
     compressed = sum(table.compressed_pieces for table in report.tables)
@@ -243,8 +249,8 @@ def _summary(report: MaintenanceReport) -> str:
     if report.dry_run:
         text = ", ".join(done).replace("dropped", "drop").replace("compressed", "compress")
         text = text.replace("refreshed", "refresh")
-        return f"Would {text}. Nothing was changed" if done else "Nothing to do"
-    return f"Done: {', '.join(done)}" if done else "Nothing to do"
+        return f"Would {text}. Nothing was changed" if done else _NOTHING
+    return f"Done: {', '.join(done)}" if done else _NOTHING
 
 
 _SERVER = "kraken_db.cli.db"

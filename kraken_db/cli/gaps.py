@@ -20,6 +20,7 @@ from kraken_db.cli.options import (
     json_option,
     pair_options,
     rate_limit_option,
+    require_stored,
     stored_db_url_option,
     stored_option,
     tell_default,
@@ -29,6 +30,7 @@ from kraken_db.cli.output import (
     Row,
     count_text,
     day_column,
+    is_quiet,
     is_terminal,
     moment_text,
     note,
@@ -152,6 +154,8 @@ def show_filled(
         from kraken_db.gap_filler.filler import summary
 
         print_json(summary(reports) | {"symbols": [_fill_document(report) for report in reports]})
+    elif is_quiet() and not any(report.gaps.found for report in reports):
+        pass  # a line of cron's: it mails what is printed
     elif is_short:
         _print_filled_totals(reports)
     else:
@@ -426,6 +430,8 @@ def fill_gaps(
     from kraken_db.cli.progress import show_progress
     from kraken_db.gap_filler import GapFiller
 
+    if stored:
+        require_stored(db_url)
     signals = Signals()
 
     async def run() -> list[FillReport]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,12 +18,16 @@ import click
 from kraken_db.cli.output import SAID, be_quiet, note_lines, printable, say
 from kraken_db.errors import first_line
 
+if sys.platform != "win32":
+    import fcntl
+
 _OUR_LOGGERS = ("kraken_db", "alembic.runtime.migration")
 # What takes long and would look hung without a word: shown without being asked for.
 _NOTICES = "kraken_db.notices"
 _FAILURES = logging.getLogger("kraken_db.failures")
-# What the command line prints by itself: for the file alone.
-_PRINTED = (_FAILURES.name, SAID.name)
+_COMMANDS = logging.getLogger("kraken_db.commands")
+# What the command line prints by itself, and when it begins and ends: for the file alone.
+_PRINTED = (_FAILURES.name, SAID.name, _COMMANDS.name)
 _LARGEST_LOG, _OLD_LOGS = 10_000_000, 5
 _WORD = re.compile(r"\S+")
 _BEFORE_PASSWORD = re.compile(r"(?<![a-z0-9+])[a-z0-9+]+://[^\s:/@]*:(?!password@host)", re.IGNORECASE)
@@ -108,10 +113,15 @@ class _Formatter(logging.Formatter):
 
 
 class _FileHandler(RotatingFileHandler):
-    """A file that its owner alone can read. When it is full it becomes ``FILE.1``, and that ``FILE.2``."""
+    """A file that its owner alone can read. When it is full it becomes ``FILE.1``, and that ``FILE.2``.
 
-    def __init__(self, path: Path) -> None:
+    Several processes may write into it: one of them puts it aside, the others go on in the new one. Without
+    -v it has what somebody wants to know after months: starts and ends, warnings, errors, what was printed.
+    """
+
+    def __init__(self, path: Path, wishes: Wishes) -> None:
         self._failed = False
+        self._least = logging.DEBUG if wishes.debug else logging.INFO if wishes.verbose else logging.WARNING
         super().__init__(path, maxBytes=_LARGEST_LOG, backupCount=_OLD_LOGS, encoding="utf-8", delay=True)
         self.setFormatter(_Formatter("%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"))
 
@@ -121,10 +131,44 @@ class _FileHandler(RotatingFileHandler):
 
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=own)
 
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= self._least or record.name in (_NOTICES, *_PRINTED)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._follow()
+        super().emit(record)
+
+    def _follow(self) -> None:
+        """Go on in the file of that name, where another process has put ours aside."""
+        if self.stream is None:
+            return
+        with suppress(OSError):
+            ours = os.fstat(self.stream.fileno())
+            try:
+                named = Path(self.baseFilename).stat()
+            except FileNotFoundError:
+                named = None
+            if named is None or (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino):
+                self.stream.close()
+                self.stream = None  # the next line opens it
+
+    def doRollover(self) -> None:  # noqa: N802
+        """By one process at a time; where another was faster there is nothing to do."""
+        fd = os.open(
+            f"{self.baseFilename}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            if sys.platform != "win32":
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            before = self.stream
+            self._follow()
+            if self.stream is before:
+                super().doRollover()
+        finally:
+            os.close(fd)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """The work goes on without: it is said once."""
-        import sys
-
         if not self._failed:
             self._failed = True
             say(f"warning: the log {self.baseFilename} cannot be written: {sys.exception() or 'unknown'}")
@@ -140,7 +184,7 @@ def configure_logging(wishes: Wishes | None = None) -> None:
             old.close()
     root.addHandler(_StderrHandler(wishes))
     if wishes.log_file is not None:
-        root.addHandler(_opened(wishes.log_file))
+        root.addHandler(_opened(wishes.log_file, wishes))
     be_quiet(wishes.quiet)
     is_asked_for_more = wishes.verbose or wishes.log_file is not None
     level = logging.DEBUG if wishes.debug else logging.INFO if is_asked_for_more else logging.WARNING
@@ -149,19 +193,38 @@ def configure_logging(wishes: Wishes | None = None) -> None:
     logging.getLogger(_NOTICES).setLevel(min(level, logging.INFO))
 
 
-def _opened(path: Path) -> _FileHandler:
+_OTHER_FILE = "Name a file in a folder of your own, or have an administrator make it for you"
+
+
+class UnusableLogError(click.ClickException):
+    """Wrong usage that no --help helps with."""
+
+    exit_code = 2
+
+
+def _opened(path: Path, wishes: Wishes) -> _FileHandler:
     """The handler of a file that is known to take what is written."""
     try:
-        handler = _FileHandler(path.expanduser().absolute())
+        handler = _FileHandler(path.expanduser().absolute(), wishes)
         with handler._open():
             return handler
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
-        raise click.UsageError(f"the log file {path} cannot be written: {why}") from None
+        raise UnusableLogError(f"the log file {path} cannot be written: {why}. {_OTHER_FILE}") from None
 
 
 def is_debugging() -> bool:
     return logging.getLogger(_OUR_LOGGERS[0]).isEnabledFor(logging.DEBUG)
+
+
+def log_begin(command: str) -> None:
+    """Note in the log file which command it is."""
+    _COMMANDS.info("%s begins", command)
+
+
+def log_end(code: int) -> None:
+    """Note in the log file how the command has ended."""
+    _COMMANDS.info("ended with exit code %d", code)
 
 
 def log_failure(line: str, error: Exception | None = None) -> None:
@@ -178,6 +241,8 @@ def wish(ctx: click.Context, **changes: Any) -> None:
     if wishes != ctx.meta.get(_WISHES):
         ctx.meta[_WISHES] = wishes
         configure_logging(wishes)
+        if "log_file" in changes:
+            log_begin(ctx.command_path)
 
 
 def has_log_file(ctx: click.Context) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -142,6 +142,9 @@ def line(status: RecorderStatus, *, is_over: bool = False) -> str:
     ]
     if status.journal:
         parts.append(f"journal {count_text(status.journal)}")
+    if status.database_outage is not None:
+        since, _ = status.database_outage
+        parts.append(f"database away since {since:%H:%M:%S}, {plural(status.kept, 'record')} wait")
     if is_over:
         parts.append("stopped")
     elif not status.is_connected:
@@ -289,7 +292,7 @@ def record(
         return
 
     async def run() -> bool:
-        async with Recorder(
+        recorder = Recorder(
             db_url,
             symbols,
             exclude=exclude,
@@ -297,16 +300,19 @@ def record(
             rate_limit_delay=rate_limit,
             flush_interval=flush_interval,
             journal_dir=journal_dir,
-        ) as recorder:
-            await tell_default(symbols or DEFAULT_SYMBOLS, recorder)
-            with show_view(as_json=as_json) as view, Signals().stopping(recorder):
-                async with (
-                    beside(_report(recorder, view, every or view.every)),
-                    alarms_of(recorder, webhook, db_url, source),
-                ):
-                    status = await recorder.run()
-                view.end(status)
-                return recorder.is_flawed
+        )
+        with show_view(as_json=as_json) as view, Signals().stopping(recorder):
+            async with (
+                beside(_report(recorder, view, every or view.every)),
+                alarms_of(recorder, webhook, db_url, source),
+                AsyncExitStack() as at_the_end,
+            ):
+                at_the_end.push_async_callback(recorder.close)
+                if await recorder.connect_patiently():
+                    await tell_default(symbols or DEFAULT_SYMBOLS, recorder)
+                    await recorder.run()
+            view.end(recorder.status())
+            return recorder.is_flawed
 
     context.exit(int(asyncio.run(run())))
 
@@ -350,4 +356,5 @@ async def alarms_of(
 async def _report(recorder: Recorder, view: View, every: float) -> None:
     while True:
         await asyncio.sleep(every)
-        view.show(recorder.status())
+        if recorder.has_begun:
+            view.show(recorder.status())

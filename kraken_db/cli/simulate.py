@@ -319,9 +319,12 @@ async def _serve(exchange: SimulatedExchange, host: str, port: int) -> None:
         click.echo(f"export KRAKEN_BASE_URL={base_url}\nexport KRAKEN_WS_URL={feed_url(base_url)}")
         if exchange.archive is not None:
             click.echo(f"export KRAKEN_ARCHIVE_URL={archive_url(base_url)}")
+        endless = [market.symbol for market in exchange.markets.values() if market.size is None]
+        if endless:
+            note(f"without end: {', '.join(endless)}")
         for market in exchange.markets.values():
-            size = "without end" if market.size is None else f"{count_text(market.size)} trades"
-            note(f"{market.symbol}: {size}")
+            if market.size is not None:
+                note(f"{market.symbol}: {count_text(market.size)} trades")
         note("Ctrl-C ends it")
         await stopped.wait()
     failed = sum(request.answer != "ok" for request in exchange.requests)

@@ -340,7 +340,7 @@ def _database_lines(database: Mapping[str, Any], status: StoreStatus) -> Iterato
     if status.pending_refreshes:
         yield (
             f"Pending   {plural(status.pending_refreshes, 'range')} from {moment_text(status.pending_from)}"
-            " on to be rolled up; the next import or backfill does it"
+            " on to be rolled up; a recording does it each minute, kraken-db db maintain now"
         )
 
 

@@ -20,8 +20,9 @@ from typing import Generic, Protocol, TypeVar
 
 from kraken_db.database_writer.journal import Journal
 from kraken_db.errors import DataRefusedError, NotConnectedError, TransactionConflictError, first_line
-from kraken_db.log_throttle import LogThrottle
+from kraken_db.log_throttle import A_MINUTE, LogThrottle
 from kraken_db.retry import may_pass
+from kraken_db.times import duration_text, utc_now
 from kraken_db.types import CandleRecord
 
 R = TypeVar("R")
@@ -288,6 +289,9 @@ class ChannelRunner(Intake[R]):
     def __init__(self, channel: Channel[R], journal: Journal, backlog: list[Journal]) -> None:
         super().__init__(channel, journal, backlog)
         self.last_error: str | None = None
+        self.failing_since: datetime | None = None
+        """Since when the database takes nothing, UTC; None while it does."""
+        self._outages = LogThrottle(_log, seconds=A_MINUTE, lines=1, is_counted=False)
         self._stored = 0
         self._stopping = asyncio.Event()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -452,11 +456,7 @@ class ChannelRunner(Intake[R]):
                     await self._store_what_can_be(journal, batch, first_line(error))
                     return
                 failures += 1
-                self._throttle.say(
-                    logging.WARNING if may_pass(error) else logging.ERROR,
-                    f"{self._channel.name}: the database does not take them; trying again",
-                    first_line(error),
-                )
+                self._say_failing(error)
                 if self._stopping.is_set() and not isinstance(error, TransactionConflictError):
                     raise _GivenUpError from error
             await self._pause(pause)
@@ -464,10 +464,27 @@ class ChannelRunner(Intake[R]):
             with suppress(Exception):
                 await self._channel.revive()
         if failures:
-            _log.warning("%s: the database takes them again", self._channel.name)
+            self._say_working()
         self.counts.flushes += 1
         self.counts.written += len(batch.records) if written is None else written
         self.counts.known += 0 if written is None else len(batch.records) - written
+
+    def _say_failing(self, error: Exception) -> None:
+        """Once, and once a minute for as long as it lasts."""
+        since = self.failing_since = self.failing_since or utc_now()
+        level = logging.WARNING if may_pass(error) else logging.ERROR
+        detail = f"since {since:%H:%M:%S} UTC, trying again ({self.in_memory + self.in_journal:,} wait): "
+        self._outages.say(level, self._failing, detail + first_line(error))
+
+    def _say_working(self) -> None:
+        since, self.failing_since = self.failing_since, None
+        self._outages.forget(self._failing)
+        took = f", after {duration_text(utc_now() - since)}" if since is not None else ""
+        _log.warning("%s: the database takes them again%s", self._channel.name, took)
+
+    @property
+    def _failing(self) -> str:
+        return f"{self._channel.name}: the database does not take them"
 
     async def _pause(self, seconds: float) -> None:
         if self._stopping.is_set():

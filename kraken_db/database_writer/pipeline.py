@@ -28,6 +28,7 @@ from kraken_db.types import CandleRecord, TradeRecord
 REFRESH_INTERVAL = 60.0
 """Seconds between two refreshes of the higher intervals."""
 DEFAULT_JOURNAL_BYTES = 1 << 30
+_OTHER_FOLDER = "name another folder: --journal-dir on the command line, journal_dir in Python"
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
 
@@ -51,13 +52,14 @@ class WriterOptions:
     journal_sync: float | None = 1.0
     on_hole: OnHole | None = None
     stop_timeout: float = 10.0
+    successor: str = "the next writer"
     clock: Clock = utc_now
 
     def journal_folder(self) -> Path:
         """The folder of this database's journals; made if it is not there. Raises ConfigurationError."""
         folder = self.journal_dir or state_folder("journal")
         for path in (folder, folder / fingerprint(self.db_url)):
-            make_private(path, "journal directory", hint="choose another directory with journal_dir")
+            make_private(path, "journal directory", hint=_OTHER_FOLDER)
         return path
 
 
@@ -130,11 +132,12 @@ class Pipeline:
         await asyncio.gather(*self._upkeep, return_exceptions=True)
         if any(left.values()):
             _log.warning(
-                "not everything could be stored: %d trades and %d candles are left in the journal in %s; the"
-                " next DatabaseWriter for this database writes them",
+                "not everything could be stored: %d trades and %d candles are left in the journal in %s; %s"
+                " writes them",
                 left["trades"],
                 left["candles"],
                 self.trades.journal.folder,
+                self._options.successor,
             )
         else:
             await self._refresh(seconds)
@@ -146,7 +149,12 @@ class Pipeline:
             async with asyncio.timeout(seconds):
                 await self.store.refresh_pending()
         except Exception as error:
-            _log.warning("the higher intervals are not up to date: %s", first_line(error))
+            why = (
+                f"that takes longer than {seconds:.0f} s"
+                if isinstance(error, TimeoutError)
+                else first_line(error)
+            )
+            _log.warning("the higher intervals are not up to date: %s; the next refresh does it", why)
 
     async def _refresh_now_and_then(self) -> None:
         while True:

@@ -92,6 +92,7 @@ class DatabaseWriter:
     logged. ``journal_sync``: seconds until the journal has reached the disk; 0 waits for it at each record,
     None leaves it to the system. ``on_hole``: called with a symbol and the ids that are missing next to
     trades that have just been stored. ``stop_timeout``: the seconds that ``stop`` waits for the database.
+    ``successor``: what writes the rest of the journal, as the warning of ``stop`` calls it.
 
     Use it as an asynchronous context manager, or call ``start()`` and ``stop()``; everything else raises
     NotConnectedError (a RuntimeError) before and after that. Call it from one event loop only.
@@ -115,6 +116,7 @@ class DatabaseWriter:
         journal_sync: float | None = 1.0,
         on_hole: OnHole | None = None,
         stop_timeout: float = 10.0,
+        successor: str | None = None,
         clock: Clock = utc_now,
     ) -> None:
         _check("trade_buffer_size", trade_buffer_size, 1)
@@ -141,6 +143,7 @@ class DatabaseWriter:
             journal_sync=journal_sync,
             on_hole=on_hole,
             stop_timeout=stop_timeout,
+            successor=successor or "the next DatabaseWriter for this database",
             clock=clock,
         )
         self._pipeline: Pipeline | None = None
@@ -265,6 +268,15 @@ class DatabaseWriter:
         require_aware(start, "start")
         require_aware(end, "end")
         await self._connected().flusher.build_candles(parse_symbol(symbol), start, end)
+
+    @property
+    def outage(self) -> tuple[datetime, str] | None:
+        """Since when the database takes nothing, UTC, and why; None while it does."""
+        runners = (self._pipeline.trades, self._pipeline.candles) if self._pipeline else ()
+        failing = [
+            (one.failing_since, one.last_error or "") for one in runners if one.failing_since is not None
+        ]
+        return min(failing, default=None)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:

@@ -55,7 +55,9 @@ async def dump(database: Database, path: Path) -> DumpReport:
         server = await _server_major(connection)
     address = _address(database)
     program = await asyncio.to_thread(find, "pg_dump", at_least=server)
-    command = ("--format=custom", "--compress=1", "--no-password", f"--dbname={address.url}")
+    # Who is at work here is not at work in a copy: there it would look like somebody who was killed.
+    of_here = "--exclude-table-data=running_jobs"
+    command = ("--format=custom", "--compress=1", "--no-password", of_here, f"--dbname={address.url}")
     part = path.with_name(f".{path.name}.part")
     with new_files.replacing(path, part) as file:
         # Not its standard output: there it writes the table of contents twice, and its end goes unnoticed.
@@ -68,7 +70,8 @@ async def dump(database: Database, path: Path) -> DumpReport:
 async def restore(database: Database, path: Path) -> str:
     """Make the store that the dump holds; returns the revision of its schema.
 
-    The database must have no rows of ours. What is left of its schema is dropped first. Raises
+    The database must have no rows of ours. What is left of its schema is dropped first. Nobody is at work in
+    it afterwards, whoever was when the dump was made. Raises
     ConfigurationError, ProgramError and DatabaseError: then nothing of the dump is there.
     """
     program = await asyncio.to_thread(newest, "pg_restore")
@@ -85,6 +88,7 @@ async def restore(database: Database, path: Path) -> str:
     async with _restoring(database) if has_timescale else nullcontext():
         await _pour(program, path, address)
     async with database.autocommit() as connection:
+        await connection.execute(text("DELETE FROM running_jobs"))  # of a dump by pg_dump itself
         await connection.execute(text("ANALYZE"))
     async with database.read() as connection:
         return await _revision(connection)

@@ -7,7 +7,7 @@ import secrets
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.errors import ConfigurationError
+from kraken_db.errors import ConfigurationError, PermissionDeniedError
 
 _EXISTS = text("SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = :role)")
 # Tables and views of ours alone: in a schema that others share, theirs are not ours to give.
@@ -26,6 +26,12 @@ _STATEMENTS = text(
 )
 _CREATE = text(
     "SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', CAST(:role AS text), CAST(:password AS text))"
+)
+
+
+_MAY_CREATE = text(
+    "SELECT current_user, rolsuper OR rolcreaterole, quote_ident(CAST(:role AS text))"
+    " FROM pg_roles WHERE rolname = current_user"
 )
 
 
@@ -51,6 +57,13 @@ async def create_role(connection: AsyncConnection, role: str) -> str:
     """
     if await connection.scalar(_EXISTS, {"role": role}):
         raise ConfigurationError(f"the role {role} is there already", hint="leave out --create")
+    user, may_create, quoted = (await connection.execute(_MAY_CREATE, {"role": role})).one()
+    if not may_create:
+        raise PermissionDeniedError(
+            f"{user} may not make roles",
+            hint=f"an administrator runs CREATE ROLE {quoted} LOGIN PASSWORD '...' in psql; then run"
+            f" kraken-db db grant-read {role}, without --create",
+        )
     password = secrets.token_urlsafe(24)
     statement = await connection.scalar(_CREATE, {"role": role, "password": password})
     await connection.exec_driver_sql(str(statement))

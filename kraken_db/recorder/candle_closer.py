@@ -19,6 +19,7 @@ from kraken_db.errors import DatabaseError, foreseen
 from kraken_db.ingest.candles import build_minutes
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
 from kraken_db.intervals import BASE_INTERVAL, ceil_to_interval, floor_to_interval
+from kraken_db.log_throttle import A_MINUTE, LogThrottle
 from kraken_db.ranges import TICK, TimeRange, intersection
 from kraken_db.recorder.symbol_feed import SymbolFeed
 from kraken_db.store import Store
@@ -130,6 +131,7 @@ class CandleCloser:
         self._writer = writer
         self._grace = grace
         self._open: dict[str, OpenMinutes] = {}
+        self._throttle = LogThrottle(_log, seconds=A_MINUTE, lines=1, is_counted=False)
 
     def heard(self, symbol_feed: SymbolFeed, first: datetime) -> None:
         """Trades from ``first`` on are on their way to the store."""
@@ -158,7 +160,7 @@ class CandleCloser:
             try:
                 await self.close_due(store, now())
             except Exception as error:
-                _log.warning("minutes are closed later: %s", foreseen(error))
+                self._throttle.say(logging.WARNING, "minutes are closed later", str(foreseen(error)))
                 _log.debug("minutes", exc_info=error)
                 await asyncio.sleep(_AFTER_AN_ERROR)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kraken_db.problems import Problem
+from kraken_db.recorder.beginning import Wait
 from kraken_db.recorder.status import PairStatus, RecorderStatus
 
 FEED_MAY_BE_AWAY = 30.0
@@ -13,6 +14,19 @@ DATABASE_MAY_BE_AWAY = 30.0
 HOLE_MAY_LAST = 60.0
 """Seconds: most are filled by the next answer of REST."""
 _JOURNAL_MAY_BE_USED = 10.0
+
+
+def database_problem(why: str) -> Problem:
+    """The database does not answer, or not as it should."""
+    return Problem("database", f"the database cannot be used: {why}", patience=DATABASE_MAY_BE_AWAY)
+
+
+def waiting_problem(wait: Wait) -> Problem:
+    """The recording has not begun: what it waits for is away."""
+    if wait.is_for_database:
+        return database_problem(wait.reason)
+    text = f"no live feed since {wait.since:%H:%M:%S} UTC: the recording waits for Kraken: {wait.reason}"
+    return Problem("feed", text, patience=FEED_MAY_BE_AWAY)
 
 
 def problems_of(status: RecorderStatus) -> list[Problem]:

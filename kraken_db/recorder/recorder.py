@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from kraken_db.errors import (
     UnknownPairError,
     unforeseen,
 )
-from kraken_db.heartbeat import Heartbeat, Word
+from kraken_db.heartbeat import Heartbeat, Word, at_work
 from kraken_db.ingest.delisting import note_end
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
@@ -45,10 +46,11 @@ from kraken_db.log_throttle import LogThrottle
 from kraken_db.pairs import DEFAULT_SYMBOLS, parse_symbol
 from kraken_db.patterns import is_pattern
 from kraken_db.problems import Problem
+from kraken_db.recorder.beginning import Beginning, StoppedError
 from kraken_db.recorder.candle_closer import CandleCloser
 from kraken_db.recorder.feed_log import FeedLog
 from kraken_db.recorder.listings import EVERY, ListingWatch, Selection
-from kraken_db.recorder.problems import DATABASE_MAY_BE_AWAY, problems_of
+from kraken_db.recorder.problems import database_problem, problems_of, waiting_problem
 from kraken_db.recorder.rejected import RejectedTrades
 from kraken_db.recorder.rejoin import AT_ONCE, CatchUp, Rejoin
 from kraken_db.recorder.status import Meter, PairStatus, RecorderStatus
@@ -128,6 +130,7 @@ class Recorder(StoreService):
             pool_max_size=4,
             journal_dir=journal_dir,
             stop_timeout=LAST_WORDS,
+            successor="the next kraken-db record, or Recorder, for this database",
             clock=self._clock,
         )
         self._rejected = RejectedTrades(self._client, self._exchange, self._put_official)
@@ -143,7 +146,23 @@ class Recorder(StoreService):
         self._is_connected = False
         self._system: str | None = None
         self._stop = asyncio.Event()
+        self._beginning = Beginning(self._stop, clock)
         self._leaving: set[asyncio.Task[None]] = set()
+
+    async def connect_patiently(self) -> bool:
+        """``connect`` as soon as the database is there, however long it is away; False where ``request_stop``
+        came first.
+
+        Raises what waiting does not mend: user or password that are not accepted, missing tables.
+        """
+        with suppress(StoppedError):
+            await self._beginning.once_possible(self.connect)
+        return self._store is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is connected, or waits for what is away: there is something to report."""
+        return self._store is not None or self._beginning.wait is not None
 
     async def close(self) -> None:
         """Close all connections; may be called twice."""
@@ -172,8 +191,15 @@ class Recorder(StoreService):
             buffer=stats["trade_buffer_size"] + waiting,
             journal=stats.get("journal_records", 0),
             outage=self._feed_log.outage,
+            database_outage=self._database_outage(),
             malformed=self._feed.malformed + sum(one.strays for one in self._symbol_feeds.values()),
         )
+
+    def _database_outage(self) -> tuple[datetime, str] | None:
+        wait = self._beginning.wait
+        if wait is not None and wait.is_for_database:
+            return wait.since, wait.reason
+        return self._writer.outage
 
     @property
     def is_flawed(self) -> bool:
@@ -185,8 +211,13 @@ class Recorder(StoreService):
         """What somebody has to look after now, for ``Alarms``: of the feed, of pairs, of the database.
 
         A database that does not answer is one of them; of its jobs the last that was known counts then.
+        While the recording waits to begin, that is all there is.
         """
-        store = self._connected()
+        if self._beginning.wait is not None:
+            return [waiting_problem(self._beginning.wait)]
+        if self._store is None:
+            return []
+        store = self._store
         found = problems_of(self.status())
         try:
             async with asyncio.timeout(_LONGEST_LOOK), store.database.read() as connection:
@@ -194,23 +225,35 @@ class Recorder(StoreService):
             self._job_problems = list(job_problems(jobs, self._clock()))
         except (DatabaseError, TimeoutError) as error:
             why = error.message if isinstance(error, DatabaseError) else "no answer in time"
-            text = f"the database cannot be used: {why}"
-            found.append(Problem("database", text, patience=DATABASE_MAY_BE_AWAY))
+            found.append(database_problem(why))
         return [*found, *disk_problems(store.database.disk), *self._job_problems]
 
     async def run(self) -> RecorderStatus:
         """Record until ``request_stop``; returns how it stands in the end.
 
-        Raises JobRunningError where another process records one of the pairs, and the error of a pair where
-        none is left that can be recorded. What was received is stored either way.
+        It begins as soon as it can: a database, or a list of Kraken's, that is away is waited for. Raises
+        JobRunningError where another process records one of the pairs, and the error of a pair where none is
+        left that can be recorded. What was received is stored either way.
         """
         store = self._connected()
-        await self._select(store)
+        with suppress(StoppedError):
+            await self._run(store)
+        return self.status()
+
+    async def _run(self, store: Store) -> None:
+        """Raises StoppedError where it was told to stop before it began."""
+        await self._begin_step(store, lambda: self._select(store))
         symbols = list(self._symbol_feeds)
         heartbeat = Heartbeat(store, "recording", symbols.copy(), self._word)
-        async with JobLock(store.database, _JOB, *symbols) as lock, heartbeat:
-            await self._find_ended(store)
-            await self._writer.start()
+        async with AsyncExitStack() as held:
+            lock = JobLock(store.database, _JOB, *symbols)
+            try:
+                await self._begin_step(store, lambda: held.enter_async_context(lock))
+            except JobRunningError as error:
+                raise await _naming_the_other(store, symbols, error) from None
+            await held.enter_async_context(heartbeat)
+            await self._begin_step(store, lambda: self._find_ended(store))
+            await self._begin_step(store, self._writer.start)
             catch_up = CatchUp(store, self._client, self._exchange, self._writer)
             listings = ListingWatch(
                 self._selection,
@@ -236,17 +279,28 @@ class Recorder(StoreService):
                 await self._writer.stop()
                 await _or_next_time(store.refresh_pending())
         self._raise_if_nothing_is_left()
-        return self.status()
+
+    async def _begin_step(self, store: Store, step: Callable[[], Awaitable[Any]]) -> None:
+        await self._beginning.once_possible(step, between=partial(_revive, store))
 
     async def _select(self, store: Store) -> None:
         """Have a feed of each pair that is to be recorded now."""
         pairs = await self._selection.pairs(self._exchange, store)
         if not pairs:
-            raise ConfigurationError("there is no pair to record", hint="what was named is excluded, too")
+            raise await self._nothing_to_record()
         for symbol in [symbol for symbol in self._symbol_feeds if symbol not in pairs]:
             del self._symbol_feeds[symbol]
         for symbol in pairs:
             self._symbol_feeds.setdefault(symbol, SymbolFeed(symbol))
+
+    async def _nothing_to_record(self) -> ConfigurationError:
+        if self._selection.names:
+            return ConfigurationError("there is no pair to record", hint="what was named is excluded, too")
+        is_stored = bool(await self.stored_symbols())
+        why = "none of the stored pairs is left, as Kraken lists them" if is_stored else "nothing is stored"
+        return ConfigurationError(
+            f"there is no pair to record: {why}", hint="name pairs, e.g. kraken-db record BTC/USD"
+        )
 
     async def _record(self, rejoin: Rejoin, listings: ListingWatch, lock: JobLock) -> None:
         """Until the feed ends, or something does that must not."""
@@ -465,6 +519,27 @@ class Recorder(StoreService):
             if symbol_feed.last_time is not None
         ]
         return max([now, *stamps])
+
+
+async def _naming_the_other(store: Store, symbols: Sequence[str], error: JobRunningError) -> JobRunningError:
+    """The error with the process and the machine of the other recording, where that has said them."""
+    with suppress(KrakenDBError):
+        other = await at_work(store, "recording", symbols)
+        if other is not None:
+            both = [symbol for symbol in symbols if symbol in other.symbols]
+            more = f" and {len(both) - 1:,} of its other pairs" if len(both) > 1 else ""
+            since = f"{other.started_at:%Y-%m-%d %H:%M:%S} UTC"
+            return JobRunningError(
+                f"another recording of {both[0]}{more} is running on this database: {other}, since {since},"
+                f" {other.state}",
+                hint="leave it running, or stop it; kraken-db jobs shows all",
+            )
+    return error
+
+
+async def _revive(store: Store) -> None:
+    with suppress(KrakenDBError):  # the next attempt reports it
+        await store.database.revive()
 
 
 async def _or_next_time(work: Coroutine[Any, Any, None]) -> None:

@@ -73,8 +73,16 @@ class RecorderStatus:
     """Records on disk that the database has not taken yet."""
     outage: tuple[datetime, str] | None = None
     """Since when there is no connection that works, and why; None while there is one."""
+    database_outage: tuple[datetime, str] | None = None
+    """Since when the database takes nothing, and why; None while it does. What comes waits in memory, then in
+    the journal."""
     malformed: int = 0
     """Frames of the feed that could not be read, and trades that cannot be: they were left out."""
+
+    @property
+    def kept(self) -> int:
+        """Records that wait for the database, in memory and on disk."""
+        return self.buffer + self.journal
 
     @property
     def received(self) -> int:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from kraken_db.db.last_words import LastWord, left
 from kraken_db.models import RUNNING_JOBS
 
 JobKind: TypeAlias = Literal[
@@ -106,8 +107,23 @@ class RunningJobRepository:
         )
         return done.first() is not None
 
+    async def end(self, word: LastWord) -> bool:
+        """Note how a job has ended while the database was away. False where it knows no such job."""
+        c = RUNNING_JOBS.c
+        ended_at = func.greatest(c.heard_at, func.least(word.at, func.clock_timestamp()))
+        values = {"ended_at": ended_at, "state": word.state}
+        if word.error is not None:
+            values["last_error"] = word.error
+        done = await self._connection.execute(
+            update(RUNNING_JOBS).where(c.id == word.job).values(values).returning(c.id)
+        )
+        return done.first() is not None
+
     async def all(self) -> list[RunningJob]:
-        """By their beginning. One that was killed has ended where another has taken its work up since."""
+        """By their beginning. One that was killed has ended where another has taken its work up since.
+
+        Jobs of this machine that ended while the database was away have ended.
+        """
         c, later = RUNNING_JOBS.c, RUNNING_JOBS.alias("later")
         silence = func.greatest(func.clock_timestamp() - c.heard_at, timedelta(0)).label("silence")
         is_replaced = (
@@ -117,11 +133,14 @@ class RunningJobRepository:
             .exists()
         )
         statement = select(*c, silence, is_replaced.label("is_replaced")).order_by(c.started_at, c.id)
-        rows = await self._connection.execute(statement)
-        return [_job(dict(row)) for row in rows.mappings()]
+        rows, words = await self._connection.execute(statement), left()
+        return [_job(dict(row), words.get(row["id"])) for row in rows.mappings()]
 
 
-def _job(row: dict[str, Any]) -> RunningJob:
+def _job(row: dict[str, Any], word: LastWord | None) -> RunningJob:
     is_replaced = row.pop("is_replaced")
     job = RunningJob(**row)
+    if word is not None and job.ended_at is None:
+        at = max(word.at, job.heard_at)
+        return replace(job, ended_at=at, state=word.state, last_error=word.error or job.last_error)
     return replace(job, ended_at=job.heard_at, state="killed") if job.is_dead and is_replaced else job

@@ -42,7 +42,7 @@ async def test_a_check_that_runs_again_and_again(plain_url: str, tmp_path: Path)
         assert [one.code for one in good] == [0, 0]
         (text,) = hook.texts
         assert text.startswith("- over, after ")
-        assert text.endswith(" s: nothing is stored")
+        assert text.endswith(" s. It was: nothing is stored")
 
 
 async def test_a_database_that_does_not_answer_is_told_once(plain_url: str, tmp_path: Path) -> None:
@@ -139,3 +139,29 @@ async def test_a_recording_tells_a_pair_that_is_refused_and_its_failure(
         async with running(*KRAKEN_DB, *arguments, "--symbols", "NOPE/USD", environment=environment) as alone:
             assert (await ended(alone)).code == 1
         assert "- the recording has ended: " in "\n".join(hook.texts)
+
+
+async def test_a_recording_that_cannot_begin_is_told(
+    plain_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    """Missing tables end it at once; a database that is away is waited for. Both are told, once."""
+    arguments = ("record", "BTC/USD", "--journal-dir", str(tmp_path / "journal"), "--notify", "env:HOOK")
+    async with webhook() as hook, SimulatedExchange([Market("BTC/USD")]).serve() as base_url:
+        addresses = {"KRAKEN_BASE_URL": base_url, "KRAKEN_WS_URL": feed_url(base_url), "HOOK": hook.url}
+        for _ in range(2):
+            done = await kraken_db(tmp_path, *arguments, DATABASE_URL=plain_empty_url, **addresses)
+            assert done.code == 1
+        (text,) = hook.texts
+        assert text.startswith("- the recording has ended: ")
+        assert "kraken-db db upgrade" in text
+        nowhere = {"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:9/kraken", **addresses}
+        environment = {"XDG_STATE_HOME": str(tmp_path), **nowhere}
+        async with running(*KRAKEN_DB, *arguments, "--every", "0.5", environment=environment) as process:
+            assert process.stderr is not None
+            async with asyncio.timeout(60):
+                said = (await process.stderr.readline()).decode()
+            process.send_signal(signal.SIGTERM)
+            done = await ended(process)
+        assert done.code == 0, "it was stopped while it waited"
+        assert "the recording waits for the database" in said
+        assert "hunter2" not in said + done.err

@@ -51,7 +51,7 @@ async def test_a_problem_is_told_once_and_once_when_it_is_over(place: Place) -> 
     assert place.hook.texts == ["- BTC/USD trades has 2 gaps"]
     for _ in range(3):
         await place.alarms().check([])
-    assert place.hook.texts == ["- over, after 3 min 0 s: BTC/USD trades has 2 gaps"]
+    assert place.hook.texts == ["- over, after 3 min 0 s. It was: BTC/USD trades has 2 gaps"]
     await place.alarms().check([GAP])
     assert place.hook.texts == ["- BTC/USD trades has 2 gaps"], "it has come back"
 
@@ -96,7 +96,7 @@ async def test_what_may_pass_is_told_after_a_while(place: Place) -> None:
     await alarms.check([FEED])
     place.wait(10)
     await alarms.check([])
-    assert place.hook.texts == [f"- {FEED.text}", f"- over, after 40.0 s: {FEED.text}"]
+    assert place.hook.texts == [f"- {FEED.text}", f"- over, after 40.0 s. It was: {FEED.text}"]
 
 
 async def test_what_comes_and_goes_is_told_once(place: Place) -> None:
@@ -112,7 +112,7 @@ async def test_what_comes_and_goes_is_told_once(place: Place) -> None:
         place.wait(25)
     assert place.hook.texts == ["- only 1 GiB is free"]
     await alarms.check([], calm=30)
-    assert place.hook.texts == ["- over, after 2 min 30 s: only 1 GiB is free"]
+    assert place.hook.texts == ["- over, after 2 min 30 s. It was: only 1 GiB is free"]
 
 
 async def test_several_changes_are_one_message(place: Place) -> None:
@@ -123,7 +123,7 @@ async def test_several_changes_are_one_message(place: Place) -> None:
     assert text.splitlines() == [
         "- only 1 GiB is free",
         "- it fails",
-        "- over, after 0.0 s: BTC/USD trades has 2 gaps",
+        "- over, after 0.0 s. It was: BTC/USD trades has 2 gaps",
     ]
 
 
@@ -132,7 +132,7 @@ async def test_a_partial_look_ends_nothing(place: Place) -> None:
     await place.alarms().check([Problem("database", "nobody answers")], is_all=False)
     assert place.hook.texts == [f"- {GAP.text}", "- nobody answers"]
     await place.alarms().check([GAP])
-    assert place.hook.texts == ["- over, after 0.0 s: nobody answers"]
+    assert place.hook.texts == ["- over, after 0.0 s. It was: nobody answers"]
 
 
 async def test_two_that_look_at_one_database_tell_a_thing_once(place: Place) -> None:
@@ -256,6 +256,20 @@ def test_many_changes_are_a_short_text() -> None:
     text = text_of(*(f"C{number}/USD " + "x" * 5_000 for number in range(1_600)))
     assert len(text) < 2_000
     assert text_of(*(f"C{number}/USD" for number in range(1_600))).endswith("- and 1,590 more")
+
+
+async def test_the_last_all_clear_says_that_all_is_well(place: Place) -> None:
+    """Also where more is over than a message has lines for."""
+    many = [Problem(f"gap P{number}/USD", f"P{number}/USD has a gap") for number in range(14)]
+    await place.alarms().check(many)
+    await place.alarms().check(many[:1])
+    await place.alarms().check([])
+    begun, some, last = (body["text"].splitlines() for body in place.hook.received)
+    assert not begun[0].endswith("well again")
+    assert not some[0].endswith("well again"), "one is left"
+    assert some[-1] == "- and 3 more, all over"
+    assert last[0].endswith(": all is well again")
+    assert [body["is_well"] for body in place.hook.received] == [False, False, True]
 
 
 def test_what_others_say_calls_nobody() -> None:

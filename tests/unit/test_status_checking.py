@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from kraken_db.policies import BackgroundJob
-from kraken_db.status import DataStatus, StoreStatus, lag_text
+from kraken_db.repositories.running_jobs import RunningJob
+from kraken_db.status import DataStatus, StoreStatus, lag_text, problems
 from tests.support.problems import problem_texts
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
@@ -103,6 +105,57 @@ def test_all_is_well(status: StoreStatus) -> None:
 )
 def test_what_is_wrong_is_told(status: StoreStatus, told: str) -> None:
     assert problem_texts(status) == [told]
+
+
+def lagging(**lags: float) -> StoreStatus:
+    """Trades of these pairs, and by how many hours each is behind; minutes are an hour better."""
+    items = [
+        replace(DATA, symbol=f"{name}/USD", data_type=kind, lag=hours * HOUR - better)
+        for name, hours in lags.items()
+        for kind, better in (("trades", 0 * HOUR), ("candles_1m", HOUR))
+    ]
+    return replace(STATUS, data=tuple(items))
+
+
+def recording(*symbols: str, silence: timedelta) -> RunningJob:
+    made = NOW - 9 * HOUR
+    return RunningJob(
+        uuid4(), "recording", symbols, [], "here", 7, made, NOW - silence, None, "live", None, silence
+    )
+
+
+def test_pairs_that_are_behind_are_one_problem() -> None:
+    assert problem_texts(lagging(XRP=30)) == ["XRP/USD trades is 30 h 0 min behind (allowed: 1 day)"]
+    assert problem_texts(lagging(XRP=30, BTC=25, ETH=24.5, SOL=3)) == [
+        "3 pairs are behind (allowed: 1 day), XRP/USD most: 30 h 0 min"
+    ]
+    keys = {problem.key for hours in (25, 30) for problem in problems(lagging(XRP=hours, BTC=26))}
+    assert keys == {"lag"}
+    of_some = [replace(lagging(XRP=30), symbols=[name]) for name in ("XRP/USD", "BTC/USD")]
+    assert len({problem.key for status in of_some for problem in problems(status)}) == 2
+
+
+def test_only_a_doubling_is_news() -> None:
+    sizes = [problems(lagging(**{f"P{n}": 30 for n in range(many)}))[0].size for many in (1, 2, 3, 4, 1_635)]
+    assert sizes == [1, 2, 2, 3, 11]
+
+
+def test_what_is_allowed_and_what_is_seen_do_not_contradict_each_other() -> None:
+    late = data(data_type="trades", lag=timedelta(minutes=2, seconds=40))
+    assert problem_texts(late, timedelta(minutes=2)) == [
+        "BTC/USD trades is just over 2 minutes behind (allowed: 2 minutes)"
+    ]
+    assert problem_texts(late, timedelta(minutes=1)) == ["BTC/USD trades is 2 min behind (allowed: 1 minute)"]
+
+
+def test_a_killed_recording_stands_for_its_pairs() -> None:
+    status = lagging(XRP=30, BTC=26, ETH=50)
+    killed = replace(status, running=[recording("XRP/USD", "BTC/USD", silence=HOUR)])
+    first, second = problem_texts(killed)
+    assert first.startswith("recording of 2 pairs on here (process 7) was killed")
+    assert second == "ETH/USD trades is 2 days 2 h behind (allowed: 1 day)"
+    stopped = replace(killed.running[0], ended_at=NOW)
+    assert len(problem_texts(replace(status, running=[stopped]))) == 1, "then the lags count"
 
 
 def test_a_pair_that_is_not_stored() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 
 from kraken_db.db.dumping import dump, restore
+from kraken_db.db.programs import find
 from kraken_db.errors import ConfigurationError, ProgramError
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.lanes.base import Lane
@@ -71,6 +73,35 @@ async def test_a_restored_store_equals_the_dumped_one(filled: str, target: str, 
     # It goes on from there: what is stored is known, what is new is taken.
     more = await import_file(target, write(tmp_path, "ETHUSD_1.csv", minutes(140)))
     assert (more.new, more.unchanged) == (10, 130)
+
+
+@pytest.mark.parametrize("by", ["kraken-db", "pg_dump"])
+async def test_nobody_is_at_work_in_a_copy(filled: str, target: str, tmp_path: Path, by: str) -> None:
+    """Whoever records into the original would look like a recording of the copy that was killed."""
+    file = tmp_path / "kraken.dump"
+    await query(
+        filled,
+        "INSERT INTO running_jobs (id, kind, symbols, behind, host, pid, started_at, heard_at, state)"
+        " VALUES (gen_random_uuid(), 'recording', '{ETH/USD}', '{}', 'elsewhere', 4711,"
+        " now() - interval '1 h', now() - interval '1 min', '1 of 1 pairs live')",
+    )
+    if by == "kraken-db":
+        dumped = await asyncio.to_thread(run, filled, "db", "dump", str(file))
+        assert dumped.exit_code == 0, dumped.stderr
+    else:
+        async with opened_database(filled) as database:
+            address = database.address
+        options = ["--format=custom", f"--file={file}", f"--dbname={address.url}"]
+        ((major,),) = await query(filled, "SELECT current_setting('server_version_num')::int / 10000")
+        program = find("pg_dump", at_least=major)
+        command = [str(program.path), *options]
+        await asyncio.to_thread(subprocess.run, command, env=address.environment(), check=True, timeout=60)
+    restored = await asyncio.to_thread(run, target, "db", "restore", str(file))
+    assert restored.exit_code == 0, restored.stderr
+    assert await query(target, "SELECT count(*) FROM running_jobs") == [(0,)]
+    assert await query(filled, "SELECT count(*) FROM running_jobs WHERE host = 'elsewhere'") == [(1,)]
+    check = await asyncio.to_thread(run, target, "status", "--check", "--max-lag", "never")
+    assert "killed" not in check.stderr
 
 
 async def test_an_empty_schema_makes_room_for_a_dump(filled: str, db_url: str, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -97,8 +99,11 @@ async def test_one_recording_of_a_pair_at_a_time(plain_url: str, tmp_path: Path)
             await until(first, lambda status: status.received > 0, running)
             second = recorder_of(plain_url, base_url, clock, ["ETH/USD", "BTC/USD"], tmp_path / "2")
             async with second:
-                with pytest.raises(JobRunningError, match="another recording of BTC/USD"):
+                with pytest.raises(JobRunningError, match="another recording of BTC/USD") as refused:
                     await asyncio.wait_for(second.run(), 20)
+            where = f"{socket.gethostname()} (process {os.getpid()})"
+            assert f": recording of BTC/USD on {where}, since " in str(refused.value)
+            assert "pg_terminate_backend" not in str(refused.value), "it is at work"
             third = recorder_of(plain_url, base_url, clock, ["ETH/USD"], tmp_path / "3")
             async with recording(third) as beside:
                 await until(third, lambda status: status.received > 0, beside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -85,6 +86,34 @@ async def test_connections_are_cut(plain_url: str, tmp_path: Path) -> None:
                 )
             await until(recorder, all_is_there(wanted), running)
     await assert_recorded(plain_url, wanted, 1)
+
+
+async def test_it_says_that_the_database_is_away(
+    plain_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In what it shows all the time, and in the log a line a minute, not one for each attempt."""
+    caplog.set_level(logging.WARNING)
+    wanted = market(trades=3_000)
+    exchange, clock = exchange_of(wanted)
+    async with exchange.serve() as base_url, Gateway(plain_url) as gateway:
+        recorder = recorder_of(gateway.url, base_url, clock, [wanted.symbol], tmp_path)
+        async with recording(recorder) as running:
+            await until(recorder, is_live, running)
+            clock.go()
+            await until(recorder, has_come_to(700), running)
+            assert recorder.status().database_outage is None
+            gateway.close()
+            await until(recorder, lambda status: status.database_outage is not None, running)
+            await asyncio.sleep(2)  # some attempts
+            away = recorder.status()
+            assert away.kept > 0
+            gateway.open()
+            await until(recorder, all_is_there(wanted), running)
+            await until(recorder, lambda status: status.database_outage is None, running)
+    said = [one.getMessage() for one in caplog.records if one.getMessage().startswith("trades: the database")]
+    assert len(said) == 2, said
+    assert "does not take them: since " in said[0]
+    assert "takes them again, after " in said[1]
 
 
 async def test_the_journal_is_full(plain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_what_was_asked_for_on_both_sides_is_done(tmp_path: Path) -> None:
 
 def test_the_file_has_what_was_done_whatever_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    done = run("work", "-q", "--log-file", str(path), "--fail")
+    done = run("work", "-q", "-v", "--log-file", str(path), "--fail")
     assert done.exit_code == 70
     text = path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -98,8 +99,46 @@ def test_a_full_file_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for _ in range(12):
         run("work", "--log-file", str(path))
     files = sorted(tmp_path.iterdir())
-    assert [one.name for one in files] == ["log", "log.1", "log.2", "log.3", "log.4", "log.5"]
+    names = ["log", "log.1", "log.2", "log.3", "log.4", "log.5", "log.lock"]
+    assert [one.name for one in files] == names
     assert all(stat.S_IMODE(one.stat().st_mode) == 0o600 and one.stat().st_size <= 400 for one in files)
+
+
+def test_for_months_the_file_has_what_somebody_wants_to_know(tmp_path: Path) -> None:
+    """Starts, ends, warnings, errors and what was printed; -v adds a line for each commit."""
+    path = tmp_path / "log"
+    run("work", "--log-file", str(path))
+    said = [line.partition(" kraken_db.")[2] for line in path.read_text().splitlines()]
+    assert said == [
+        "commands: group work begins",
+        r"test: odd\nWARNING 1 kraken_db.test: forged",
+        "test: broken",
+        "said: Note: by the way",
+        "said: Failed: BTC/USD: no",
+        "commands: ended with exit code 0",
+    ]
+
+
+def test_several_processes_share_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One puts it aside; the others go on in the new one, and nothing is lost."""
+    monkeypatch.setattr(logs, "_LARGEST_LOG", 20_000)
+    monkeypatch.setattr(logs, "_OLD_LOGS", 50)
+    path = tmp_path / "log"
+    script = (
+        "import logging, sys; from pathlib import Path; from kraken_db.cli import logs;"
+        "logs._LARGEST_LOG, logs._OLD_LOGS = 20_000, 50;"
+        "logs.configure_logging(logs.Wishes(log_file=Path(sys.argv[1])));"
+        "log = logging.getLogger('kraken_db.test');"
+        "[log.error('%s line %d', sys.argv[2], number) for number in range(1_000)]"
+    )
+    several = [
+        subprocess.Popen([sys.executable, "-c", script, str(path), name], stderr=subprocess.DEVNULL)
+        for name in ("a", "b", "c")
+    ]
+    assert [one.wait(timeout=120) for one in several] == [0, 0, 0]
+    lines = [line for one in tmp_path.glob("log*") for line in one.read_text().splitlines()]
+    found = sorted(line.partition("kraken_db.test: ")[2] for line in lines)
+    assert found == sorted(f"{name} line {number}" for name in "abc" for number in range(1_000))
 
 
 @pytest.mark.parametrize("name", [".", "none/log", "~nobody_of_this_name/log"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
+from kraken_db.cli.output import to_json
 from kraken_db.cli.record import hidden_text, line, shown_first
 from kraken_db.recorder import PairStatus, RecorderStatus
 from kraken_db.recorder.symbol_feed import State
@@ -40,6 +42,13 @@ def test_a_line_counts_what_is_live() -> None:
     down = line(status(*(pair(f"C{at}/USD", "not subscribed") for at in range(3)), is_connected=False))
     assert down.startswith("3 pairs (0 live)")
     assert down.endswith("not connected")
+
+
+def test_a_line_says_that_the_database_is_away() -> None:
+    """And how many records wait for it, in memory and on disk."""
+    away = replace(status(pair("BTC/USD")), journal=1_200, database_outage=(NOW, "nobody answers"))
+    assert line(away).endswith("journal 1,200, database away since 02:10:00, 1,212 records wait")
+    assert to_json(asdict(away), indent=None).count('"database_outage"') == 1
 
 
 def test_of_few_pairs_trouble_comes_first_and_the_others_keep_their_order() -> None:

@@ -188,7 +188,7 @@ async def test_the_last_error_names_attempts_and_cause() -> None:
     with pytest.raises(ExchangeUnavailableError) as error:
         await policy().run(attempts)
     assert (attempts.made, error.value.attempts) == (4, 4)
-    assert str(error.value) == "Time: busy; that was attempt 4, the last (wait)"
+    assert str(error.value) == "Time: busy; tried 4 times (wait)"
 
 
 async def test_no_retries() -> None:
@@ -208,7 +208,7 @@ async def test_what_does_not_pass_is_not_tried_again(kind: type[ExchangeError]) 
 
 async def test_a_lockout_after_failures_names_the_attempts() -> None:
     attempts = Attempts(busy(), ExchangeLockoutError("out"))
-    with pytest.raises(ExchangeLockoutError, match="out; that was attempt 2, the last"):
+    with pytest.raises(ExchangeLockoutError, match="out; tried 2 times"):
         await policy().run(attempts)
 
 
@@ -220,7 +220,7 @@ async def test_being_throttled_does_not_use_up_the_retries() -> None:
 
 async def test_being_throttled_ends_too() -> None:
     attempts = Attempts(*(ExchangeThrottledError("slow down") for _ in range(99)))
-    with pytest.raises(ExchangeThrottledError, match=f"attempt {MAX_THROTTLED + 1}"):
+    with pytest.raises(ExchangeThrottledError, match=f"tried {MAX_THROTTLED + 1} times"):
         await policy().run(attempts)
 
 
