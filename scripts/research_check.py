@@ -236,9 +236,9 @@ def _named(table: Any) -> pl.DataFrame:
 # numbers nothing is lost: the largest volume is 10**16 units. What does not fit is an error.
 _WHOLE = "CAST(CAST({0} AS decimal(26,10)) * 10000000000BD AS decimal(26,0))"
 _VALUE = f"sum(CAST({_WHOLE} * {_WHOLE.replace('{0}', '{1}')} AS decimal(38,0)))"
-# A quotient of two whole numbers has six decimals: none is lost where nothing is left over.
-_QUOTIENT = "CAST(({0} - {0} % {1}) / {1} AS decimal(38,0))"
-_TEN = "CAST({0} * 0.0000000001BD AS decimal({1},10))"
+# A quotient of two whole numbers has six decimals: none is lost where nothing is left over. With 27 digits, a
+# product with 10**-10 keeps ten decimals.
+_QUOTIENT = "CAST(({0} - {0} % {1}) / {1} AS decimal(27,0)) * 0.0000000001BD"
 
 
 def _spark(price: str, order: str, count: str, width: str, has_quote: bool) -> str:
@@ -246,10 +246,10 @@ def _spark(price: str, order: str, count: str, width: str, has_quote: bool) -> s
     first, high, low, last = (price or name for name in ("open", "high", "low", "close"))
     mean = _QUOTIENT.format("(2 * value + whole)", "(2 * whole)")
     sum_of_quotes = ", CAST(sum(CAST(quote_volume AS decimal(28,10))) AS decimal(38,10)) AS quote"
-    quote = _TEN.format(_QUOTIENT.format("(value + 5000000000BD)", "10000000000BD"), 38)
+    quote = _QUOTIENT.format("(value + 5000000000BD)", "10000000000BD")
     return f"""
         SELECT pair, opens, first, high, low, last, volume, trades,
-               CAST({mean} * 0.0000000001BD AS decimal(20,10)), {"quote" if has_quote else quote}
+               CAST({mean} AS decimal(20,10)), {"quote" if has_quote else quote}
         FROM (
             SELECT pair, date_trunc('{width}', timestamp) AS opens, min_by({first}, {order}) AS first,
                    max({high}) AS high, min({low}) AS low, max_by({last}, {order}) AS last,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -207,7 +207,11 @@ class Exporter(StoreService):
         if (entry.start, entry.end, entry.read_until) != (part.start, part.end, end):
             return None
         version = state.version(series, part.start, end)
-        if not (_is_known(entry.version, version) or _is_known(entry.synced_at, state.synced_at)):
+        if version is None or entry.version is None:
+            is_same = state.synced_at is not None and entry.synced_at == state.synced_at
+        else:
+            is_same = entry.version == version
+        if not is_same:
             return None
         return await self._kept(run, series, part, entry, "unchanged")
 
@@ -352,13 +356,6 @@ def _reading(path: Path | str) -> Iterator[None]:
 def _same(entry: Entry, part: Part, found: Checksum, taken_until: datetime | None) -> bool:
     written = (entry.start, entry.end, entry.stored_rows, entry.digest, entry.taken_until)
     return written == (part.start, part.end, found.rows, str(found.digest), taken_until)
-
-
-_T = TypeVar("_T")
-
-
-def _is_known(then: _T | None, now: _T | None) -> bool:
-    return now is not None and then == now
 
 
 def _contains(wider: _Asked, narrower: _Asked) -> bool:

@@ -74,6 +74,15 @@ class Bucket:
             raise ConfigurationError(
                 f"{scheme}:// is not known", hint=f"known: a folder, {', '.join(f'{s}://' for s in SCHEMES)}"
             )
+        host = self.url.partition("://")[2].partition("/")[0]
+        if "?" in self.url or ("@" in host and self._kind != "AZURE"):
+            # It is not repeated: what is more than an address may be a password.
+            raise ConfigurationError(
+                f"an address is {scheme}://bucket/path, without more",
+                hint=f"credentials belong into the environment: {_CREDENTIALS[self._kind]}",
+            )
+        if not host:
+            raise ConfigurationError(f"{self.url} names no bucket", hint=f"{scheme}://bucket/path")
         options: dict[str, Any] = {
             "client_options": {**_CLIENT, "allow_http": allows_http()},
             "retry_config": _RETRIES,
@@ -170,6 +179,11 @@ class Bucket:
             return PlaceFailedError(
                 f"{self.url}: access is denied ({code or '403'})",
                 hint="the credentials need the rights to list, read, write and delete below this address",
+            )
+        if code is None and status is not None and status[1] in ("401", "403"):
+            return PlaceFailedError(
+                f"{self.url}: no credentials are accepted ({status[1]})",
+                hint=f"set them in the environment: {named}",
             )
         if code == "NotImplemented":
             return PlaceFailedError(

@@ -434,6 +434,12 @@ async def test_wrong_usage(plain: str, address: str, tmp_path: Path) -> None:
         await export(plain, "s3://no-such-bucket/history")
     with pytest.raises(ConfigurationError, match="csv files go into a folder only"):
         await export(plain, address, style="csv")
+    for more in (f"s3://AKIA:{SECRET}@bucket/history", f"az://container/history?sig={SECRET}"):
+        with pytest.raises(ConfigurationError, match="credentials belong into the environment") as told:
+            await export(plain, more)
+        assert SECRET not in str(told.value)
+    with pytest.raises(ConfigurationError, match="names no bucket"):
+        await export(plain, "s3:///history")
     with pytest.raises(ConfigurationError, match="ftp:// is not known"):
         await export(plain, "ftp://host/path")
     await export(plain, address)
