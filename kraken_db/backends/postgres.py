@@ -28,6 +28,7 @@ from kraken_db.backends.base import (
     Jobs,
     MinutesWritten,
     OldRows,
+    Shards,
     StaleRange,
     TableStorage,
 )
@@ -71,6 +72,7 @@ class PostgresBackend:
     chunks: Chunks | None = None
     jobs: Jobs | None = None
     compression: Compression | None = None
+    shards: Shards | None = None
 
     def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
         # A candle that opens in the range lies between these two moments as a whole.
