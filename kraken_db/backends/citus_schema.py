@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends.citus_candles import VIEWS, view_query
 from kraken_db.db.engine import Database
-from kraken_db.errors import ConfigurationError, PermissionDeniedError
+from kraken_db.errors import ConfigurationError
 from kraken_db.intervals import GRID_ORIGIN_EPOCH
 
 TABLES = (
@@ -37,6 +37,7 @@ _EXTENSIONS = text("SELECT extname FROM pg_extension WHERE extname IN ('citus', 
 _IS_DISTRIBUTED = text(
     "SELECT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrelid = 'trades'::regclass)"
 )
+_IS_AVAILABLE = text("SELECT EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'citus')")
 _NODES = text("SELECT count(*) FROM pg_dist_node WHERE isactive AND shouldhaveshards")
 _SHARDS = text("SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = 'trades'::regclass")
 
@@ -57,12 +58,31 @@ async def is_distributed(connection: AsyncConnection) -> bool:
     return bool(await connection.scalar(_IS_DISTRIBUTED))
 
 
+async def require_citus(url: str) -> None:
+    """Raise ConfigurationError where the database at ``url`` cannot be distributed: see ``distribute``."""
+    database = await Database.open(url, pool_max_size=0)
+    try:
+        async with database.read() as connection:
+            if "timescaledb" in set(await connection.scalars(_EXTENSIONS)):
+                raise ConfigurationError(
+                    "a database with TimescaleDB cannot be distributed",
+                    hint="use a database of its own for Citus, and fill it from files: kraken-db export",
+                )
+            if not await connection.scalar(_IS_AVAILABLE):
+                raise ConfigurationError(
+                    "this server has no Citus", hint="connect to the coordinator of a cluster of Citus"
+                )
+    finally:
+        await database.close()
+
+
 async def distribute(url: str) -> Distribution:
     """Distribute the tables of the store at ``url``, whose schema is the newest one, with all their rows.
 
     In one transaction: whole or not at all; where it is done already, nothing happens. Raises
-    ConfigurationError where Citus is not there, and on TimescaleDB.
+    ConfigurationError where Citus is not there, and on TimescaleDB; and PermissionDeniedError.
     """
+    await require_citus(url)
     database = await Database.open(url, pool_max_size=0)
     try:
         async with database.begin() as connection:
@@ -75,14 +95,8 @@ async def distribute(url: str) -> Distribution:
 
 
 async def _distribute(connection: AsyncConnection) -> bool:
-    if await connection.scalar(text("SELECT to_regclass('rolled_candles')")) is None or "timescaledb" in set(
-        await connection.scalars(_EXTENSIONS)
-    ):
-        raise ConfigurationError(
-            "a database with TimescaleDB cannot be distributed",
-            hint="use a database of its own for Citus, and fill it from files: kraken-db export",
-        )
-    await _add_extension(connection)
+    if "citus" not in set(await connection.scalars(_EXTENSIONS)):
+        await connection.execute(text("CREATE EXTENSION citus"))
     if await is_distributed(connection):
         return False
     # Each shard would be made on a connection of its own otherwise, which do not see each other's work.
@@ -92,24 +106,6 @@ async def _distribute(connection: AsyncConnection) -> bool:
     for statement in (*_gone(), *_distributed(), *views, *_notes(schema)):
         await connection.exec_driver_sql(statement)
     return True
-
-
-async def _add_extension(connection: AsyncConnection) -> None:
-    available = await connection.scalar(
-        text("SELECT EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'citus')")
-    )
-    if not available:
-        raise ConfigurationError(
-            "this server has no Citus", hint="connect to the coordinator of a cluster of Citus"
-        )
-    if "citus" in set(await connection.scalars(_EXTENSIONS)):
-        return
-    if not await connection.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")):
-        raise PermissionDeniedError(
-            "the extension citus is not in this database, and this role may not create it",
-            hint="let an administrator run CREATE EXTENSION citus here and on the workers",
-        )
-    await connection.execute(text("CREATE EXTENSION citus"))
 
 
 # --- what plain PostgreSQL has instead ---

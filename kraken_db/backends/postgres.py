@@ -127,8 +127,9 @@ class PostgresBackend:
 
     async def set_policy(self, connection: AsyncConnection, policy: TablePolicy) -> None:
         if policy.compression is not None:
+            kind = "a plain PostgreSQL" if self.shards is None else self.name
             raise ConfigurationError(
-                f"{policy.table} cannot be compressed: this database is a plain PostgreSQL",
+                f"{policy.table} cannot be compressed: this database is {kind}",
                 hint="compression needs TimescaleDB",
             )
         if policy.retention is None:

@@ -291,6 +291,10 @@ def upgrade(revision: str, distribute: bool, db_url: str) -> None:
     """
     if distribute and revision != "head":
         raise click.UsageError("--distribute goes with the newest revision")
+    if distribute:
+        from kraken_db.backends.citus_schema import require_citus
+
+        asyncio.run(require_citus(db_url))
     before, after = asyncio.run(_upgrade(db_url, revision))
     if before == after:
         click.echo(f"schema is at revision {after} already")
