@@ -124,6 +124,9 @@ _FUNCTIONS = (
     "note_truncated_minutes()",
     "note_stale_minutes(varchar, tstzrange)",
     "candle_times(timestamptz, timestamptz, interval)",
+    # A dump of a distributed store is restored as a plain one.
+    "note_stale_minutes(text, varchar, tstzrange)",
+    "shard_beside(text, text)",
 )
 
 
@@ -152,14 +155,17 @@ def _distributed() -> list[str]:
 
 # Whoever may write minutes, with whatever search path, can write the note.
 _AS_OWNER = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp AS $$"
+# Of a table that is not distributed, as after a dump was restored, it is the table itself.
 _BESIDE = """
     CREATE FUNCTION shard_beside(shard text, relation text) RETURNS text
     {as_owner}
     BEGIN
-        RETURN (SELECT format('%I.%I', '{schema}', relation || '_' || there.shardid)
-                FROM pg_dist_shard here JOIN pg_dist_shard there ON there.shardminvalue = here.shardminvalue
-                WHERE here.shardid = CAST(substring(shard FROM '_([0-9]+)$') AS bigint)
-                  AND there.logicalrelid = CAST(relation AS regclass));
+        RETURN format('%I.%I', '{schema}', relation || COALESCE((
+            SELECT '_' || there.shardid
+            FROM pg_dist_shard here JOIN pg_dist_shard there ON there.shardminvalue = here.shardminvalue
+            WHERE here.shardid = CAST(substring(shard FROM '_([0-9]+)$') AS bigint)
+              AND there.logicalrelid = CAST(relation AS regclass)
+        ), ''));
     END $$
 """
 # In the stricter isolations a row that was changed is an error. A shard has no numbers of its own.
@@ -179,13 +185,14 @@ _NOTE = """
                 ), gone AS (
                     DELETE FROM %1$s WHERE symbol = $1 AND id IN (SELECT id FROM touching)
                 )
-                INSERT INTO %1$s (symbol, id, stale)
+                INSERT INTO %1$s (symbol, id, stale) OVERRIDING SYSTEM VALUE
                 SELECT $1, $3, tstzrange(least(lower($2), min(lower(stale))),
                                          greatest(upper($2), max(upper(stale))))
                 FROM touching
             $note$, notes) USING of_symbol, changed, number;
         ELSE
-            EXECUTE format('INSERT INTO %s (symbol, id, stale) VALUES ($1, $3, $2)', notes)
+            EXECUTE format('INSERT INTO %s (symbol, id, stale) OVERRIDING SYSTEM VALUE'
+                           ' VALUES ($1, $3, $2)', notes)
             USING of_symbol, changed, number;
         END IF;
     END $$

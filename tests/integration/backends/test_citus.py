@@ -134,6 +134,32 @@ async def test_a_shard_that_has_moved_notes_what_is_stale(citus_url: str, tmp_pa
     assert await query(citus_url, "SELECT * FROM candles_1h") == []
 
 
+async def test_a_dump_is_restored_and_distributed_again(lanes: dict[str, Lane], tmp_path: Path) -> None:
+    """As a plain store at first, whose triggers note what is stale all the same."""
+    with lanes["citus"].migrated_database() as url, lanes["citus"].empty_database() as restored:
+        await import_file(url, write(tmp_path, "XBTUSD_1.csv", minutes(200)))
+        before = await contents(url)
+        for words in (("dump", "--db-url", url), ("restore", "--db-url", restored)):
+            command = (
+                sys.executable,
+                "-m",
+                "kraken_db",
+                "db",
+                words[0],
+                str(tmp_path / "a.dump"),
+                *words[1:],
+            )
+            async with running(*command) as process:
+                done = await ended(process)
+            assert done.code == 0, done.err
+        await query(restored, "UPDATE candles SET volume = volume WHERE symbol = 'BTC/USD'")
+        assert len(await query(restored, "SELECT * FROM pending_refresh")) == 1
+        assert (await distribute(restored)).is_new
+        assert await contents(restored) == before
+        async with opened(restored) as store:
+            assert type(store.backend) is CitusBackend
+
+
 async def test_status_tells_the_nodes(citus_url: str, tmp_path: Path) -> None:
     await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", minutes(200)))
     async with opened(citus_url) as store, store.database.read() as connection:
