@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends import Backend, PendingRefresh, StaleRange, TableStorage
+from kraken_db.backends import Backend, Node, PendingRefresh, StaleRange, TableStorage
 from kraken_db.backends.storage import database_size
 from kraken_db.data_types import DataType
 from kraken_db.db.disk import DiskRoom
@@ -96,6 +96,8 @@ class StoreStatus:
     """Of the whole store, whatever symbols were asked for; None if nothing is stored."""
     symbols: Sequence[str] | None = None
     """Which it is of; None: of all."""
+    nodes: Sequence[Node] = ()
+    """Of a distributed store: its machines."""
     disk: DiskRoom | None = None
     """Of the embedded server; of another one nothing is known."""
     last_prices: Mapping[str, Decimal] = field(default_factory=dict)
@@ -105,6 +107,24 @@ class StoreStatus:
     def drops_by_itself(self) -> bool:
         """Whether a job of the database drops old rows."""
         return any(job.task == "retention" for job in self.jobs)
+
+
+UNEVEN_BY, SMALL = 0.25, 2**30
+"""How much more than its share a machine may hold, if a move to another one would help; or so few bytes."""
+
+
+def unbalanced(nodes: Sequence[Node]) -> tuple[Node, Node] | None:
+    """The machine with the most rows and the one with the fewest, if parts should move; None: it is well.
+
+    What a single part holds cannot be divided: one that would only make the other machine the fullest stays.
+    """
+    nodes = [node for node in nodes if node.takes_shards]
+    if len(nodes) < 2:
+        return None
+    least, most = min(nodes, key=lambda node: node.stored), max(nodes, key=lambda node: node.stored)
+    share = sum(node.stored for node in nodes) / len(nodes)
+    movable = any(0 < part < most.stored - least.stored for part in most.shards)
+    return (most, least) if movable and most.stored > max(share * (1 + UNEVEN_BY), SMALL) else None
 
 
 MOST_RANGES = 100
@@ -125,6 +145,7 @@ async def read_status(
         months.setdefault((month.symbol, month.data_type), []).append(month)
     pending = await PendingRefresh(connection).unrefreshed()
     tables = await backend.storage(connection)
+    nodes = await backend.shards.nodes(connection) if backend.shards is not None else ()
     kept_from: dict[str | None, datetime | None] = {table.table: table.kept_from for table in tables}
     ended = _ended(records)
     running = await RunningJobRepository(connection).all()
@@ -145,7 +166,8 @@ async def read_status(
         now=now,
         data=sorted(data, key=lambda item: (item.symbol, _order(item.data_type))),
         tables=tables,
-        database_size=await database_size(connection),
+        database_size=sum(node.size for node in nodes) or await database_size(connection),
+        nodes=nodes,
         jobs=await backend.jobs.all(connection) if backend.jobs is not None else (),
         running=running,
         pending_refreshes=len(pending),

@@ -24,7 +24,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.lanes import Lane, rung, start_postgres, start_timescale
+from tests.support.lanes import (
+    CitusLane,
+    Lane,
+    citus_url,
+    rung,
+    start_citus,
+    start_postgres,
+    start_timescale,
+)
 
 # A busy machine is no fault of what is tested.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,6 +40,9 @@ settings.load_profile("ours")
 
 _ROOT = Path(__file__).parents[1]
 _LANES = {"postgres": start_postgres, "timescale": start_timescale}
+# Tests that speak of plain PostgreSQL run on Citus too, where one is named.
+_PLAIN = ["postgres", "citus"] if citus_url() else ["postgres"]
+collect_ignore = [] if citus_url() else ["integration/backends/test_citus.py"]
 
 
 def pytest_configure() -> None:
@@ -47,19 +58,30 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 def pytest_report_header() -> str:
     where = {"url": "KRAKEN_DB_TEST_URL", "docker": "Docker", "wasm": "WASM (no Docker engine here)"}
-    return f"TimescaleDB lane: {where[rung()]}"
+    citus = (
+        "KRAKEN_DB_TEST_CITUS_URL" if citus_url() else "not collected (KRAKEN_DB_TEST_CITUS_URL is not set)"
+    )
+    return f"TimescaleDB lane: {where[rung()]}; Citus lane: {citus}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is only of one server (roles, dumps, its processes) says so: ``one_server`` with the reason."""
+    if "plain" in metafunc.fixturenames:
+        alone = metafunc.definition.get_closest_marker("one_server") is not None
+        metafunc.parametrize("plain", _PLAIN[:1] if alone else _PLAIN, indirect=True)
 
 
 @pytest.fixture(scope="session")
 def lanes() -> Iterator[dict[str, Lane]]:
     """All lanes of this test process; a server starts when a test first asks for a database of it."""
     found = {name: Lane(name, start) for name, start in _LANES.items()}
+    found["citus"] = CitusLane("citus", start_citus)
     yield found
     for one in found.values():
         one.stop()
 
 
-@pytest.fixture(params=sorted(_LANES))
+@pytest.fixture(params=[*sorted(_LANES), *_PLAIN[1:]])
 def lane(request: pytest.FixtureRequest, lanes: dict[str, Lane]) -> Lane:
     return lanes[request.param]
 
@@ -77,14 +99,19 @@ def db_url(lane: Lane) -> Iterator[str]:
 
 
 @pytest.fixture
-def plain_empty_url(lanes: dict[str, Lane]) -> Iterator[str]:
-    with lanes["postgres"].empty_database() as url:
+def plain(request: pytest.FixtureRequest, lanes: dict[str, Lane]) -> Lane:
+    return lanes[request.param]
+
+
+@pytest.fixture
+def plain_empty_url(plain: Lane) -> Iterator[str]:
+    with plain.empty_database() as url:
         yield url
 
 
 @pytest.fixture
-def plain_url(lanes: dict[str, Lane]) -> Iterator[str]:
-    with lanes["postgres"].migrated_database() as url:
+def plain_url(plain: Lane) -> Iterator[str]:
+    with plain.migrated_database() as url:
         yield url
 
 

@@ -13,12 +13,16 @@ from kraken_db.backends.base import (
     Compression,
     Jobs,
     MinutesWritten,
+    Node,
     OldRows,
     RetentionJob,
+    Shards,
     StaleRange,
     TableStorage,
     kept_for,
 )
+from kraken_db.backends.citus import CitusBackend
+from kraken_db.backends.citus_schema import is_distributed
 from kraken_db.backends.pending_refresh import PendingRefresh
 from kraken_db.backends.postgres import PostgresBackend
 from kraken_db.backends.rollup import materialized_relations
@@ -27,13 +31,16 @@ from kraken_db.backends.timescale import TimescaleBackend
 __all__ = [
     "Backend",
     "Chunks",
+    "CitusBackend",
     "Compression",
     "Jobs",
     "MinutesWritten",
+    "Node",
     "OldRows",
     "PendingRefresh",
     "PostgresBackend",
     "RetentionJob",
+    "Shards",
     "StaleRange",
     "TableStorage",
     "TimescaleBackend",
@@ -50,7 +57,7 @@ async def detect(connection: AsyncConnection) -> Backend:
         text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
     )
     if version is None:
-        return PostgresBackend()
+        return CitusBackend() if await is_distributed(connection) else PostgresBackend()
     aggregated = await connection.scalar(
         text(
             "SELECT count(*) FROM timescaledb_information.continuous_aggregates"

@@ -1,8 +1,9 @@
 """What the rest of the package asks of a database, whichever it is.
 
-A backend is what every database must have (``Backend``), and up to three capabilities, each an object or
+A backend is what every database must have (``Backend``), and up to four capabilities, each an object or
 None: ``chunks`` (time is stored, and dropped, a chunk at a time), ``jobs`` (the database drops, compresses
-and refreshes by itself) and ``compression``. Whoever needs one asks ``if backend.chunks is not None``.
+and refreshes by itself), ``compression``, and ``shards`` (symbols lie on several machines). Whoever needs one
+asks ``if backend.chunks is not None``.
 Relations have the same names and columns on all backends, so that readers never ask which one it is.
 
 A new backend is added in three steps:
@@ -187,6 +188,34 @@ class Compression(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of a cluster that holds rows. Sizes are bytes."""
+
+    name: str
+    shards: Sequence[int]
+    """The size of each part of the symbols that it has, of all tables together."""
+    size: int
+    """Of the whole database there."""
+    takes_shards: bool = True
+    """Not one that only has the tables of the store as a whole."""
+
+    @property
+    def stored(self) -> int:
+        return sum(self.shards)
+
+
+class Shards(Protocol):
+    """The rows of each symbol lie on one of several machines.
+
+    Such a database takes no statement that writes inside of another one.
+    """
+
+    async def nodes(self, connection: AsyncConnection) -> Sequence[Node]:
+        """The machines, by name; the one that is connected to is among them."""
+        ...
+
+
 class Backend(Protocol):
     """One kind of database. Its instances may be shared by any number of tasks."""
 
@@ -204,6 +233,8 @@ class Backend(Protocol):
     def jobs(self) -> Jobs | None: ...
     @property
     def compression(self) -> Compression | None: ...
+    @property
+    def shards(self) -> Shards | None: ...
 
     def __hash__(self) -> int: ...
 

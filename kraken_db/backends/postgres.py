@@ -28,6 +28,7 @@ from kraken_db.backends.base import (
     Jobs,
     MinutesWritten,
     OldRows,
+    Shards,
     StaleRange,
     TableStorage,
 )
@@ -71,6 +72,7 @@ class PostgresBackend:
     chunks: Chunks | None = None
     jobs: Jobs | None = None
     compression: Compression | None = None
+    shards: Shards | None = None
 
     def candles_between(self, symbol: str, interval: int, start: datetime, end: datetime) -> AnySelect:
         # A candle that opens in the range lies between these two moments as a whole.
@@ -125,8 +127,9 @@ class PostgresBackend:
 
     async def set_policy(self, connection: AsyncConnection, policy: TablePolicy) -> None:
         if policy.compression is not None:
+            kind = "a plain PostgreSQL" if self.shards is None else self.name
             raise ConfigurationError(
-                f"{policy.table} cannot be compressed: this database is a plain PostgreSQL",
+                f"{policy.table} cannot be compressed: this database is {kind}",
                 hint="compression needs TimescaleDB",
             )
         if policy.retention is None:

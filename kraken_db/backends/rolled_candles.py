@@ -16,13 +16,15 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Delete,
-    Interval,
+    FromClause,
+    Integer,
+    ScalarSelect,
     bindparam,
     delete,
     func,
@@ -48,7 +50,6 @@ from kraken_db.intervals import (
     INTERVAL_SOURCES,
     ceil_to_interval,
     floor_to_interval,
-    interval_length,
 )
 from kraken_db.models import CANDLES, DROPPED_RANGES, PENDING_REFRESH, ROLLED_CANDLES, Timestamp
 from kraken_db.ranges import TICK, TimeRange, difference, intersection, union, whole_candles
@@ -92,30 +93,49 @@ def _bounded(rows: Rows, moment: ColumnElement[datetime], start: Moment | None, 
     return rows if end is None else rows.where(moment < end)
 
 
-def is_standing(symbol: str | BindParameter[str]) -> ColumnElement[bool]:
+def is_standing(symbol: str | BindParameter[str], candle: FromClause = ROLLED_CANDLES) -> ColumnElement[bool]:
     """Whether a rolled candle stays as it is: it was kept, and some of its minutes are still missing."""
-    d, c = DROPPED_RANGES.c, ROLLED_CANDLES.c
-    dropped = (
-        select(d.dropped).where(d.symbol == symbol, d.data_type == DataType.CANDLES_1M).scalar_subquery()
-    )
-    minute: ColumnElement[object] = literal_column("INTERVAL '1 minute'", Interval)
-    span = func.tstzrange(c.timestamp, c.timestamp + c.interval_minutes * minute)
-    return c.kept & func.coalesce(dropped.bool_op("&&")(span), False)
+    c = candle.c
+    span = func.tstzrange(c.timestamp, closes_at(c.timestamp, c.interval_minutes))
+    return c.kept & _dropped_of(symbol).bool_op("&&")(span).is_(true())
+
+
+def _dropped_of(symbol: str | BindParameter[str]) -> ScalarSelect[Any]:
+    d = DROPPED_RANGES.c
+    return select(d.dropped).where(d.symbol == symbol, d.data_type == DataType.CANDLES_1M).scalar_subquery()
+
+
+def closes_at(opens_at: ColumnElement[Any], minutes: ColumnElement[int]) -> ColumnElement[datetime]:
+    """When a candle of so many minutes ends.
+
+    By seconds: what is added to a time follows the session's zone, so a cluster refuses it where rows change.
+    """
+    since: ColumnElement[Any] = func.date_part("epoch", opens_at - literal_column("to_timestamp(0)"))
+    return func.to_timestamp(since + minutes * literal_column("60"), type_=Timestamp)
 
 
 def write_rolled(symbol: str | BindParameter[str], candles: AnySelect, *, kept: bool) -> Insert:
     """Store candles of a symbol, but not in the place of those that stand."""
-    fresh = candles.subquery("fresh")
-    rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS), literal_column(str(kept)))
+    fresh, old = candles.subquery("fresh"), ROLLED_CANDLES.alias("old")
+    # That nothing was dropped, which is the rule, is seen once and not for each candle.
+    stands = (
+        select(literal_column("1"))
+        .where(
+            _dropped_of(symbol).is_not(None),
+            old.c.symbol == symbol,
+            *(old.c[name] == fresh.c[name] for name in ("interval_minutes", "timestamp")),
+            is_standing(symbol, old),
+        )
+        .exists()
+    )
+    rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS), literal_column(str(kept))).where(~stands)
     new = insert(ROLLED_CANDLES).from_select([*CANDLE_COLUMNS, "kept"], rows)
     values = [*_VALUES, "kept"]
     differs = func.row(*(ROLLED_CANDLES.c[name] for name in values)).is_distinct_from(
         func.row(*(new.excluded[name] for name in values))
     )
     return new.on_conflict_do_update(
-        index_elements=_KEY,
-        set_={name: new.excluded[name] for name in values},
-        where=differs & ~is_standing(symbol),
+        index_elements=_KEY, set_={name: new.excluded[name] for name in values}, where=differs
     )
 
 
@@ -266,7 +286,8 @@ async def _replace(
     """Notes of these spans, one in each slice, in the place of others."""
     if notes:
         numbers = [number for number, _, _ in notes]
-        await connection.execute(delete(PENDING_REFRESH).where(PENDING_REFRESH.c.id.in_(numbers)))
+        c = PENDING_REFRESH.c
+        await connection.execute(delete(PENDING_REFRESH).where(c.symbol == symbol, c.id.in_(numbers)))
     parts = [part for piece in _slices(spans) for part in intersection(spans, [piece])]
     if parts:
         new = [{"symbol": symbol, "stale": Range(start, end)} for start, end in parts]
@@ -338,7 +359,7 @@ def _forgets_empty(interval: int) -> Delete:
             parts.c.symbol == _SYMBOL,
             parts.c.interval_minutes == source,
             parts.c.timestamp >= c.timestamp,
-            parts.c.timestamp < c.timestamp + interval_length(interval),
+            parts.c.timestamp < closes_at(c.timestamp, literal_column(str(interval), Integer)),
         )
         .limit(1)
         .scalar_subquery()

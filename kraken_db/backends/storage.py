@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kraken_db.backends.base import TableStorage
+from kraken_db.backends.base import Node, TableStorage
 from kraken_db.data_types import TABLES
 from kraken_db.models import CANDLES, Base
 
@@ -77,6 +77,28 @@ _TIMESCALE = text("""
     GROUP BY t.name
     ORDER BY min(CASE t.name WHEN 'trades' THEN 1 WHEN 'candles' THEN 2 ELSE 3 END)
 """)
+_CITUS = text("""
+    SELECT CASE WHEN name IN ('trades', 'candles') THEN name ELSE 'higher intervals' END,
+           CAST(sum(size) AS bigint)
+    FROM (SELECT CAST(table_name AS text) AS name, shard_size AS size FROM citus_shards) shards
+    WHERE name IN ('trades', 'candles') OR name = ANY(CAST(:higher AS text[]))
+    GROUP BY 1 ORDER BY min(CASE name WHEN 'trades' THEN 1 WHEN 'candles' THEN 2 ELSE 3 END)
+""")
+# All tables are cut in the same way: what lies between the same two hashes moves as one.
+_SHARDS = text("""
+    SELECT nodename, nodeport, array_agg(size ORDER BY size) FROM (
+        SELECT s.nodename, s.nodeport, CAST(sum(s.shard_size) AS bigint) AS size
+        FROM citus_shards s JOIN pg_dist_shard d ON d.shardid = s.shardid
+        GROUP BY s.nodename, s.nodeport, s.colocation_id, d.shardminvalue
+    ) parts
+    GROUP BY nodename, nodeport
+""")
+_NODES = text("""
+    SELECT n.nodename, n.nodeport, n.shouldhaveshards, CAST(r.result AS bigint)
+    FROM run_command_on_all_nodes('SELECT pg_database_size(current_database())') r
+    JOIN pg_dist_node n ON n.nodeid = r.nodeid AND r.success
+    ORDER BY n.nodename, n.nodeport
+""")
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -104,3 +126,16 @@ async def timescale_storage(connection: AsyncConnection) -> Sequence[TableStorag
             kept_from = _NEVER  # a table without any chunk holds nothing
         found.append(TableStorage(name, size, chunks, packed, partly, before, after, kept_from))
     return found
+
+
+async def citus_storage(connection: AsyncConnection) -> Sequence[TableStorage]:
+    rows = await connection.execute(_CITUS, {"higher": _HIGHER})
+    return [TableStorage(name, size) for name, size in rows]
+
+
+async def citus_nodes(connection: AsyncConnection) -> Sequence[Node]:
+    shards = {(name, port): sizes for name, port, sizes in await connection.execute(_SHARDS)}
+    return [
+        Node(f"{name}:{port}", shards.get((name, port), ()), size, has_shards)
+        for name, port, has_shards, size in await connection.execute(_NODES)
+    ]

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from sqlalchemy import Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from kraken_db.backends.base import MinutesWritten, OldRows, StaleRange, TableStorage
+from kraken_db.backends.base import MinutesWritten, OldRows, Shards, StaleRange, TableStorage
 from kraken_db.backends.pending_refresh import PendingRefreshWriter
 from kraken_db.backends.rollup import AnySelect, candle_relation
 from kraken_db.backends.storage import timescale_storage
@@ -49,6 +49,7 @@ class TimescaleBackend:
     """TimescaleDB from version 2.11, under its community licence."""
 
     name = "TimescaleDB"
+    shards: Shards | None = None
     # A plan for values that are not known yet is made for each chunk, and takes up to a second.
     session_settings: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force_custom_plan"})
     # A merge into compressed chunks unpacks what it touches; 100,000 rows is the default limit.

@@ -283,18 +283,37 @@ def db() -> None:
     epilog="Example: DATABASE_URL=postgresql://user@host/kraken_data kraken-db db upgrade",
 )
 @click.option("--revision", default="head", show_default=True, help="Up to this one, e.g. 1002.")
+@click.option(
+    "--distribute",
+    is_flag=True,
+    help="On the coordinator of a Citus cluster: spread the pairs over its nodes.",
+)
 @db_url_option
-def upgrade(revision: str, db_url: str) -> None:
+def upgrade(revision: str, distribute: bool, db_url: str) -> None:
     """Make the tables, or bring them to what this version of kraken-db needs.
 
     The same as `alembic upgrade head` in a checkout. All of it happens in one transaction; may be repeated.
     The embedded database does not need it: it is upgraded on first use.
     """
+    if distribute and revision != "head":
+        raise click.UsageError("--distribute goes with the newest revision")
+    if distribute:
+        from kraken_db.backends.citus_schema import require_citus
+
+        asyncio.run(require_citus(db_url))
     before, after = asyncio.run(_upgrade(db_url, revision))
     if before == after:
         click.echo(f"schema is at revision {after} already")
     else:
         click.echo(f"schema upgraded from {before or 'nothing'} to revision {after}")
+    if distribute:
+        from kraken_db.backends.citus_schema import distribute as spread
+
+        found = asyncio.run(spread(db_url))
+        verb = "distributed" if found.is_new else "distributed already"
+        click.echo(
+            f"tables {verb}: {plural(found.shards, 'shard')} on {plural(found.nodes, 'node')}, by pair"
+        )
 
 
 @db.command(short_help="Show the schema's revision.", epilog="Example: kraken-db db current --json")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kraken_db.backends import TableStorage
+from kraken_db.backends import Node, TableStorage
 from kraken_db.cli.alarms import alarm_source, tell, telling_failures, test_alarm
 from kraken_db.cli.jobs import job_document
 from kraken_db.cli.options import (
@@ -58,7 +58,7 @@ from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.pairs import known_spelling
 from kraken_db.patterns import is_pattern, select, without
 from kraken_db.policies import BackgroundJob, job_fails, job_state
-from kraken_db.status import DataStatus, Month, MonthState, StoreStatus, lag_text
+from kraken_db.status import DataStatus, Month, MonthState, StoreStatus, lag_text, unbalanced
 from kraken_db.times import period_text
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def status_document(database: Mapping[str, Any], status: StoreStatus) -> dict[st
             "size": status.database_size,
             "disk": _disk(status.disk),
             "tables": [_table(table) for table in status.tables],
+            "nodes": [_node(node) for node in status.nodes],
             "jobs": [_job(job, status.now) for job in status.jobs],
         },
         "running": [job_document(job) for job in status.running],
@@ -216,6 +217,10 @@ def _data(item: DataStatus) -> dict[str, Any]:
 def _disk(disk: DiskRoom | None) -> dict[str, int] | None:
     """Bytes, as they are now; None where nothing is known of the disk."""
     return None if disk is None else {"free": disk.free, "reserve": disk.reserve}
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {"name": node.name, "shards": len(node.shards), "stored": node.stored, "size": node.size}
 
 
 def _table(table: TableStorage) -> dict[str, Any]:
@@ -344,10 +349,24 @@ def _database_lines(database: Mapping[str, Any], status: StoreStatus) -> Iterato
         )
 
 
+def _node_lines(nodes: Sequence[Node]) -> Iterator[str]:
+    for at, node in enumerate(node for node in nodes if node.takes_shards or node.shards):
+        label = "Nodes     " if at == 0 else _INDENT
+        yield f"{label}{node.name}: {plural(len(node.shards), 'shard')}, {size_text(node.stored)}"
+    if (uneven := unbalanced(nodes)) is not None:
+        most, least = uneven
+        yield (
+            f"{_INDENT}{most.name} holds {size_text(most.stored - least.stored)} more than {least.name}:"
+            " in psql, SELECT citus_rebalance_start(rebalance_strategy => 'by_disk_size') moves shards"
+            " while all goes on"
+        )
+
+
 def _size_lines(status: StoreStatus) -> Iterator[str]:
     sizes = ", ".join(f"{table.table} {size_text(table.size)}" for table in status.tables)
     free = "" if status.disk is None else f"; {size_text(status.disk.free)} of the disk are free"
     yield f"Size      {size_text(status.database_size)}: {sizes}{free}"
+    yield from _node_lines(status.nodes)
     packed = ", ".join(
         f"{table.table} {table.compression_ratio:.1f} : 1"
         f" ({table.compressed_chunks:,} of {plural(table.chunks, 'chunk')}{_partly(table)})"

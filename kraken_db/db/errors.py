@@ -308,7 +308,19 @@ _OF_NO_ANSWER = (
             # asyncpg, of a connection that ended while nothing was asked of it: its words help nobody.
             (asyncpg.InternalClientError, "the connection was lost", "cannot switch to state"),
             (asyncpg.InterfaceError, "the connection was lost", "connection is closed"),
+            # Of a node of a cluster, in the middle of a transaction.
+            *(
+                (asyncpg.InternalServerError, "a node of the cluster was lost: {line}", text)
+                for text in ("connection marked as essential", "server closed the connection")
+            ),
         )
+    ),
+    _Rule(
+        asyncpg.PostgresConnectionError,
+        DatabaseUnavailableError,
+        "a node of the cluster does not answer: {line}",
+        "see that it runs, and run the command again",
+        "remote node",
     ),
     _Rule(
         # No server says so of itself.

@@ -265,7 +265,7 @@ async def _overwrite(
     table = Minutes(transaction.connection, symbol)
     await transaction.unit(symbol, DataType.CANDLES_1M).begin(start, end)
     async with transaction.backend.writing_minutes(transaction.connection, symbol, start, end) as note:
-        merge = CandleMerge(transaction.connection, symbol, BASE_INTERVAL, start, end)
+        merge = _merging(transaction, symbol, BASE_INTERVAL, start, end)
         is_large = (end - start) // _MINUTE > _LARGE
         written = await merge.merge(MINUTES.inside, take_new, inside=minutes, is_large=is_large)
         unfounded = await table.without_trades(minutes)
@@ -298,7 +298,7 @@ async def _store(
 ) -> CandlesWritten:
     unit = transaction.unit(symbol, DataType.candles(interval))
     await unit.begin(*span)
-    merge = CandleMerge(transaction.connection, symbol, interval, *span)
+    merge = _merging(transaction, symbol, interval, *span)
     # A small batch is merged as fast as it is inserted.
     are_new = rows > _LARGE and await merge.is_empty()
     if interval == BASE_INTERVAL:
@@ -314,6 +314,13 @@ async def _store(
     else:
         unit.looked()
     return written
+
+
+def _merging(
+    transaction: WriteTransaction, symbol: str, interval: int, start: datetime, end: datetime
+) -> CandleMerge:
+    in_steps = transaction.backend.shards is not None
+    return CandleMerge(transaction.connection, symbol, interval, start, end, in_steps=in_steps)
 
 
 async def _write(

@@ -16,10 +16,11 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
-    CTE,
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
+    Executable,
     FromClause,
     Integer,
     MetaData,
@@ -44,7 +45,7 @@ from sqlalchemy import (
     true,
     type_coerce,
 )
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, insert
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends.rollup import bucket, in_order
@@ -209,22 +210,41 @@ def _facts(rules: tuple[Rule, ...]) -> TextClause:
 
 @lru_cache
 def _merge(fresh: Rows, rule: MergeRule) -> Select[Any]:
+    """One statement, one join, of which only the rows are kept that matter: of a file that is stored already,
+    none."""
+    differing = _differing(fresh, rule).cte("differing")
+    differs, c = differing.c.differs, differing.c
+    written = (
+        _upsert(select(*(c[name] for name in _ORDER)).where(~differs), rule)
+        .returning(CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new"))
+        .cte("written")
+    )
+    return _counts(written, differing)
+
+
+def _differing(fresh: Rows, rule: MergeRule) -> Rows:
+    """The rows that are new or preferred, and those that contradict a stored one (``differs``)."""
     rows = fresh.subquery("fresh")
     stored = select(CANDLES).where(*_STORED).subquery("stored")
     _, prefers = rule(stored.c, rows.c)
     is_lacking = stored.c.timestamp.is_(None)
-    # One join, of which only the rows are kept that matter: of a file that is stored already, none.
-    differing = (
-        select(*(rows.c[name] for name in _ORDER), and_(~is_lacking, ~prefers).label("differs"))
+    return (
+        select(
+            *(rows.c[name] for name in _ORDER),
+            and_(~is_lacking, ~prefers).label("differs"),
+            is_lacking.label("is_new"),
+        )
         .select_from(rows.outerjoin(stored, rows.c.timestamp == stored.c.timestamp))
         .where(or_(is_lacking, prefers, _contradicts(stored.c, rows.c)))
-        .cte("differing")
     )
-    differs, c = differing.c.differs, differing.c
-    written = _upsert(select(*(c[name] for name in _ORDER)).where(~differs), rule)
+
+
+def _counts(written: FromClause, differing: FromClause) -> Select[Any]:
+    """One row: what was written, and what contradicts."""
+    c = differing.c
     contradicting = select(
         func.count().label("differing"), func.min(c.timestamp).label("first")
-    ).where(differs).subquery("contradicting")  # fmt: skip
+    ).where(c.differs).subquery("contradicting")  # fmt: skip
     time, is_new = written.c.timestamp, written.c.is_new
     counts = select(
         func.count().filter(is_new).label("new"),
@@ -235,18 +255,51 @@ def _merge(fresh: Rows, rule: MergeRule) -> Select[Any]:
     return select(counts, contradicting).select_from(counts.join(contradicting, true()))
 
 
+# In steps, the rows that matter lie here in between.
+_MET = Table(
+    "met_candles",
+    MetaData(),
+    *(Column(name, CANDLES.c[name].type) for name in _ORDER),
+    Column("differs", Boolean),
+    Column("is_new", Boolean),
+)
+_MET_TABLE = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS met_candles (
+        LIKE candles, differs boolean, is_new boolean
+    ) ON COMMIT DELETE ROWS
+"""
+
+
+@lru_cache
+def _steps(fresh: Rows, rule: MergeRule) -> tuple[Executable, ...]:
+    """``_merge``, where a statement that writes cannot be a part of another one."""
+    met = insert(_MET).from_select([*_ORDER, "differs", "is_new"], _differing(fresh, rule))
+    written = select(_MET).where(~_MET.c.differs)
+    rows = select(*(_MET.c[name] for name in _ORDER)).where(~_MET.c.differs)
+    return text(_MET_TABLE), delete(_MET), met, _upsert(rows, rule), _counts(written.subquery(), _MET)
+
+
 class CandleMerge:
     """Writes candles of one symbol and interval inside the caller's transaction; never commits.
 
     One writer of a series at a time: hold the lock of the write unit. All candles open in ``[start, end)``.
+    ``in_steps``: where the database takes no statement that writes inside of another one.
     """
 
     def __init__(
-        self, connection: AsyncConnection, symbol: str, interval: int, start: datetime, end: datetime
+        self,
+        connection: AsyncConnection,
+        symbol: str,
+        interval: int,
+        start: datetime,
+        end: datetime,
+        *,
+        in_steps: bool = False,
     ) -> None:
         self.bounds = (start, end - interval_length(interval))
         """Between which all of them open, both inclusive."""
         self._connection = connection
+        self._in_steps = in_steps
         self._values = {"symbol": symbol, "interval": interval, "start": start, "end": end}
 
     async def is_empty(self) -> bool:
@@ -279,7 +332,10 @@ class CandleMerge:
         values = self._values if inside is None else self._values | {"inside": to_multirange(inside)}
         if is_large:
             await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
-        row = (await self._connection.execute(_merge(fresh, rule), values)).one()
+        *before, last = _steps(fresh, rule) if self._in_steps else (_merge(fresh, rule),)
+        for statement in before:
+            await self._connection.execute(statement, values)
+        row = (await self._connection.execute(last, values)).one()
         if is_large:
             await self._connection.execute(text("SET LOCAL enable_nestloop TO DEFAULT"))
         difference = await self._difference(fresh, values, row.first) if row.differing else None
@@ -476,7 +532,9 @@ def prefer_more_trades(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElemen
     cut to the decimals of the price, and volumes of its archives have float noise. So they go together, and
     in the end it does not matter which came first.
     """
-    better = func.coalesce(new.trade_count, -1) > func.coalesce(old.trade_count, -1)
+    # Written out, not bound: a cluster passes no parameters on to what is set where rows meet.
+    none: ColumnElement[int] = literal_column("-1", Integer)
+    better = func.coalesce(new.trade_count, none) > func.coalesce(old.trade_count, none)
     values = {name: case((better, new[name]), else_=old[name]) for name in _VALUES}
     exact = and_(old.quote_volume.is_(None), new.quote_volume.is_not(None))
     values["quote_volume"] = case(
@@ -485,22 +543,17 @@ def prefer_more_trades(old: Any, new: Any) -> tuple[dict[str, Any], ColumnElemen
     values["vwap"] = case(
         (or_(better, and_(exact, new.vwap.is_not(None))), new.vwap), else_=func.coalesce(old.vwap, new.vwap)
     )
-    is_noise = and_(exact, func.abs(old.volume - new.volume) < VOLUME_NOISE)
+    is_noise = and_(exact, func.abs(old.volume - new.volume) < literal_column(f"{VOLUME_NOISE:f}", Numeric))
     values["volume"] = case((or_(better, is_noise), new.volume), else_=old.volume)
     equal = old.trade_count.is_not_distinct_from(new.trade_count)
     fills_in = or_(*(and_(old[name].is_(None), new[name].is_not(None)) for name in _OPTIONAL))
     return values, or_(better, and_(equal, fills_in))
 
 
-def _upsert(fresh: Rows, rule: MergeRule) -> CTE:
-    """Writes rows; has the times of those that were written, and whether they are new."""
+def _upsert(fresh: Rows, rule: MergeRule) -> Insert:
     statement = insert(CANDLES).from_select(_ORDER, fresh)
     values, condition = rule(CANDLES.c, statement.excluded)
-    return (
-        statement.on_conflict_do_update(index_elements=_KEY, set_=values, where=condition)
-        .returning(CANDLES.c.timestamp, literal_column("xmax = 0").label("is_new"))
-        .cte("written")
-    )
+    return statement.on_conflict_do_update(index_elements=_KEY, set_=values, where=condition)
 
 
 def _contradicts(old: Any, new: Any) -> ColumnElement[bool]:

@@ -6,6 +6,7 @@ does the rest; else a ``TradeMerge`` decides row by row.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -227,15 +228,12 @@ class StagedTrades:
 
     async def insert_each(self, windows: Sequence[Window]) -> dict[str, int]:
         """The same of several symbols; how many rows, by symbol: all of it or nothing."""
-        written: dict[str, int] = {}
+        written: Counter[str] = Counter()
         for at in range(0, len(windows), _MOST_WINDOWS):
             some = windows[at : at + _MOST_WINDOWS]
             padded = [*some, *[some[-1]] * (_round_up(len(some)) - len(some))]
-            counted = f"WITH done AS ({_insert(len(padded))} RETURNING symbol)"
-            rows = await self._connection.execute(
-                text(f"{counted} SELECT symbol, count(*) FROM done GROUP BY symbol"), _values(padded)
-            )
-            written |= {name: count for name, count in rows}  # noqa: C416
+            statement = text(f"{_insert(len(padded))} RETURNING symbol")
+            written.update(await self._connection.scalars(statement, _values(padded)))
         return written
 
     async def put_aside(self, symbol: str) -> None:

@@ -80,3 +80,14 @@ def test_data_outlives_the_container_and_its_health_is_looked_at(services: dict[
 
 def test_pgadmin_starts_only_when_it_is_asked_for(services: dict[str, Any]) -> None:
     assert [name for name, service in services.items() if "profiles" not in service] == ["timescaledb"]
+
+
+def test_the_cluster_listens_on_this_machine_only_and_has_no_password() -> None:
+    text = COMPOSE.with_name("docker-compose.citus.yml").read_text()
+    nodes: dict[str, Any] = yaml.safe_load(text)["services"]
+    assert set(nodes) == {"coordinator", "worker-1", "worker-2"}
+    ports = [port for node in nodes.values() for port in node["ports"]]
+    assert all(port.startswith("127.0.0.1:") and port.endswith(":5432") for port in ports)
+    assert re.search(r":\d+\.\d+$", nodes["coordinator"]["image"])
+    assert all("${DB_PASSWORD:?" in node["environment"]["POSTGRES_PASSWORD"] for node in nodes.values())
+    assert all(int(settings(node)["max_prepared_transactions"]) >= 300 for node in nodes.values())

@@ -5,6 +5,7 @@ On plain PostgreSQL, for it takes two sessions; chunks are children of their tab
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +23,7 @@ async def found(connection: AsyncConnection, since: str) -> dict[str, bool]:
     return {row.relname: row.is_ours for row in await new_chunks(connection, ["candles", "trades"], since)}
 
 
+@pytest.mark.one_server("Citus lets no table inherit")
 async def test_only_what_this_transaction_has_made(plain_url: str) -> None:
     await query(plain_url, "CREATE TABLE of_old () INHERITS (candles)")
     async with opened_database(plain_url, pool_max_size=0) as database:

@@ -121,6 +121,7 @@ async def test_two_programs_write_side_by_side(plain_url: str, isolation: str) -
     assert await query(plain_url, HOUR_OF) == [(30, 9)]
 
 
+@pytest.mark.one_server("a role logs in on each node of Citus, and reads views of what it may read")
 async def test_a_role_that_may_only_write_candles(plain_url: str) -> None:
     """With a search path of its own, too; and one that may only read one view."""
     name = f"writer_{plain_url.rsplit('_', 2)[-2]}_{plain_url.rsplit('_', 1)[-1]}"

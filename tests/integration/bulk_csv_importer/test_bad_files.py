@@ -256,6 +256,7 @@ async def test_a_path_that_is_not_there(plain_url: str, tmp_path: Path) -> None:
     assert "no such file" in str(error)
 
 
+@pytest.mark.one_server("the fault is a trigger, which Citus has on shards only")
 async def test_the_database_runs_out_of_space(plain_url: str, tmp_path: Path) -> None:
     """The server's own error for a full disk, raised where the second symbol is written."""
     await query(

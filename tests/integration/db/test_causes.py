@@ -304,6 +304,7 @@ async def test_a_read_is_tried_again(plain_url: str, what: str) -> None:
     assert await query(plain_url, "SELECT last_value FROM disturbed") == [(3,)]
 
 
+@pytest.mark.one_server("the fault counts in a sequence, which each node has for itself")
 @pytest.mark.parametrize("what", [DEADLOCK, UPDATED, LOST])
 @pytest.mark.parametrize("kind", ["list", "frame"])
 async def test_rows_are_read_again_and_none_twice(plain_url: str, kind: str, what: str) -> None:

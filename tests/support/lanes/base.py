@@ -77,16 +77,19 @@ class Lane:
             return
         try:
             if self._template is not None:  # it matters on a server that is not ours
-                self._drop(_with_database(self._server.url, self._template))
+                self._drop(with_database(self._server.url, self._template))
         finally:
             self._server.stop()
             self._server = None
 
+    def _new_name(self) -> str:
+        return f"test_{os.getpid()}_{next(self._numbers)}"
+
     def _create(self, template: str | None = None) -> str:
-        name = f"test_{os.getpid()}_{next(self._numbers)}"
+        name = self._new_name()
         source = f' TEMPLATE "{template}"' if template else ""
-        run(_admin(self.server.url, f'CREATE DATABASE "{name}"{source}'))
-        url = _with_database(self.server.url, name)
+        run(admin(self.server.url, f'CREATE DATABASE "{name}"{source}'))
+        url = with_database(self.server.url, name)
         if template is None and self.server.prepare:
             run(_prepare(url, self.server.prepare))
         return url
@@ -100,10 +103,10 @@ class Lane:
         except BaseException:
             self._drop(url)  # every database of the WASM server takes 250 MB
             raise
-        return _database_of(url)
+        return database_of(url)
 
     def _drop(self, url: str) -> None:
-        run(_admin(self.server.url, f'DROP DATABASE IF EXISTS "{_database_of(url)}" WITH (FORCE)'))
+        run(admin(self.server.url, f'DROP DATABASE IF EXISTS "{database_of(url)}" WITH (FORCE)'))
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -112,7 +115,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return thread.submit(asyncio.run, coroutine).result()
 
 
-async def _admin(url: str, sql: str) -> None:
+async def admin(url: str, sql: str) -> None:
     connection = await asyncpg.connect(url, timeout=_ADMIN_TIMEOUT)
     try:
         for attempt in range(10):
@@ -135,9 +138,9 @@ async def _prepare(url: str, prepare: Callable[[asyncpg.Connection], Awaitable[N
         await connection.close()
 
 
-def _database_of(url: str) -> str:
+def database_of(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
-def _with_database(url: str, name: str) -> str:
+def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

@@ -37,6 +37,27 @@ from kraken_db.retry import may_pass
 
 CAUSES = [
     # error of the driver, ours, in its message, in its hint, whether it may pass
+    # What a coordinator of Citus says when a worker was killed: before, in and after a statement.
+    (
+        asyncpg.ConnectionFailureError("connection to the remote node postgres@10.0.0.2:5432 failed"),
+        DatabaseUnavailableError,
+        "a node of the cluster does not answer",
+        "see that it runs",
+        True,
+    ),
+    *(
+        (
+            asyncpg.InternalServerError(words),
+            DatabaseUnavailableError,
+            "a node of the cluster was lost",
+            "see that the server runs",
+            True,
+        )
+        for words in (
+            "failure on connection marked as essential: 10.0.0.2:5432",
+            "server closed the connection unexpectedly",
+        )
+    ),
     (
         asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
         StatementCancelledError,

@@ -1,0 +1,313 @@
+"""A distributed store beside a plain one: the same rows, whoever brought them and whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from kraken_db.backends import CitusBackend, PostgresBackend
+from kraken_db.backends.citus_schema import distribute
+from kraken_db.db.migrations import upgrade
+from kraken_db.errors import ConfigurationError
+from kraken_db.intervals import INTERVAL_VIEWS
+from kraken_db.models import Base
+from kraken_db.simulator import Market, SimulatedExchange, archive_url
+from tests.support.archive_making import archived_markets
+from tests.support.archives import import_file, minutes, query, write
+from tests.support.downloading import assert_is_truth, download_one
+from tests.support.lanes import Lane
+from tests.support.processes import backfilling, ended, requests_reach, run_backfill, running
+from tests.support.recording import (
+    MINUTE,
+    START,
+    all_is_there,
+    assert_recorded,
+    exchange_of,
+    has_come_to,
+    is_live,
+    market,
+    recorder_of,
+    recording,
+    until,
+)
+from tests.support.stores import opened
+
+
+@pytest.fixture
+def citus_url(lanes: dict[str, Lane]) -> Iterator[str]:
+    with lanes["citus"].migrated_database() as url:
+        yield url
+
+
+@pytest.fixture
+def other_url(lanes: dict[str, Lane]) -> Iterator[str]:
+    with lanes["postgres"].migrated_database() as url:
+        yield url
+
+
+# When something was done, and numbers that each server draws by itself.
+_NOT_COMPARED = {"last_sync_at", "heard_at", "started_at", "flushed_at"}
+
+
+async def contents(url: str) -> dict[str, list[str]]:
+    """All rows of what is stored, and what the views say of it."""
+    found: dict[str, list[str]] = {}
+    for name in ("trades", "candles", "rolled_candles", "data_sync_status", "data_coverage"):
+        columns = [c.name for c in Base.metadata.tables[name].columns if c.name not in _NOT_COMPARED]
+        found[name] = sorted(map(str, await query(url, f"SELECT {', '.join(columns)} FROM {name}")))
+    for minutes_, view in INTERVAL_VIEWS.items():
+        if minutes_ > 1:
+            found[view] = sorted(map(str, await query(url, f"SELECT * FROM {view}")))
+    return found
+
+
+async def assert_equal(url: str, other: str) -> None:
+    ours, theirs = await contents(url), await contents(other)
+    for name, rows in theirs.items():
+        assert ours[name] == rows, name
+    assert ours["candles"] and ours["candles_1w"]
+
+
+# --- the schema ---
+
+
+async def test_a_store_is_what_its_schema_was_made_as(lanes: dict[str, Lane]) -> None:
+    with lanes["citus"].empty_database() as url:
+        await upgrade(url)
+        async with opened(url) as store:
+            assert type(store.backend) is PostgresBackend
+        assert (await distribute(url)).is_new
+        async with opened(url) as store:
+            assert type(store.backend) is CitusBackend
+        again = await distribute(url)
+        assert (again.is_new, again.nodes) == (False, 2)
+        await upgrade(url)
+
+
+async def test_where_there_is_no_citus(other_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="has no Citus"):
+        await distribute(other_url)
+
+
+async def test_what_is_stored_is_distributed_with_it(lanes: dict[str, Lane], tmp_path: Path) -> None:
+    path = write(tmp_path, "XBTUSD_1.csv", minutes(5_000))
+    with lanes["citus"].empty_database() as url, lanes["postgres"].migrated_database() as other:
+        await upgrade(url)
+        for one in (url, other):
+            await import_file(one, path)
+        await distribute(url)
+        await assert_equal(url, other)
+        assert await query(url, "SELECT count(*) FROM ONLY candles") == [(5_000,)]
+        for one in (url, other):
+            await query(one, "DELETE FROM candles WHERE timestamp < '2023-01-01 05:00+00'")
+        ours, theirs = await contents(url), await contents(other)
+        assert ours["candles_1d"] == theirs["candles_1d"]
+
+
+async def test_a_shard_that_has_moved_notes_what_is_stale(citus_url: str, tmp_path: Path) -> None:
+    await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", minutes(200)))
+    shard, here = (
+        await query(
+            citus_url,
+            "SELECT shardid, nodeport FROM citus_shards WHERE table_name = 'candles'::regclass AND shardid ="
+            " get_shard_id_for_distribution_column('candles', 'BTC/USD')",
+        )
+    )[0]
+    nodes = await query(citus_url, "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards")
+    (source,), (target,) = ([node for node in nodes if (node[1] == here) is same] for same in (True, False))
+    move = f"SELECT citus_move_shard_placement({shard}, $1, $2, $3, $4, 'block_writes')"
+    connection = await asyncpg.connect(citus_url)
+    try:
+        await connection.execute(move, *source, *target)
+    finally:
+        await connection.close()
+    assert await query(citus_url, "SELECT * FROM pending_refresh") == []
+    await query(citus_url, "DELETE FROM candles WHERE symbol = 'BTC/USD'")
+    assert len(await query(citus_url, "SELECT * FROM pending_refresh")) == 1
+    assert await query(citus_url, "SELECT * FROM candles_1h") == []
+
+
+async def test_a_dump_is_restored_and_distributed_again(lanes: dict[str, Lane], tmp_path: Path) -> None:
+    """As a plain store at first, whose triggers note what is stale all the same."""
+    with lanes["citus"].migrated_database() as url, lanes["citus"].empty_database() as restored:
+        await import_file(url, write(tmp_path, "XBTUSD_1.csv", minutes(200)))
+        before = await contents(url)
+        for words in (("dump", "--db-url", url), ("restore", "--db-url", restored)):
+            command = (
+                sys.executable,
+                "-m",
+                "kraken_db",
+                "db",
+                words[0],
+                str(tmp_path / "a.dump"),
+                *words[1:],
+            )
+            async with running(*command) as process:
+                done = await ended(process)
+            assert done.code == 0, done.err
+        await query(restored, "UPDATE candles SET volume = volume WHERE symbol = 'BTC/USD'")
+        assert len(await query(restored, "SELECT * FROM pending_refresh")) == 1
+        assert (await distribute(restored)).is_new
+        assert await contents(restored) == before
+        async with opened(restored) as store:
+            assert type(store.backend) is CitusBackend
+
+
+async def test_status_tells_the_nodes(citus_url: str, tmp_path: Path) -> None:
+    await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", minutes(200)))
+    async with opened(citus_url) as store, store.database.read() as connection:
+        assert store.backend.shards is not None
+        nodes = await store.backend.shards.nodes(connection)
+        tables = {table.table: table.size for table in await store.backend.storage(connection)}
+    assert [node.takes_shards for node in nodes].count(True) == 2
+    assert sum(len(node.shards) for node in nodes) >= 8
+    assert tables["candles"] > 0 and sum(node.stored for node in nodes) >= sum(tables.values())
+
+
+# --- the same rows ---
+
+PROGRAM = (sys.executable, "-W", "error", "-m", "tests.support.small_batches", "backfill")
+
+
+async def test_archives_and_rest(citus_url: str, other_url: str, tmp_path: Path) -> None:
+    made = archived_markets()
+    made.write(tmp_path / "archives")
+    async with made.exchange(tmp_path / "archives").serve() as base_url:
+        for url in (citus_url, other_url):
+            environment = {
+                "DATABASE_URL": url,
+                "KRAKEN_BASE_URL": base_url,
+                "KRAKEN_ARCHIVE_URL": archive_url(base_url),
+            }
+            arguments = ("--symbols", *(one.symbol for one in made.all), "--rate-limit", "0")
+            done = await run_backfill(*arguments, environment=environment, program=PROGRAM)
+            assert done.code == 0, done.err
+    await assert_equal(citus_url, other_url)
+
+
+async def test_downloaded_and_recorded(citus_url: str, other_url: str, tmp_path: Path) -> None:
+    """Of what is live only the last minutes depend on when they were closed."""
+    wanted = market(trades=1_500)
+    for at, url in enumerate((citus_url, other_url)):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        await record(url, wanted, folder)
+        await assert_recorded(url, wanted, 1)
+    for what in (
+        "SELECT id, price, volume, side, order_type, misc FROM trades WHERE id > 0 ORDER BY id",
+        "SELECT * FROM candles_1h WHERE timestamp < '2026-03-01 10:00+00' ORDER BY timestamp",
+    ):
+        assert await query(citus_url, what) == await query(other_url, what)
+
+
+async def record(
+    url: str, wanted: Market, folder: Path, disturb: Callable[[int], Awaitable[None]] | None = None
+) -> None:
+    """Download the beginning of a market, and record the rest; ``disturb`` is called now and then."""
+    await download_one(url, wanted, end_timestamp=START + MINUTE / 2)
+    exchange, clock = exchange_of(wanted)
+    async with exchange.serve() as base_url:
+        recorder = recorder_of(url, base_url, clock, [wanted.symbol], folder)
+        async with recording(recorder) as running_:
+            await until(recorder, is_live, running_)
+            clock.go()
+            for reached in (750, 950, 1_200):
+                await until(recorder, has_come_to(reached + 1), running_)
+                if disturb is not None:
+                    await disturb(reached)
+            await until(recorder, all_is_there(wanted), running_)
+            await asyncio.sleep(3)  # the last minute is closed by then
+
+
+# --- a node is lost ---
+
+
+async def crash(url: str, number: int) -> None:
+    """Kill -9 one process of a worker: all its sessions end, and it recovers."""
+    connection = await asyncpg.connect(url)
+    try:
+        workers = await connection.fetch(
+            "SELECT nodename, nodeport FROM pg_dist_node WHERE groupid <> 0 ORDER BY nodeport"
+        )
+    finally:
+        await connection.close()
+    host, port = workers[number % len(workers)]
+    user = urlsplit(url).netloc.rpartition("@")[0]
+    worker = urlunsplit(urlsplit(url)._replace(netloc=f"{user}@{host}:{port}"))
+    there = await connected(worker)
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        pid = await there.fetchval("SELECT pg_backend_pid()")
+        await there.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {pid}'")
+    there.terminate()
+
+
+async def connected(url: str) -> asyncpg.Connection:
+    """Once it has recovered from the last time."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await asyncpg.connect(url)
+            except (asyncpg.CannotConnectNowError, OSError):
+                await asyncio.sleep(0.2)
+
+
+async def test_lost_in_a_backfill(citus_url: str, other_url: str) -> None:
+    wanted = [Market(symbol, seed=3, trades=60_000) for symbol in ("BTC/USD", "ETH/USD")]
+    exchange = SimulatedExchange(wanted, delay=0.05)
+    arguments = ("--symbols", *exchange.markets, "--rate-limit", "0")
+    async with exchange.serve() as base_url:
+        environment = {"DATABASE_URL": citus_url, "KRAKEN_BASE_URL": base_url}
+        async with backfilling(*arguments, environment=environment) as process:
+            for number in range(4):
+                exchange.requests.clear()
+                await requests_reach(exchange, 8, process)
+                assert process.returncode is None, "it was over before: take a larger market"
+                await crash(citus_url, number)
+            done = await ended(process)
+        assert done.code == 0, done.err
+    for one in wanted:
+        await download_one(other_url, one)
+        await assert_is_truth(citus_url, one)
+    await assert_equal(citus_url, other_url)
+    assert await query(citus_url, "SELECT result FROM run_command_on_workers("
+                       "'SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()')"
+                       ) == [("0",), ("0",)]  # fmt: skip
+
+
+async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "XBTUSD_1.csv", minutes(900_000))
+    command = (str(Path(sys.executable).with_name("kraken-db")), "import-csv", str(path))
+    async with running(*command, environment={"DATABASE_URL": citus_url}) as process:
+        await asyncio.sleep(3)
+        assert process.returncode is None, "it was over before: take a larger file"
+        for number in range(2):
+            await crash(citus_url, number)
+        done = await ended(process)
+    if done.code != 0:
+        assert "run the command again" in done.err
+    await import_file(citus_url, path)
+    await import_file(other_url, path)
+    await assert_equal_candles(citus_url, other_url)
+
+
+async def assert_equal_candles(url: str, other: str) -> None:
+    for view in ("candles", "candles_1h", "candles_1d", "candles_1w"):
+        digest = f"SELECT count(*), sum(hashtextextended(CAST(c AS text), 0)) FROM {view} c"
+        assert await query(url, digest) == await query(other, digest), view
+
+
+async def test_lost_in_a_recording(citus_url: str, tmp_path: Path) -> None:
+    wanted = market(trades=1_500)
+
+    async def disturb(reached: int) -> None:
+        await crash(citus_url, reached // 100)
+
+    await record(citus_url, wanted, tmp_path, disturb)
+    await assert_recorded(citus_url, wanted, 1)
