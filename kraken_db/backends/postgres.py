@@ -82,6 +82,9 @@ class PostgresBackend:
         view = candle_relation(INTERVAL_VIEWS[interval])
         return select(view).where(view.c.symbol == symbol, view.c.timestamp >= first, view.c.timestamp < last)
 
+    def unversioned_parts(self, interval: int) -> str | None:
+        return None  # TRUNCATE has a trigger, too
+
     async def edges(
         self, connection: AsyncConnection | AsyncSession, symbol: str, interval: int
     ) -> TimeRange | None:

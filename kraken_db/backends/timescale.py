@@ -26,6 +26,7 @@ from kraken_db.backends.storage import timescale_storage
 from kraken_db.backends.timescale_chunks import (
     TimescaleChunks,
     TimescaleCompression,
+    chunks_and_borders,
     drop_chunk,
     old_chunks,
 )
@@ -35,7 +36,7 @@ from kraken_db.backends.timescale_refresh import Refresh, is_due
 from kraken_db.data_types import TableName
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import held_alone
-from kraken_db.intervals import BASE_INTERVAL, FINEST_AGGREGATE, INTERVAL_VIEWS
+from kraken_db.intervals import BASE_INTERVAL, FINEST_AGGREGATE, INTERVAL_SOURCES, INTERVAL_VIEWS
 from kraken_db.models import CANDLES
 from kraken_db.policies import TablePolicy
 from kraken_db.ranges import TimeRange, union
@@ -72,6 +73,9 @@ class TimescaleBackend:
             relation.c.symbol == symbol, relation.c.timestamp >= start, relation.c.timestamp < end
         )
         return candles.where(relation.c.interval_minutes == interval) if relation is CANDLES else candles
+
+    def unversioned_parts(self, interval: int) -> str | None:
+        return chunks_and_borders([self._stored[level] for level in _levels_below(interval)])
 
     async def edges(
         self, connection: AsyncConnection | AsyncSession, symbol: str, interval: int
@@ -138,6 +142,15 @@ class TimescaleBackend:
 
     async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
         return await timescale_storage(connection)
+
+
+def _levels_below(interval: int) -> list[int]:
+    """The aggregates that candles of an interval are read from."""
+    levels = []
+    while interval != BASE_INTERVAL:
+        levels.append(interval)
+        interval = INTERVAL_SOURCES[interval]
+    return levels
 
 
 async def _pending(database: Database) -> Sequence[tuple[int, StaleRange]]:

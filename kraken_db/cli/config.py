@@ -147,7 +147,14 @@ def _settings(file: ConfigFile) -> Iterator[Setting]:
                 yield Setting(name, shown(name, value), file.where(*words, key))
 
 
-_USUAL = {"database": "embedded:", "rate-limit": "1.1", "interval": "1h", "intervals": "1m", "color": "auto"}
+_USUAL = {
+    "database": "embedded:",
+    "rate-limit": "1.1",
+    "interval": "1h",
+    "intervals": "1m",
+    "color": "auto",
+    "cache-limit": "4 GB",
+}
 
 
 @config.command(cls=ConfiglessCommand, epilog='Example: $EDITOR "$(kraken-db config path)"')
