@@ -62,11 +62,10 @@ async def readers(url: str, rounds: int) -> dict[str, tuple[float, float]]:
                 moment = datetime(2023, 6, 7, 11, 13, tzinfo=UTC)
                 return lambda: history.get_multi_timeframe_candles("BTC/USD", moment)
 
+            floats = {"backend": "pandas", "numbers": "float"}
             reads: dict[str, tuple[Timed, Timed]] = {
                 "1m, polars, exact": (frame(cached, "1m"), frame(direct, "1m")),
-                "1m, pandas, floats": tuple(
-                    frame(one, "1m", backend="pandas", numbers="float") for one in (cached, direct)
-                ),
+                "1m, pandas, floats": (frame(cached, "1m", **floats), frame(direct, "1m", **floats)),
                 "1h, polars, exact": (frame(cached, "1h"), frame(direct, "1h")),
                 "7m, polars, exact": (frame(cached, "7m"), frame(direct, "7m")),
                 "1m, objects": (objects(cached), objects(direct)),
@@ -137,24 +136,28 @@ async def writers(url: str, rounds: int, rows: int) -> dict[str, tuple[float, fl
 async def measure(url: str, options: Any) -> dict[str, Any]:
     await upgrade(url)
     connection = await asyncpg.connect(url)
-    await connection.execute(MINUTES, START, START + timedelta(days=20) if options.quick else END)
+    await connection.execute(MINUTES, START, START + timedelta(days=options.days))
     await connection.execute("ANALYZE candles")
     await connection.close()
-    figures: dict[str, Any] = {"readers": await readers(url, 3 if options.quick else 7)}
+    figures: dict[str, Any] = {"readers": await readers(url, options.repeats)}
     for name, (fast, slow) in figures["readers"].items():
         print(f"{name:36} {fast:9.1f} ms with the cache, {slow:9.1f} ms without: {slow / fast:6.1f} x")
-    figures["writers"] = await writers(url, 1 if options.quick else 3, 20_000 if options.quick else 1_000_000)
+    figures["writers"] = await writers(url, options.repeats, options.rows)
     for name, (taxed, free) in figures["writers"].items():
         print(f"{name:36} {taxed:9.2f} ms with versions, {free:9.2f} ms without: {taxed / free - 1:+6.1%}")
     return figures
 
 
 def main() -> None:
-    options = bench.options(__doc__)
+    parser = bench.options(
+        __doc__, days=365, rows=1_000_000, repeats=5, quick={"days": 20, "rows": 20_000, "repeats": 1}
+    )
+    options, _ = parser.parse_known_args()
+    bench.print_machine()
     with bench.server() as (server, _):
         figures = asyncio.run(measure(server.url(), options))
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=2), encoding="utf-8")
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
