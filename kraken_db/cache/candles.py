@@ -78,7 +78,7 @@ class CandleCache:
         require("pyarrow", "the cache")
         self._folder = folder
         self._asked: OrderedDict[tuple[str, str, datetime], None] = OrderedDict()
-        self._fed: WeakKeyDictionary[Store, bool] = WeakKeyDictionary()
+        self._vouched: WeakKeyDictionary[Store, bool] = WeakKeyDictionary()
         self._has_warned = False
 
     @classmethod
@@ -145,7 +145,7 @@ class CandleCache:
     ) -> pyarrow.Table | None:
         """The candles of a range if all its blocks are stored: one statement, and so one snapshot."""
         low, high = _market_times(store.clock())
-        if start < low or end > high or await self._is_fed(connection, store):
+        if start < low or end > high or not await self._is_vouched(connection, store):
             return None
         blocks = _blocks(interval, start, end)
         if not blocks:
@@ -159,7 +159,7 @@ class CandleCache:
     async def _in_snapshot(
         self, connection: AsyncConnection, store: Store, work: Callable[[SnapshotCandles], Awaitable[_T]]
     ) -> _T:
-        if not await self._is_fed(connection, store):
+        if await self._is_vouched(connection, store):
             for _ in range(_ATTEMPTS):
                 candles = SnapshotCandles(connection, store, self)
                 async with _one_snapshot(connection):
@@ -169,13 +169,15 @@ class CandleCache:
             log.info("the store changes its chunks all the time: read without the cache")
         return await work(SnapshotCandles(connection, store, None))
 
-    async def _is_fed(self, connection: AsyncConnection, store: Store) -> bool:
-        if store not in self._fed:
-            fed = await CandleVersionRepository(connection, store.backend).is_fed_by_replication()
-            if fed:
-                log.warning("the candles come from another server by logical replication: no cache is used")
-            self._fed[store] = fed
-        return self._fed[store]
+    async def _is_vouched(self, connection: AsyncConnection, store: Store) -> bool:
+        if store not in self._vouched:
+            self._vouched[store] = await CandleVersionRepository(connection, store.backend).are_renewed()
+            if not self._vouched[store]:
+                log.warning(
+                    "no cache is used: this database does not say which candles have changed (it has no"
+                    " triggers, or gets its candles by logical replication)"
+                )
+        return self._vouched[store]
 
     async def find(self, names: Sequence[BlockName]) -> list[pyarrow.Table | None]:
         """The blocks of these names."""

@@ -41,8 +41,11 @@ _STATE = """
 """
 _SYMBOL = "\0symbol"
 _FIRST, _LAST = datetime(1970, 1, 5, tzinfo=UTC), datetime(9998, 12, 28, tzinfo=UTC)
-_SUBSCRIBES = CompiledStatement(
-    "SELECT EXISTS (SELECT 1 FROM pg_subscription_rel WHERE srrelid = to_regclass('candles'))", ()
+_VOUCHES = CompiledStatement(
+    "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass('candles')"
+    " AND tgname LIKE 'renew%' AND tgenabled <> 'D')"
+    " AND NOT EXISTS (SELECT 1 FROM pg_subscription_rel WHERE srrelid = to_regclass('candles'))",
+    (),
 )
 
 
@@ -128,10 +131,13 @@ class CandleVersionRepository:
             [Part(name, detail, at, at) for _, name, detail, at, _ in _of_kind(rows, "border")],
         )
 
-    async def is_fed_by_replication(self) -> bool:
-        """Whether another server sends the candles: its rows fire no trigger on statements here."""
-        ((is_fed,),) = await fetch(self._connection, _SUBSCRIBES)
-        return bool(is_fed)
+    async def are_renewed(self) -> bool:
+        """Whether versions are renewed at all.
+
+        They are not where there are no triggers, nor by rows that come by logical replication.
+        """
+        ((are_renewed,),) = await fetch(self._connection, _VOUCHES)
+        return bool(are_renewed)
 
 
 def _of_kind(rows: Iterable[Sequence[Any]], kind: str) -> list[Sequence[Any]]:

@@ -265,15 +265,17 @@ async def test_writers_of_one_month_do_not_wait(plain_url: str) -> None:
 
 
 async def test_a_new_store_at_the_same_address(plain_empty_url: str, tmp_path: Path) -> None:
-    for days in ("2023-02-05", "2023-02-09"):
+    """Its rows were there before the triggers, and have no version."""
+    for end in ("2023-02-05", "2023-02-09"):
+        await migrations.upgrade(plain_empty_url, "1003")
+        await store_minutes(plain_empty_url, "BTC/USD", "2023-02-01", end)
         await migrations.upgrade(plain_empty_url)
-        # Without a version of their own: as rows that were there before the revision.
-        await query(plain_empty_url, "ALTER TABLE candles DISABLE TRIGGER USER")
-        await store_minutes(plain_empty_url, "BTC/USD", "2023-02-01", days)
+        assert len(await versions(plain_empty_url)) == 1
         async with both(plain_empty_url, tmp_path) as pair:
             for _ in range(2):
                 assert await pair.are_equal("1m")
         await migrations.downgrade(plain_empty_url, "base")
+    assert len(stored(tmp_path)) == 6
 
 
 async def test_a_storm(db_url: str, tmp_path: Path) -> None:
@@ -292,18 +294,29 @@ async def test_a_storm_without_a_trigger(plain_url: str, tmp_path: Path) -> None
     assert found.wrong
 
 
+async def test_a_store_without_triggers_has_no_cache(plain_url: str, tmp_path: Path) -> None:
+    await prepare(plain_url)
+    await query(plain_url, "ALTER TABLE candles DISABLE TRIGGER USER")
+    async with both(plain_url, tmp_path) as pair:
+        for _ in range(2):
+            assert await pair.are_equal("1m")
+            await query(plain_url, ONE)
+            assert await pair.are_equal("1m")
+    assert stored(tmp_path) == []
+
+
 async def test_a_subscriber_has_no_cache(
     plain_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that another server sends fire no trigger on statements."""
 
-    async def is_fed(_self: CandleVersionRepository) -> bool:
-        return True
+    async def are_renewed(_self: CandleVersionRepository) -> bool:
+        return False
 
-    monkeypatch.setattr(CandleVersionRepository, "is_fed_by_replication", is_fed)
+    monkeypatch.setattr(CandleVersionRepository, "are_renewed", are_renewed)
     await prepare(plain_url)
     async with both(plain_url, tmp_path) as pair:
         for _ in range(2):
             assert await pair.are_equal("1m")
     assert stored(tmp_path) == []
-    assert "logical replication: no cache is used" in caplog.text
+    assert "no cache is used" in caplog.text

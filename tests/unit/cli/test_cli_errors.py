@@ -183,6 +183,7 @@ def test_a_wrong_address_is_one_line_without_the_password() -> None:
 
 COMMANDS = [
     "backfill",
+    "cache",
     "candles",
     "chart",
     "completion",
