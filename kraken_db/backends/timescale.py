@@ -20,7 +20,7 @@ from sqlalchemy import Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends.base import MinutesWritten, OldRows, StaleRange, TableStorage
-from kraken_db.backends.pending_refresh import PendingRefreshWriter
+from kraken_db.backends.pending_refresh import PendingRefreshWriter, announced
 from kraken_db.backends.rollup import AnySelect, candle_relation
 from kraken_db.backends.storage import timescale_storage
 from kraken_db.backends.timescale_chunks import (
@@ -93,7 +93,8 @@ class TimescaleBackend:
         are_new: bool = False,
     ) -> AsyncIterator[MinutesWritten]:
         written = MinutesWritten(start, end)
-        yield written
+        async with announced(connection, symbol, (start, end) if are_new else None):
+            yield written
         if written.stale is not None:
             await PendingRefreshWriter(connection).add(StaleRange(symbol, *written.stale))
 
