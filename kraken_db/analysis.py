@@ -22,6 +22,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from kraken_db.background import BackgroundLoop
+from kraken_db.cache import Cache, cache_folder
 from kraken_db.errors import ConfigurationError, DatabaseUnavailableError, KrakenDBError, PairError
 from kraken_db.frames import (
     CANDLE_COLUMNS,
@@ -81,6 +82,7 @@ def load(
     anchor: str | date | None = None,
     session: str | clock_time | timedelta | None = None,
     db_url: str | None = None,
+    cache: Cache = False,
 ) -> Any:
     """Candles as a data frame: ``kraken_db.load("BTC/USD", "1h", start="2023-01-01")``.
 
@@ -107,6 +109,8 @@ def load(
         session: When a day begins, ``"17:00"``; the same.
         db_url: Another database than that of ``DATABASE_URL``, or the embedded one. ``load`` never creates a
             database.
+        cache: True for candles that are read again and again: they are kept in files, and read from there for
+            as long as the database says that nothing has changed. Or the directory for them.
 
     Returns:
         A frame in order of time. If nothing is stored in the range it is empty, and a UserWarning says what
@@ -133,7 +137,7 @@ def load(
     async def explain(provider: HistoricalDataProvider, name: str) -> KrakenDBError:
         return await no_candles(provider, name, length)
 
-    return _load(symbol, options, read, explain, db_url)
+    return _load(symbol, options, read, explain, db_url, cache)
 
 
 @_briefly
@@ -286,7 +290,12 @@ def _named(symbol: str | Iterable[str]) -> list[str]:
 
 
 def _load(
-    symbol: str | Iterable[str], options: _Options, read: _Read, explain: _Explain, db_url: str | None
+    symbol: str | Iterable[str],
+    options: _Options,
+    read: _Read,
+    explain: _Explain,
+    db_url: str | None,
+    cache: Cache = False,
 ) -> Any:
     options.check()
     wanted = _named(symbol)
@@ -308,7 +317,7 @@ def _load(
 
         return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
 
-    frames = _call(work, db_url)
+    frames = _call(work, db_url, cache)
     for text in sorted(warned):
         warnings.warn(text, stacklevel=4)
     return options.finish(frames, is_one=is_one)
@@ -332,18 +341,22 @@ async def _stored_names(provider: HistoricalDataProvider, wanted: Sequence[str])
 
 
 class _Readers:
-    """The providers that all calls share, one for each address, and the loop that they live on."""
+    """The providers that all calls share, one for each address and cache, and the loop they live on."""
 
     def __init__(self) -> None:
         self._loop = BackgroundLoop()
         self._opening = asyncio.Lock()
-        self._open: dict[str, HistoricalDataProvider] = {}
+        self._open: dict[tuple[str, Path | None], HistoricalDataProvider] = {}
 
-    def run(self, url: str, work: Callable[[HistoricalDataProvider], Awaitable[_T]]) -> _T:
-        return self._loop.run(self._work(url, work))
+    def run(
+        self, url: str, cache: Path | None, work: Callable[[HistoricalDataProvider], Awaitable[_T]]
+    ) -> _T:
+        return self._loop.run(self._work(url, cache, work))
 
-    async def _work(self, url: str, work: Callable[[HistoricalDataProvider], Awaitable[_T]]) -> _T:
-        provider = await self._provider(url)
+    async def _work(
+        self, url: str, cache: Path | None, work: Callable[[HistoricalDataProvider], Awaitable[_T]]
+    ) -> _T:
+        provider = await self._provider(url, cache)
         try:
             return await work(provider)
         except DatabaseUnavailableError:
@@ -352,13 +365,13 @@ class _Readers:
                 raise
             return await work(provider)
 
-    async def _provider(self, url: str) -> HistoricalDataProvider:
+    async def _provider(self, url: str, cache: Path | None) -> HistoricalDataProvider:
         async with self._opening:
-            if url not in self._open:
-                provider = HistoricalDataProvider(url, pool_min_size=1)
+            if (url, cache) not in self._open:
+                provider = HistoricalDataProvider(url, pool_min_size=1, cache=cache or False)
                 await provider.connect()
-                self._open[url] = provider
-        return self._open[url]
+                self._open[url, cache] = provider
+        return self._open[url, cache]
 
     async def _close_all(self) -> None:
         for provider in self._open.values():
@@ -373,7 +386,9 @@ _readers: _Readers | None = None
 _of_parent: list[_Readers | None] = []
 
 
-def _call(work: Callable[[HistoricalDataProvider], Awaitable[_T]], db_url: str | None) -> _T:
+def _call(
+    work: Callable[[HistoricalDataProvider], Awaitable[_T]], db_url: str | None, cache: Cache = False
+) -> _T:
     global _readers
     url = _address(db_url)
     with _guard:
@@ -381,7 +396,7 @@ def _call(work: Callable[[HistoricalDataProvider], Awaitable[_T]], db_url: str |
             _readers = _Readers()
             atexit.register(_readers.close)
         readers = _readers
-    return readers.run(url, work)
+    return readers.run(url, cache_folder(cache), work)
 
 
 def _address(db_url: str | None) -> str:

@@ -300,10 +300,62 @@ class PandasBuilder(ArrowBuilder):
     """Exact numbers are Arrow's decimals inside of pandas: single values are Decimals."""
 
     def finish(self) -> pandas.DataFrame:
-        import pandas as pd
-        import pyarrow as pa
+        return _to_pandas(super().finish())
 
-        def kept_exact(kind: pyarrow.DataType) -> Any:
-            return pd.ArrowDtype(kind) if pa.types.is_decimal(kind) else None
 
-        return super().finish().to_pandas(types_mapper=kept_exact).set_index(INDEX)
+def _to_pandas(table: pyarrow.Table) -> pandas.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    def kept_exact(kind: pyarrow.DataType) -> Any:
+        return pd.ArrowDtype(kind) if pa.types.is_decimal(kind) else None
+
+    return table.to_pandas(types_mapper=kept_exact).set_index(INDEX)
+
+
+# What a double holds as a whole number.
+_EXACT = 2**53
+
+
+def frame_of_table(table: pyarrow.Table, backend: FrameBackend, numbers: Numbers) -> Any:
+    """A table of exact numbers as ``frame_builder`` makes it of the same rows."""
+    if numbers == "float":
+        table = _with_floats(table)
+    if backend == "arrow":
+        return table
+    if backend == "pandas":
+        return _to_pandas(table)
+    import polars as pl
+
+    frame = pl.from_arrow(table, rechunk=False)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _with_floats(table: pyarrow.Table) -> pyarrow.Table:
+    """Each decimal as the nearest double."""
+    import pyarrow as pa
+
+    columns = [
+        pa.chunked_array([_floats(chunk) for chunk in column.chunks], pa.float64())
+        if pa.types.is_decimal(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
+
+
+def _floats(decimals: pyarrow.Array) -> pyarrow.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    words = np.frombuffer(decimals.buffers()[1], np.int64).reshape(-1, 2)
+    low, high = words[decimals.offset : decimals.offset + len(decimals)].T
+    # A division rounds once, to the nearest, if both numbers are exact.
+    floats = low / 10.0**SCALE
+    missing = decimals.is_null().to_numpy(zero_copy_only=False) if decimals.null_count else None
+    if high.any() or (low.view(np.uint64) > _EXACT).any():
+        wide = (high != low >> 63) | (np.abs(low) > _EXACT)
+        for row in np.flatnonzero(wide if missing is None else wide & ~missing):
+            floats[row] = float(decimals[int(row)].as_py())
+    return pa.array(floats, mask=missing)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.cache import Cache, CandleCache, cache_folder
 from kraken_db.data_types import DataType
 from kraken_db.errors import ConfigurationError, KrakenDBError
 from kraken_db.frames import (
@@ -26,6 +27,7 @@ from kraken_db.frames import (
     Numbers,
     candle_blocks,
     frame_builder,
+    frame_of_table,
     newest_rows,
     read_frame,
 )
@@ -183,19 +185,32 @@ class HistoricalDataProvider(StoreService):
     1m are computed from minutes. What is older than the minutes of its pair comes from an imported file of
     the interval, if there is one: ``get_file_range`` tells.
 
+    ``cache`` is for reads that come again and again: candles are kept in files of a directory (True: the
+    user's own for caches), and read from there for as long as the database says that nothing has changed. The
+    answers are the same. It needs the extra ``frames``.
+
     Use it as an asynchronous context manager, or call ``connect()`` and ``close()``; every other method
     raises NotConnectedError (a RuntimeError) before that.
     """
 
     INTERVAL_VIEWS: ClassVar[dict[int, str]] = INTERVAL_VIEWS
 
-    def __init__(self, db_url: str | None = None, pool_min_size: int = 2, pool_max_size: int = 10) -> None:
+    def __init__(
+        self,
+        db_url: str | None = None,
+        pool_min_size: int = 2,
+        pool_max_size: int = 10,
+        *,
+        cache: Cache = False,
+    ) -> None:
         super().__init__(
             Settings.from_environment().database_url if db_url is None else db_url,
             pool_min_size=pool_min_size,
             pool_max_size=pool_max_size,
             creates=False,
         )
+        folder = cache_folder(cache)
+        self._cache = None if folder is None else CandleCache.in_folder(folder)
 
     async def get_candles(
         self,
@@ -216,6 +231,8 @@ class HistoricalDataProvider(StoreService):
         check_fill(fill)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
+        if self._cache is not None and fill is None and most is None:
+            return await self._cache.between(self._connected(), symbol, interval, first, last)
 
         async def read(candles: CandleRepository) -> list[Candle]:
             if fill is None:
@@ -358,6 +375,9 @@ class HistoricalDataProvider(StoreService):
             return await read_frame(candle_blocks(found), builder)
         most = check_limit(limit)
         symbol = parse_symbol(symbol)
+        if self._cache is not None and most is None:
+            table = await self._cache.table(self._connected(), symbol, interval, first, last)
+            return await asyncio.to_thread(frame_of_table, table, backend, numbers)
 
         async def read(candles: CandleRepository) -> Any:
             blocks = candles.csv_between(symbol, interval, first, last, "frame", limit=most)
@@ -514,6 +534,8 @@ class HistoricalDataProvider(StoreService):
     async def _read_candles(self, work: Callable[[CandleRepository], Awaitable[_T]]) -> _T:
         """What ``work`` returns; called again after an error that may pass."""
         store = self._connected()
+        if self._cache is not None:
+            return await self._cache.snapshot(store, work)
         return await store.database.reading(
             lambda connection: work(CandleRepository(connection, store.backend))
         )
@@ -524,6 +546,8 @@ class HistoricalDataProvider(StoreService):
         count = check_count(count, "the number of candles")
         check_fill(fill)
         symbol = parse_symbol(symbol)
+        if self._cache is not None and fill is None and before is not None:
+            return await self._cache.latest(self._connected(), symbol, interval, count, before)
 
         async def read(candles: CandleRepository) -> list[Candle]:
             newest = await candles.latest(symbol, interval, 1 if fill and count else count, before=before)

@@ -208,6 +208,20 @@ class RolledCandleRow(Base):
     kept: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
+class CandleVersionRow(Base):
+    """That the candles of a symbol have changed in a month (its first moment, UTC): a new random number.
+
+    Who sees the same rows of a symbol and month sees the same candles. ``-infinity`` is every month, and the
+    empty symbol every symbol: its rows name the store. Triggers write it.
+    """
+
+    __tablename__ = "candle_versions"
+
+    symbol: Mapped[str] = mapped_column(String(SYMBOL_LENGTH), primary_key=True)
+    month: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
+    version: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+
+
 class RunningJobRow(Base):
     """A process that downloads, records, fills gaps or looks after the store, and its last word.
 
@@ -261,5 +275,6 @@ DROPPED_RANGES: Table = Base.metadata.tables["dropped_ranges"]
 PAUSED_JOBS: Table = Base.metadata.tables["paused_jobs"]
 RETENTION_PERIODS: Table = Base.metadata.tables["retention_periods"]
 ROLLED_CANDLES: Table = Base.metadata.tables["rolled_candles"]
+CANDLE_VERSIONS: Table = Base.metadata.tables["candle_versions"]
 RUNNING_JOBS: Table = Base.metadata.tables["running_jobs"]
 FLUSH_POSITIONS: Table = Base.metadata.tables["flush_positions"]

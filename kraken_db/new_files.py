@@ -17,29 +17,30 @@ from typing import IO
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
-def create(path: Path) -> IO[bytes]:
+def create(path: Path, mode: int = 0o666) -> IO[bytes]:
     """A new file to write into. A file of ours that is there, of a run that was killed, is taken away.
 
-    Raises OSError; FileExistsError where there is something else: a link, or another user's file.
+    ``mode``: its rights at most. Raises OSError; FileExistsError where there is something else: a link, or
+    another user's file.
     """
     try:
-        fd = os.open(path, _FLAGS, 0o666)
+        fd = os.open(path, _FLAGS, mode)
     except FileExistsError:
         if not _is_ours(path):
             said = "a link, or another user's file, is in the way: take it away"
             raise FileExistsError(errno.EEXIST, said, str(path)) from None
         path.unlink()
-        fd = os.open(path, _FLAGS, 0o666)
+        fd = os.open(path, _FLAGS, mode)
     return os.fdopen(fd, "wb")
 
 
 @contextmanager
-def replacing(path: Path, beside: Path) -> Iterator[IO[bytes]]:
-    """``create(beside)``, put in the place of ``path`` at the end of the block: whole, or not at all.
+def replacing(path: Path, beside: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """``create(beside, mode)``, put in the place of ``path`` at the end of the block: whole, or not at all.
 
     Raises OSError. A link at ``path`` is replaced, not followed.
     """
-    file = create(beside)
+    file = create(beside, mode)
     try:
         with file:
             yield file

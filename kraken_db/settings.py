@@ -30,6 +30,9 @@ KRAKEN_ARCHIVE_URL = "https://assets.kraken.com/marketing/institutions/"
 """Where Kraken's archives are."""
 
 
+CACHE_LIMIT = 4 * 10**9
+"""How large the cache of repeated reads becomes, in bytes."""
+
 CONFIG_VARIABLE = "KRAKEN_DB_CONFIG"
 
 VARIABLES = {
@@ -38,6 +41,8 @@ VARIABLES = {
     "base-url": "KRAKEN_BASE_URL",
     "ws-url": "KRAKEN_WS_URL",
     "archive-url": "KRAKEN_ARCHIVE_URL",
+    "cache-dir": "KRAKEN_DB_CACHE_DIR",
+    "cache-limit": "KRAKEN_DB_CACHE_LIMIT",
 }
 """Keys of the config file, and the variables of the environment that say the same, and count more."""
 
@@ -153,6 +158,8 @@ class Settings:
     WebSocket clients connect to: Kraken itself unless they name a proxy or a simulated exchange.
     ``kraken_archive_url``: ``KRAKEN_ARCHIVE_URL``, an address or a folder with archives. Without it they are
     Kraken's; None where ``KRAKEN_BASE_URL`` names another exchange: markets are never mixed.
+    ``cache_dir``, ``cache_limit``: ``KRAKEN_DB_CACHE_DIR`` and ``KRAKEN_DB_CACHE_LIMIT``, where the cache of
+    repeated reads is (None: the user's directory for caches) and how many bytes it takes at most.
     """
 
     database_url: str = EMBEDDED_URL
@@ -160,12 +167,15 @@ class Settings:
     kraken_base_url: str = KRAKEN_BASE_URL
     kraken_ws_url: str = KRAKEN_WS_URL
     kraken_archive_url: str | None = KRAKEN_ARCHIVE_URL
+    cache_dir: Path | None = None
+    cache_limit: int = CACHE_LIMIT
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         given = os.environ if environment is None else environment
         env = {**_below_environment.get(), **{name: value for name, value in given.items() if value}}
-        data_dir = env.get("KRAKEN_DB_DATA_DIR")
+        data_dir, cache_dir = env.get("KRAKEN_DB_DATA_DIR"), env.get("KRAKEN_DB_CACHE_DIR")
+        limit = env.get("KRAKEN_DB_CACHE_LIMIT")
         base_url = env.get("KRAKEN_BASE_URL") or KRAKEN_BASE_URL
         archives = KRAKEN_ARCHIVE_URL if base_url.rstrip("/") == KRAKEN_BASE_URL else None
         return cls(
@@ -174,6 +184,8 @@ class Settings:
             kraken_base_url=base_url,
             kraken_ws_url=env.get("KRAKEN_WS_URL") or KRAKEN_WS_URL,
             kraken_archive_url=env.get("KRAKEN_ARCHIVE_URL") or archives,
+            cache_dir=expanded(cache_dir) if cache_dir else None,
+            cache_limit=parse_size(limit, "KRAKEN_DB_CACHE_LIMIT") if limit else CACHE_LIMIT,
         )
 
     @classmethod
@@ -197,6 +209,23 @@ def expanded(path: str | Path) -> Path:
         raise WrongValueError(
             f"{str(path)!r} names a home directory that does not exist", hint="write the whole path"
         ) from None
+
+
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
+
+
+def parse_size(text: str, name: str) -> int:
+    """``"4 GB"``, ``"500MB"``, ``"1.5 GiB"`` or a number of bytes. Raises ConfigurationError; ``name`` is
+    what it names.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    size = 0
+    if found is not None:
+        base = 1024 if found["binary"] else 1000
+        size = int(float(found["number"]) * base ** " KMGT".index(found["unit"].upper() or " "))
+    if size <= 0:
+        raise WrongValueError(f"{name} is no size: {text!r}", hint="write it like 4 GB")
+    return size
 
 
 def archive_place(base_url: str) -> str | None:

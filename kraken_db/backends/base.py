@@ -246,6 +246,17 @@ class Backend(Protocol):
         """
         ...
 
+    def unversioned_parts(self, interval: int) -> str | None:
+        """A SELECT of what decides about candles of an interval and changes without a trigger; or None.
+
+        Its rows are those of ``kraken_db.repositories.candle_versions``: kind, name, detail, from, to. A
+        ``part`` is there for the candles of a range: that it comes or goes is a change. A ``border`` is a
+        moment (from) that means something for the candles on both sides of it. ``detail`` changes where a
+        part is stored anew, without a change of its candles. Bound are ``:first`` and ``:last``: what lies
+        outside of them may be left out.
+        """
+        ...
+
     async def edges(
         self, connection: AsyncConnection | AsyncSession, symbol: str, interval: int
     ) -> TimeRange | None:

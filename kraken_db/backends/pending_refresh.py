@@ -6,7 +6,8 @@ wants to know what waits reads it here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from sqlalchemy import bindparam, func, select, text
@@ -42,6 +43,27 @@ _REMOVE = """
           AS done(id, symbol, starts, ends)
     WHERE p.id = done.id AND p.symbol = done.symbol AND p.stale = tstzrange(done.starts, done.ends)
 """
+
+# The triggers on minutes take this range, and do not look through the rows for it.
+_SPAN = text(
+    "SELECT set_config('kraken_db.symbol', :symbol, true), set_config('kraken_db.span', :span, true)"
+).bindparams(bindparam("symbol", type_=VARCHAR), bindparam("span", type_=VARCHAR))
+
+
+@asynccontextmanager
+async def announced(
+    connection: AsyncConnection, symbol: str, new: tuple[datetime, datetime] | None
+) -> AsyncIterator[None]:
+    """Within it, all minutes that are inserted are of a symbol and of a range without any; None: who knows.
+
+    To look through a million new rows takes the triggers a while.
+    """
+    if new is not None:
+        span = f"[{new[0].isoformat()},{new[1].isoformat()})"
+        await connection.execute(_SPAN, {"symbol": symbol, "span": span})
+    yield
+    if new is not None:
+        await connection.execute(_SPAN, {"symbol": "", "span": ""})
 
 
 class PendingRefresh:

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from sqlalchemy import (
     ColumnElement,
     Integer,
-    bindparam,
     delete,
     func,
     literal_column,
@@ -19,7 +18,7 @@ from sqlalchemy import (
     text,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import VARCHAR, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends.base import (
@@ -32,7 +31,7 @@ from kraken_db.backends.base import (
     StaleRange,
     TableStorage,
 )
-from kraken_db.backends.pending_refresh import PendingRefreshWriter
+from kraken_db.backends.pending_refresh import PendingRefreshWriter, announced
 from kraken_db.backends.postgres_old_rows import delete_rows, find_old_rows
 from kraken_db.backends.rolled_candles import (
     CANDLE_COLUMNS,
@@ -57,10 +56,6 @@ from kraken_db.ranges import TimeRange, union
 
 _STORED = literal_column("0", Integer).label("rank")
 _COMPUTED = literal_column("1", Integer).label("rank")
-# The triggers on minutes note this range, and do not look through the rows for it.
-_SPAN = text(
-    "SELECT set_config('kraken_db.symbol', :symbol, true), set_config('kraken_db.span', :span, true)"
-).bindparams(bindparam("symbol", type_=VARCHAR), bindparam("span", type_=VARCHAR))
 
 
 class PostgresBackend:
@@ -84,6 +79,9 @@ class PostgresBackend:
         view = candle_relation(INTERVAL_VIEWS[interval])
         return select(view).where(view.c.symbol == symbol, view.c.timestamp >= first, view.c.timestamp < last)
 
+    def unversioned_parts(self, interval: int) -> str | None:
+        return None  # TRUNCATE has a trigger, too
+
     async def edges(
         self, connection: AsyncConnection | AsyncSession, symbol: str, interval: int
     ) -> TimeRange | None:
@@ -100,13 +98,9 @@ class PostgresBackend:
         *,
         are_new: bool = False,
     ) -> AsyncIterator[MinutesWritten]:
-        # The triggers see by themselves what changes. To look through a million new rows takes them a while.
-        if are_new:
-            span = f"[{start.isoformat()},{end.isoformat()})"
-            await connection.execute(_SPAN, {"symbol": symbol, "span": span})
-        yield MinutesWritten(start, end)
-        if are_new:
-            await connection.execute(_SPAN, {"symbol": "", "span": ""})
+        # The triggers see by themselves what changes.
+        async with announced(connection, symbol, (start, end) if are_new else None):
+            yield MinutesWritten(start, end)
 
     async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
         pending = PendingRefreshWriter(connection)

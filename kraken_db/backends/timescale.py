@@ -20,12 +20,13 @@ from sqlalchemy import Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends.base import MinutesWritten, OldRows, Shards, StaleRange, TableStorage
-from kraken_db.backends.pending_refresh import PendingRefreshWriter
+from kraken_db.backends.pending_refresh import PendingRefreshWriter, announced
 from kraken_db.backends.rollup import AnySelect, candle_relation
 from kraken_db.backends.storage import timescale_storage
 from kraken_db.backends.timescale_chunks import (
     TimescaleChunks,
     TimescaleCompression,
+    chunks_and_borders,
     drop_chunk,
     old_chunks,
 )
@@ -35,7 +36,7 @@ from kraken_db.backends.timescale_refresh import Refresh, is_due
 from kraken_db.data_types import TableName
 from kraken_db.db.engine import Database
 from kraken_db.db.locks import held_alone
-from kraken_db.intervals import BASE_INTERVAL, FINEST_AGGREGATE, INTERVAL_VIEWS
+from kraken_db.intervals import BASE_INTERVAL, FINEST_AGGREGATE, INTERVAL_SOURCES, INTERVAL_VIEWS
 from kraken_db.models import CANDLES
 from kraken_db.policies import TablePolicy
 from kraken_db.ranges import TimeRange, union
@@ -74,6 +75,9 @@ class TimescaleBackend:
         )
         return candles.where(relation.c.interval_minutes == interval) if relation is CANDLES else candles
 
+    def unversioned_parts(self, interval: int) -> str | None:
+        return chunks_and_borders([self._stored[level] for level in _levels_below(interval)])
+
     async def edges(
         self, connection: AsyncConnection | AsyncSession, symbol: str, interval: int
     ) -> TimeRange | None:
@@ -90,7 +94,8 @@ class TimescaleBackend:
         are_new: bool = False,
     ) -> AsyncIterator[MinutesWritten]:
         written = MinutesWritten(start, end)
-        yield written
+        async with announced(connection, symbol, (start, end) if are_new else None):
+            yield written
         if written.stale is not None:
             await PendingRefreshWriter(connection).add(StaleRange(symbol, *written.stale))
 
@@ -139,6 +144,15 @@ class TimescaleBackend:
 
     async def storage(self, connection: AsyncConnection) -> Sequence[TableStorage]:
         return await timescale_storage(connection)
+
+
+def _levels_below(interval: int) -> list[int]:
+    """The aggregates that candles of an interval are read from."""
+    levels = []
+    while interval != BASE_INTERVAL:
+        levels.append(interval)
+        interval = INTERVAL_SOURCES[interval]
+    return levels
 
 
 async def _pending(database: Database) -> Sequence[tuple[int, StaleRange]]:

@@ -25,6 +25,7 @@ _COMMANDS = {
         "kraken_db.cli.backfill:backfill",
         "Download every trade of a pair from Kraken, and build its candles.",
     ),
+    "cache": LazyCommand("kraken_db.cli.cache:cache", "Show and clear the cache of repeated reads."),
     "candles": LazyCommand("kraken_db.cli.candles:candles", "Print stored candles as table, CSV or JSON."),
     "chart": LazyCommand("kraken_db.cli.chart:chart", "Draw stored candles, here or into a file."),
     "completion": LazyCommand(

@@ -152,6 +152,7 @@ _USUAL = {
     "tz": "UTC",
     "intervals": "1m",
     "color": "auto",
+    "cache-limit": "4 GB",
 }
 
 

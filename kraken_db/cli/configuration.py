@@ -18,7 +18,7 @@ import click
 from kraken_db.cli.logs import has_log_file, one_line, redact, wish
 from kraken_db.cli.output import note
 from kraken_db.errors import ConfigurationError
-from kraken_db.settings import VARIABLES, ConfigFile, config_path, configured, read_config
+from kraken_db.settings import VARIABLES, ConfigFile, config_path, configured, parse_size, read_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ KEYS = {
     "base-url": Key("another exchange's REST, as KRAKEN_BASE_URL"),
     "ws-url": Key("another exchange's WebSocket, as KRAKEN_WS_URL"),
     "archive-url": Key("where archives are, as KRAKEN_ARCHIVE_URL"),
+    "cache-dir": Key("where the cache of repeated reads is, as KRAKEN_DB_CACHE_DIR"),
+    "cache-limit": Key("how large it becomes (4 GB), as KRAKEN_DB_CACHE_LIMIT"),
 }
 _COLORS = {"auto": None, "always": "FORCE_COLOR", "never": "NO_COLOR"}
 SECRET_KEYS = ("database", "notify")
@@ -216,6 +218,8 @@ def check_value(file: ConfigFile, key: str, value: Any) -> None:
         raise ConfigurationError(f"{file.where(key)}: color is {', '.join(_COLORS)}, not {value!r}")
     elif key in (*VARIABLES, "log-file", "notify", "interval", "tz") and not isinstance(value, str):
         raise ConfigurationError(f"{file.where(key)}: {key} is no text", hint='write it in quotes: "..."')
+    elif key == "cache-limit":
+        parse_size(value, f"{file.where(key)}: {key}")
 
 
 def _unknown(file: ConfigFile, keys: tuple[str, ...], known: Iterable[str]) -> ConfigurationError:

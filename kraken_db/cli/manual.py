@@ -18,6 +18,7 @@ _ENVIRONMENT = {
     "DATABASE_URL": "The database: postgresql://user@host:port/name, or embedded: for the embedded one.",
     "KRAKEN_DB_CONFIG": "The config file, instead of the usual one.",
     "KRAKEN_DB_DATA_DIR": "Where the embedded database keeps its files.",
+    "KRAKEN_DB_CACHE_DIR, KRAKEN_DB_CACHE_LIMIT": "Where the cache of repeated reads is, and how large.",
     "KRAKEN_BASE_URL, KRAKEN_WS_URL, KRAKEN_ARCHIVE_URL": "Another exchange: a simulator, a proxy, a mirror.",
     "NO_COLOR": "Print without colours.",
 }

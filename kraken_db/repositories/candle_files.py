@@ -7,6 +7,7 @@ of any moment there is one answer. What was stored tells which: the rows are not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -67,17 +68,27 @@ async def find_candle_source(
     A stored interval is read as it is. Any other one is computed from the longest stored one that divides it;
     where no minute of the pair is stored, from the longest one that a file was imported of.
     """
-    levels = interval.levels if interval.stored is None else (interval.stored,)
-    if levels[0] == BASE_INTERVAL:
+    if _levels(interval)[0] == BASE_INTERVAL:
         return CandleSource(BASE_INTERVAL, None)
     rows = await fetch(connection, _COUNTERS.replacing({_SYMBOL: symbol}))
-    known = {kind: (oldest, newest) for kind, oldest, newest in rows}
+    return candle_source(interval, {kind: (oldest, newest) for kind, oldest, newest in rows})
+
+
+def candle_source(
+    interval: Interval, known: Mapping[str, tuple[datetime | None, datetime | None]]
+) -> CandleSource:
+    """The same of the counters of a symbol: the oldest and the newest time by data type."""
+    levels = _levels(interval)
     first_minute, _ = known.get(DataType.CANDLES_1M, (None, None))
     for level in levels if first_minute is None else levels[:1]:
         oldest, newest = known.get(DataType.candles(level), (None, None))
         if level != BASE_INTERVAL and oldest is not None and newest is not None:
             return CandleSource(level, CandleFile.beside(level, oldest, newest, first_minute))
     return CandleSource(levels[0], None)
+
+
+def _levels(interval: Interval) -> tuple[int, ...]:
+    return interval.levels if interval.stored is None else (interval.stored,)
 
 
 # What stands in the statement until it is used.

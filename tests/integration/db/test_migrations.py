@@ -23,7 +23,7 @@ from tests.support.lanes import Lane
 from tests.support.stores import opened
 
 ROOT = Path(__file__).parents[3]
-REVISIONS = ["1001", "1002", "1003"]
+REVISIONS = ["1001", "1002", "1003", "1004"]
 HEAD = REVISIONS[-1]
 
 
@@ -117,6 +117,7 @@ async def test_keys_hold_the_symbol_wherever_there_is_one(db_url: str) -> None:
     )
     assert dict(keys) == {
         "alembic_version": "version_num",
+        "candle_versions": "symbol month version",
         "candles": "timestamp symbol interval_minutes",
         "data_coverage": "symbol data_type source",
         "data_sync_status": "symbol data_type",

@@ -208,6 +208,7 @@ def test_choices_are_taken_in_any_case() -> None:
 
 COMMANDS = [
     "backfill",
+    "cache",
     "candles",
     "chart",
     "completion",
