@@ -160,7 +160,7 @@ _BESIDE = """
     CREATE FUNCTION shard_beside(shard text, relation text) RETURNS text
     {as_owner}
     BEGIN
-        RETURN format('%I.%I', '{schema}', relation || COALESCE((
+        RETURN format('%s.%I', '{schema}', relation || COALESCE((
             SELECT '_' || there.shardid
             FROM pg_dist_shard here JOIN pg_dist_shard there ON there.shardminvalue = here.shardminvalue
             WHERE here.shardid = CAST(substring(shard FROM '_([0-9]+)$') AS bigint)
