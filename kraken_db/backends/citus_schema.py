@@ -103,7 +103,7 @@ async def _distribute(connection: AsyncConnection) -> bool:
     await connection.execute(text("SET LOCAL citus.multi_shard_modify_mode TO 'sequential'"))
     views = (f"CREATE VIEW {view} AS {view_query(view)}" for view in VIEWS)
     schema = await connection.scalar(text("SELECT quote_ident(current_schema())"))
-    for statement in (*_gone(), *_distributed(), *views, *_notes(schema)):
+    for statement in (*await _gone(connection), *_distributed(), *views, *_notes(schema)):
         await connection.exec_driver_sql(statement)
     return True
 
@@ -116,8 +116,6 @@ _ROW_TRIGGERS = {
     "note_replaced_minutes": "AFTER UPDATE ON candles REFERENCING OLD TABLE AS changed",
     "note_deleted_minutes": "AFTER DELETE ON candles REFERENCING OLD TABLE AS changed",
 }
-_TRIGGERS = {**dict.fromkeys((*_ROW_TRIGGERS, "note_truncated_minutes"), "candles"),
-             "note_dropped_minutes": "dropped_ranges"}  # fmt: skip
 _FUNCTIONS = (
     "note_dropped_minutes()",
     "note_changed_minutes()",
@@ -128,11 +126,18 @@ _FUNCTIONS = (
     "note_stale_minutes(text, varchar, tstzrange)",
     "shard_beside(text, text)",
 )
+# Those of every revision: what they do is done by those of the shards, or, as vouching for copies of candles
+# (``repositories/candle_versions.py``), not done at all.
+_FIND_TRIGGERS = text("""
+    SELECT format('DROP TRIGGER %I ON %s', tgname, CAST(tgrelid AS regclass)) FROM pg_trigger
+    WHERE NOT tgisinternal
+      AND tgrelid = ANY(SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) name)
+""")
 
 
-def _gone() -> list[str]:
+async def _gone(connection: AsyncConnection) -> list[str]:
     views = [f"DROP VIEW IF EXISTS {view}" for view in reversed(VIEWS)]
-    triggers = [f"DROP TRIGGER IF EXISTS {name} ON {table}" for name, table in _TRIGGERS.items()]
+    triggers = await connection.scalars(_FIND_TRIGGERS, {"tables": list(TABLES)})
     return [*views, *triggers, *(f"DROP FUNCTION IF EXISTS {function}" for function in _FUNCTIONS)]
 
 
