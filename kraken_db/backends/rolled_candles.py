@@ -117,7 +117,7 @@ def closes_at(opens_at: ColumnElement[Any], minutes: ColumnElement[int]) -> Colu
 def write_rolled(symbol: str | BindParameter[str], candles: AnySelect, *, kept: bool) -> Insert:
     """Store candles of a symbol, but not in the place of those that stand."""
     fresh, old = candles.subquery("fresh"), ROLLED_CANDLES.alias("old")
-    # That nothing was dropped, which is the rule, is seen once and not for each candle.
+    # Only kept ones are joined: where nothing was dropped, which is the rule, there are none.
     stands = (
         select(literal_column("1"))
         .where(
