@@ -25,8 +25,18 @@ def title_of(series: Series) -> str:
 
 def range_of(series: Series) -> str:
     """``2023-01-01 00:00 to 2023-01-02 00:00 UTC``, by the clocks of its zone."""
-    first, until = (series.local(moment) for moment in (series.slots[0].opens_at, series.closes_at))
+    first, until = _ends(series)
     return f"{first:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} {series.every.zone_name}"
+
+
+def days_of(series: Series) -> str:
+    """``2023-01-01 to 2023-01-02``: the same where there is less room."""
+    first, until = _ends(series)
+    return f"{first:%Y-%m-%d} to {until:%Y-%m-%d}"
+
+
+def _ends(series: Series) -> tuple[datetime, datetime]:
+    return series.local(series.slots[0].opens_at), series.local(series.closes_at)
 
 
 _DAY = 1440

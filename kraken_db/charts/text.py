@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from kraken_db.charts.series import (
     Series,
     Slot,
+    days_of,
     price_ticks,
     range_of,
     short_text,
@@ -205,7 +206,10 @@ def _times(shown: Series, per_column: int, width: int, pen: _Pen) -> list[str]:
 
 def _heading(series: Series, per_column: int, width: int, paint: Paint) -> list[str]:
     merged = f", {per_column} a column" if per_column > 1 else ""
-    title = f"{series.symbol} {series.every.name}  {range_of(series)}{merged}"
+    name, days = f"{series.symbol} {series.every.name}", days_of(series)
+    ranges = (range_of(series), f"{days} {series.every.zone_name}", days)
+    titles = [f"{name}  {span}{merged}" for span in ranges] + [f"{name}  {days}"]
+    title = next((one for one in titles if len(one) <= width), titles[-1])
     traded = series.traded or series.candles
     decimals = series.price_decimals
     change = series.change
@@ -213,13 +217,13 @@ def _heading(series: Series, per_column: int, width: int, paint: Paint) -> list[
     colour: Colour | None = "green" if change and change > 0 else "red" if change else None
     close = f"close {traded[-1].close:,.{decimals}f}{moved}"
     rest = ""
-    for name, value in (
+    for label, value in (
         ("high", f"{max(c.high for c in traded):,.{decimals}f}"),
         ("low", f"{min(c.low for c in traded):,.{decimals}f}"),
         ("volume", short_text(sum((c.volume for c in traded), Decimal(0)))),
     ):
-        if len(close + rest) + len(name) + len(value) + 3 <= width:
-            rest += f"  {name} {value}"
+        if len(close + rest) + len(label) + len(value) + 3 <= width:
+            rest += f"  {label} {value}"
     return [title[:width], (paint(close, colour) if colour else close) + rest]
 
 

@@ -39,14 +39,14 @@ _shell_argument = click.argument(
 @completion.command(cls=ConfiglessCommand, epilog='Example: eval "$(kraken-db completion show bash)"')
 @_shell_argument
 def show(shell: str) -> None:
-    """Print the script for a shell; without a name for that of SHELL."""
+    """Print the script for a shell. Without a name: the shell of the variable SHELL."""
     click.echo(script(shell))
 
 
 @completion.command(cls=ConfiglessCommand, epilog="Example: kraken-db completion install zsh")
 @_shell_argument
 def install(shell: str) -> None:
-    """Have a shell complete kraken-db from its next start on; without a name that of SHELL.
+    """Have a shell complete kraken-db from its next start on. Without a name: the shell of SHELL.
 
     The script goes to where the shell looks for it (fish), or below the user's data, and bash and zsh read it
     by one line at the end of ~/.bashrc or ~/.zshrc. May be repeated. All pairs are known once 'kraken-db

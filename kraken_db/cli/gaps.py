@@ -142,13 +142,8 @@ def _print_by_pair(symbols: Sequence[SymbolGaps]) -> None:
         print_folded(f"... and {plural(hidden, 'other pair')}; --details shows each gap")
 
 
-def show_filled(
-    reports: Sequence[FillReport], *, as_json: bool, details: bool = False, noted: Sequence[str] = ()
-) -> None:
-    """What was filled on stdout, and what stays on stderr. Of many pairs the totals, then what failed.
-
-    ``noted``: lines that are on the screen already. A failure among them is not printed again.
-    """
+def show_filled(reports: Sequence[FillReport], *, as_json: bool, details: bool = False) -> None:
+    """What was filled on stdout, and what stays on stderr. Of many pairs the totals, then what failed."""
     is_short = len(reports) > MANY and not details
     if as_json:
         from kraken_db.gap_filler.filler import summary
@@ -180,9 +175,7 @@ def show_filled(
         note(line)
     for report in reports:
         for error in report.errors:
-            reason = error.removeprefix(f"{report.symbol}: ")
-            if not any(line.startswith(report.symbol) and reason in line for line in noted):
-                note(f"Failed: {error}")
+            note(f"Failed: {error}")
         if report.is_elsewhere:
             note(f"{report.symbol}: {_ELSEWHERE}")
         if report.was_stopped:
@@ -446,5 +439,5 @@ def fill_gaps(
 
     with show_progress() as progress:
         reports = asyncio.run(run())
-    show_filled(reports, as_json=as_json, details=details, noted=progress.noted)
+    show_filled(reports, as_json=as_json, details=details)
     context.exit(signals.exit_code(is_flawed=any(report.errors for report in reports)))

@@ -22,7 +22,7 @@ from kraken_db.cli.output import (
     plural,
     size_text,
 )
-from kraken_db.progress import Overview, Task, Unit
+from kraken_db.progress import Overview, Progress, Task, Unit
 
 if TYPE_CHECKING:
     from kraken_db.cli.bars import Rows
@@ -41,7 +41,7 @@ _RECENT = 30.0
 
 
 @contextmanager
-def show_progress() -> Iterator[BarProgress | LineProgress]:
+def show_progress() -> Iterator[Progress]:
     """Progress as it fits stderr."""
     if is_quiet() or not can_repaint(err=True):
         yield LineProgress()
@@ -108,8 +108,6 @@ class BarProgress:
 
     def __init__(self, bars: Rows) -> None:
         self._bars = bars
-        self.noted: list[str] = []
-        """What was printed beside the rows."""
 
     def task(
         self,
@@ -122,7 +120,6 @@ class BarProgress:
         return _BarTask(self._bars, label, total, unit, overview)
 
     def note(self, message: str) -> None:
-        self.noted.append(message)
         shown_on = self._bars.console
         for line in folded(redact(message), shown_on.width):
             shown_on.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -207,8 +204,6 @@ class LineProgress:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.noted: list[str] = []
-        """What was printed between the lines."""
         self.jobs = 0
         """Those over many pairs that are under way."""
 
@@ -223,8 +218,6 @@ class LineProgress:
         return _LineTask(self, label, total, unit, overview)
 
     def note(self, message: str) -> None:
-        if not is_quiet():
-            self.noted.append(message)
         note(redact(message))
 
     def now(self) -> float:

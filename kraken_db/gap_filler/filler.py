@@ -35,7 +35,7 @@ from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import DEFAULT_SYMBOLS, PAIR_MAP, parse_symbol
-from kraken_db.progress import NullProgress, NullTask, PairsProgress, Progress
+from kraken_db.progress import MANY, NullProgress, NullTask, PairsProgress, Progress
 from kraken_db.ranges import TICK
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.retry import DOWNLOAD, unless_set
@@ -333,7 +333,8 @@ class GapFiller(StoreService):
                 _log.debug("%s", symbol, exc_info=error)
                 report.errors.append(f"{symbol}: {foreseen(error)}")
             finally:
-                reason = "; ".join(report.errors)
+                # Of few pairs the report says it, in a moment.
+                reason = "; ".join(report.errors) if len(self.symbols) > MANY else ""
                 task.done(_outcome(report), failed=bool(report.errors), reason=reason)
             if not (report.errors or report.is_elsewhere):
                 done.add(symbol)

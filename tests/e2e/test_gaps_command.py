@@ -67,6 +67,7 @@ async def test_what_stays_is_told_and_ends_with_1(plain_url: str) -> None:
     assert done.code == 1
     failed = [line for line in done.err.splitlines() if line.startswith("Failed: ")]
     assert len(failed) == 1 and failed[0].startswith("Failed: ZZZ/USD: ")
+    assert done.err.count(failed[0].removeprefix("Failed: ZZZ/USD: ")) == 1
     assert "Traceback" not in done.err
     assert [line.split()[:3] for line in done.out.splitlines()[1:]] == [
         ["BTC/USD", "1", "1"],

@@ -69,7 +69,7 @@ def test_colours_are_of_the_candles_and_their_volumes() -> None:
 def test_more_candles_than_columns_are_merged() -> None:
     candles = [candle(n, "100.5", "102", "99", "101", "1") for n in range(100)]
     heading, *_ = lines = draw(Series.of(candles), 40, 12)
-    assert heading.startswith("BTC/USD 1h  2023-01-01 00:00 to 2023-01")
+    assert heading == "BTC/USD 1h  2023-01-01 to 2023-01-05"
     # 33 columns beside a label of five characters and the axis: four in one.
     assert lines[2] == "|" * 25 + "+ 102.0"
     assert len(lines[-2]) == 25
@@ -121,3 +121,14 @@ def walk(random: Random) -> list[Candle]:
             )
         )
     return found
+
+
+@pytest.mark.parametrize(
+    ("width", "heading"),
+    [
+        (52, "BTC/USD 1h  2023-01-01 00:00 to 2023-01-01 05:00 UTC"),
+        (51, "BTC/USD 1h  2023-01-01 to 2023-01-01 UTC"),
+    ],
+)
+def test_a_heading_is_shortened_and_not_cut(width: int, heading: str) -> None:
+    assert draw(Series.of(FIVE_HOURS), width, 12)[0] == heading

@@ -21,7 +21,7 @@ from kraken_db.cli import cli
         (["BTC/USD", "--out", ""], 2, "is neither a page nor a picture"),
         (["BTC/USD", "--out", "there.png"], 1, "there.png exists already. --force writes over it"),
         (["BTC/USD", "--out", "folder.png"], 2, "File 'folder.png' is a directory"),
-        (["BTC/USD", "--last", "0"], 2, "0 is not in the range x>=1"),
+        (["BTC/USD", "--last", "0"], 2, "0 is not in the range: at least 1"),
         (
             ["BTC/USD", "--last", "5", "--until", "now"],
             2,
