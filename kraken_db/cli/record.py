@@ -75,10 +75,10 @@ def show_view(*, as_json: bool) -> Iterator[View]:
     from kraken_db.cli.live import open_live
 
     shown_on, view = console(), TableView()
-    # The last one stays free for the cursor.
+    # The last line and column stay free for the cursor: a line as wide as the terminal would be left behind.
     view.live = open_live(
         shown_on,
-        lambda: Text.from_ansi("\n".join(view.lines(shown_on.width, shown_on.height - 1)), no_wrap=True),
+        lambda: Text.from_ansi("\n".join(view.lines(shown_on.width - 1, shown_on.height - 1)), no_wrap=True),
     )
     with view.live:
         yield view

@@ -69,12 +69,10 @@ class Beginning:
         async def attempts() -> None:
             done.append(await self._repeat(work, between))
 
-        try:
-            await unless_set(self.stop, attempts())
-        finally:
-            self._end_wait(has_begun=bool(done))
+        await unless_set(self.stop, attempts())
         if not done:
             raise StoppedError
+        self._end_wait()
         return done[0]
 
     async def _repeat(
@@ -104,9 +102,9 @@ class Beginning:
         else:
             self.wait = Wait(self.wait.since, error.message, is_for_database)
 
-    def _end_wait(self, *, has_begun: bool) -> None:
+    def _end_wait(self) -> None:
         wait, self.wait = self.wait, None
-        if wait is not None and has_begun:
+        if wait is not None:
             what = "the database" if wait.is_for_database else "Kraken's list of pairs"
             _log.warning("%s is there, after %s", what, duration_text(self.clock() - wait.since))
 
