@@ -73,7 +73,7 @@ class Source:
 
     async def _candle_state(self, extent: TimeRange | None) -> CandleState | None:
         every = self.series.every
-        if every is None or extent is None or await self._versions.is_fed_by_replication():
+        if every is None or extent is None or not await self._versions.are_renewed():
             return None
         return await self._versions.state(self.series.symbol, every, extent[0], _last_close(every, extent[1]))
 
