@@ -66,9 +66,9 @@ def pytest_report_header() -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What is only of one server (roles, dumps, its processes) says so: ``one_server`` with the reason."""
-    if "plain" in metafunc.fixturenames:
+    if "plain_lane" in metafunc.fixturenames:
         alone = metafunc.definition.get_closest_marker("one_server") is not None
-        metafunc.parametrize("plain", _PLAIN[:1] if alone else _PLAIN, indirect=True)
+        metafunc.parametrize("plain_lane", _PLAIN[:1] if alone else _PLAIN, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -99,19 +99,19 @@ def db_url(lane: Lane) -> Iterator[str]:
 
 
 @pytest.fixture
-def plain(request: pytest.FixtureRequest, lanes: dict[str, Lane]) -> Lane:
+def plain_lane(request: pytest.FixtureRequest, lanes: dict[str, Lane]) -> Lane:
     return lanes[request.param]
 
 
 @pytest.fixture
-def plain_empty_url(plain: Lane) -> Iterator[str]:
-    with plain.empty_database() as url:
+def plain_empty_url(plain_lane: Lane) -> Iterator[str]:
+    with plain_lane.empty_database() as url:
         yield url
 
 
 @pytest.fixture
-def plain_url(plain: Lane) -> Iterator[str]:
-    with plain.migrated_database() as url:
+def plain_url(plain_lane: Lane) -> Iterator[str]:
+    with plain_lane.migrated_database() as url:
         yield url
 
 

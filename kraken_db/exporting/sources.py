@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import Backend, PendingRefresh
 from kraken_db.exporting.manifest import Series
-from kraken_db.ranges import TimeRange
+from kraken_db.intervals import Interval
+from kraken_db.ranges import TICK, TimeRange
+from kraken_db.repositories.candle_versions import CandleState, CandleVersionRepository
 from kraken_db.repositories.candles import CandleRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.text_layouts import Checksum
@@ -27,9 +29,14 @@ class State:
     synced_at: datetime | None
     """When the symbol was last written; None where that does not say whether its rows have changed."""
 
+    candles: CandleState | None = None
+    """Of candles: what vouches for those of each month."""
+
     def version(self, series: Series, start: datetime | None, end: datetime) -> str | None:
-        """Changes with every write of ``[start, end)``; None where nothing says so."""
-        return None
+        """Another one whenever the rows of ``[start, end)`` have changed; None where nothing says so."""
+        if self.candles is None or self.extent is None or series.every is None:
+            return None
+        return self.candles.stamp(start or self.extent[0], _last_close(series.every, end))
 
 
 class Source:
@@ -41,6 +48,7 @@ class Source:
         self._now = now
         self._candles = CandleRepository(connection, backend)
         self._trades = TradeRepository(connection)
+        self._versions = CandleVersionRepository(connection, backend)
 
     async def extent(self) -> TimeRange | None:
         """The range outside of which there is no row, and no closed candle; None if there is nothing."""
@@ -57,10 +65,17 @@ class Source:
         is due.
         """
         extent, symbol = await self.extent(), self.series.symbol
+        candles = await self._candle_state(extent)
         waiting = await PendingRefresh(self._connection).unrefreshed()
         if self.series.interval is not None and any(item.symbol == symbol for item in waiting):
-            return State(extent, None)
-        return State(extent, await self._synced_at())
+            return State(extent, None, candles)
+        return State(extent, await self._synced_at(), candles)
+
+    async def _candle_state(self, extent: TimeRange | None) -> CandleState | None:
+        every = self.series.every
+        if every is None or extent is None or not await self._versions.are_renewed():
+            return None
+        return await self._versions.state(self.series.symbol, every, extent[0], _last_close(every, extent[1]))
 
     async def _synced_at(self) -> datetime | None:
         """When the symbol was last written."""
@@ -90,3 +105,8 @@ class Source:
             return self._candles.csv_between(symbol, interval, start, end, layout, block_size=block_size)
         assert layout != "file"
         return self._trades.csv_between(symbol, start, end, layout, block_size=block_size)
+
+
+def _last_close(every: Interval, end: datetime) -> datetime:
+    """When the last candle that opens before ``end`` closes: a week may lie in two months."""
+    return every.closed_at(every.opened_at(end - TICK))
