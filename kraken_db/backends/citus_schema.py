@@ -118,6 +118,13 @@ _ROW_TRIGGERS = {
 }
 _TRIGGERS = {**dict.fromkeys((*_ROW_TRIGGERS, "note_truncated_minutes"), "candles"),
              "note_dropped_minutes": "dropped_ranges"}  # fmt: skip
+# Nobody renews versions of candles here: CandleCache sees that, and is not used.
+_RENEWING = {
+    "candles": ("inserted", "updated", "replaced", "deleted", "truncated"),
+    "rolled_candles": ("inserted", "updated", "replaced", "deleted", "truncated"),
+    "dropped_ranges": ("dropped", "truncated"),
+    "pending_refresh": ("noted", "truncated"),
+}
 _FUNCTIONS = (
     "note_dropped_minutes()",
     "note_changed_minutes()",
@@ -133,6 +140,11 @@ _FUNCTIONS = (
 def _gone() -> list[str]:
     views = [f"DROP VIEW IF EXISTS {view}" for view in reversed(VIEWS)]
     triggers = [f"DROP TRIGGER IF EXISTS {name} ON {table}" for name, table in _TRIGGERS.items()]
+    triggers += [
+        f"DROP TRIGGER IF EXISTS renew_{what}_candles ON {table}"
+        for table, events in _RENEWING.items()
+        for what in events
+    ]
     return [*views, *triggers, *(f"DROP FUNCTION IF EXISTS {function}" for function in _FUNCTIONS)]
 
 
