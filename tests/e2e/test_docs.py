@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # These begin with a store that holds something; the others show how it gets there.
 FILLED = {
+    "cache.md",
     "reading.md",
     "notebook.md",
     "indicators.md",
