@@ -27,6 +27,7 @@ async def test_nothing_of_the_pair_is_left(plain_url: str, tmp_path: Path) -> No
     for statement in statements("ETH/USD"):
         await query(plain_url, statement)
     with_symbols = [table.name for table in Base.metadata.sorted_tables if "symbol" in table.columns]
+    with_symbols.remove("candle_versions")  # by these a cache learns that the candles are gone
     for relation in {*with_symbols, *INTERVAL_VIEWS.values()}:
         assert await query(plain_url, f"SELECT 1 FROM {relation} WHERE symbol = 'ETH/USD'") == [], relation
     assert await checksums(plain_url) == before
