@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from kraken_db.errors import PairError
 from kraken_db.pairs import from_archive_name, parse_symbol, readings, to_archive_name
-from kraken_db.patterns import has_known_quote
 
-_EXPORTED = re.compile(r"[A-Z0-9.]+x?-[A-Z0-9]+")
+_EXPORTED = re.compile(r"[A-Z0-9.]+x?-(?!\d+$)[A-Z0-9]+")
 
 
 def archive_symbols(
@@ -30,7 +29,7 @@ def archive_symbols(
     found: dict[str, str | PairError] = {}
     for name in dict.fromkeys(names):
         try:
-            fitting[name] = _of_export(name, known or {}) or readings(name, known)
+            fitting[name] = _of_export(name) or readings(name, known)
         except PairError as error:
             found[name] = error
     clear = {symbols[0] for symbols in fitting.values() if len(symbols) == 1}
@@ -55,22 +54,16 @@ def export_name(symbol: str) -> str:
     return symbol.replace("/", "-")
 
 
-def _of_export(name: str, known: Mapping[str, str]) -> list[str]:
+def _of_export(name: str) -> list[str]:
     """The one pair of a name with a dash, ``'XYZA-USD'``; nothing for one of an archive.
 
-    Raises PairError for what only looks like one: ``my-trades.csv`` is nobody's pair.
+    Raises PairError for what only looks like one: ``my-trades.csv`` is nobody's pair, nor is ``2026-11.csv``.
     """
     if name.count("-") != 1:
         return []
     if not _EXPORTED.fullmatch(name):
         raise PairError(f"{name!r} is not a name of a pair", hint="capital letters and digits, e.g. XYZA-USD")
-    symbol = parse_symbol(name)
-    if symbol not in known.values() and not has_known_quote(symbol):
-        raise PairError(
-            f"{name!r} is not a pair: it does not end in a currency such as USD, EUR or BTC",
-            hint="name the pair as BASE/QUOTE",
-        )
-    return [symbol]
+    return [parse_symbol(name)]
 
 
 def _settled(

@@ -7,7 +7,7 @@ import string
 import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,13 @@ QUICK = settings(
 )
 
 prices = st.decimals(LEAST, Decimal("9999999999.9999999999"), places=10)
-# A week of the largest that the column holds would not fit it.
-volumes = st.decimals(LEAST, Decimal("9" * 24 + ".9999999999"), places=10)
+
+
+def volumes(price: Decimal, bound: int) -> st.SearchStrategy[Decimal]:
+    """Up to a bound that the value has, too."""
+    with localcontext(prec=60, rounding=ROUND_DOWN):
+        largest = (bound / max(price, Decimal(1))).quantize(LEAST) - LEAST
+    return st.decimals(LEAST, largest, places=10)
 
 
 @st.composite
@@ -47,8 +52,8 @@ def trades(draw: st.DrawFn) -> list[TradeRecord]:
             TradeRecord(
                 "BTC/USD",
                 max(moment, EPOCH),
-                draw(prices),
-                draw(volumes),
+                price := draw(prices),
+                draw(volumes(price, 10**18)),
                 draw(st.sampled_from(["buy", "sell", ""])),
                 number if has_id else None,
                 draw(
@@ -79,7 +84,7 @@ def candles(draw: st.DrawFn) -> list[CandleRecord]:
                 high,
                 low,
                 last,
-                draw(volumes),
+                draw(volumes(high, 2 * 10**23)),
                 draw(st.integers(1, 200_000)),
                 None,
             )

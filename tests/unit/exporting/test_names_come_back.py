@@ -32,7 +32,7 @@ def test_it_means_the_pair(symbol: str, name: str) -> None:
     assert archive_symbols([name]) == {name: symbol}
 
 
-@given(st.tuples(ASSETS, ASSETS).map("/".join))
+@given(st.tuples(ASSETS, ASSETS.filter(lambda quote: not quote.isdigit())).map("/".join))
 def test_whatever_the_pair(text: str) -> None:
     try:
         symbol = parse_symbol(text)
