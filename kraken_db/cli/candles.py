@@ -300,8 +300,8 @@ class TableWriter:
     """Aligned columns; all prices with the same number of decimals, as many as the first piece needs.
 
     A later price with more decimals is still printed whole. vwap is shown if the first piece has any. On a
-    narrow terminal the volume is rounded and columns are left out: a table of which each line takes two is
-    none.
+    narrow terminal the volume is rounded (its heading says ``~``) and columns are left out: a table of which
+    each line takes two is none.
     """
 
     def __init__(self, interval: Interval) -> None:
@@ -333,7 +333,7 @@ class TableWriter:
         self._widths = self._widths_of(first)
         if is_terminal():
             self._fit(first, get_terminal_size().columns)
-        print_styled(self._line(self._titles, bold=True))
+        print_styled(self._line(self._headings, bold=True))
 
     def _fit(self, first: Sequence[Candle], room: int) -> None:
         """Have each candle on one line: what is needed least makes room first."""
@@ -345,6 +345,12 @@ class TableWriter:
             self._widths = self._widths_of(first)
         if hidden := [title for title in titles[1:] if title not in self._titles]:
             note(f"The terminal is too narrow for {', '.join(hidden)}; --format csv and --json have all.")
+
+    @property
+    def _headings(self) -> tuple[str, ...]:
+        if not self._rounds_volume:
+            return self._titles
+        return tuple("~vol" if title == "volume" else title for title in self._titles)
 
     @property
     def _width(self) -> int:
@@ -392,7 +398,7 @@ class TableWriter:
         pass
 
     def _widths_of(self, candles: Sequence[Candle]) -> list[int]:
-        cells = [self._titles, *map(self._cells, candles)]
+        cells = [self._headings, *map(self._cells, candles)]
         return [max(map(len, column)) for column in zip(*cells, strict=True)]
 
     def _cells(self, candle: Candle) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def test_nothing_but_text_goes_into_a_pipe(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize(
     ("columns", "volume", "has_vwap"),
-    [(83, "12.0345", True), (82, "12.034", True), (81, "12.0345", False)],
+    [(83, "12.0345", True), (82, "12.034", True), (81, "12.03", True), (80, "12.0345", False)],
 )
 def test_volume_is_rounded_and_then_vwap_left_out_where_each_candle_would_take_two_lines(
     monkeypatch: pytest.MonkeyPatch,
@@ -141,6 +141,7 @@ def test_volume_is_rounded_and_then_vwap_left_out_where_each_candle_would_take_t
     heading, first, _ = click.unstyle(out).splitlines()
     assert len(first) <= columns
     assert heading.endswith("trades      vwap" if has_vwap else "trades")
+    assert ("~vol" in heading) == (volume != "12.0345")  # what is rounded says so
     assert first.endswith(f"{volume}     103  16570.12" if has_vwap else f"{volume}     103")
     assert ("too narrow for vwap" in err) is not has_vwap
 
