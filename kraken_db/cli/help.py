@@ -53,7 +53,7 @@ class ColouredHelp(click.HelpFormatter):
 
 
 def _with_examples(text: str, room: int) -> Iterator[str]:
-    """The lines of ``text``; in paragraphs whose lines Click leaves alone (``\\b``) none wider than ``room``."""
+    """The lines of ``text``; those that Click leaves alone (after ``\\b``) are none wider than ``room``."""
     is_kept = False
     for line in text.splitlines():
         is_kept = bool(line.strip()) and (is_kept or line == "\b")
