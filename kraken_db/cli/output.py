@@ -217,11 +217,18 @@ def can_repaint(*, err: bool = False) -> bool:
 def folded(text: str, width: int, indent: str = "") -> list[str]:
     """Lines of at most ``width`` characters, cut between words; ``indent``: of all but the first.
 
-    What fits stays as it is, and a word that is longer than a line stays whole.
+    What fits stays as it is, and so does a word that is longer than a line. A number and its unit
+    stay together.
     """
     if cell_width(text) <= width:
         return [text]
-    return wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    kept = _BEFORE_UNIT.sub(_KEPT_SPACE, text)
+    lines = wrap(kept, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_KEPT_SPACE, " ") for line in lines]
+
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:bytes|kB|MB|GB|s|min|h|days?)\b)")
+_KEPT_SPACE = "\0"  # no text that is shown has one
 
 
 def print_folded(text: str, indent: str = "") -> None:
