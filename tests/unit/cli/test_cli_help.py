@@ -43,10 +43,11 @@ def helps(width: int, context: click.Context | None = None) -> Iterator[tuple[st
     command = context.command
     context.terminal_width = width
     yield context.command_path, command.get_help(context)
-    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
-        inner = command.get_command(context, name)  # type: ignore[union-attr]  # a group
-        assert inner is not None
-        yield from helps(width, HelpContext(inner, info_name=name, parent=context))
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from helps(width, HelpContext(inner, info_name=name, parent=context))
 
 
 @pytest.mark.parametrize("width", [50, 80, 100])

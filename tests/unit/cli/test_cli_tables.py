@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -60,8 +61,8 @@ def on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     width: int,
-    columns: list[Column],
-    rows: list[tuple[str, ...]],
+    columns: Sequence[Column],
+    rows: Sequence[tuple[str, ...]],
 ) -> list[str]:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(width))
@@ -112,7 +113,7 @@ def test_on_a_pipe_nothing_hangs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_the_list_of_pairs_has_one_line_a_pair(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
-    found = {
+    found: dict[str, str | int | None] = {
         "symbol": "BRK.Bx/USD",
         "class": "tokenized",
         "rest_name": "BRK.BxUSD",
