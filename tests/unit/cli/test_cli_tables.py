@@ -11,6 +11,7 @@ import pytest
 from kraken_db.cli.export import _print as print_export
 from kraken_db.cli.output import Column, print_table
 from kraken_db.cli.pairs import _print as print_pairs
+from kraken_db.cli.policies import _print as print_policies
 from kraken_db.exporting import ExportReport, FileReport
 
 COLUMNS = [
@@ -146,3 +147,16 @@ def test_an_export_has_one_line_a_series_and_the_place_below_it(
     assert row.startswith("BTC/USD  1h")
     assert max(len(heading), len(row)) <= width
     assert place == f"  {folder}"
+
+
+def test_sentences_below_a_table_are_folded_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    table = {"table": "trades", "retention_seconds": None, "compression_seconds": None}
+    print_policies({"tables": [table], "jobs": []})
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "Nothing is done by itself here: kraken-db db",
+        "maintain drops what is older.",
+    ]
