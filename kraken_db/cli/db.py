@@ -16,6 +16,7 @@ from kraken_db.cli.options import db_url_option, json_option, stored_db_url_opti
 from kraken_db.cli.output import (
     Column,
     count_text,
+    day_column,
     is_quiet,
     moment_text,
     note,
@@ -139,10 +140,10 @@ _NO_RETENTION = (
 _COLUMNS = [
     Column("table"),
     Column("kept for"),
-    Column("before (UTC)"),
+    day_column("before (UTC)"),
     Column("rows dropped", right=True),
-    Column("compressed", right=True),
-    Column("freed", right=True),
+    Column("compressed", right=True, rank=2),
+    Column("freed", right=True, rank=1),
 ]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _Period = tuple[timedelta | None] | None
 _NOBODY = "Nothing is done by itself here: kraken-db db maintain drops what is older."
+_DEEPER = " " * 4
 _JOB_COLUMNS = [
     Column("table"),
     Column("policy"),
@@ -174,7 +175,8 @@ def _print(document: Mapping[str, Any]) -> None:
         if job["fails"]:
             print_folded(
                 f"  {job['relation']}: {job['state']}, last run {moment_text(job['last_run'])},"
-                f" next {moment_text(job['next_run'])}"
+                f" next {moment_text(job['next_run'])}",
+                _DEEPER,
             )
 
 
@@ -199,9 +201,10 @@ def _print_change(change: PolicyChange, kind: str) -> None:
         return
     who = "the next run of its job" if kind == "TimescaleDB" else "the next kraken-db db maintain"
     if change.oldest is None or change.oldest >= change.drops_before:
-        print_folded(f"  nothing that is stored is that old; {who} drops nothing")
+        print_folded(f"  nothing that is stored is that old; {who} drops nothing", _DEEPER)
     else:
         print_folded(
             f"  {who} drops what is from before {moment_text(change.drops_before)} UTC (the oldest is from"
-            f" {moment_text(change.oldest)})"
+            f" {moment_text(change.oldest)})",
+            _DEEPER,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from kraken_db.cli.db import _COLUMNS as UPKEEP
 from kraken_db.cli.export import _print as print_export
 from kraken_db.cli.output import Column, print_table
 from kraken_db.cli.pairs import _print as print_pairs
@@ -159,4 +160,16 @@ def test_sentences_below_a_table_are_folded_between_words(
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "Nothing is done by itself here: kraken-db db",
         "maintain drops what is older.",
+    ]
+
+
+def test_what_upkeep_has_done_is_one_line_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = ("trades", "90 days", "2026-08-30 00:00", "9,000", "0", "-")
+    shown = on_a_terminal(monkeypatch, capsys, 50, UPKEEP, [row])
+    assert shown[0].split("  ")[0] == "table"
+    assert shown[2:] == [
+        "trades  90 days   2026-08-30           9,000",
+        "(no room for: compressed, freed)",
     ]
