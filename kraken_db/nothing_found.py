@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -68,19 +68,21 @@ async def _not_stored(provider: HistoricalDataProvider, symbol: str) -> KrakenDB
     """None where something is stored of the pair."""
     symbols = await provider.get_symbols()
     if not symbols:
-        return ConfigurationError(
-            "the store is empty",
-            hint=f"get history first: kraken-db backfill --symbols {symbol}, or kraken-db import-csv --help",
-        )
+        return ConfigurationError("the store is empty", hint=stored_instead([symbol], symbols))
     if symbol in symbols:
         return None
-    near = nearest(symbol, symbols)
+    return PairError(f"nothing is stored of {symbol}", hint=stored_instead([symbol], symbols))
+
+
+def stored_instead(missing: Sequence[str], stored: Sequence[str]) -> str:
+    """What somebody may have meant who asked for pairs of which nothing is stored, and what is stored."""
+    if not stored:
+        return f"get history first: kraken-db backfill --symbols {missing[0]}, or kraken-db import-csv --help"
+    near = list(dict.fromkeys(other for symbol in missing for other in nearest(symbol, stored)))[:_NEAR]
     meant = f"did you mean {' or '.join(near)}? " if near else ""
-    more = len(symbols) - _SHOWN_SYMBOLS
+    more = len(stored) - _SHOWN_SYMBOLS
     others = f" and {more:,} more (kraken-db status)" if more > 0 else ""
-    return PairError(
-        f"nothing is stored of {symbol}", hint=f"{meant}Stored: {', '.join(symbols[:_SHOWN_SYMBOLS])}{others}"
-    )
+    return f"{meant}Stored: {', '.join(stored[:_SHOWN_SYMBOLS])}{others}"
 
 
 async def _no_minutes(provider: HistoricalDataProvider, symbol: str) -> KrakenDBError:

@@ -96,6 +96,8 @@ class StoreStatus:
     """Of the whole store, whatever symbols were asked for; None if nothing is stored."""
     symbols: Sequence[str] | None = None
     """Which it is of; None: of all."""
+    stored: Sequence[str] = ()
+    """All of which something is stored, whatever was asked for; in alphabetical order."""
     nodes: Sequence[Node] = ()
     """Of a distributed store: its machines."""
     disk: DiskRoom | None = None
@@ -176,6 +178,7 @@ async def read_status(
         retention_paused=bool(await PausedJobRepository(connection).all()),
         last_sync=max((record.last_sync for record in records), default=None),
         symbols=symbols,
+        stored=sorted({record.symbol for record in records}),
     )
 
 

@@ -121,7 +121,7 @@ def show(ctx: click.Context, key: str | None, as_json: bool) -> None:
         document = [{"key": one.key, "value": one.value, "from": one.source} for one in found]
         print_json({"path": file.path, "settings": document})
         return
-    columns = [Column("key"), Column("value"), Column("from")]
+    columns = [Column("key"), Column("value", may_hang=True), Column("from", may_hang=True)]
     rows = [(one.key, one.value or "-", one.source.replace(str(file.path), "config file")) for one in found]
     print_table(columns, rows)
     if file.text:

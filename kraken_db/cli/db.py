@@ -16,10 +16,12 @@ from kraken_db.cli.options import db_url_option, json_option, stored_db_url_opti
 from kraken_db.cli.output import (
     Column,
     count_text,
+    day_column,
     is_quiet,
     moment_text,
     note,
     plural,
+    print_folded,
     print_json,
     print_table,
     size_text,
@@ -138,10 +140,10 @@ _NO_RETENTION = (
 _COLUMNS = [
     Column("table"),
     Column("kept for"),
-    Column("before (UTC)"),
+    day_column("before (UTC)"),
     Column("rows dropped", right=True),
-    Column("compressed", right=True),
-    Column("freed", right=True),
+    Column("compressed", right=True, rank=2),
+    Column("freed", right=True, rank=1),
 ]
 
 
@@ -206,7 +208,7 @@ def _print(report: MaintenanceReport) -> None:
     print_table(_COLUMNS, [_row(table) for table in report.tables])
     for table in report.tables:
         _print_what_stays(table)
-    click.echo(_summary(report))
+    print_folded(_summary(report))
     if not report.has_retention:
         note(_NO_RETENTION)
 
@@ -224,12 +226,12 @@ def _row(table: TableReport) -> tuple[str, ...]:
 
 def _print_what_stays(table: TableReport) -> None:
     if table.kept_minutes:
-        click.echo(
+        print_folded(
             f"Trades of {plural(table.kept_minutes, 'minute')} stay: they have no candle, and not all trades"
             " of these minutes are known. To complete them: kraken-db backfill, or kraken-db import-csv"
         )
     if table.waiting_pieces:
-        click.echo(
+        print_folded(
             f"{plural(table.waiting_pieces, 'piece')} of {table.policy.table} stay for now: something was"
             " written there meanwhile. Run it again"
         )
@@ -303,15 +305,15 @@ def upgrade(revision: str, distribute: bool, db_url: str) -> None:
         asyncio.run(require_citus(db_url))
     before, after = asyncio.run(_upgrade(db_url, revision))
     if before == after:
-        click.echo(f"schema is at revision {after} already")
+        print_folded(f"schema is at revision {after} already")
     else:
-        click.echo(f"schema upgraded from {before or 'nothing'} to revision {after}")
+        print_folded(f"schema upgraded from {before or 'nothing'} to revision {after}")
     if distribute:
         from kraken_db.backends.citus_schema import distribute as spread
 
         found = asyncio.run(spread(db_url))
         verb = "distributed" if found.is_new else "distributed already"
-        click.echo(
+        print_folded(
             f"tables {verb}: {plural(found.shards, 'shard')} on {plural(found.nodes, 'node')}, by pair"
         )
 
@@ -327,9 +329,9 @@ def current(as_json: bool, db_url: str) -> None:
     if as_json:
         print_json({"revision": found, "needed": head, "fits": found == head})
     elif found == head:
-        click.echo(f"{found} (fits this kraken-db)")
+        print_folded(f"{found} (fits this kraken-db)")
     else:
-        click.echo(f"{found or 'no tables yet'} (this kraken-db needs {head})")
+        print_folded(f"{found or 'no tables yet'} (this kraken-db needs {head})")
 
 
 async def _current(db_url: str) -> str | None:

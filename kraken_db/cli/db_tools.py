@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from kraken_db.cli.options import db_url_option, stored_db_url_option
-from kraken_db.cli.output import duration, note, size_text
+from kraken_db.cli.output import duration, note, print_folded, size_text
 from kraken_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def dump(file: Path, db_url: str) -> None:
 
     began = time.monotonic()
     report = asyncio.run(_with(db_url, run))
-    click.echo(f"{report.path}: {size_text(report.size)}, in {duration(time.monotonic() - began)}")
+    print_folded(f"{report.path}: {size_text(report.size)}, in {duration(time.monotonic() - began)}")
 
 
 @click.command(epilog="Example: KRAKEN_DB_DATA_DIR=~/restored kraken-db db restore kraken.dump")
@@ -93,7 +93,7 @@ def restore(file: Path, db_url: str) -> None:
 
     began = time.monotonic()
     revision = asyncio.run(_with(db_url, run))
-    click.echo(f"restored from {file}, in {duration(time.monotonic() - began)}")
+    print_folded(f"restored from {file}, in {duration(time.monotonic() - began)}")
     if revision != head_revision():
         note(f"its schema is at revision {revision}; next: kraken-db db upgrade")
 
@@ -130,7 +130,7 @@ def grant_read(role: str, create: bool, revoke: bool, db_url: str) -> None:
         return password
 
     password = asyncio.run(_with(db_url, run))
-    click.echo(f"{role} may {'no longer ' if revoke else ''}read what is stored")
+    print_folded(f"{role} may {'no longer ' if revoke else ''}read what is stored")
     if password:
         click.echo(f"its password: {password}")
 

@@ -226,11 +226,11 @@ def _print(report: ExportReport) -> None:
     columns = [
         Column("symbol"),
         Column("what"),
-        Column("written", right=True),
-        Column("unchanged", right=True, rank=1),
+        Column("written", right=True, rank=1),
+        Column("unchanged", right=True, rank=3),
         Column("rows", right=True),
-        Column("size", right=True),
-        Column("where"),
+        Column("size", right=True, rank=2),
+        Column("where", may_hang=True),
     ]
     print_table(columns, [_row(files) for files in _by_series(report)])
 

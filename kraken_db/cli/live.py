@@ -20,6 +20,8 @@ def open_live(
 ) -> Live:
     """What is painted while this lasts; nothing of it stays. What is printed meanwhile appears above it.
 
+    The last column stays free: a line as wide as the terminal would be left behind.
+
     ``every``: seconds between two paintings; None: only where ``refresh`` is called.
     """
     live = Live(
@@ -57,7 +59,8 @@ class _Reflowing(LiveRender):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         self._widths = [0]
-        for part in super().__rich_console__(console, options):
+        room = options.update_width(max(1, options.max_width - 1))
+        for part in super().__rich_console__(console, room):
             if isinstance(part, Segment):
                 if part.text == "\n":
                     self._widths.append(0)

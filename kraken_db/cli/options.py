@@ -683,11 +683,8 @@ root_db_url_option = click.option(
 )
 """``--db-url`` before the name of the command."""
 
-_DATABASE_URL_HELP = (
-    "postgresql://user@host:port/database, or embedded: for the embedded database. Default: what the"
-    " environment's DATABASE_URL says (a password is safer there), or the config file, else the embedded"
-    " database."
-)
+_DATABASE_URL_HELP = "postgresql://user@host/name. Default: DATABASE_URL, the config file, else embedded:"
+"""The rest is in docs/databases.md."""
 
 db_url_option = click.option(
     "--db-url",

@@ -7,9 +7,9 @@ Names of files, keys of answers and errors of servers are others' words: whateve
 control characters as escapes (``printable``), for a terminal would obey them. ``_Printer`` does it for both
 streams, so nobody has to think of it. Only what is coloured goes past it: ``print_styled`` and ``console``.
 
-No cell of a table is ever wrapped. Where a terminal is too narrow for all columns, moments are shown as days,
-and then the columns that matter least are left out, and named. What is too wide even so takes several lines a
-row.
+No cell of a table is ever wrapped. Where a terminal is too narrow for all columns, long cells of some columns
+stand below their rows; moments are shown as days, and then the columns that matter least are left out, and
+named. What is too wide even so takes several lines a row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import PurePath
@@ -217,11 +217,18 @@ def can_repaint(*, err: bool = False) -> bool:
 def folded(text: str, width: int, indent: str = "") -> list[str]:
     """Lines of at most ``width`` characters, cut between words; ``indent``: of all but the first.
 
-    What fits stays as it is, and a word that is longer than a line stays whole.
+    What fits stays as it is, and so does a word that is longer than a line. A number and its unit
+    stay together.
     """
     if cell_width(text) <= width:
         return [text]
-    return wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    kept = _BEFORE_UNIT.sub(_KEPT_SPACE, text)
+    lines = wrap(kept, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_KEPT_SPACE, " ") for line in lines]
+
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:bytes|kB|MB|GB|s|min|h|days?)\b)")
+_KEPT_SPACE = "\0"  # no text that is shown has one
 
 
 def print_folded(text: str, indent: str = "") -> None:
@@ -252,6 +259,8 @@ class Column:
     """Where there is no room the column with the highest rank is left out first; 0: never."""
     is_spare: bool = False
     """It is left out before anything is cut."""
+    may_hang: bool = False
+    """A cell that has no room stands on a line of its own, below its row: paths, addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +280,8 @@ class Fitted:
     widths: Sequence[int]
     left_out: Sequence[str] = ()
     """The titles of the columns that have no room."""
+    hanging: Sequence[Sequence[str]] = ()
+    """What stands below each row; empty where nothing does."""
 
     def line(self, cells: Sequence[str], positions: Iterable[int] | None = None) -> str:
         chosen = range(len(self.columns)) if positions is None else positions
@@ -292,13 +303,14 @@ def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) ->
     without = [at for at, column in enumerate(columns) if not column.is_spare]
     if len(without) < len(columns) and _total([found.widths[at] for at in without]) <= width:
         return _chosen(found, without)
+    rows, hanging = _with_hanging(columns, rows, width)
     rows = [
         tuple(
             cell[: column.short] if column.short else cell for cell, column in zip(row, columns, strict=True)
         )
         for row in rows
     ]
-    found = _measured(columns, rows)
+    found = replace(_measured(columns, rows), hanging=hanging)
     kept = list(range(len(columns)))
     for at in sorted((at for at in kept if columns[at].rank), key=lambda at: -columns[at].rank):
         if _total([found.widths[one] for one in kept]) <= width:
@@ -313,7 +325,28 @@ def _chosen(found: Fitted, kept: Sequence[int]) -> Fitted:
         [[row[at] for at in kept] for row in found.rows],
         [found.widths[at] for at in kept],
         [column.title for at, column in enumerate(found.columns) if at not in kept],
+        found.hanging,
     )
+
+
+def _with_hanging(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
+) -> tuple[list[list[str]], list[list[str]]]:
+    """The rows without the longest of the cells that may hang, as few as have to; and those, row by row."""
+    left = [list(row) for row in rows]
+    hanging: list[dict[int, str]] = [{} for _ in rows]
+    movable = [
+        (cell_width(row[at]), number, at)
+        for number, row in enumerate(left)
+        for at, column in enumerate(columns)
+        if column.may_hang and cell_width(row[at]) > cell_width(column.title)
+    ]
+    for _, number, at in sorted(movable, key=lambda cell: -cell[0]):
+        if _total(_measured(columns, left).widths) <= width:
+            break
+        hanging[number][at] = left[number][at]
+        left[number][at] = ""
+    return left, [[cells[at] for at in sorted(cells)] for cells in hanging]
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str] | Row]) -> None:
@@ -348,8 +381,9 @@ def _lines(found: Fitted, colours: Sequence[str], width: int) -> Iterable[str]:
         rule = "─" if _can_show("─") else "-"
         yield rule * _total(found.widths)
     is_coloured = wants_colour()  # asked once: a store may have thousands of rows
-    for row, colour in zip(found.rows, colours, strict=True):
-        for line in on_lines(row):
+    hanging = found.hanging or [()] * len(found.rows)
+    for row, below, colour in zip(found.rows, hanging, colours, strict=True):
+        for line in [*on_lines(row), *(_GAP + cell for cell in below)]:
             yield click.style(line, fg=colour) if colour and is_coloured else line
 
 

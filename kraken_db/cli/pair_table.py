@@ -36,7 +36,7 @@ _COLUMNS = [
     Column("gaps", right=True),
     Column("lag", right=True),
     Column("last price", right=True, rank=1),
-    day_column("last sync (UTC)", rank=6),
+    Column("last sync (UTC)", rank=6),
 ]
 
 

@@ -69,15 +69,19 @@ def pairs(
     if as_json:
         print_json(found)
         return
+    _print(found)
+
+
+def _print(found: Sequence[_Document]) -> None:
     columns = {
         "symbol": Column("symbol"),
-        "class": Column("class"),
-        "rest_name": Column("REST"),
-        "ws_name": Column("WebSocket"),
+        "class": Column("class", rank=4),
+        "rest_name": Column("REST", rank=1),
+        "ws_name": Column("WebSocket", rank=3),
         "status": Column("status"),
-        "price_decimals": Column("price decimals", right=True),
-        "volume_decimals": Column("volume decimals", right=True),
-        "successor": Column("successor"),
+        "price_decimals": Column("price decimals", right=True, rank=5),
+        "volume_decimals": Column("volume decimals", right=True, rank=6),
+        "successor": Column("successor", rank=2),
     }
     if all(one["class"] == "currency" for one in found):
         del columns["class"]

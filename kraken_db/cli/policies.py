@@ -13,7 +13,7 @@ import click
 
 from kraken_db.cli.base import LazyGroup
 from kraken_db.cli.options import PeriodType, db_url_option, json_option, stored_db_url_option
-from kraken_db.cli.output import Column, moment_text, print_json, print_table
+from kraken_db.cli.output import Column, moment_text, print_folded, print_json, print_table
 from kraken_db.data_types import TableName
 from kraken_db.policies import BackgroundJob, TablePolicy, job_fails, job_state
 from kraken_db.times import period_text
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _Period = tuple[timedelta | None] | None
 _NOBODY = "Nothing is done by itself here: kraken-db db maintain drops what is older."
+_DEEPER = " " * 4
 _JOB_COLUMNS = [
     Column("table"),
     Column("policy"),
@@ -163,18 +164,19 @@ def _print(document: Mapping[str, Any]) -> None:
     if not jobs and not any(table["compression_seconds"] for table in tables):
         rows = [(table["table"], period_text(table["retention_seconds"])) for table in tables]
         print_table([Column("table"), Column("dropped after")], rows)
-        click.echo(_NOBODY)
+        print_folded(_NOBODY)
         return
     print_table(_JOB_COLUMNS, [_row(table["table"], task, jobs) for table in tables for task in _TASKS])
     refreshes = [job for job in jobs if job["task"] == "refresh"]
     states = Counter(job["state"] for job in refreshes)
     summary = ", ".join(f"{count} {state}" for state, count in states.items())
-    click.echo(f"The higher intervals are kept for good; their refreshes: {summary or 'none'}")
+    print_folded(f"The higher intervals are kept for good; their refreshes: {summary or 'none'}")
     for job in refreshes:
         if job["fails"]:
-            click.echo(
+            print_folded(
                 f"  {job['relation']}: {job['state']}, last run {moment_text(job['last_run'])},"
-                f" next {moment_text(job['next_run'])}"
+                f" next {moment_text(job['next_run'])}",
+                _DEEPER,
             )
 
 
@@ -194,14 +196,15 @@ def _print_change(change: PolicyChange, kind: str) -> None:
         old, new = getattr(change.old, task), getattr(change.new, task)
         same = " (as before)" if old == new else f" (until now: {period_text(old)})"
         if new is not None or old != new:
-            click.echo(f"{change.new.table}: {task} after {period_text(new)}{same}")
+            print_folded(f"{change.new.table}: {task} after {period_text(new)}{same}")
     if change.drops_before is None:
         return
     who = "the next run of its job" if kind == "TimescaleDB" else "the next kraken-db db maintain"
     if change.oldest is None or change.oldest >= change.drops_before:
-        click.echo(f"  nothing that is stored is that old; {who} drops nothing")
+        print_folded(f"  nothing that is stored is that old; {who} drops nothing", _DEEPER)
     else:
-        click.echo(
+        print_folded(
             f"  {who} drops what is from before {moment_text(change.drops_before)} UTC (the oldest is from"
-            f" {moment_text(change.oldest)})"
+            f" {moment_text(change.oldest)})",
+            _DEEPER,
         )

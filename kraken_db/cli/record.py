@@ -75,7 +75,7 @@ def show_view(*, as_json: bool) -> Iterator[View]:
     from kraken_db.cli.live import open_live
 
     shown_on, view = console(), TableView()
-    # The last line and column stay free for the cursor: a line as wide as the terminal would be left behind.
+    # The last line stays free for the cursor, and the last column as in every live screen.
     view.live = open_live(
         shown_on,
         lambda: Text.from_ansi("\n".join(view.lines(shown_on.width - 1, shown_on.height - 1)), no_wrap=True),

@@ -14,6 +14,7 @@ import click
 
 from kraken_db.backends import Node, TableStorage
 from kraken_db.cli.alarms import alarm_source, tell, telling_failures, test_alarm
+from kraken_db.cli.base import sentence
 from kraken_db.cli.jobs import job_document
 from kraken_db.cli.options import (
     MultiValueCommand,
@@ -53,7 +54,7 @@ from kraken_db.cli.pair_table import (
 )
 from kraken_db.data_types import DataType
 from kraken_db.db.disk import DiskRoom
-from kraken_db.errors import KrakenDBError
+from kraken_db.errors import KrakenDBError, PairError
 from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.pairs import known_spelling
 from kraken_db.patterns import is_pattern, select, without
@@ -256,13 +257,13 @@ _NEXT_STEP = """Nothing is stored yet. To begin:
 _COLUMNS = [
     Column("symbol"),
     Column("data"),
-    Column("intervals", rank=2),
+    Column("intervals", rank=4),
     Column("rows", right=True),
-    day_column("from (UTC)"),
-    day_column("to (UTC)"),
+    day_column("from (UTC)", rank=2),
+    day_column("to (UTC)", rank=1),
     Column("gaps", right=True),
     Column("lag", right=True),
-    day_column("last sync (UTC)", rank=1),
+    Column("last sync (UTC)", rank=3),
 ]
 _FEW = 10
 """Pairs up to which the months of each are shown without being asked for."""
@@ -281,8 +282,10 @@ class Shown:
     max_lag: timedelta | None = None
 
 
-def print_status(database: Mapping[str, Any], status: StoreStatus, shown: Shown) -> None:
-    """``database``: kind, where, embedded, schema_revision, retention_seconds."""
+def print_status(
+    database: Mapping[str, Any], status: StoreStatus, shown: Shown, named: Sequence[str] = ()
+) -> None:
+    """``database``: kind, where, embedded, schema_revision, retention_seconds; ``named``: pairs by name."""
     width, height = shutil.get_terminal_size()
     pairs = pair_rows(status.data, status.last_prices)
     lines = list(_database_lines(database, status))
@@ -295,8 +298,11 @@ def print_status(database: Mapping[str, Any], status: StoreStatus, shown: Shown)
     if status.last_sync is None:
         click.echo(_NEXT_STEP)
         return
+    missing = [symbol for symbol in named if symbol not in status.stored]
+    if missing or not status.data:
+        click.echo()
+        print_folded(_missing_text(missing, status.stored))
     if not status.data:
-        click.echo("\nNothing is stored of these pairs.")
         return
     click.echo()
     if shown.details:
@@ -310,6 +316,16 @@ def print_status(database: Mapping[str, Any], status: StoreStatus, shown: Shown)
             print_folded(line)
     if shown.details or len(pairs) <= _FEW:
         _print_months(status, width)
+
+
+def _missing_text(missing: Sequence[str], stored: Sequence[str]) -> str:
+    from kraken_db.nothing_found import stored_instead
+
+    if not missing:
+        return "Nothing is stored of these pairs."
+    return sentence(
+        PairError(f"Nothing is stored of {', '.join(missing)}", hint=stored_instead(missing, stored))
+    )
 
 
 def _print_pairs(pairs: Sequence[PairRow], shown: Shown, limit: int) -> None:
@@ -500,7 +516,8 @@ def status(
     with telling_failures(webhook, db_url, source, is_test=notify_test):
         require_stored(db_url)
         database, found = asyncio.run(_read(db_url, symbols, exclude))
-    wrong = problems(found, max_lag[0], _named(symbols, exclude, found))
+    named = _named(symbols, exclude, found)
+    wrong = problems(found, max_lag[0], named)
     if notify_test:
         asyncio.run(test_alarm(webhook, source, wrong))
         return
@@ -508,7 +525,7 @@ def status(
         checked = {"max_lag_seconds": max_lag[0], "problems": [problem.text for problem in wrong]}
         print_json({**status_document(database, found), "check": checked})
     else:
-        print_status(database, found, Shown(order, limit, details, max_lag[0]))
+        print_status(database, found, Shown(order, limit, details, max_lag[0]), named)
     if webhook is not None:
         asyncio.run(tell(webhook, db_url, source, wrong))
     if check and wrong:
@@ -522,8 +539,7 @@ def status(
 
 def _named(symbols: Sequence[str] | None, exclude: Sequence[str], found: StoreStatus) -> list[str]:
     """The pairs that were asked for by name: of these something has to be stored."""
-    stored = [item.symbol for item in found.data]
-    named = [known_spelling(symbol, stored) for symbol in symbols or () if not is_pattern(symbol)]
+    named = [known_spelling(symbol, found.stored) for symbol in symbols or () if not is_pattern(symbol)]
     return without(named, exclude)
 
 

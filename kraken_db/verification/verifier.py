@@ -20,6 +20,7 @@ from kraken_db.errors import (
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.rest import KrakenRestClient
+from kraken_db.nothing_found import stored_instead
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, PairsProgress, Progress
 from kraken_db.repositories.sync_status import SyncStatusRepository
@@ -132,11 +133,12 @@ class StoreVerifier(StoreService):
             stored = {record.symbol for record in await SyncStatusRepository(connection).all()}
         wanted = sorted(stored) if symbols is None else list(dict.fromkeys(map(parse_symbol, symbols)))
         unknown = [name for name in wanted if name not in stored]
-        if unknown or not wanted:
+        if unknown:
             raise ConfigurationError(
-                f"nothing is stored of {', '.join(unknown)}" if unknown else "nothing is stored yet",
-                hint="kraken-db status shows what is stored",
+                f"nothing is stored of {', '.join(unknown)}", hint=stored_instead(unknown, sorted(stored))
             )
+        if not wanted:
+            raise ConfigurationError("nothing is stored yet", hint="kraken-db status shows what is stored")
         return wanted
 
     async def _certify(self, store: Store, symbol: str, wanted: _Wanted, *, repair: bool) -> Certificate:

@@ -216,6 +216,15 @@ def test_no_candles_is_one_line(filled: Shell, arguments: list[str], expected: s
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {expected}\n")
 
 
+def test_status_and_verify_name_the_nearest_pairs_as_candles_does(filled: Shell) -> None:
+    told = "othing is stored of BTC/EUR. Did you mean BTC/USD? Stored: BTC/USD\n"
+    shown = filled.run("status", "BTC/EUR")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.endswith(f"\nN{told}")
+    verified = filled.run("verify", "BTC/EUR", "--offline")
+    assert (verified.returncode, verified.stdout, verified.stderr) == (1, "", f"Error: n{told}")
+
+
 def test_the_schema_is_asked_for_and_made(tmp_path: Path, plain_empty_url: str) -> None:
     shell = Shell(tmp_path, DATABASE_URL=plain_empty_url)
     refused = shell.run("status")

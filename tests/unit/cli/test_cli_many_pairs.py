@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPl
 from kraken_db.cli.backfill import show_reports
 from kraken_db.cli.bars import Row, Rows
 from kraken_db.cli.import_csv import show_plan, show_report
-from kraken_db.cli.output import cell_width, console, note
+from kraken_db.cli.output import cell_width, console, folded, note
 from kraken_db.cli.progress import BarProgress, LineProgress
 from kraken_db.cli.record import screen_lines
 from kraken_db.cli.status import Shown, print_status
@@ -339,8 +340,8 @@ RECORDED = RecorderStatus(
 def test_record_at_80_columns(screen: Screen) -> None:
     lines = screen_lines(RECORDED, 80, 23)
     assert lines[:6] == [
-        "12:00:00 300 pairs (298 live), 154.8 trades/s, 45,150 trades received, lag 0.1",
-        "         s, 0 reconnects, 0 repaired, buffer 128",
+        "12:00:00 300 pairs (298 live), 154.8 trades/s, 45,150 trades received, lag",
+        "         0.1 s, 0 reconnects, 0 repaired, buffer 128",
         "symbol    state        last (UTC)  last price  received  holes  waiting",
         "C290/USD  refused      -                    -        10      0        0",
         "C120/USD  catching up  11:58:00       42011.3       180      0        0",
@@ -448,3 +449,52 @@ def test_an_import_with_details_has_a_row_each_and_what_failed_first(
     assert len(rows) == 300
     assert rows[0].startswith("C007/USD")
     assert max(map(len, out)) <= columns
+
+
+def test_a_pair_that_is_not_stored_is_told_with_what_was_meant(screen: Screen) -> None:
+    names = ["BTC/USD", "ETH/EUR"]
+    store = replace(store_of([]), stored=names)
+    for columns, expected in [
+        (80, ["Nothing is stored of BTC/USDT. Did you mean BTC/USD? Stored: BTC/USD, ETH/EUR"]),
+        (50, ["Nothing is stored of BTC/USDT. Did you mean", "BTC/USD? Stored: BTC/USD, ETH/EUR"]),
+    ]:
+        screen.resize(columns, 24)
+        print_status(DATABASE, store, Shown(), ["BTC/USDT"])
+        assert screen.out()[-len(expected) :] == expected
+
+
+def test_a_pair_that_is_not_stored_is_told_beside_those_that_are(screen: Screen) -> None:
+    screen.resize(80, 24)
+    store = replace(store_of(STORED[:2]), stored=SYMBOLS[:2])
+    print_status(DATABASE, store, Shown(), [SYMBOLS[0], "C001/EUR"])
+    shown = screen.out()
+    assert "Nothing is stored of C001/EUR. Did you mean C001/USD? Stored: C000/USD, C001/USD" in shown
+    assert any(line.startswith("C000/USD  1,234,567") for line in shown)
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_details_have_one_line_a_row_and_a_last_sync_with_its_time(screen: Screen, columns: int) -> None:
+    shown = status_on(screen, columns, 24, Shown(details=True))
+    rows = [line for line in shown if line.startswith("C")]
+    assert len(rows) == 300
+    assert max(map(len, rows)) <= columns
+    if columns == 80:
+        assert rows[0].split() == [
+            *("C000/USD", "trades", "1,234,567", "2013-10-06", "2026-11-28", "0", "3", "min"),
+        ]
+
+
+def test_a_last_sync_has_its_time_or_no_place(screen: Screen) -> None:
+    screen.resize(85, 24)
+    print_status(DATABASE, store_of(STORED[:1]), Shown(details=True))
+    row = next(line for line in screen.out() if line.startswith("C000"))
+    assert row.endswith("2013-10-06  2026-11-28     0  3 min  2026-11-28 11:57")
+
+
+@pytest.mark.parametrize("columns", range(20, 90))
+def test_a_number_and_its_unit_stay_together(columns: int) -> None:
+    text = "Size      24.4 GB: trades 3.1 GB, candles 21.3 GB, higher intervals 512 kB; lag 3 days 5 h, 7 min"
+    lines = folded(text, columns, " " * 10)
+    assert not any(line[-1].isdigit() for line in lines)
+    assert max(map(len, lines)) <= columns
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
