@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -53,8 +54,14 @@ class _Out(click.Path):
         super().__init__(path_type=Path, file_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        is_url = isinstance(value, str) and "://" in value
-        return value if is_url else super().convert(value, param, context)
+        if isinstance(value, str) and "://" in value:
+            return value
+        folder = Path(os.fsdecode(super().convert(value, param, context)))
+        if folder.suffix.lower() in (".parquet", ".csv", ".feather") and not folder.is_dir():
+            raise click.UsageError(
+                f"--out is a folder for many files, and {folder} reads as one file", context
+            )
+        return folder
 
 
 @click.command(
@@ -127,12 +134,6 @@ def export(
     """
     if what == "trades" and intervals:
         raise click.UsageError("--interval belongs to candles; trades have none")
-    if (
-        isinstance(folder, Path)
-        and folder.suffix.lower() in (".parquet", ".csv", ".feather")
-        and not folder.is_dir()
-    ):
-        raise click.UsageError(f"--out is a folder for many files, and {folder} reads as one file")
     from kraken_db.cli.base import Signals
     from kraken_db.cli.progress import show_progress
 

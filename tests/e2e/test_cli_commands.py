@@ -79,7 +79,7 @@ def test_a_bad_file_is_told_and_the_others_go_on(shell: Shell) -> None:
     assert failure["file"] == "a/ETHUSD_1.csv"
     assert failure["line"] == 2
     assert "Failed: a/ETHUSD_1.csv, line 2: " in done.stderr
-    assert done.stderr.endswith("Error: 1 of 2 files not imported; nothing of them is stored.\n")
+    assert done.stderr.endswith("Error: 1 of 2 files not imported; nothing of it is stored.\n")
     assert "Traceback" not in done.stderr
 
 

@@ -43,13 +43,14 @@ def run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_wheel_holds_the_package_the_revisions_and_the_man_page_alone(wheel: Path) -> None:
+def test_the_wheel_holds_the_package_the_revisions_the_man_page_and_the_units_alone(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     data, info = sorted({name.split("/")[0] for name in names} - {"kraken_db"})
     assert info.endswith(".dist-info")
     page = f"{data}/data/share/man/man1/kraken-db.1"
-    assert [name for name in names if name.startswith(f"{data}/")] == [page]
+    units = {f"{data}/data/share/kraken-db/systemd/{p.name}" for p in (ROOT / "deploy/systemd").iterdir()}
+    assert {name for name in names if name.startswith(f"{data}/")} == {page, *units}
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kraken_db").rglob("*.py")}
     revisions = {
         f"kraken_db/_alembic/versions/{path.name}" for path in (ROOT / "alembic/versions").glob("*.py")
