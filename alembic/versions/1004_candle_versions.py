@@ -45,7 +45,8 @@ TRANSITION_TABLES_FROM = (2, 18)
 MOST_MONTHS = 1200
 
 # A transaction that has renewed a version need not do so again. What others hold is theirs; nobody waits for
-# anybody. In the stricter isolations a row that was changed is an error; in the strictest, so is one read.
+# anybody. In the stricter isolations a row that was changed is an error. In SERIALIZABLE a read ties two
+# writers together, and one of them fails: nothing is looked up there.
 RENEW = """
     CREATE FUNCTION renew_candle_versions(of_symbol varchar, of_months timestamptz[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp AS $$
