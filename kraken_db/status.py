@@ -71,6 +71,8 @@ class DataStatus:
     """The last word of a recording that had the pair live; its trades may not be there yet, or be none."""
     is_watched: bool = False
     """Whether a recording has it live now: then its lag says how quiet the market is."""
+    missing: timedelta | None = None
+    """How long the gaps are together; None where nothing is covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ def _data_status(
         ranges=covered.ranges if covered else 0,
         covered=covered.covered if covered else (),
         gaps=covered.gaps if covered else None,
+        missing=covered.missing if covered else None,
         lag=max(now - known, timedelta(0)) if known and ended_at is None else None,
         months=month_states(covered, months, kept_from, until) if covered else (),
         ended_at=ended_at,

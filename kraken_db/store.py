@@ -159,6 +159,11 @@ class StoreService:
         if store is not None:
             await store.close()
 
+    @property
+    def store(self) -> Store | None:
+        """What it works on; None while it is not connected."""
+        return self._store
+
     async def revive(self) -> bool:
         """After the connection was lost: start the embedded server again, should it be gone.
 

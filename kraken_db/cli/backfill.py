@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.cli.base import sentence
+from kraken_db.cli.metrics import Address, metrics_of, metrics_option
 from kraken_db.cli.options import (
     MultiValueCommand,
     db_url_option,
@@ -42,7 +43,9 @@ from kraken_db.progress import MANY
 from kraken_db.times import utc_now
 
 if TYPE_CHECKING:
-    from kraken_db.historical_backfill import BackfillReport
+    from prometheus_client.core import Metric
+
+    from kraken_db.historical_backfill import BackfillReport, KrakenTradesBackfill
     from kraken_db.historical_backfill.archive import BackfillSource
     from kraken_db.historical_backfill.estimate import BackfillEstimate, PairEstimate
 
@@ -229,6 +232,15 @@ def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
     }
 
 
+def _families(service: KrakenTradesBackfill) -> Iterator[Metric]:
+    from kraken_db.metrics.families import of_job, of_pools, of_requests
+
+    if service.overview is not None:
+        yield from of_job("backfill", service.overview)
+    yield from of_requests(service.requests)
+    yield from of_pools({"backfill": service.store.database.pool if service.store else None})
+
+
 @click.command(
     cls=MultiValueCommand,
     short_help="Download every trade of a pair from Kraken.",
@@ -262,6 +274,7 @@ def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Pairs at a time."
 )
+@metrics_option
 @details_option
 @json_option
 @db_url_option
@@ -281,6 +294,7 @@ def backfill(
     dry_run: bool,
     rate_limit: float,
     jobs: int,
+    metrics: Address | None,
     details: bool,
     as_json: bool,
     db_url: str,
@@ -323,8 +337,10 @@ def backfill(
             await tell_default(names, service, progress.note)
             if dry_run:
                 return await service.estimate(names, **wanted)
-            with signals.stopping(service):
-                return await service.backfill(names, auto_stop_realtime=not no_auto_stop, **wanted)
+            metered = metrics_of(service, "backfill", lambda: _families(service), metrics, progress.note)
+            async with metered:
+                with signals.stopping(service):
+                    return await service.backfill(names, auto_stop_realtime=not no_auto_stop, **wanted)
 
     with show_progress() as progress:
         reports = asyncio.run(run())

@@ -19,7 +19,7 @@ from contextlib import (
     suppress,
 )
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 from sqlalchemy import Connection, event
@@ -118,6 +118,13 @@ def _refuse_dead(connection: Any, record: ConnectionPoolEntry, _proxy: object) -
         raise InvalidatePoolError("the connection has ended")
 
 
+class PoolUse(NamedTuple):
+    """Connections of a pool: how many are in use, and how many may be; 0 where there is no limit."""
+
+    in_use: int
+    limit: int
+
+
 class Database:
     """An open store: its connections, and the embedded server under it where that is used.
 
@@ -138,6 +145,7 @@ class Database:
         self.locks = SessionLocks(sessions, partial(self._waiting, sessions.open))
         self._sessions = sessions
         self.engine = make_engine(sessions, pool_max_size=pool_max_size)
+        self._limit = pool_max_size
         self._places = asyncio.Semaphore(pool_max_size or sys.maxsize)
         self._in_use = 0
         self._server = server
@@ -172,6 +180,10 @@ class Database:
     def address(self) -> Address:
         """The same database for PostgreSQL's own programs."""
         return Address.of(self._sessions.dsn)
+
+    @property
+    def pool(self) -> PoolUse:
+        return PoolUse(self._in_use, self._limit)
 
     @property
     def disk(self) -> DiskRoom | None:
