@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -339,8 +340,23 @@ def _checked(status: StoreStatus) -> list[DataStatus]:
 def _with_gaps(status: StoreStatus) -> Iterator[Problem]:
     for item in _checked(status):
         if item.gaps:
-            text = f"{_named(item)} has {item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
+            count = f"{item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
+            todo = f"To fill: kraken-db gaps fill {item.symbol}"
+            text = f"{_named(item)} has {count}{_where(item)}. {todo}"
             yield Problem(f"gaps {_named(item)}", text, size=item.gaps)
+
+
+def _where(item: DataStatus) -> str:
+    """The time of the gap, or of the longest one; else how to see them.
+
+    A hole in the trades whose minutes are known is no gap: where there is one, nothing tells which it is.
+    """
+    holes = [(before[1], after[0]) for before, after in pairwise(item.covered or ())]
+    if len(holes) != item.gaps:
+        return f" (kraken-db gaps list {item.symbol})"
+    start, end = max(holes, key=lambda hole: hole[1] - hole[0])
+    which = "from" if item.gaps == 1 else "the longest from"
+    return f", {which} {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
 
 
 def _behind(status: StoreStatus, max_lag: timedelta | None) -> Iterator[Problem]:

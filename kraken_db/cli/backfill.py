@@ -25,6 +25,7 @@ from kraken_db.cli.options import (
 )
 from kraken_db.cli.output import (
     Column,
+    Row,
     count_text,
     day_column,
     duration,
@@ -114,7 +115,9 @@ def _print(reports: Sequence[BackfillReport]) -> None:
         day_column("from (UTC)", rank=2),
         day_column("to (UTC)", rank=1),
     ]
-    print_table(columns, [_row(report, counters) for report in reports])
+    ordered = sorted(reports, key=lambda report: report.outcome != "failed")
+    rows = [Row(_row(report, counters), "red" if report.outcome == "failed" else "") for report in ordered]
+    print_table(columns, rows)
 
 
 def _row(report: BackfillReport, counters: Iterable[str]) -> tuple[str, ...]:
@@ -170,6 +173,10 @@ def _document(report: BackfillReport) -> dict[str, Any]:
     }
 
 
+_ESTIMATED = {"archives": 2, "by REST": 3, "download": 1, "database": 0, "about": 0}
+"""The columns of an estimate, and in which order they are left out."""
+
+
 def show_estimate(estimate: BackfillEstimate, *, as_json: bool) -> bool:
     """What a run would take, on stdout; returns whether it can begin."""
     if as_json:
@@ -177,12 +184,10 @@ def show_estimate(estimate: BackfillEstimate, *, as_json: bool) -> bool:
     else:
         columns = [
             Column("symbol"),
-            *(
-                Column(title, right=True)
-                for title in ("archives", "by REST", "download", "database", "about")
-            ),
+            *(Column(title, right=True, rank=rank) for title, rank in _ESTIMATED.items()),
         ]
-        print_table(columns, [_estimate_row(pair) for pair in estimate.pairs])
+        ordered = sorted(estimate.pairs, key=lambda pair: pair.error is None)
+        print_table(columns, [Row(_estimate_row(pair), "red" if pair.error else "") for pair in ordered])
     for pair in estimate.pairs:
         if pair.error is not None:
             note(f"Failed: {pair.symbol}: {sentence(pair.error)}")
@@ -275,7 +280,7 @@ def _families(service: KrakenTradesBackfill) -> Iterator[Metric]:
     "--jobs", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Pairs at a time."
 )
 @metrics_option
-@details_option
+@details_option()
 @json_option
 @db_url_option
 @click.pass_context

@@ -33,7 +33,6 @@ from kraken_db.db.blockers import telling_who_blocks_rows
 from kraken_db.db.disk import DiskRoom
 from kraken_db.db.driver import SESSIONS
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
-from kraken_db.db.errors import translated_errors
 from kraken_db.db.programs import Address
 from kraken_db.db.session_locks import SessionLocks
 from kraken_db.db.sessions import Sessions
@@ -164,7 +163,8 @@ class Database:
             directory = resolve_embedded(url) or Settings.from_environment().data_dir
             server = EmbeddedServer(directory)
             url = await asyncio.to_thread(server.attach, creates=creates)
-        sessions = Sessions(parse_url(url), "the embedded database" if server else None)
+        display, folder = ("the embedded database", server.cluster_dir) if server else (None, None)
+        sessions = Sessions(parse_url(url), display, folder)
         return cls(sessions, pool_max_size, server, creates=creates)
 
     @property
@@ -277,7 +277,7 @@ class Database:
 
     def errors(self) -> AbstractContextManager[None]:
         """Within it, the driver's errors are raised as those of ``kraken_db.errors``."""
-        return translated_errors(self.display)
+        return self._sessions.errors()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:

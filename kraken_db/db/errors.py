@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import asyncpg
@@ -50,8 +51,10 @@ _Kinds: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 
 @contextmanager
-def translated_errors(where: str) -> Iterator[None]:
+def translated_errors(where: str, folder: Path | None = None) -> Iterator[None]:
     """Raise this package's errors instead of the driver's; ``where`` is an address without password.
+
+    ``folder``: where the database keeps its files, if that is on this machine.
 
     The driver's own is the cause of each. What the system says against a file goes through unchanged.
     """
@@ -60,16 +63,17 @@ def translated_errors(where: str) -> Iterator[None]:
     except _DRIVER_ERRORS as error:
         if isinstance(error, KrakenDBError) or (isinstance(error, OSError) and error.filename is not None):
             raise
-        raise translate(error, where) from error
+        raise translate(error, where, folder) from error
 
 
-def translate(error: BaseException, where: str) -> KrakenDBError:
+def translate(error: BaseException, where: str, folder: Path | None = None) -> KrakenDBError:
     """The error of this package for one of the driver's; what is not known is a DatabaseError."""
     error = _driver_error(error)
     line = first_line(error)
     for rule in _RULES:
         if isinstance(error, rule.kinds) and rule.text in line.lower():
-            return rule.error(f"{where}: {rule.message.format(line=line)}", hint=rule.hint)
+            message = rule.message.format(line=line, at="" if folder is None else f" ({folder})")
+            return rule.error(f"{where}: {message}", hint=rule.hint)
     state = getattr(error, "sqlstate", None)
     return DatabaseError(f"{where}: {line}" + (f" (SQLSTATE {state})" if state else ""))
 
@@ -85,7 +89,7 @@ def _driver_error(error: BaseException) -> BaseException:
 class _Rule:
     """An error of one of these ``kinds`` whose first line has ``text`` in it, in small letters.
 
-    ``{line}`` in ``message`` is that line.
+    ``{line}`` in ``message`` is that line, ``{at}`` the folder of the database, where it is known.
     """
 
     kinds: _Kinds
@@ -222,7 +226,7 @@ _OF_THE_SERVER = (
     _Rule(
         asyncpg.DiskFullError,
         StorageFullError,
-        "the disk of the database is full",
+        "the disk of the database is full{at}",
         "free some space and run the command again",
     ),
     _Rule(

@@ -237,6 +237,16 @@ def test_causes(error: Exception, kind: type[KrakenDBError], message: str, hint:
     assert may_pass(found) is passes
 
 
+def test_a_full_disk_is_told_with_the_folder_of_the_embedded_database() -> None:
+    error = asyncpg.DiskFullError("could not extend file")
+    with (
+        pytest.raises(StorageFullError) as raised,
+        translated_errors("the embedded database", Path("/home/ann/db")),
+    ):
+        raise error
+    assert raised.value.message == "the embedded database: the disk of the database is full (/home/ann/db)"
+
+
 def test_only_the_first_line_is_told_and_the_original_is_the_cause() -> None:
     error = asyncpg.PostgresSyntaxError('syntax error at or near "SELEC"\nLINE 1: SELEC 1')
     wrapped = DBAPIError("SELEC 1", {}, error)
