@@ -20,6 +20,7 @@ from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.models import Base
 from kraken_db.simulator import Market, SimulatedExchange, archive_url
 from tests.support.archive_making import archived_markets
+from tests.support.archives import START as ARCHIVE_START
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.lanes import Lane
@@ -281,24 +282,33 @@ async def test_lost_in_a_backfill(citus_url: str, other_url: str) -> None:
                        ) == [("0",), ("0",)]  # fmt: skip
 
 
-async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path) -> None:
-    path = write(tmp_path, "XBTUSD_1.csv", minutes(900_000))
-    command = (str(Path(sys.executable).with_name("kraken-db")), "import-csv", str(path))
+@pytest.mark.parametrize("kind", ["minutes", "trades"])
+async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path, kind: str) -> None:
+    """In what it does first, in the middle, and in the refresh at its end."""
+    if kind == "minutes":
+        path = write(tmp_path, "XBTUSD_1.csv", minutes(900_000))
+    else:
+        rows = (f"{ARCHIVE_START + n},100.{n % 97:02},0.5,b,l,,{n + 1}\n" for n in range(200_000))
+        path = write(tmp_path, "XBTUSD.csv", "".join(rows))
+    command = (sys.executable, "-m", "kraken_db", "import-csv", str(path))
+    crashes = 0
     async with running(*command, environment={"DATABASE_URL": citus_url}) as process:
-        await asyncio.sleep(3)
-        assert process.returncode is None, "it was over before: take a larger file"
-        for number in range(2):
-            await crash(citus_url, number)
+        while crashes < 6:
+            await asyncio.sleep(1.5)
+            if process.returncode is not None:
+                break
+            await crash(citus_url, crashes)
+            crashes += 1
         done = await ended(process)
-    if done.code != 0:
-        assert "run the command again" in done.err
-    await import_file(citus_url, path)
+    assert done.code == 0, done.err
+    assert crashes > 1, "it was over before: take a larger file"
+    assert "trying again" in done.err
     await import_file(other_url, path)
-    await assert_equal_candles(citus_url, other_url)
+    await assert_equal_rows(citus_url, other_url)
 
 
-async def assert_equal_candles(url: str, other: str) -> None:
-    for view in ("candles", "candles_1h", "candles_1d", "candles_1w"):
+async def assert_equal_rows(url: str, other: str) -> None:
+    for view in ("trades", "candles", "candles_1h", "candles_1d", "candles_1w"):
         digest = f"SELECT count(*), sum(hashtextextended(CAST(c AS text), 0)) FROM {view} c"
         assert await query(url, digest) == await query(other, digest), view
 
