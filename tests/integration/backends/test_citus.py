@@ -14,8 +14,8 @@ import pytest
 
 from kraken_db.backends import CitusBackend, PostgresBackend
 from kraken_db.backends.citus_schema import distribute
-from kraken_db.db.migrations import upgrade
-from kraken_db.errors import ConfigurationError
+from kraken_db.db.migrations import downgrade, upgrade
+from kraken_db.errors import ConfigurationError, SchemaError
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.models import Base
 from kraken_db.simulator import Market, SimulatedExchange, archive_url
@@ -159,6 +159,25 @@ async def test_a_dump_is_restored_and_distributed_again(lanes: dict[str, Lane], 
         assert await contents(restored) == before
         async with opened(restored) as store:
             assert type(store.backend) is CitusBackend
+
+
+async def test_a_distributed_store_goes_back_as_a_whole_only(lanes: dict[str, Lane], tmp_path: Path) -> None:
+    path = write(tmp_path, "XBTUSD_1.csv", minutes(200))
+    with lanes["citus"].migrated_database() as url:
+        await import_file(url, path)
+        before = await contents(url)
+        for revision in ("1003", "1001", "-1"):
+            with pytest.raises(SchemaError, match=r"cannot go back to an older schema.*db dump"):
+                await downgrade(url, revision)
+        assert await contents(url) == before
+        await query(url, "DELETE FROM candles")
+        assert len(await query(url, "SELECT * FROM pending_refresh")) == 1
+        await downgrade(url, "base")
+        assert await query(url, "SELECT relname FROM pg_class WHERE relname ~ 'candles|trades'") == []
+        await upgrade(url)
+        assert (await distribute(url)).is_new
+        await import_file(url, path)
+        assert await contents(url) == before
 
 
 async def test_status_tells_the_nodes(citus_url: str, tmp_path: Path) -> None:
