@@ -1,6 +1,6 @@
 """Citus: PostgreSQL on several machines, with all rows of a symbol on one of them.
 
-A store is one after ``kraken_db.db.distribution``. What decides this module (measured):
+A store is one after ``citus_schema.distribute``. What decides this module (measured):
 
 - a statement whose every table has the symbol bound is one task on one node, whatever else is in it: so the
   higher intervals are put together here, and not read from the views, which know no value of the symbol;

@@ -14,12 +14,13 @@ import pytest
 
 from kraken_db.backends import CitusBackend, PostgresBackend
 from kraken_db.backends.citus_schema import distribute
-from kraken_db.db.migrations import upgrade
-from kraken_db.errors import ConfigurationError
+from kraken_db.db.migrations import downgrade, upgrade
+from kraken_db.errors import ConfigurationError, SchemaError
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.models import Base
 from kraken_db.simulator import Market, SimulatedExchange, archive_url
 from tests.support.archive_making import archived_markets
+from tests.support.archives import START as ARCHIVE_START
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.lanes import Lane
@@ -160,6 +161,25 @@ async def test_a_dump_is_restored_and_distributed_again(lanes: dict[str, Lane], 
             assert type(store.backend) is CitusBackend
 
 
+async def test_a_distributed_store_goes_back_as_a_whole_only(lanes: dict[str, Lane], tmp_path: Path) -> None:
+    path = write(tmp_path, "XBTUSD_1.csv", minutes(200))
+    with lanes["citus"].migrated_database() as url:
+        await import_file(url, path)
+        before = await contents(url)
+        for revision in ("1003", "1001", "-1"):
+            with pytest.raises(SchemaError, match=r"cannot go back to an older schema.*db dump"):
+                await downgrade(url, revision)
+        assert await contents(url) == before
+        await query(url, "DELETE FROM candles")
+        assert len(await query(url, "SELECT * FROM pending_refresh")) == 1
+        await downgrade(url, "base")
+        assert await query(url, "SELECT relname FROM pg_class WHERE relname ~ 'candles|trades'") == []
+        await upgrade(url)
+        assert (await distribute(url)).is_new
+        await import_file(url, path)
+        assert await contents(url) == before
+
+
 async def test_status_tells_the_nodes(citus_url: str, tmp_path: Path) -> None:
     await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", minutes(200)))
     async with opened(citus_url) as store, store.database.read() as connection:
@@ -281,24 +301,33 @@ async def test_lost_in_a_backfill(citus_url: str, other_url: str) -> None:
                        ) == [("0",), ("0",)]  # fmt: skip
 
 
-async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path) -> None:
-    path = write(tmp_path, "XBTUSD_1.csv", minutes(900_000))
-    command = (str(Path(sys.executable).with_name("kraken-db")), "import-csv", str(path))
+@pytest.mark.parametrize("kind", ["minutes", "trades"])
+async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path, kind: str) -> None:
+    """In what it does first, in the middle, and in the refresh at its end."""
+    if kind == "minutes":
+        path = write(tmp_path, "XBTUSD_1.csv", minutes(900_000))
+    else:
+        rows = (f"{ARCHIVE_START + n},100.{n % 97:02},0.5,b,l,,{n + 1}\n" for n in range(200_000))
+        path = write(tmp_path, "XBTUSD.csv", "".join(rows))
+    command = (sys.executable, "-m", "kraken_db", "import-csv", str(path))
+    crashes = 0
     async with running(*command, environment={"DATABASE_URL": citus_url}) as process:
-        await asyncio.sleep(3)
-        assert process.returncode is None, "it was over before: take a larger file"
-        for number in range(2):
-            await crash(citus_url, number)
+        while crashes < 6:
+            await asyncio.sleep(1.5)
+            if process.returncode is not None:
+                break
+            await crash(citus_url, crashes)
+            crashes += 1
         done = await ended(process)
-    if done.code != 0:
-        assert "run the command again" in done.err
-    await import_file(citus_url, path)
+    assert done.code == 0, done.err
+    assert crashes > 1, "it was over before: take a larger file"
+    assert "trying again" in done.err
     await import_file(other_url, path)
-    await assert_equal_candles(citus_url, other_url)
+    await assert_equal_rows(citus_url, other_url)
 
 
-async def assert_equal_candles(url: str, other: str) -> None:
-    for view in ("candles", "candles_1h", "candles_1d", "candles_1w"):
+async def assert_equal_rows(url: str, other: str) -> None:
+    for view in ("trades", "candles", "candles_1h", "candles_1d", "candles_1w"):
         digest = f"SELECT count(*), sum(hashtextextended(CAST(c AS text), 0)) FROM {view} c"
         assert await query(url, digest) == await query(other, digest), view
 
