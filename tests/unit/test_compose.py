@@ -31,7 +31,8 @@ def test_the_image_is_pinned_and_the_one_that_tests_use(services: dict[str, Any]
     image = services["timescaledb"]["image"]
     assert re.fullmatch(r"timescale/timescaledb:\d+\.\d+\.\d+-pg\d+", image)
     assert timescale._image() == image
-    assert all(re.search(r":\d", service["image"]) for service in services.values())
+    assert all(re.search(r":v?\d", service.get("image", ":0")) for service in services.values())
+    assert [name for name, service in services.items() if "image" not in service] == ["recorder"]
 
 
 def test_every_port_is_open_to_this_machine_only(services: dict[str, Any]) -> None:
@@ -77,6 +78,7 @@ def test_passwords_are_required_and_have_no_default(services: dict[str, Any]) ->
     required = {name: re.fullmatch(r"\$\{(\w+):\?[^}]+\}", value) for name, value in passwords.items()}
     assert {name: found and found[1] for name, found in required.items()} == {
         "POSTGRES_PASSWORD": "DB_PASSWORD",
+        "PGPASSWORD": "DB_PASSWORD",
         "PGADMIN_DEFAULT_PASSWORD": "PGADMIN_PASSWORD",
     }
 
