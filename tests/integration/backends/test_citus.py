@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from kraken_db.backends import CitusBackend, PostgresBackend
 from kraken_db.backends.citus_schema import distribute
@@ -21,7 +22,7 @@ from kraken_db.models import Base
 from kraken_db.simulator import Market, SimulatedExchange, archive_url
 from tests.support.archive_making import archived_markets
 from tests.support.archives import START as ARCHIVE_START
-from tests.support.archives import import_file, minutes, query, write
+from tests.support.archives import import_file, import_paths, minutes, query, write
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.lanes import Lane
 from tests.support.processes import backfilling, ended, requests_reach, run_backfill, running
@@ -85,8 +86,10 @@ async def test_a_store_is_what_its_schema_was_made_as(lanes: dict[str, Lane]) ->
         async with opened(url) as store:
             assert type(store.backend) is PostgresBackend
         assert (await distribute(url)).is_new
-        async with opened(url) as store:
+        async with opened(url) as store, store.database.read() as connection:
             assert type(store.backend) is CitusBackend
+            hides = await connection.scalar(text("SHOW citus.override_table_visibility"))
+            assert hides == "off", "each connection would take a second and more to learn a type"
         again = await distribute(url)
         assert (again.is_new, again.nodes) == (False, 2)
         await upgrade(url)
@@ -192,6 +195,43 @@ async def test_status_tells_the_nodes(citus_url: str, tmp_path: Path) -> None:
 
 
 # --- the same rows ---
+
+
+async def test_minutes_again(citus_url: str, tmp_path: Path) -> None:
+    """Their digest tells that nothing is new; values that have changed places are not the same."""
+    first, second = "100.5,102,99.5,101,2.5,7\n", "100.5,102,99.5,101.25,3.5,7\n"
+    before, after = f"{ARCHIVE_START},", f"{ARCHIVE_START + 60},"
+    one = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", before + first + after + second))
+    assert (one.new, one.unchanged) == (2, 0)
+    again = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", before + first + after + second))
+    assert (again.new, again.changed, again.unchanged, again.differing) == (0, 0, 2, 0)
+    swapped = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", before + second + after + first))
+    assert (swapped.changed, swapped.unchanged, swapped.differing) == (0, 2, 2)
+    better = before + first + after + second.replace(",7", ",8")
+    done = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", better))
+    assert (done.new, done.changed, done.unchanged) == (0, 1, 1)
+    knows_more = (
+        "timestamp,open,high,low,close,volume,trades,vwap\n"
+        + before + first.replace(",7", ",7,100.75")
+    )  # fmt: skip
+    done = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", knows_more))
+    assert (done.new, done.changed, done.unchanged) == (0, 1, 0)
+
+
+async def test_trades_again(citus_url: str, tmp_path: Path) -> None:
+    def rows(*prices: str) -> str:
+        return "".join(f"{ARCHIVE_START + n},{price},0.5,b,l,,{n + 1}\n" for n, price in enumerate(prices))
+
+    one = await import_file(citus_url, write(tmp_path, "XBTUSD.csv", rows("100", "101", "102")))
+    assert one.new == 3
+    again = await import_file(citus_url, write(tmp_path, "XBTUSD.csv", rows("100", "101", "102")))
+    assert (again.new, again.changed, again.unchanged, again.error) == (0, 0, 3, None)
+    swapped = write(tmp_path, "XBTUSD.csv", rows("101", "100", "102"))
+    done = (await import_paths(citus_url, swapped)).files[0]
+    assert "is stored as" in str(done.error)
+    longer = await import_file(citus_url, write(tmp_path, "XBTUSD.csv", rows("100", "101", "102", "103")))
+    assert (longer.new, longer.unchanged) == (1, 3)
+
 
 PROGRAM = (sys.executable, "-W", "error", "-m", "tests.support.small_batches", "backfill")
 
