@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,42 @@ from typing import Any
 import pytest
 
 from tests.support.exports import change, export, filled, seen, stored
-from tests.support.object_stores import BUCKET, environment, s3_server
+from tests.support.object_stores import AZURITE, BUCKET, azure_server, environment, s3_server
 
 _KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "4"))
 _CONTEXT = multiprocessing.get_context("forkserver")
-_PLACES = [("parquet", "store"), ("delta", "store"), ("parquet", "folder"), ("delta", "folder")]
+_NO_AZURE = pytest.mark.skipif(AZURITE is None, reason="KRAKEN_DB_TEST_AZURITE is not set")
+_PLACES = [
+    *((style, where) for style in ("parquet", "delta") for where in ("store", "folder")),
+    # Not Delta: deltalake 1.6 cannot append to a table of its own there ("Invalid table version: 1").
+    pytest.param("parquet", "azure", marks=_NO_AZURE),
+]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def stores() -> Iterator[dict[str, tuple[str, dict[str, str]]]]:
+    """Their addresses and environments."""
     _CONTEXT.set_forkserver_preload(["tests.integration.exporting.test_kills", "kraken_db.exporting.delta"])
-    with s3_server() as endpoint:
-        yield endpoint
+    with ExitStack() as servers:
+        found = {"store": ("s3", environment(servers.enter_context(s3_server())))}
+        if AZURITE is not None:
+            found["azure"] = ("az", servers.enter_context(azure_server()))
+        yield found
 
 
 @pytest.fixture
-def out(server: str, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    for name, value in environment(server).items():
+def out(
+    stores: dict[str, tuple[str, dict[str, str]]],
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> str:
+    if where == "folder":
+        return str(tmp_path / "out")
+    scheme, variables = stores[where]
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{tmp_path.name}" if where == "store" else str(tmp_path / "out")
+    return f"{scheme}://{BUCKET}/{tmp_path.name}"
 
 
 def _run(url: str, out: str, style: Any, variables: dict[str, str]) -> None:
@@ -88,7 +106,7 @@ async def test_killed_at_any_moment(plain_url: str, out: str, tmp_path: Path, st
 
 @pytest.mark.parametrize(("style", "where"), _PLACES)
 async def test_two_at_once_one_of_them_killed(plain_url: str, out: str, tmp_path: Path, style: str) -> None:
-    """Each knows another state of the database: they may not mix."""
+    """While neither knows whether the other one lives, readers have the state before or the one after it."""
     url = await filled(plain_url, tmp_path)
     drawn = random.Random(17)
     await export(url, out, style=style)
@@ -98,9 +116,10 @@ async def test_two_at_once_one_of_them_killed(plain_url: str, out: str, tmp_path
     length = time.monotonic() - began
     for step in range(_KILLS):
         both = []
-        for number in range(2):
-            await change(url, 2 * step + number)
-            states.append(await stored(url))
+        # Not while they run: each file is of a moment of its own.
+        await change(url, step)
+        states.append(await stored(url))
+        for _ in range(2):
             both.append(start(url, out, style))
             await asyncio.sleep(drawn.uniform(0, 0.3) * length)
         ends = time.monotonic() + drawn.uniform(0.1, 1) * length
