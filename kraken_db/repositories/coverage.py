@@ -153,7 +153,8 @@ _SUMMARIES = text(f"""
             WHERE k.data_type <> 'trades' OR minutes.covered IS NULL OR NOT minutes.covered @> tstzrange(
                 date_trunc('minute', lower(hole)),
                 date_trunc('minute', upper(hole) + INTERVAL '1 minute' - INTERVAL '1 us'))),
-           CASE WHEN (SELECT count(*) FROM unnest(k.covered)) <= :most THEN k.covered END
+           CASE WHEN (SELECT count(*) FROM unnest(k.covered)) <= :most THEN k.covered END,
+           (SELECT sum(upper(part) - lower(part)) FROM unnest(k.covered) AS part)
     FROM known AS k
     LEFT JOIN known AS minutes ON minutes.symbol = k.symbol AND minutes.data_type = 'candles_1m'
     ORDER BY k.symbol, k.data_type
@@ -189,7 +190,8 @@ class CoverageSummary:
 
     ``start`` is inclusive, ``end`` exclusive; in between there are ``ranges`` ranges. ``gaps``: how many of
     the holes between them are gaps; one in the trades is none where the minutes around it are known.
-    ``covered`` has the ranges in order of time, None if there are more than were asked for.
+    ``covered`` has the ranges in order of time, None if there are more than were asked for; ``total`` is the
+    length of all of them.
     """
 
     symbol: str
@@ -200,6 +202,7 @@ class CoverageSummary:
     ranges: int
     gaps: int
     covered: tuple[TimeRange, ...] | None
+    total: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +238,9 @@ class CoverageSummaryRepository:
                 ranges,
                 gaps,
                 None if covered is None else from_multirange(covered),
+                total,
             )
-            for symbol, data_type, sources, start, end, ranges, gaps, covered in rows
+            for symbol, data_type, sources, start, end, ranges, gaps, covered, total in rows
         ]
 
     async def by_month(self) -> Sequence[MonthCoverage]:

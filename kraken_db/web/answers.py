@@ -1,0 +1,113 @@
+"""How an answer is sent: documents and errors as JSON, and long ones piece by piece.
+
+A reader that is slower than the least pace is cut off. It holds a socket and some memory of its own, never
+a connection to the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from kraken_db.errors import KrakenDBError
+from kraken_db.json_values import json_value
+
+PATIENCE = 30.0
+"""Seconds that a reader may take for a piece."""
+_WORTH_PACKING = 4096
+_JSON = "application/json"
+
+
+def text_of(document: Any) -> str:
+    """JSON; what is no ASCII is escaped, so that it is the same in every context."""
+    return json.dumps(document, default=json_value, separators=(",", ":"), allow_nan=False)
+
+
+def document(
+    request: web.Request,
+    content: Any,
+    *,
+    status: int = 200,
+    version: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.StreamResponse:
+    """A whole answer. ``version``: of the data in it; by default its own text is the version."""
+    body = text_of(content).encode()
+    tag = version or hashlib.blake2b(body, digest_size=12).hexdigest()
+    if status == 200 and is_known(request, tag):
+        return unchanged(tag)
+    response = web.Response(body=body, status=status, content_type=_JSON, headers=headers)
+    if status == 200:
+        response.etag = tag
+    if len(body) >= _WORTH_PACKING:
+        response.enable_compression()
+    return response
+
+
+def refusal(status: int, message: str, hint: str | None = None, *, wait: int | None = None) -> web.Response:
+    """An error as every one of them is sent; ``wait``: seconds after which to try again."""
+    body = text_of({"error": {"message": message, "hint": hint}}).encode()
+    response = web.Response(body=body, status=status, content_type=_JSON)
+    if wait is not None:
+        response.headers["Retry-After"] = str(wait)
+    return response
+
+
+def refusal_of(status: int, error: KrakenDBError) -> web.Response:
+    return refusal(status, error.message, error.hint)
+
+
+def is_known(request: web.Request, tag: str) -> bool:
+    """Whether the client says that it has this version."""
+    return request.method in ("GET", "HEAD") and any(
+        one.value in (tag, "*") for one in request.if_none_match or ()
+    )
+
+
+def unchanged(tag: str) -> web.Response:
+    response = web.Response(status=304)
+    response.etag = tag
+    return response
+
+
+async def stream(
+    request: web.Request,
+    pieces: AsyncIterator[bytes],
+    content_type: str,
+    *,
+    version: str | None = None,
+    file_name: str | None = None,
+) -> web.StreamResponse:
+    """Send pieces as they are made. What fails after the first one ends the connection: half an answer must
+    not read as a whole one.
+    """
+    first = await anext(pieces, b"")
+    response = web.StreamResponse(headers={"Content-Type": content_type})
+    if version is not None:
+        response.etag = version
+    if file_name is not None:
+        response.headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    await send(request, response, first)
+    async for piece in pieces:
+        await send(request, response, piece)
+    await response.write_eof()
+    return response
+
+
+async def send(request: web.Request, response: web.StreamResponse, piece: bytes) -> None:
+    """Raises ConnectionResetError for a reader that has gone, or does not take it in time."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await response.write(piece)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the reader is too slow") from None

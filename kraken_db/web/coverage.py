@@ -1,0 +1,205 @@
+"""What is known of a pair: stretches of a range, days of a calendar, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.data_types import DataType
+from kraken_db.documents import GAP_REASONS
+from kraken_db.gap_filler.gaps import FoundGap, GapDetector
+from kraken_db.ranges import TimeRange, difference, intersection, union
+from kraken_db.repositories.coverage import Coverage, CoverageRepository
+from kraken_db.status import DEFAULT_MAX_LAG, in_order, pair_rows
+from kraken_db.web.site import Site
+
+MOST_STRETCHES = 2_000
+MOST_GAPS = 5_000
+MOST_PAIRS = 200
+"""Pairs with gaps that are looked at where none is named."""
+MIN_GAP, WINDOW = timedelta(minutes=2), timedelta(days=30)
+"""As ``kraken-db gaps`` has them."""
+Kind: TypeAlias = Literal["covered", "unknown", "gap"]
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    kind: Kind
+    start: datetime
+    end: datetime
+    source: str | None = None
+    """What has shown that it is complete; several, separated by commas."""
+
+    def document(self) -> dict[str, Any]:
+        return {"kind": self.kind, "start": self.start, "end": self.end, "source": self.source}
+
+
+def stretches(
+    coverage: Sequence[Coverage], gaps: Iterable[TimeRange], wanted: TimeRange, most: int = MOST_STRETCHES
+) -> list[Stretch]:
+    """``wanted`` in parts that touch, in order of time.
+
+    Where there would be more than ``most``, gaps that lie near each other are one, and what is shorter than a
+    point on the screen joins its neighbour: no gap is ever left out.
+    """
+    missing = intersection(gaps, [wanted])
+    known = _by_sources([(item.source, intersection(item.ranges, [wanted])) for item in coverage])
+    found = _stretches(known, missing, wanted)
+    step = (wanted[1] - wanted[0]) / most
+    while len(found) > most:
+        missing = _closed(missing, step)
+        known = [(source, span) for source, span in known if span[1] - span[0] >= step]
+        found = _stretches(known, missing, wanted)
+        step *= 2
+    return found
+
+
+def _closed(ranges: Sequence[TimeRange], step: timedelta) -> list[TimeRange]:
+    """Ranges that are nearer to each other than a step become one."""
+    closed: list[TimeRange] = []
+    for start, end in ranges:
+        if closed and start - closed[-1][1] < step:
+            closed[-1] = closed[-1][0], end
+        else:
+            closed.append((start, end))
+    return closed
+
+
+def _by_sources(coverage: Sequence[tuple[str, Sequence[TimeRange]]]) -> list[tuple[str, TimeRange]]:
+    """Ranges that are apart, each with all sources that have shown it."""
+    moments = sorted({moment for _, ranges in coverage for span in ranges for moment in span})
+    steps: dict[datetime, list[tuple[str, int]]] = {}
+    for source, ranges in coverage:
+        for start, end in ranges:
+            steps.setdefault(start, []).append((source, 1))
+            steps.setdefault(end, []).append((source, -1))
+    open_now: dict[str, int] = {}
+    found: list[tuple[str, TimeRange]] = []
+    for at, moment in enumerate(moments[:-1]):
+        for source, change in steps[moment]:
+            open_now[source] = open_now.get(source, 0) + change
+        name = ", ".join(sorted(source for source, count in open_now.items() if count))
+        if not name:
+            continue
+        if found and found[-1][0] == name and found[-1][1][1] == moment:
+            found[-1] = name, (found[-1][1][0], moments[at + 1])
+        else:
+            found.append((name, (moment, moments[at + 1])))
+    return found
+
+
+def _stretches(
+    known: Sequence[tuple[str, TimeRange]], missing: Sequence[TimeRange], wanted: TimeRange
+) -> list[Stretch]:
+    parts = [Stretch("gap", *span) for span in missing]
+    for source, span in known:
+        parts += [Stretch("covered", *part, source) for part in difference([span], missing)]
+    told = union((part.start, part.end) for part in parts)
+    parts += [Stretch("unknown", *span) for span in difference([wanted], told)]
+    return sorted(parts, key=lambda part: part.start)
+
+
+def days_of(coverage: Sequence[Coverage], gaps: Iterable[TimeRange], until: datetime) -> list[dict[str, Any]]:
+    """Each day (UTC) from the first that is covered to that of ``until``.
+
+    ``covered`` is from 0 to 1, of the part of the day that has passed.
+    """
+    known = union(*(item.ranges for item in coverage))
+    if not known:
+        return []
+    first, last = known[0][0].astimezone(UTC).date(), max(until, known[-1][1]).astimezone(UTC).date()
+    covered = _per_day(known)
+    sources = {item.source: set(_per_day(union(item.ranges))) for item in coverage}
+    gapped = set(_per_day(union(gaps)))
+    days = []
+    for number in range((last - first).days + 1):
+        day = first + timedelta(days=number)
+        begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        length = min(max(until, known[-1][1]) - begin, _DAY)
+        if length <= timedelta(0):
+            break
+        share = covered.get(day, timedelta(0)) / length
+        days.append(
+            {
+                "day": day.isoformat(),
+                "covered": min(round(share, 6), 1.0),
+                "sources": sorted(name for name, of_days in sources.items() if day in of_days),
+                "rows": None,
+                "gap": day in gapped,
+            }
+        )
+    return days
+
+
+def _per_day(ranges: Iterable[TimeRange]) -> dict[date, timedelta]:
+    """How much of each day lies in the ranges, which are apart."""
+    found: dict[date, timedelta] = {}
+    for start, end in ranges:
+        while start < end:
+            day = start.astimezone(UTC).date()
+            stop = min(datetime(day.year, day.month, day.day, tzinfo=UTC) + _DAY, end)
+            found[day] = found.get(day, timedelta(0)) + (stop - start)
+            start = stop
+    return found
+
+
+async def known_of(site: Site, symbol: str, data_type: DataType) -> tuple[list[Coverage], list[FoundGap]]:
+    """What every source covers of a pair's trades or minutes, and all gaps of the pair."""
+
+    async def read(connection: AsyncConnection) -> tuple[list[Coverage], list[FoundGap]]:
+        coverage = await CoverageRepository(connection).all(symbol)
+        found = await _detect(site, connection, symbol)
+        return [item for item in coverage if item.data_type == data_type], found
+
+    return await site.read(read)
+
+
+async def _detect(site: Site, connection: AsyncConnection, symbol: str) -> list[FoundGap]:
+    detector = GapDetector(connection, site.store.backend, site.clock())
+    gaps = await detector.find(symbol, min_gap=MIN_GAP, window=WINDOW)
+    return list(gaps.found) if gaps.has_data else []
+
+
+def spans(gaps: Iterable[FoundGap]) -> list[TimeRange]:
+    return union((found.gap.start_time, found.gap.end_time) for found in gaps)
+
+
+async def find_gaps(site: Site, symbol: str | None) -> dict[str, Any]:
+    """The gaps of a pair, or of all that have trouble; ``is_all``: whether none is left out."""
+    symbols = [symbol] if symbol is not None else await _gapped(site)
+
+    found: list[FoundGap] = []
+    for name in symbols[:MOST_PAIRS]:
+
+        async def read(connection: AsyncConnection, name: str = name) -> list[FoundGap]:
+            return await _detect(site, connection, name)
+
+        found += await site.read(read)
+        if len(found) > MOST_GAPS:
+            break
+    is_all = len(symbols) <= MOST_PAIRS and len(found) <= MOST_GAPS
+    return {"gaps": [_gap(one) for one in found[:MOST_GAPS]], "is_all": is_all}
+
+
+async def _gapped(site: Site) -> list[str]:
+    status = await site.overview.status()
+    pairs = in_order(pair_rows(status.data, {}), "trouble", DEFAULT_MAX_LAG)
+    return [pair.symbol for pair in pairs if pair.trouble(DEFAULT_MAX_LAG) in ("gaps", "behind")]
+
+
+def _gap(found: FoundGap) -> dict[str, Any]:
+    gap = found.gap
+    return {
+        "symbol": gap.symbol,
+        "data_type": gap.data_type,
+        "start": gap.start_time,
+        "end": gap.end_time,
+        "kind": found.kind,
+        "why": GAP_REASONS[found.kind],
+        "fill": f"kraken-db gaps fill {gap.symbol}",
+    }
