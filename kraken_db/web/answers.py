@@ -16,6 +16,7 @@ from aiohttp import web
 
 from kraken_db.errors import KrakenDBError
 from kraken_db.json_values import json_value
+from kraken_db.web.site import SITE
 
 PATIENCE = 30.0
 """Seconds that a reader may take for a piece."""
@@ -86,6 +87,17 @@ async def stream(
     """Send pieces as they are made. What fails after the first one ends the connection: half an answer must
     not read as a whole one.
     """
+    with request.app[SITE].streams.one():
+        return await _stream(request, pieces, content_type, version, file_name)
+
+
+async def _stream(
+    request: web.Request,
+    pieces: AsyncIterator[bytes],
+    content_type: str,
+    version: str | None,
+    file_name: str | None,
+) -> web.StreamResponse:
     first = await anext(pieces, b"")
     response = web.StreamResponse(headers={"Content-Type": content_type})
     if version is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ MOST_ROWS = 50_000
 """Of one answer in JSON; ``next`` says where the following ones begin. Other formats are sent as a whole."""
 _USUAL_ROWS = 1_000
 MOST_POINTS = 10_000
+_BODY_WITHIN = 10.0
 _MEDIA = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
@@ -59,8 +61,11 @@ class NotStoredError(PairError):
     """Nothing is stored of a pair: a 404."""
 
 
-async def _overview(request: web.Request, site: Site, _given: Given) -> web.StreamResponse:
-    return document(request, await site.overview.document())
+async def _overview(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
+    if given["symbol"] is None:
+        return document(request, await site.overview.document())
+    symbol = await stored(site, given["symbol"])
+    return document(request, await site.overview.document_of(symbol))
 
 
 async def _symbols(request: web.Request, site: Site, _given: Given) -> web.StreamResponse:
@@ -293,9 +298,12 @@ async def _job(request: web.Request, site: Site, _given: Given) -> web.StreamRes
 
 async def _start_job(request: web.Request, site: Site, _given: Given) -> web.StreamResponse:
     try:
-        content = json.loads(await request.read())
+        async with asyncio.timeout(_BODY_WITHIN):
+            content = json.loads(await request.read())
     except (ValueError, RecursionError):
         raise WrongValueError("the body is no JSON") from None
+    except TimeoutError:
+        return refusal(408, "the body does not come")
     try:
         job = await site.jobs.start(content)
     except TooManyJobsError as error:
@@ -318,8 +326,9 @@ async def _certificate(request: web.Request, site: Site, _given: Given) -> web.S
     return await stream(request, job.pieces(), "application/json")
 
 
-async def _events(request: web.Request, site: Site, _given: Given) -> web.StreamResponse:
-    return await site.live.answer(request)
+async def _events(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
+    symbol = given["symbol"] and await stored(site, given["symbol"])
+    return await site.live.answer(request, symbol)
 
 
 async def _health(request: web.Request, site: Site, _given: Given) -> web.StreamResponse:
@@ -434,6 +443,7 @@ ROUTES: list[Route] = [
         f"{_V1}/overview",
         _overview,
         "All pairs: newest price, lag, coverage, gaps, rows.",
+        [Parameter("symbol", SYMBOL, "That pair alone. Default: all.")],
         schema=_object(
             now=_TIME,
             totals=_object(pairs=_INTEGER, trades=_INTEGER, candles=_INTEGER, size=_INTEGER, problems=_TEXTS),
@@ -550,6 +560,7 @@ ROUTES: list[Route] = [
         f"{_V1}/events",
         _events,
         "What is new, as server-sent events: candle, trade-price, job, reset.",
+        [Parameter("symbol", SYMBOL, "Candles and prices of that pair alone. Default: of all.")],
         media=("text/event-stream",),
         is_long=True,
     ),

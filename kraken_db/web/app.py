@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib.util
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -17,6 +19,7 @@ from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError, S
 from kraken_db.store import Store
 from kraken_db.web import api, udf
 from kraken_db.web.answers import refusal, refusal_of
+from kraken_db.web.connections import MOST_CONNECTIONS, BusyError, Guard
 from kraken_db.web.jobs import JobRunner
 from kraken_db.web.live import Live
 from kraken_db.web.overview import OverviewReader
@@ -57,17 +60,19 @@ async def serving(db_url: str, options: ServeOptions) -> AsyncIterator[str]:
     try:
         await store.database.set_in_sessions({"statement_timeout": LONGEST_STATEMENT})
         site = make_site(store, db_url, options)
-        runner = web.AppRunner(make_app(site), access_log=None, shutdown_timeout=2.0, keepalive_timeout=30.0)
+        runner = web.AppRunner(make_app(site), access_log=None, shutdown_timeout=2.0)
         await runner.setup()
-        looking = asyncio.create_task(site.live.run())
+        assert runner.server is not None
+        site.guard = Guard(runner.server)
+        tasks = [asyncio.create_task(work) for work in (site.live.run(), site.guard.watch())]
         try:
-            await _listen(runner, options)
-            host, port = runner.addresses[0][:2]
-            yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+            async with _listening(site.guard, options) as address:
+                yield address
         finally:
             site.live.close()
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await runner.cleanup()
             await site.jobs.close()
     finally:
@@ -96,18 +101,31 @@ def make_app(site: Site) -> web.Application:
     application[SITE] = site
     application.on_response_prepare.append(_add_headers)
     add(application, site.routes)
+    if importlib.util.find_spec("kraken_db.web.pages") is not None:
+        pages: Any = importlib.import_module("kraken_db.web.pages")
+        pages.Pages().add_to(application)
+        site.public |= set(pages.PATHS)
     return application
 
 
-async def _listen(runner: web.AppRunner, options: ServeOptions) -> None:
+@asynccontextmanager
+async def _listening(guard: Guard, options: ServeOptions) -> AsyncIterator[str]:
+    """Gives the address of the page. Raises ConfigurationError."""
     try:
-        await web.TCPSite(runner, options.host, options.port).start()
+        server = await asyncio.get_running_loop().create_server(
+            guard, options.host, options.port, backlog=MOST_CONNECTIONS
+        )
     except (OSError, OverflowError, UnicodeError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise ConfigurationError(
                 f"port {options.port} of {options.host} is taken", hint="choose another --port, or 0 for any"
             ) from error
         raise ConfigurationError(f"cannot listen on {options.host}, port {options.port}: {error}") from error
+    try:
+        host, port = server.sockets[0].getsockname()[:2]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    finally:
+        server.close()
 
 
 # --- around each answer ---
@@ -116,7 +134,9 @@ async def _listen(runner: web.AppRunner, options: ServeOptions) -> None:
 @web.middleware
 async def _logged(request: web.Request, handler: _Handler) -> web.StreamResponse:
     began = time.monotonic()
-    response = await handler(request)
+    guard = request.app[SITE].guard
+    with nullcontext() if guard is None else guard.serving(request):
+        response = await handler(request)
     _log.debug(
         "%s %.200r: %d in %.0f ms",
         request.method,
@@ -149,6 +169,8 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
     except DatabaseError as error:
         _log.warning("%s: %s", request.path[:200], error.message)
         return refusal(503, "the database does not answer", "the log of kraken-db serve says why", wait=5)
+    except BusyError as error:
+        return refusal(503, error.message, error.hint, wait=2)
     except (KrakenDBError, ValueError) as error:
         if isinstance(error, KrakenDBError) and isinstance(error, ValueError):
             return refusal_of(400, error)

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.errors import KrakenDBError
@@ -44,13 +44,19 @@ class Event:
     number: int
     name: str
     text: str
+    symbol: str | None = None
+    """The pair that it is about; None: it is for everybody."""
 
 
 @dataclass(eq=False)
 class _Listener:
+    symbol: str | None
     queue: asyncio.Queue[Event | None] = field(default_factory=lambda: asyncio.Queue(_WAITING))
 
     def give(self, event: Event) -> bool:
+        """False where it has more to read than it may."""
+        if self.symbol is not None and event.symbol not in (None, self.symbol):
+            return True
         try:
             self.queue.put_nowait(event)
         except asyncio.QueueFull:
@@ -70,13 +76,14 @@ class Live:
         self._number = 0
         self._is_wanted = asyncio.Event()
         self._known: dict[tuple[str, str], SyncStatus] = {}
-        self._sent: dict[str, datetime] = {}
+        self._rows: dict[tuple[str, datetime], Sequence[Any]] = {}
+        """The minutes that everybody knows."""
         self._is_closed = False
 
-    def say(self, name: str, content: Any) -> None:
-        """Send an event to everybody."""
+    def say(self, name: str, content: Any, symbol: str | None = None) -> None:
+        """Send an event to everybody who wants to know of the pair."""
         self._number += 1
-        event = Event(self._number, name, text_of(content))
+        event = Event(self._number, name, text_of(content), symbol)
         self._kept.append(event)
         for listener in list(self._listeners):
             if not listener.give(event):
@@ -99,8 +106,8 @@ class Live:
         for listener in list(self._listeners):
             self._leave(listener)
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Events until the listener goes."""
+    async def answer(self, request: web.Request, symbol: str | None = None) -> web.StreamResponse:
+        """Events until the listener goes; ``symbol``: of that pair, and those that are of none."""
         if len(self._listeners) >= MOST_LISTENERS or self._is_closed:
             return refusal(503, "too many are listening", "try again later", wait=10)
         response = web.StreamResponse(
@@ -109,7 +116,7 @@ class Live:
         await response.prepare(request)
         if request.method == "HEAD":
             return response
-        listener = _Listener()
+        listener = _Listener(symbol)
         for event in self._missed(request.headers.get("Last-Event-ID", "")):
             listener.give(event)
         self._listeners.add(listener)
@@ -154,34 +161,37 @@ class Live:
         listener.queue.put_nowait(None)
         if not self._listeners:
             self._is_wanted.clear()
-            self._known, self._sent = {}, {}
+            self._known, self._rows = {}, {}
 
     async def _look(self) -> None:
         rows = await self._site.read(lambda connection: SyncStatusRepository(connection).all())
         now = {(row.symbol, row.data_type): row for row in rows}
         before, self._known = self._known, now
-        if not before:
-            return  # the first look: all that is there is known
+        if not before:  # the first look: all that is there is known
+            self._rows = dict(await self._minutes(sorted({row.symbol for row in rows})))
+            return
         changed = {key for key, row in now.items() if row != before.get(key)}
         traded = sorted(symbol for symbol, kind in changed if kind == DataType.TRADES)
         built = sorted(symbol for symbol, kind in changed if kind == DataType.CANDLES_1M)
-        if traded or built:
-            await self._tell(traded, built, now)
-
-    async def _tell(
-        self, traded: Sequence[str], built: Sequence[str], now: Mapping[tuple[str, str], SyncStatus]
-    ) -> None:
+        for symbol, moment, price in await self._prices(traded):
+            self.say("trade-price", {"symbol": symbol, "price": price, "time": moment}, symbol)
+        for key, row in await self._minutes(built):
+            if self._rows.get(key) != row:
+                self._rows[key] = row
+                self.say("candle", {"symbol": key[0], "interval": "1m", "row": row}, key[0])
         since = self._site.clock() - _REACH
+        self._rows = {key: row for key, row in self._rows.items() if key[1] >= since}
 
-        async def read(connection: AsyncConnection) -> tuple[list[Any], list[Any]]:
-            newest = NewestRows(connection)
-            prices = await newest.prices(traded, since) if traded else []
-            return prices, await newest.minutes(built, since) if built else []
+    async def _prices(self, symbols: Sequence[str]) -> list[tuple[str, datetime, Decimal]]:
+        if not symbols:
+            return []
+        since = self._site.clock() - _REACH
+        return await self._site.read(lambda connection: NewestRows(connection).prices(symbols, since))
 
-        prices, minutes = await self._site.read(read)
-        for symbol, moment, price in prices:
-            self.say("trade-price", {"symbol": symbol, "price": price, "time": moment})
-        for symbol, *row in minutes:
-            if row[0] >= self._sent.get(symbol, since):
-                self._sent[symbol] = row[0]
-                self.say("candle", {"symbol": symbol, "interval": "1m", "row": row})
+    async def _minutes(self, symbols: Sequence[str]) -> list[tuple[tuple[str, datetime], Sequence[Any]]]:
+        """By symbol and time; a row has the columns of candles."""
+        if not symbols:
+            return []
+        since = self._site.clock() - _REACH
+        rows = await self._site.read(lambda connection: NewestRows(connection).minutes(symbols, since))
+        return [((symbol, row[0]), row) for symbol, *row in rows]

@@ -49,6 +49,11 @@ class OverviewReader:
         """The answer of ``/api/v1/overview``."""
         return await self._document.get()
 
+    async def document_of(self, symbol: str) -> dict[str, Any]:
+        """The same with one pair alone; the totals are those of all."""
+        found = await self.document()
+        return {**found, "pairs": [pair for pair in found["pairs"] if pair["symbol"] == symbol]}
+
     async def _make(self) -> dict[str, Any]:
         status, sparks = await self.status(), await self._sparks.get()
         return overview(status, sparks)

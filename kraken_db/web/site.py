@@ -16,6 +16,7 @@ from kraken_db.repositories.candle_versions import CandleVersionRepository
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.store import Store
 from kraken_db.times import Clock
+from kraken_db.web.connections import MOST_STREAMS, MOST_WAITING, Guard, Places
 
 if TYPE_CHECKING:
     from kraken_db.web.jobs import JobRunner
@@ -42,7 +43,12 @@ class Site:
         self.store = store
         self.doorkeeper = doorkeeper
         self.routes = routes
+        self.public = {route.path for route in routes if route.is_public}
+        """Paths that are answered without the token."""
         self.began = time.time()
+        self.waiting = Places(MOST_WAITING, "too many ask at once")
+        self.streams = Places(MOST_STREAMS, "too many long answers are being sent")
+        self.guard: Guard | None = None
         self._revived_at = float("-inf")
         self._are_versioned: bool | None = None
 
@@ -54,8 +60,12 @@ class Site:
         """What ``work`` returns on a connection; it may be called again, and keeps nothing of its first call.
 
         Hand out nothing to a client from within: a slow one would hold the connection. Raises errors of
-        ``kraken_db.errors``.
+        ``kraken_db.errors``, and BusyError.
         """
+        with self.waiting.one():
+            return await self._read(work)
+
+    async def _read(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         try:
             return await self.store.database.reading(work)
         except DatabaseUnavailableError:
@@ -74,8 +84,7 @@ class Site:
     def is_public(self, request: web.Request) -> bool:
         """Whether a request is answered without the token: what it shows is not of the store."""
         resource = request.match_info.route.resource
-        path = None if resource is None else resource.canonical
-        return any(route.is_public and route.path == path for route in self.routes)
+        return resource is not None and resource.canonical in self.public
 
     async def are_versioned(self) -> bool:
         """Whether the database says which candles have changed."""
