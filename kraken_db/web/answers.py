@@ -21,6 +21,8 @@ from kraken_db.web.site import SITE
 PATIENCE = 30.0
 """Seconds that a reader may take for a piece."""
 _WORTH_PACKING = 4096
+_SHORT = 512 * 1024
+"""Bytes up to which an answer is sent as a whole: it takes no place among the long ones."""
 _JSON = "application/json"
 
 
@@ -84,30 +86,41 @@ async def stream(
     version: str | None = None,
     file_name: str | None = None,
 ) -> web.StreamResponse:
-    """Send pieces as they are made. What fails after the first one ends the connection: half an answer must
-    not read as a whole one.
+    """Send pieces as they are made; a short answer at once, when all of it is there.
+
+    What fails after the first piece ends the connection: half an answer must not read as a whole one.
     """
-    with request.app[SITE].streams.one():
-        return await _stream(request, pieces, content_type, version, file_name)
+    headers = {"Content-Type": content_type}
+    if file_name is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    begun = bytearray()
+    async for piece in pieces:
+        begun += piece
+        if len(begun) >= _SHORT:
+            with request.app[SITE].streams.one():
+                return await _stream(request, bytes(begun), pieces, headers, version)
+    response = web.Response(body=bytes(begun), headers=headers)
+    if version is not None:
+        response.etag = version
+    if len(begun) >= _WORTH_PACKING:
+        response.enable_compression()
+    return response
 
 
 async def _stream(
     request: web.Request,
+    begun: bytes,
     pieces: AsyncIterator[bytes],
-    content_type: str,
+    headers: Mapping[str, str],
     version: str | None,
-    file_name: str | None,
 ) -> web.StreamResponse:
-    first = await anext(pieces, b"")
-    response = web.StreamResponse(headers={"Content-Type": content_type})
+    response = web.StreamResponse(headers=headers)
     if version is not None:
         response.etag = version
-    if file_name is not None:
-        response.headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
     await response.prepare(request)
     if request.method == "HEAD":
         return response
-    await send(request, response, first)
+    await send(request, response, begun)
     async for piece in pieces:
         await send(request, response, piece)
     await response.write_eof()

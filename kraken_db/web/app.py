@@ -6,6 +6,7 @@ import asyncio
 import errno
 import importlib.util
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -15,7 +16,13 @@ from typing import Any
 
 from aiohttp import web
 
-from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError, StatementCancelledError
+from kraken_db.errors import (
+    ConfigurationError,
+    DatabaseError,
+    KrakenDBError,
+    StatementCancelledError,
+    first_line,
+)
 from kraken_db.store import Store
 from kraken_db.web import api, udf
 from kraken_db.web.answers import refusal, refusal_of
@@ -50,6 +57,14 @@ class ServeOptions:
     """What is added to the environment of jobs."""
 
 
+class _HttpLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp says of requests that are none: their bytes are not for a log, nor is a traceback."""
+
+    def log(self, level: int, msg: object, *args: object, **_: Any) -> None:
+        if self.isEnabledFor(logging.DEBUG):
+            self.logger.debug("no HTTP: %s", first_line(sys.exc_info()[1] or ValueError(msg)).split(":")[0])
+
+
 @asynccontextmanager
 async def serving(db_url: str, options: ServeOptions) -> AsyncIterator[str]:
     """Serve until the block is left; gives the address of the page.
@@ -60,7 +75,7 @@ async def serving(db_url: str, options: ServeOptions) -> AsyncIterator[str]:
     try:
         await store.database.set_in_sessions({"statement_timeout": LONGEST_STATEMENT})
         site = make_site(store, db_url, options)
-        runner = web.AppRunner(make_app(site), access_log=None, shutdown_timeout=2.0)
+        runner = web.AppRunner(make_app(site), access_log=None, shutdown_timeout=2.0, logger=_HttpLog(_log))
         await runner.setup()
         assert runner.server is not None
         site.guard = Guard(runner.server)

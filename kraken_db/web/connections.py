@@ -57,6 +57,7 @@ class Guard:
         self._server = server
         self._most = most
         self._quiet_since: dict[object, float] = {}
+        self._unsent: dict[object, int] = {}
         self._busy: dict[object, int] = {}
 
     def __call__(self) -> asyncio.Protocol:
@@ -82,10 +83,15 @@ class Guard:
 
     def sweep(self, now: float) -> None:
         """End every connection that has been quiet for too long."""
-        there = list(self._server.connections)
+        before, self._unsent = self._unsent, {}
+        there = [one for one in self._server.connections if one.transport is not None]
         self._quiet_since = {one: self._quiet_since.get(one, now) for one in there}
         for one in there:
-            if one not in self._busy and now - self._quiet_since[one] > SILENCE and one.transport is not None:
+            assert one.transport is not None
+            self._unsent[one] = one.transport.get_write_buffer_size()
+            if self._unsent[one] < before.get(one, 0):  # somebody reads what was sent
+                self._quiet_since[one] = now
+            elif one not in self._busy and now - self._quiet_since[one] > SILENCE:
                 one.transport.abort()
 
 
