@@ -151,11 +151,14 @@ async def read_status(
 ) -> StoreStatus:
     """The state of a store, of all symbols or of some, in time that does not depend on its rows.
 
-    ``months``: whether the months of each are worked out, which takes the longest where there are many pairs.
+    ``months``: whether the months of each are worked out and its ranges read, which takes the longest where
+    there are many pairs. Without them ``covered`` is None.
     """
     records = await SyncStatusRepository(connection).all()
     summaries = CoverageSummaryRepository(connection, symbols)
-    covered = {(item.symbol, item.data_type): item for item in await summaries.all(MOST_RANGES)}
+    covered = {
+        (item.symbol, item.data_type): item for item in await summaries.all(MOST_RANGES if months else 0)
+    }
     by_month: dict[tuple[str, str], list[MonthCoverage]] = {}
     for month in await summaries.by_month() if months else ():
         by_month.setdefault((month.symbol, month.data_type), []).append(month)

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -31,23 +32,34 @@ def text_of(document: Any) -> str:
     return json.dumps(document, default=json_value, separators=(",", ":"), allow_nan=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A document as it is sent, and its version."""
+
+    body: bytes
+    tag: str
+
+    @classmethod
+    def of(cls, content: Any) -> Packed:
+        body = text_of(content).encode()
+        return cls(body, hashlib.blake2b(body, digest_size=12).hexdigest())
+
+
 def document(
     request: web.Request,
     content: Any,
     *,
     status: int = 200,
-    version: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    """A whole answer. ``version``: of the data in it; by default its own text is the version."""
-    body = text_of(content).encode()
-    tag = version or hashlib.blake2b(body, digest_size=12).hexdigest()
-    if status == 200 and is_known(request, tag):
-        return unchanged(tag)
-    response = web.Response(body=body, status=status, content_type=_JSON, headers=headers)
+    """A whole answer; its own text is its version."""
+    packed = content if isinstance(content, Packed) else Packed.of(content)
+    if status == 200 and is_known(request, packed.tag):
+        return unchanged(packed.tag)
+    response = web.Response(body=packed.body, status=status, content_type=_JSON, headers=headers)
     if status == 200:
-        response.etag = tag
-    if len(body) >= _WORTH_PACKING:
+        response.etag = packed.tag
+    if len(packed.body) >= _WORTH_PACKING:
         response.enable_compression()
     return response
 

@@ -27,6 +27,7 @@ from kraken_db.store import Store
 from kraken_db.web import api, udf
 from kraken_db.web.answers import refusal, refusal_of
 from kraken_db.web.connections import MOST_CONNECTIONS, BusyError, Guard
+from kraken_db.web.coverage import KnownPairs
 from kraken_db.web.jobs import JobRunner
 from kraken_db.web.live import Live
 from kraken_db.web.overview import OverviewReader
@@ -98,6 +99,7 @@ def make_site(store: Store, db_url: str, options: ServeOptions) -> Site:
     """What the answers share, of an open store."""
     site = Site(store, Doorkeeper(options.token, [options.host, *options.hosts]), ROUTES)
     site.overview = OverviewReader(site)
+    site.known = KnownPairs(site)
     site.live = Live(site)
     site.jobs = JobRunner(
         db_url,

@@ -25,6 +25,7 @@ from kraken_db.status import (
     problems,
     read_status,
 )
+from kraken_db.web.answers import Packed
 from kraken_db.web.site import Shared, Site
 
 SPARK_REACH = timedelta(days=2)
@@ -40,6 +41,7 @@ class OverviewReader:
         self._sparks = Shared(self._read_sparks, _SPARKS_FRESH)
         self._status = Shared(self._read_status, _FRESH)
         self._document = Shared(self._make, _FRESH)
+        self._packed = Shared(self._pack, _FRESH)
 
     async def status(self) -> StoreStatus:
         """Of the whole store, without months, with the newest prices."""
@@ -49,10 +51,17 @@ class OverviewReader:
         """The answer of ``/api/v1/overview``."""
         return await self._document.get()
 
+    async def packed(self) -> Packed:
+        """The same as it is sent: of 1,635 pairs it is a megabyte, which many ask for at once."""
+        return await self._packed.get()
+
     async def document_of(self, symbol: str) -> dict[str, Any]:
         """The same with one pair alone; the totals are those of all."""
         found = await self.document()
         return {**found, "pairs": [pair for pair in found["pairs"] if pair["symbol"] == symbol]}
+
+    async def _pack(self) -> Packed:
+        return Packed.of(await self.document())
 
     async def _make(self) -> dict[str, Any]:
         status, sparks = await self.status(), await self._sparks.get()

@@ -81,7 +81,7 @@ async def test_the_overview_by_hand(plain_url: str, tmp_path: Path) -> None:
         assert [pair["symbol"] for pair in one["pairs"]] == ["ETH/USD"] and one["totals"]["pairs"] == 2
         # Two days of hours, the newest ones.
         recent = int(now.timestamp()) // 3600 * 3600 - 7200
-        rows = "".join(f"{recent + 60 * m},1,2,1,{m + 1},1,1\n" for m in range(61))
+        rows = "".join(f"{recent + 60 * m},1,99,1,{m + 1},1,1\n" for m in range(61))
         await import_file(plain_url, write(tmp_path, "XRPUSD_1.csv", rows))
     async with served(plain_url) as server:
         pairs = (await server.get("/api/v1/overview", symbol="XRP/USD")).json["pairs"]
