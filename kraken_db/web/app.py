@@ -6,6 +6,7 @@ import asyncio
 import errno
 import importlib.util
 import logging
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -36,6 +37,8 @@ from kraken_db.web.security import HEADERS, Doorkeeper
 from kraken_db.web.site import LONGEST_STATEMENT, SITE, Site
 
 LARGEST_BODY = 256 * 1024
+MOST_UNSENT = 256 * 1024
+"""Bytes that the system keeps for a reader who is slow; by itself it would be megabytes for each."""
 _CONNECTIONS = 8
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -139,6 +142,8 @@ async def _listening(guard: Guard, options: ServeOptions) -> AsyncIterator[str]:
             ) from error
         raise ConfigurationError(f"cannot listen on {options.host}, port {options.port}: {error}") from error
     try:
+        for one in server.sockets:  # those that are accepted inherit it
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_UNSENT)
         host, port = server.sockets[0].getsockname()[:2]
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     finally:

@@ -163,9 +163,10 @@ def _trouble(row: PairRow, state: str) -> list[str]:
 
 
 def _coverage(item: DataStatus | None, status: StoreStatus) -> dict[str, Any]:
-    """Of the time from the first covered moment to now, or to the end of the pair."""
+    """The share that is not missing, of the time from the first covered moment to now or the pair's end."""
     if item is None or item.start is None or item.end is None:
         return {"share": 0, "start": None, "end": None}
     until = max(item.end, status.now if item.ended_at is None else item.ended_at)
-    share = item.covered_for / (until - item.start) if until > item.start else 1.0
+    known = item.end - item.start - (item.missing or timedelta(0))
+    share = known / (until - item.start) if until > item.start else 1.0
     return {"share": min(round(share, 6), 1.0), "start": item.start, "end": item.end}

@@ -105,7 +105,7 @@ async def test_ten_megabytes(server: Served) -> None:
     ):
         found = await server.raw(data, within=3)
         assert found == b"" or found.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 414"))
-        assert len(found) < 20_000
+        assert len(found) < 200_000
     headers = {"Content-Type": "application/json"}
     body = io.BytesIO(b'{"kind": "' + huge + b'"}')
     is_refused(await server.ask("POST", "/api/v1/jobs", data=body, headers=headers), 413)
@@ -280,7 +280,7 @@ async def test_a_slow_reader_holds_nothing(
     await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(40_000)))
     async with served(plain_url) as server:
         whole = len((await server.get("/api/v1/candles", symbol="BTC/USD", format="csv")).body)
-        ask = b"GET /api/v1/candles?symbol=BTC/USD&format=csv HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        ask = b"GET /api/v1/candles?symbol=BTC/USD&format=csv HTTP/1.0\r\nHost: localhost\r\n\r\n"
         slow = [await slow_reader(server) for _ in range(20)]
         for one in slow:
             one.send(ask)

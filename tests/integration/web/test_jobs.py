@@ -52,7 +52,7 @@ async def test_verify_and_export(plain_url: str, tmp_path: Path) -> None:
         assert exported["state"] == "done", exported
         assert (await server.get(f"/api/v1/certificates/{number}")).status == 404  # of another kind
         assert [path.name for path in (exports / "mine").rglob("*.csv")] == ["XBTUSD_60.csv"]
-        fails = {"kind": "export", "arguments": {"symbols": ["XRP/USD"], "folder": "mine"}}
+        fails = {"kind": "export", "arguments": {"symbols": ["XRP/USD"], "folder": "other"}}
         failed = await until(server, (await server.post("/api/v1/jobs", fails)).json["id"], is_over)
         assert failed["state"] == "failed" and "nothing is stored of XRP/USD" in failed["error"]
         assert str(tmp_path) not in json.dumps(failed)
