@@ -22,6 +22,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+PROGRESS_VARIABLE = "KRAKEN_DB_PROGRESS_FD"
+"""In the environment: the number of an open file that progress is written to, for the program that started
+this one (``kraken-db serve``). A line of JSON at a time: ``share`` (0 to 1, or null) and ``text``."""
+
 Unit: TypeAlias = Literal["bytes", "rows", "trades", "gaps", "pairs", "seconds", "steps"]
 """What a task counts. ``seconds``: of market history, where the number of trades is not known beforehand."""
 

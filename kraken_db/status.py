@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
-from typing import Literal, TypeAlias
+from itertools import groupby, pairwise
+from typing import Literal, TypeAlias, get_args
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,6 +74,9 @@ class DataStatus:
     """Whether a recording has it live now: then its lag says how quiet the market is."""
     missing: timedelta | None = None
     """How long the gaps are together; None where nothing is covered."""
+    start: datetime | None = None
+    end: datetime | None = None
+    """Of what is covered; the end is exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +142,26 @@ RUN_IS_DEAD_AFTER = timedelta(hours=1)
 
 
 async def read_status(
-    connection: AsyncConnection, backend: Backend, now: datetime, symbols: Sequence[str] | None = None
+    connection: AsyncConnection,
+    backend: Backend,
+    now: datetime,
+    symbols: Sequence[str] | None = None,
+    *,
+    months: bool = True,
 ) -> StoreStatus:
-    """The state of a store, of all symbols or of some, in time that does not depend on its rows."""
+    """The state of a store, of all symbols or of some, in time that does not depend on its rows.
+
+    ``months``: whether the months of each are worked out and its ranges read, which takes the longest where
+    there are many pairs. Without them ``covered`` is None.
+    """
     records = await SyncStatusRepository(connection).all()
     summaries = CoverageSummaryRepository(connection, symbols)
-    covered = {(item.symbol, item.data_type): item for item in await summaries.all(MOST_RANGES)}
-    months: dict[tuple[str, str], list[MonthCoverage]] = {}
-    for month in await summaries.by_month():
-        months.setdefault((month.symbol, month.data_type), []).append(month)
+    covered = {
+        (item.symbol, item.data_type): item for item in await summaries.all(MOST_RANGES if months else 0)
+    }
+    by_month: dict[tuple[str, str], list[MonthCoverage]] = {}
+    for month in await summaries.by_month() if months else ():
+        by_month.setdefault((month.symbol, month.data_type), []).append(month)
     pending = await PendingRefresh(connection).unrefreshed()
     tables = await backend.storage(connection)
     nodes = await backend.shards.nodes(connection) if backend.shards is not None else ()
@@ -158,7 +172,7 @@ async def read_status(
         _data_status(
             record,
             covered.get((record.symbol, record.data_type)),
-            months.get((record.symbol, record.data_type), ()),
+            by_month.get((record.symbol, record.data_type), ()) if months else None,
             kept_from.get(DataType.parse(record.data_type).table),
             now,
             ended.get(record.symbol),
@@ -188,7 +202,7 @@ async def read_status(
 def _data_status(
     record: SyncStatus,
     covered: CoverageSummary | None,
-    months: Sequence[MonthCoverage],
+    months: Sequence[MonthCoverage] | None,
     kept_from: datetime | None,
     now: datetime,
     ended_at: datetime | None,
@@ -206,10 +220,12 @@ def _data_status(
         sources=covered.sources if covered else (),
         ranges=covered.ranges if covered else 0,
         covered=covered.covered if covered else (),
+        start=covered.start if covered else None,
+        end=covered.end if covered else None,
         gaps=covered.gaps if covered else None,
         missing=covered.missing if covered else None,
         lag=max(now - known, timedelta(0)) if known and ended_at is None else None,
-        months=month_states(covered, months, kept_from, until) if covered else (),
+        months=month_states(covered, months, kept_from, until) if covered and months is not None else (),
         ended_at=ended_at,
         watched_until=max((job.heard_at for job in watching), default=None),
         is_watched=any(job.is_alive for job in watching),
@@ -436,3 +452,98 @@ def lag_text(lag: timedelta) -> str:
     if hours < 48:
         return f"{hours} h {minutes % 60} min"
     return f"{days:,} days" if days > 99 else f"{days} days {hours % 24} h"
+
+
+Order: TypeAlias = Literal["trouble", "symbol", "rows", "gaps", "lag"]
+ORDERS: Sequence[Order] = get_args(Order)
+
+
+@dataclass(slots=True)
+class PairRow:
+    """All that is stored of a pair. ``gaps`` and ``lag`` are of trades and minutes: the worse of the two."""
+
+    symbol: str
+    trades: int = 0
+    candles: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    gaps: int | None = None
+    lag: timedelta | None = None
+    is_watched: bool = False
+    ended_at: datetime | None = None
+    last_sync: datetime | None = None
+    price: Decimal | None = field(default=None)
+
+    @classmethod
+    def of(cls, items: Sequence[DataStatus], price: Decimal | None) -> PairRow:
+        row = cls(items[0].symbol, price=price)
+        row.trades = sum(item.rows for item in items if item.data_type == DataType.TRADES)
+        row.candles = sum(item.rows for item in items) - row.trades
+        row.oldest = min((item.oldest for item in items if item.oldest), default=None)
+        row.newest = max((item.newest for item in items if item.newest), default=None)
+        row.last_sync = max(item.last_sync for item in items)
+        row.ended_at = next((item.ended_at for item in items if item.ended_at), None)
+        row.is_watched = any(item.is_watched for item in items)
+        checked = [item for item in items if item.data_type in _CHECKED]
+        row.gaps = max((item.gaps for item in checked if item.gaps is not None), default=None)
+        row.lag = max((item.lag for item in checked if item.lag is not None), default=None)
+        return row
+
+    @property
+    def rows(self) -> int:
+        return self.trades + self.candles
+
+    def trouble(self, max_lag: timedelta | None) -> str:
+        """``gaps``, ``behind``, or empty; ``delisted`` is none, and is told in the same place."""
+        if self.gaps:
+            return "gaps"
+        if self.ended_at is not None:
+            return "delisted"
+        is_behind = max_lag is not None and self.lag is not None and self.lag > max_lag
+        return "behind" if is_behind and not self.is_watched else ""
+
+
+def pair_rows(data: Sequence[DataStatus], prices: Mapping[str, Decimal]) -> list[PairRow]:
+    """``data`` by symbol, as ``read_status`` has it."""
+    return [
+        PairRow.of(list(items), prices.get(symbol))
+        for symbol, items in groupby(data, key=lambda item: item.symbol)
+    ]
+
+
+def in_order(rows: Sequence[PairRow], order: Order, max_lag: timedelta | None) -> list[PairRow]:
+    """The most of it first; equal ones by symbol. ``trouble``: gaps, then what is furthest behind."""
+    states = ("gaps", "behind")
+    never = timedelta(0)
+
+    def weight(row: PairRow) -> tuple[float, ...]:
+        match order:
+            case "trouble":
+                state = row.trouble(max_lag)
+                if state not in states:
+                    return (len(states),)
+                amount = (row.gaps or 0) if state == "gaps" else (row.lag or never).total_seconds()
+                return (states.index(state), -amount)
+            case "symbol":
+                return ()
+            case "rows":
+                return (-row.rows,)
+            case "gaps":
+                return (-(row.gaps or 0),)
+            case "lag":
+                return (-(row.lag or never).total_seconds(),)
+
+    return sorted(rows, key=lambda row: (weight(row), row.symbol))
+
+
+def newest_records(status: StoreStatus) -> dict[str, tuple[DataType, datetime]]:
+    """Where the last price of each symbol is: the newest trade, or the newest candle if it ends later."""
+    found: dict[str, tuple[datetime, DataType, datetime]] = {}
+    for item in status.data:
+        if item.newest is not None:
+            kind = DataType.parse(item.data_type)
+            end = item.newest + timedelta(minutes=kind.interval or 0)
+            found[item.symbol] = max(
+                found.get(item.symbol, (end, kind, item.newest)), (end, kind, item.newest)
+            )
+    return {symbol: (kind, moment) for symbol, (_, kind, moment) in found.items()}

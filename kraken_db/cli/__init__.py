@@ -47,6 +47,7 @@ _COMMANDS = {
         "kraken_db.cli.policies:policies", "Show and change when old rows are compressed and dropped."
     ),
     "record": LazyCommand("kraken_db.cli.record:record", "Record live trades, and build their candles."),
+    "serve": LazyCommand("kraken_db.cli.serve:serve", "Show what is stored in a browser, and over HTTP."),
     "simulate": LazyCommand("kraken_db.cli.simulate:simulate", "Serve a made-up Kraken to try things on."),
     "sql": LazyCommand("kraken_db.cli.sql:sql", "Run a statement of your own."),
     "status": LazyCommand("kraken_db.cli.status:status", "Show what is stored: ranges, gaps, sizes, jobs."),

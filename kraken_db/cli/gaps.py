@@ -40,6 +40,7 @@ from kraken_db.cli.output import (
     print_table,
 )
 from kraken_db.cli.summaries import details_option, note_some, print_totals
+from kraken_db.documents import GAP_REASONS, gaps_document
 from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.progress import MANY
 from kraken_db.times import period_text
@@ -49,15 +50,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kraken_db.gap_filler import FillReport, FoundGap, SymbolGaps
-
-_WHY = {
-    "no data": "nothing stored",
-    "end": "up to now",
-    "inside": "within",
-    "ids": "missing ids",
-    "not built": "candles not built",
-}
-
 
 _SHOWN = 5
 """Delisted pairs that are named; of more, the number is told."""
@@ -70,7 +62,7 @@ def show_gaps(symbols: Sequence[SymbolGaps], *, as_json: bool, details: bool = F
     gapped = [symbol for symbol in symbols if symbol.found]
     is_short = len(gapped) > MANY and is_terminal() and not details
     if as_json:
-        print_json({"symbols": [_gaps_document(symbol) for symbol in symbols]})
+        print_json({"symbols": [gaps_document(symbol) for symbol in symbols]})
     elif is_short:
         _print_by_pair(gapped)
     elif gapped:
@@ -234,7 +226,7 @@ def _gap_row(found: FoundGap) -> tuple[str, ...]:
         moment_text(gap.start_time),
         moment_text(gap.end_time),
         _length(gap.duration),
-        _WHY[found.kind],
+        GAP_REASONS[found.kind],
     )
 
 
@@ -260,29 +252,8 @@ def _fill_row(report: FillReport) -> tuple[str, ...]:
     )
 
 
-def _gaps_document(symbol: SymbolGaps) -> dict[str, Any]:
-    return {
-        "symbol": symbol.symbol,
-        "has_data": symbol.has_data,
-        "known_from": symbol.known[0] if symbol.known else None,
-        "known_to": symbol.known[1] if symbol.known else None,
-        "kept_from": dict(symbol.kept_from),
-        "ended_at": symbol.ended_at,
-        "gaps": [
-            {
-                "data_type": found.gap.data_type,
-                "start": found.gap.start_time,
-                "end": found.gap.end_time,
-                "seconds": found.gap.duration,
-                "kind": found.kind,
-            }
-            for found in symbol.found
-        ],
-    }
-
-
 def _fill_document(report: FillReport) -> dict[str, Any]:
-    return _gaps_document(report.gaps) | {
+    return gaps_document(report.gaps) | {
         "gaps_filled": report.filled,
         "candles_new": report.written.candles_new,
         "candles_changed": report.written.candles_changed,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kraken_db.cli.options import json_option, stored_db_url_option
 from kraken_db.cli.output import Column, moment_text, note, print_json, print_table
+from kraken_db.documents import job_document, life_of
 
 if TYPE_CHECKING:
     from kraken_db.repositories.running_jobs import RunningJob
@@ -44,35 +45,10 @@ def jobs(with_ended: bool, as_json: bool, db_url: str) -> None:
         note("Nobody is at work." if with_ended else "Nobody is at work; --all shows who was.")
 
 
-def job_document(job: RunningJob) -> dict[str, Any]:
-    """``life`` is ``alive``, ``killed`` or ``ended``."""
-    return {
-        "id": str(job.id),
-        "kind": job.kind,
-        "life": _life(job),
-        "symbols": job.symbols,
-        "behind": job.behind,
-        "host": job.host,
-        "pid": job.pid,
-        "started_at": job.started_at,
-        "heard_at": job.heard_at,
-        "silence_seconds": job.silence,
-        "ended_at": job.ended_at,
-        "state": job.state,
-        "last_error": job.last_error,
-    }
-
-
-def _life(job: RunningJob) -> str:
-    if job.ended_at is not None:
-        return "ended"
-    return "killed" if job.is_dead else "alive"
-
-
 def _row(job: RunningJob) -> tuple[str, ...]:
     names = " ".join(job.symbols[:_MOST_NAMES])
     more = f" and {len(job.symbols) - _MOST_NAMES:,} more" if len(job.symbols) > _MOST_NAMES else ""
-    life = _life(job)
+    life = life_of(job)
     return (
         job.kind,
         names + more or "-",

@@ -24,15 +24,16 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from pathlib import PurePath
+from datetime import UTC, datetime
 from textwrap import wrap
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
 from kraken_db.errors import KrakenDBError
+from kraken_db.json_values import iso as iso
+from kraken_db.json_values import json_value
+from kraken_db.json_values import plain_number as plain_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -495,17 +496,6 @@ def _to_stderr(text: str) -> None:
         discard(sys.stderr)
 
 
-def plain_number(value: Decimal) -> str:
-    """All digits, no exponent, no zeros behind the last one that counts."""
-    text = format(value, "f")
-    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
-
-
-def iso(moment: datetime) -> str:
-    """``2023-01-31T15:30:00Z``, with a fraction only where there is one."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-
-
 def moment_text(moment: datetime | None) -> str:
     """For people: ``2023-01-31 15:30``, UTC."""
     return "-" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
@@ -546,22 +536,9 @@ def plural(number: int, noun: str) -> str:
 
 def to_json(document: Any, *, indent: int | None = 2) -> str:
     """JSON as it may be printed: what it would let through to the terminal is escaped in its own way."""
-    text = json.dumps(document, indent=indent, default=_json_value, ensure_ascii=False)
+    text = json.dumps(document, indent=indent, default=json_value, ensure_ascii=False)
     return _COMMANDS.sub(lambda found: _json_escape(found[0]), text)
 
 
 def print_json(document: Any) -> None:
     click.echo(to_json(document))
-
-
-def _json_value(value: Any) -> Any:
-    match value:
-        case Decimal():
-            return plain_number(value)
-        case datetime():
-            return iso(value)
-        case timedelta():
-            return value.total_seconds()
-        case PurePath():
-            return str(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from decimal import Decimal
-from itertools import groupby
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from kraken_db.cli.output import (
     Column,
@@ -19,13 +15,9 @@ from kraken_db.cli.output import (
     plural,
     print_table,
 )
-from kraken_db.data_types import DataType
-from kraken_db.status import DataStatus, lag_text
+from kraken_db.status import DataStatus, PairRow, lag_text
 from kraken_db.times import period_text
 
-Order: TypeAlias = Literal["trouble", "symbol", "rows", "gaps", "lag"]
-ORDERS: Sequence[Order] = get_args(Order)
-_CHECKED = (DataType.TRADES, DataType.CANDLES_1M)
 _COLOURS = {"gaps": "red", "behind": "yellow", "delisted": "bright_black"}
 _COLUMNS = [
     Column("symbol"),
@@ -38,84 +30,6 @@ _COLUMNS = [
     Column("last price", right=True, rank=1),
     Column("last sync (UTC)", rank=6),
 ]
-
-
-@dataclass(slots=True)
-class PairRow:
-    """All that is stored of a pair. ``gaps`` and ``lag`` are of trades and minutes: the worse of the two."""
-
-    symbol: str
-    trades: int = 0
-    candles: int = 0
-    oldest: datetime | None = None
-    newest: datetime | None = None
-    gaps: int | None = None
-    lag: timedelta | None = None
-    is_watched: bool = False
-    ended_at: datetime | None = None
-    last_sync: datetime | None = None
-    price: Decimal | None = field(default=None)
-
-    @classmethod
-    def of(cls, items: Sequence[DataStatus], price: Decimal | None) -> PairRow:
-        row = cls(items[0].symbol, price=price)
-        row.trades = sum(item.rows for item in items if item.data_type == DataType.TRADES)
-        row.candles = sum(item.rows for item in items) - row.trades
-        row.oldest = min((item.oldest for item in items if item.oldest), default=None)
-        row.newest = max((item.newest for item in items if item.newest), default=None)
-        row.last_sync = max(item.last_sync for item in items)
-        row.ended_at = next((item.ended_at for item in items if item.ended_at), None)
-        row.is_watched = any(item.is_watched for item in items)
-        checked = [item for item in items if item.data_type in _CHECKED]
-        row.gaps = max((item.gaps for item in checked if item.gaps is not None), default=None)
-        row.lag = max((item.lag for item in checked if item.lag is not None), default=None)
-        return row
-
-    @property
-    def rows(self) -> int:
-        return self.trades + self.candles
-
-    def trouble(self, max_lag: timedelta | None) -> str:
-        """``gaps``, ``behind``, or empty; ``delisted`` is none, and is told in the same place."""
-        if self.gaps:
-            return "gaps"
-        if self.ended_at is not None:
-            return "delisted"
-        is_behind = max_lag is not None and self.lag is not None and self.lag > max_lag
-        return "behind" if is_behind and not self.is_watched else ""
-
-
-def pair_rows(data: Sequence[DataStatus], prices: Mapping[str, Decimal]) -> list[PairRow]:
-    """``data`` by symbol, as ``read_status`` has it."""
-    return [
-        PairRow.of(list(items), prices.get(symbol))
-        for symbol, items in groupby(data, key=lambda item: item.symbol)
-    ]
-
-
-def in_order(rows: Sequence[PairRow], order: Order, max_lag: timedelta | None) -> list[PairRow]:
-    """The most of it first; equal ones by symbol. ``trouble``: gaps, then what is furthest behind."""
-    states = ("gaps", "behind")
-    never = timedelta(0)
-
-    def weight(row: PairRow) -> tuple[float, ...]:
-        match order:
-            case "trouble":
-                state = row.trouble(max_lag)
-                if state not in states:
-                    return (len(states),)
-                amount = (row.gaps or 0) if state == "gaps" else (row.lag or never).total_seconds()
-                return (states.index(state), -amount)
-            case "symbol":
-                return ()
-            case "rows":
-                return (-row.rows,)
-            case "gaps":
-                return (-(row.gaps or 0),)
-            case "lag":
-                return (-(row.lag or never).total_seconds(),)
-
-    return sorted(rows, key=lambda row: (weight(row), row.symbol))
 
 
 def totals_text(rows: Sequence[PairRow], max_lag: timedelta | None) -> str:

@@ -5,6 +5,8 @@ Both implement ``kraken_db.progress.Progress``.
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ from kraken_db.cli.output import (
     plural,
     size_text,
 )
-from kraken_db.progress import Overview, Progress, Task, Unit
+from kraken_db.progress import PROGRESS_VARIABLE, Overview, Progress, Task, Unit
 
 if TYPE_CHECKING:
     from kraken_db.cli.bars import Rows
@@ -42,7 +44,10 @@ _RECENT = 30.0
 
 @contextmanager
 def show_progress() -> Iterator[Progress]:
-    """Progress as it fits stderr."""
+    """Progress as it fits stderr, or to the program that has started this one."""
+    if wanted := os.environ.get(PROGRESS_VARIABLE):
+        yield PipeProgress(wanted)
+        return
     if is_quiet() or not can_repaint(err=True):
         yield LineProgress()
         return
@@ -280,3 +285,64 @@ class _LineTask:
             if (left := _seconds_left(self._done, self._total, seconds)) is not None:
                 text += f", {left_text(left)} left"
         return f"{text} ({self._remark})" if self._remark else text
+
+
+class PipeProgress(LineProgress):
+    """A line of JSON twice a second, into the open file of ``PROGRESS_VARIABLE``; notes go to stderr."""
+
+    def __init__(self, number: str, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._file = int(number) if number.isdigit() else None
+        self._last = float("-inf")
+
+    def task(
+        self,
+        label: str,
+        total: int | None = None,
+        *,
+        unit: Unit = "steps",
+        overview: Overview | None = None,
+    ) -> Task:
+        return _PipeTask(self, label, total, unit, overview)
+
+    def say(self, share: float | None, text: str, *, now: bool = False) -> None:
+        """``now``: even if something was said a moment ago."""
+        moment = self.now()
+        if self._file is None or (not now and moment - self._last < _BETWEEN_WORDS):
+            return
+        self._last = moment
+        try:
+            os.write(self._file, json.dumps({"share": share, "text": redact(text)}).encode() + b"\n")
+        except OSError:
+            self._file = None  # nobody listens any more
+
+
+_BETWEEN_WORDS = 0.5
+
+
+class _PipeTask(_LineTask):
+    _progress: PipeProgress
+
+    def advance(self, amount: int = 1) -> None:
+        self._done += amount
+        self._say()
+
+    def update(self, *, total: int | None = None, note: str | None = None) -> None:
+        super().update(total=total, note=note)
+        self._say()
+
+    def done(self, outcome: str = "", *, failed: bool = False) -> None:
+        self._progress.jobs -= self._overview is not None
+        if self._overview is not None or not self._progress.jobs:
+            text = outcome or ("failed" if failed else "done")
+            self._progress.say(self._share(), f"{self._label}: {text}", now=True)
+
+    def _say(self) -> None:
+        # While a job over many pairs goes on, its line stands for all of them.
+        if self._overview is not None:
+            self._progress.say(self._share(), self._head(self._overview))
+        elif not self._progress.jobs:
+            self._progress.say(self._share(), f"{self._label}: {self._state()}")
+
+    def _share(self) -> float | None:
+        return round(min(self._done / self._total, 1.0), 4) if self._total else None

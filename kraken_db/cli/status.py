@@ -6,8 +6,8 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +15,6 @@ import click
 from kraken_db.backends import Node, TableStorage
 from kraken_db.cli.alarms import alarm_source, tell, telling_failures, test_alarm
 from kraken_db.cli.base import sentence
-from kraken_db.cli.jobs import job_document
 from kraken_db.cli.options import (
     MultiValueCommand,
     PeriodType,
@@ -42,24 +41,30 @@ from kraken_db.cli.output import (
     wants_colour,
 )
 from kraken_db.cli.pair_table import (
-    ORDERS,
-    Order,
-    PairRow,
     delisted_lines,
     hidden_text,
-    in_order,
-    pair_rows,
     print_pairs,
     totals_text,
 )
 from kraken_db.data_types import DataType
-from kraken_db.db.disk import DiskRoom
+from kraken_db.documents import intervals_of, status_document
 from kraken_db.errors import KrakenDBError, PairError
-from kraken_db.intervals import INTERVAL_NAMES
 from kraken_db.pairs import known_spelling
 from kraken_db.patterns import is_pattern, select, without
-from kraken_db.policies import BackgroundJob, job_fails, job_state
-from kraken_db.status import DataStatus, Month, MonthState, StoreStatus, lag_text, unbalanced
+from kraken_db.policies import job_fails, job_state
+from kraken_db.status import (
+    ORDERS,
+    DataStatus,
+    Month,
+    MonthState,
+    Order,
+    PairRow,
+    StoreStatus,
+    in_order,
+    lag_text,
+    pair_rows,
+    unbalanced,
+)
 from kraken_db.times import period_text
 
 if TYPE_CHECKING:
@@ -148,107 +153,7 @@ def _can_show(text: str, encoding: str | None) -> bool:
     return True
 
 
-_CANDLES = "candles_"
-_MINUTES = DataType.CANDLES_1M
-_KINDS: dict[str, str] = {DataType.TRADES: "trades", _MINUTES: "candles"}
-
-
-def status_document(database: Mapping[str, Any], status: StoreStatus) -> dict[str, Any]:
-    """``database``: which one it is. Times are UTC, sizes bytes, periods seconds."""
-    symbols: dict[str, dict[str, Any]] = {}
-    for item in status.data:
-        entry = symbols.setdefault(
-            item.symbol,
-            {
-                "symbol": item.symbol,
-                "last_price": status.last_prices.get(item.symbol),
-                "intervals": [],
-                "data": [],
-            },
-        )
-        entry["intervals"] = intervals_of(entry["intervals"], item.data_type)
-        entry["data"].append(_data(item))
-    return {
-        "database": {
-            **database,
-            "drops_by_itself": status.drops_by_itself,
-            "retention_paused": status.retention_paused,
-            "size": status.database_size,
-            "disk": _disk(status.disk),
-            "tables": [_table(table) for table in status.tables],
-            "nodes": [_node(node) for node in status.nodes],
-            "jobs": [_job(job, status.now) for job in status.jobs],
-        },
-        "running": [job_document(job) for job in status.running],
-        "pending_refresh": {
-            "ranges": status.pending_refreshes,
-            "oldest": status.pending_from,
-        },
-        "stalled_refreshes": status.stalled_refreshes,
-        "symbols": list(symbols.values()),
-    }
-
-
-def intervals_of(known: Sequence[str], data_type: str) -> list[str]:
-    """The intervals that can be read, in order of length: minutes give all of them."""
-    if data_type == _MINUTES:
-        return list(INTERVAL_NAMES.values())
-    names = {*known, data_type.removeprefix(_CANDLES)}
-    return [name for name in INTERVAL_NAMES.values() if name in names]
-
-
-def _data(item: DataStatus) -> dict[str, Any]:
-    return {
-        "data_type": item.data_type,
-        "rows": item.rows,
-        "oldest": item.oldest,
-        "newest": item.newest,
-        "gaps": item.gaps,
-        "lag_seconds": item.lag,
-        "ended_at": item.ended_at,
-        "covered_ranges": item.ranges,
-        "covered": item.covered,
-        "months": {f"{month.first_day:%Y-%m}": month.state for month in item.months},
-        "sources": item.sources,
-        "last_sync": item.last_sync,
-        "watched_until": item.watched_until,
-    }
-
-
-def _disk(disk: DiskRoom | None) -> dict[str, int] | None:
-    """Bytes, as they are now; None where nothing is known of the disk."""
-    return None if disk is None else {"free": disk.free, "reserve": disk.reserve}
-
-
-def _node(node: Node) -> dict[str, Any]:
-    return {"name": node.name, "shards": len(node.shards), "stored": node.stored, "size": node.size}
-
-
-def _table(table: TableStorage) -> dict[str, Any]:
-    ratio = table.compression_ratio
-    return {
-        "table": table.table,
-        "size": table.size,
-        "chunks": table.chunks,
-        "compressed_chunks": table.compressed_chunks,
-        "partly_compressed_chunks": table.partly_compressed_chunks,
-        "size_before_compression": table.size_before,
-        "size_after_compression": table.size_after,
-        "compression_ratio": None if ratio is None else round(ratio, 2),
-    }
-
-
-def _job(job: BackgroundJob, now: datetime) -> dict[str, Any]:
-    document = asdict(job)
-    periods = {f"{name}_seconds": document.pop(name) for name in ("after", "every")}
-    return {
-        **document,
-        **periods,
-        "state": job_state(job, now),
-        "fails": job_fails(job, now),
-    }
-
-
+_KINDS: dict[str, str] = {DataType.TRADES: "trades", DataType.CANDLES_1M: "candles"}
 _INDENT = " " * 10
 _MAINTAIN = "kraken-db db maintain drops older ones"
 _NEXT_STEP = """Nothing is stored yet. To begin:
@@ -572,7 +477,7 @@ async def _read_all(
     from kraken_db.db.migrations import current_revision
     from kraken_db.repositories.last_prices import LastPrices
     from kraken_db.repositories.sync_status import SyncStatusRepository
-    from kraken_db.status import read_status
+    from kraken_db.status import newest_records, read_status
 
     names: Sequence[str] | None = None
     if symbols or exclude:
@@ -583,24 +488,11 @@ async def _read_all(
         replace(
             found,
             disk=store.database.disk,
-            last_prices=await LastPrices(connection).of(_newest(found)),
+            last_prices=await LastPrices(connection).of(newest_records(found)),
         ),
         await store.backend.policies(connection),
         await current_revision(connection),
     )
-
-
-def _newest(status: StoreStatus) -> dict[str, tuple[DataType, datetime]]:
-    """Where the last price of each symbol is: the newest trade, or the newest candle if it ends later."""
-    found: dict[str, tuple[datetime, DataType, datetime]] = {}
-    for item in status.data:
-        if item.newest is not None:
-            kind = DataType.parse(item.data_type)
-            end = item.newest + timedelta(minutes=kind.interval or 0)
-            found[item.symbol] = max(
-                found.get(item.symbol, (end, kind, item.newest)), (end, kind, item.newest)
-            )
-    return {symbol: (kind, moment) for symbol, (_, kind, moment) in found.items()}
 
 
 def _where(store: Store, db_url: str) -> str:
