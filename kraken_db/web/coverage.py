@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,16 +45,22 @@ def stretches(
 ) -> list[Stretch]:
     """``wanted`` in parts that touch, in order of time.
 
-    Where there would be more than ``most``, gaps that lie near each other are one, and what is shorter than a
-    point on the screen joins its neighbour: no gap is ever left out.
+    Where there would be more than ``most``, all sources are named together; then gaps that lie close together
+    are one, and what is covered for less than a point on the screen counts as unknown. No gap is left out.
     """
     missing = intersection(gaps, [wanted])
     known = _by_sources([(item.source, intersection(item.ranges, [wanted])) for item in coverage])
     found = _stretches(known, missing, wanted)
     step = (wanted[1] - wanted[0]) / most
+    if len(found) > most:  # of so many it is not shown which source has shown which
+        names = ", ".join(sorted({item.source for item in coverage}))
+        known = {names: union(*known.values())}
+        found = _stretches(known, missing, wanted)
     while len(found) > most:
         missing = _closed(missing, step)
-        known = [(source, span) for source, span in known if span[1] - span[0] >= step]
+        known = {
+            source: [one for one in ranges if one[1] - one[0] >= step] for source, ranges in known.items()
+        }
         found = _stretches(known, missing, wanted)
         step *= 2
     return found
@@ -70,37 +77,31 @@ def _closed(ranges: Sequence[TimeRange], step: timedelta) -> list[TimeRange]:
     return closed
 
 
-def _by_sources(coverage: Sequence[tuple[str, Sequence[TimeRange]]]) -> list[tuple[str, TimeRange]]:
-    """Ranges that are apart, each with all sources that have shown it."""
-    moments = sorted({moment for _, ranges in coverage for span in ranges for moment in span})
+def _by_sources(coverage: Iterable[tuple[str, Sequence[TimeRange]]]) -> dict[str, list[TimeRange]]:
+    """What just these sources have shown, by all their names."""
     steps: dict[datetime, list[tuple[str, int]]] = {}
     for source, ranges in coverage:
         for start, end in ranges:
             steps.setdefault(start, []).append((source, 1))
             steps.setdefault(end, []).append((source, -1))
     open_now: dict[str, int] = {}
-    found: list[tuple[str, TimeRange]] = []
-    for at, moment in enumerate(moments[:-1]):
+    found: dict[str, list[TimeRange]] = {}
+    for moment, following in pairwise(sorted(steps)):
         for source, change in steps[moment]:
             open_now[source] = open_now.get(source, 0) + change
-        name = ", ".join(sorted(source for source, count in open_now.items() if count))
-        if not name:
-            continue
-        if found and found[-1][0] == name and found[-1][1][1] == moment:
-            found[-1] = name, (found[-1][1][0], moments[at + 1])
-        else:
-            found.append((name, (moment, moments[at + 1])))
-    return found
+        if name := ", ".join(sorted(source for source, count in open_now.items() if count)):
+            found.setdefault(name, []).append((moment, following))
+    return {name: union(ranges) for name, ranges in found.items()}
 
 
 def _stretches(
-    known: Sequence[tuple[str, TimeRange]], missing: Sequence[TimeRange], wanted: TimeRange
+    known: Mapping[str, Sequence[TimeRange]], missing: Sequence[TimeRange], wanted: TimeRange
 ) -> list[Stretch]:
     parts = [Stretch("gap", *span) for span in missing]
-    for source, span in known:
-        parts += [Stretch("covered", *part, source) for part in difference([span], missing)]
-    told = union((part.start, part.end) for part in parts)
-    parts += [Stretch("unknown", *span) for span in difference([wanted], told)]
+    for source, ranges in known.items():
+        parts += [Stretch("covered", *part, source) for part in difference(ranges, missing)]
+    there = union((part.start, part.end) for part in parts)
+    parts += [Stretch("unknown", *span) for span in difference([wanted], there)]
     return sorted(parts, key=lambda part: part.start)
 
 

@@ -67,17 +67,19 @@ class Reading:
                 return
 
     async def trades(self) -> Rows:
-        """By time and id. Trades of one moment come together, if there are more than the limit, too."""
+        """By time and id. Those of one moment come together, even if they are more than the limit."""
         start, left = self.start, self.limit
         while start < self.end:
             count = PAGE if left is None else min(PAGE, left)
-            found, start = await self._page(start, count)
+            found, following = await self._page(start, count)
+            if left is not None and self.limit != left and len(found) > left:
+                self.next = start
+                return
             if found:
                 yield [_trade(one) for one in found]
-            if start >= self.end:
-                return
-            left = None if left is None else left - len(found)
-            if left is not None and left <= 0:
+            start = following
+            left = None if left is None else max(left - len(found), 0)
+            if left == 0 and start < self.end:
                 self.next = start
                 return
 
