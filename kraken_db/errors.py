@@ -10,7 +10,8 @@ The tree::
     ├── DatabaseError               the database failed
     │   ├── DatabaseUnavailableError    (transient) nobody answers at the address
     │   │   ├── ServerStartingError         (transient) the server is there and takes no connection yet
-    │   │   └── TooManyConnectionsError     (transient) all connections of the server are in use
+    │   │   ├── TooManyConnectionsError     (transient) all connections of the server are in use
+    │   │   └── NodeUnavailableError        (transient) the server is there, a node of its cluster is not
     │   ├── TransactionConflictError    (transient) another session was in the way
     │   ├── RefreshInProgressError      (transient) another session refreshes the same higher interval
     │   ├── StatementCancelledError     a time limit or an administrator has ended a statement
@@ -125,6 +126,10 @@ class ServerStartingError(DatabaseUnavailableError):
 
 class TooManyConnectionsError(DatabaseUnavailableError):
     """All connections that the server, a pooler or our own pool allows are in use."""
+
+
+class NodeUnavailableError(DatabaseUnavailableError):
+    """The coordinator of a cluster is there, and one of its nodes does not answer, or was lost."""
 
 
 class TransactionConflictError(DatabaseError, TransientError):

@@ -106,7 +106,8 @@ class Failures:
         kind = reason.replace(name, "") if kind is None else kind
         self._alike[kind] += 1
         if self._alike[kind] <= _ALIKE:
-            self._progress.note(f"{name}: {self._verb}: {reason.removeprefix(f'{name}: ')}")
+            said = reason.removeprefix(f"{name}: ").removeprefix(f"{name}, ")
+            self._progress.note(f"{name}: {self._verb}: {said}")
         elif self._alike[kind] == _ALIKE + 1:
             self._progress.note("... and others for the same reason: the report at the end has them")
 

@@ -1,7 +1,7 @@
 """What is tried again, how often, and how long is waited in between.
 
 One mechanism, ``Retry``; a policy for each purpose: ``REQUEST`` (Kraken), ``DOWNLOAD``, ``FLAWED``,
-``CONFLICT`` (transactions), ``READ``, ``REFRESH``, ``STARTING`` and ``CROWDED`` (the database); one
+``CONFLICT`` (transactions), ``NODE``, ``READ``, ``REFRESH``, ``STARTING`` and ``CROWDED`` (the database); one
 classification of errors, ``may_pass``.
 
 Being throttled is not a failure of the exchange but of our pace, and ends no run early: it has a count of
@@ -26,6 +26,7 @@ from kraken_db.errors import (
     ExchangeError,
     ExchangeThrottledError,
     ImpossibleRowError,
+    NodeUnavailableError,
     RefreshInProgressError,
     ServerStartingError,
     TooManyConnectionsError,
@@ -158,6 +159,10 @@ FLAWED = Retry(attempts=5, pause=1.0, longest=30.0, only=ImpossibleRowError, lev
 """A page of a download with a row that cannot be: what spoils one answer in passing has spoilt no five."""
 CONFLICT = Retry(attempts=8, pause=0.2, longest=10.0, jitter=0.4, only=TransactionConflictError)
 """A transaction that another session was in the way of: half a minute together at most."""
+NODE = Retry(
+    seconds=600.0, pause=1.0, longest=15.0, jitter=1.0, only=NodeUnavailableError, level=logging.WARNING
+)
+"""A whole unit of work on a cluster, one of whose nodes starts again, or is replaced."""
 READ = Retry(attempts=3, pause=0.1, longest=1.0, jitter=0.1)
 """A whole read from the database, for somebody who waits for it."""
 REFRESH = Retry(
@@ -174,6 +179,11 @@ CROWDED = Retry(
     seconds=600.0, pause=0.25, longest=5.0, jitter=0.5, only=TooManyConnectionsError, level=logging.DEBUG
 )
 """A connection to a server, or a pooler, that has none free."""
+
+
+async def until_undisturbed(attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """What a transaction returns; done again where another session, or a lost node, was in the way."""
+    return await NODE.run(lambda: CONFLICT.run(attempt))
 
 
 async def unless_set(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:

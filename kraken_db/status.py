@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal, TypeAlias, get_args
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -72,11 +72,11 @@ class DataStatus:
     """The last word of a recording that had the pair live; its trades may not be there yet, or be none."""
     is_watched: bool = False
     """Whether a recording has it live now: then its lag says how quiet the market is."""
+    missing: timedelta | None = None
+    """How long the gaps are together; None where nothing is covered."""
     start: datetime | None = None
     end: datetime | None = None
     """Of what is covered; the end is exclusive."""
-    covered_for: timedelta = timedelta(0)
-    """The length of all covered ranges together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +151,14 @@ async def read_status(
 ) -> StoreStatus:
     """The state of a store, of all symbols or of some, in time that does not depend on its rows.
 
-    ``months``: whether the months of each are worked out, which takes the longest where there are many pairs.
+    ``months``: whether the months of each are worked out and its ranges read, which takes the longest where
+    there are many pairs. Without them ``covered`` is None.
     """
     records = await SyncStatusRepository(connection).all()
     summaries = CoverageSummaryRepository(connection, symbols)
-    covered = {(item.symbol, item.data_type): item for item in await summaries.all(MOST_RANGES)}
+    covered = {
+        (item.symbol, item.data_type): item for item in await summaries.all(MOST_RANGES if months else 0)
+    }
     by_month: dict[tuple[str, str], list[MonthCoverage]] = {}
     for month in await summaries.by_month() if months else ():
         by_month.setdefault((month.symbol, month.data_type), []).append(month)
@@ -219,8 +222,8 @@ def _data_status(
         covered=covered.covered if covered else (),
         start=covered.start if covered else None,
         end=covered.end if covered else None,
-        covered_for=covered.total if covered else timedelta(0),
         gaps=covered.gaps if covered else None,
+        missing=covered.missing if covered else None,
         lag=max(now - known, timedelta(0)) if known and ended_at is None else None,
         months=month_states(covered, months, kept_from, until) if covered and months is not None else (),
         ended_at=ended_at,
@@ -353,8 +356,23 @@ def _checked(status: StoreStatus) -> list[DataStatus]:
 def _with_gaps(status: StoreStatus) -> Iterator[Problem]:
     for item in _checked(status):
         if item.gaps:
-            text = f"{_named(item)} has {item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
+            count = f"{item.gaps:,} gap" + ("" if item.gaps == 1 else "s")
+            todo = f"To fill: kraken-db gaps fill {item.symbol}"
+            text = f"{_named(item)} has {count}{_where(item)}. {todo}"
             yield Problem(f"gaps {_named(item)}", text, size=item.gaps)
+
+
+def _where(item: DataStatus) -> str:
+    """The time of the gap, or of the longest one; else how to see them.
+
+    A hole in the trades whose minutes are known is no gap: where there is one, nothing tells which it is.
+    """
+    holes = [(before[1], after[0]) for before, after in pairwise(item.covered or ())]
+    if len(holes) != item.gaps:
+        return f" (kraken-db gaps list {item.symbol})"
+    start, end = max(holes, key=lambda hole: hole[1] - hole[0])
+    which = "from" if item.gaps == 1 else "the longest from"
+    return f", {which} {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
 
 
 def _behind(status: StoreStatus, max_lag: timedelta | None) -> Iterator[Problem]:
@@ -476,7 +494,7 @@ class PairRow:
         return self.trades + self.candles
 
     def trouble(self, max_lag: timedelta | None) -> str:
-        """``gaps``, ``behind``, or empty; ``delisted`` is none, and is told in the same place."""
+        """``gaps``, ``behind``, or empty; ``delisted`` is none, and is shown in the same place."""
         if self.gaps:
             return "gaps"
         if self.ended_at is not None:

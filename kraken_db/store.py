@@ -18,7 +18,7 @@ from kraken_db.errors import DatabaseError, KrakenDBError, NotConnectedError
 from kraken_db.patterns import select
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.retention import release
-from kraken_db.retry import CONFLICT
+from kraken_db.retry import until_undisturbed
 from kraken_db.times import Clock, utc_now
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Store:
         What a killed run left behind is done too, and ``also`` what nobody has noted.
         """
         began = time.monotonic()
-        await CONFLICT.run(partial(self.backend.refresh, self.database, self.clock(), also))
+        await until_undisturbed(partial(self.backend.refresh, self.database, self.clock(), also))
         _log.info("refreshed the higher intervals in %.2f s", time.monotonic() - began)
 
     async def refresh_or_warn(self, within: float | None = None) -> KrakenDBError | None:
@@ -158,6 +158,11 @@ class StoreService:
         store, self._store = self._store, None
         if store is not None:
             await store.close()
+
+    @property
+    def store(self) -> Store | None:
+        """What it works on; None while it is not connected."""
+        return self._store
 
     async def revive(self) -> bool:
         """After the connection was lost: start the embedded server again, should it be gone.

@@ -26,7 +26,7 @@ from kraken_db.exporting.exact import COLUMNS, DUCKDB, candles_of_trades, longer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 PAIRS = ("BTC/USD", "SHIB/USD")
-START = "TIMESTAMPTZ '2020-01-01 00:00+00'"
+START = "TIMESTAMPTZ '2014-01-01 00:00+00'"
 # Numbers with all their digits, by sums of primes: SHIB's trades and minutes have 10**10 units and more.
 PRICES = {
     "BTC/USD": "20000 + (n * 7919 % 400000007) / 10000.0",

@@ -63,13 +63,12 @@ def downgrade() -> None:
         return
     for view in (*FROM_DAYS, *FROM_HOURS, *FROM_MINUTES):
         op.execute(f"DROP VIEW {view}")
-    op.execute("DROP FUNCTION candle_times(timestamptz, timestamptz, interval)")
     for name in (*ROW_TRIGGERS, "note_truncated_minutes"):
         op.execute(f"DROP TRIGGER {name} ON candles")
     op.execute("DROP TRIGGER note_dropped_minutes ON dropped_ranges")
-    for function in ("note_dropped_minutes()", "note_changed_minutes()", "note_truncated_minutes()"):
-        op.execute(f"DROP FUNCTION {function}")
-    op.execute("DROP FUNCTION note_stale_minutes(varchar, tstzrange)")
+    # Some of them are a plain store's, some a distributed one's, whose shards keep some triggers.
+    for function in (*FUNCTIONS, *FUNCTIONS_ON_SHARDS):
+        op.execute(f"DROP FUNCTION IF EXISTS {function} CASCADE")
     op.execute("DELETE FROM rolled_candles WHERE NOT kept")
 
 
@@ -81,6 +80,14 @@ ROW_TRIGGERS = {
     "note_replaced_minutes": "AFTER UPDATE ON candles REFERENCING OLD TABLE AS changed",
     "note_deleted_minutes": "AFTER DELETE ON candles REFERENCING OLD TABLE AS changed",
 }
+FUNCTIONS = (
+    "candle_times(timestamptz, timestamptz, interval)",
+    "note_dropped_minutes()",
+    "note_changed_minutes()",
+    "note_truncated_minutes()",
+    "note_stale_minutes(varchar, tstzrange)",
+)
+FUNCTIONS_ON_SHARDS = ("note_stale_minutes(text, varchar, tstzrange)", "shard_beside(text, text)")
 # Retention has stored the candles of what it deletes.
 UNLESS_RETENTION = "WHEN (current_setting('kraken_db.retention', true) IS DISTINCT FROM 'on')"
 # Touching ranges become one, or a download of years would leave thousands. The row is a new one: a refresh

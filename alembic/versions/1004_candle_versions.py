@@ -234,7 +234,7 @@ def downgrade() -> None:
     for table, trigger in _triggers(aggregates):
         op.execute(f"DROP TRIGGER IF EXISTS {trigger.split()[0]} ON {table}")
     for signature in reversed(_functions(aggregates)):
-        op.execute(f"DROP FUNCTION {signature}")
+        op.execute(f"DROP FUNCTION IF EXISTS {signature}")
     op.drop_table("candle_versions")
 
 

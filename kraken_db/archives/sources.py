@@ -124,7 +124,8 @@ def _open_local(path: Path) -> ByteSource:
     if not parts or (part and not is_there):
         return FileSource(path)  # says what is wrong with it
     made_up = path.with_name(part[0]) if part else path
-    return PartedSource([FileSource(part) for part in parts], f"{made_up} ({len(parts)} parts)")
+    count = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
+    return PartedSource([FileSource(part) for part in parts], f"{made_up} ({count})")
 
 
 def _identity(found: os.stat_result) -> tuple[int, int, int, int]:

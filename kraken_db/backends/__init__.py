@@ -22,11 +22,11 @@ from kraken_db.backends.base import (
     kept_for,
 )
 from kraken_db.backends.citus import CitusBackend
-from kraken_db.backends.citus_schema import is_distributed
 from kraken_db.backends.pending_refresh import PendingRefresh
 from kraken_db.backends.postgres import PostgresBackend
 from kraken_db.backends.rollup import materialized_relations
 from kraken_db.backends.timescale import TimescaleBackend
+from kraken_db.db.migrations import is_distributed
 
 __all__ = [
     "Backend",

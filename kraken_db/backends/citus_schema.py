@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends.citus_candles import VIEWS, view_query
 from kraken_db.db.engine import Database
+from kraken_db.db.migrations import is_distributed
 from kraken_db.errors import ConfigurationError
 from kraken_db.intervals import GRID_ORIGIN_EPOCH
 
@@ -34,9 +35,6 @@ TABLES = (
 )
 """The tables that are distributed; the first one decides where a symbol is."""
 _EXTENSIONS = text("SELECT extname FROM pg_extension WHERE extname IN ('citus', 'timescaledb')")
-_IS_DISTRIBUTED = text(
-    "SELECT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrelid = 'trades'::regclass)"
-)
 _IS_AVAILABLE = text("SELECT EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'citus')")
 _NODES = text("SELECT count(*) FROM pg_dist_node WHERE isactive AND shouldhaveshards")
 _SHARDS = text("SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = 'trades'::regclass")
@@ -49,13 +47,6 @@ class Distribution:
     shards: int
     nodes: int
     is_new: bool
-
-
-async def is_distributed(connection: AsyncConnection) -> bool:
-    """Whether the tables of this store are distributed by Citus."""
-    if "citus" not in set(await connection.scalars(_EXTENSIONS)):
-        return False
-    return bool(await connection.scalar(_IS_DISTRIBUTED))
 
 
 async def require_citus(url: str) -> None:

@@ -114,20 +114,27 @@ def closes_at(opens_at: ColumnElement[Any], minutes: ColumnElement[int]) -> Colu
     return func.to_timestamp(since + minutes * literal_column("60"), type_=Timestamp)
 
 
-def write_rolled(symbol: str | BindParameter[str], candles: AnySelect, *, kept: bool) -> Insert:
-    """Store candles of a symbol, but not in the place of those that stand."""
+def write_rolled(
+    symbol: str | BindParameter[str],
+    interval: int,
+    candles: AnySelect,
+    start: Moment,
+    end: Moment,
+    *,
+    kept: bool,
+) -> Insert:
+    """Store candles of a symbol that open in ``[start, end)``, but not in the place of those that stand."""
     fresh, old = candles.subquery("fresh"), ROLLED_CANDLES.alias("old")
-    # Only kept ones are joined: where nothing was dropped, which is the rule, there are none.
-    stands = (
-        select(literal_column("1"))
-        .where(
-            _dropped_of(symbol).is_not(None),
-            old.c.symbol == symbol,
-            *(old.c[name] == fresh.c[name] for name in ("interval_minutes", "timestamp")),
-            is_standing(symbol, old),
-        )
-        .exists()
+    # Only kept ones are joined: where nothing was dropped, which is the rule, there are none. By themselves
+    # the fresh ones would bound neither their interval nor their time: it would be a scan of all years.
+    standing: Rows = select(literal_column("1")).where(
+        _dropped_of(symbol).is_not(None),
+        old.c.symbol == symbol,
+        old.c.interval_minutes == literal_column(str(interval)),
+        old.c.timestamp == fresh.c.timestamp,
+        is_standing(symbol, old),
     )
+    stands = _bounded(standing, old.c.timestamp, start, end).exists()
     rows = select(*(fresh.c[name] for name in CANDLE_COLUMNS), literal_column(str(kept))).where(~stands)
     new = insert(ROLLED_CANDLES).from_select([*CANDLE_COLUMNS, "kept"], rows)
     values = [*_VALUES, "kept"]
@@ -148,7 +155,7 @@ async def keep_rolled(connection: AsyncConnection, old: OldRows) -> None:
     for interval in NOT_STORED:
         minutes = minutes_between(old.symbol, old.start, old.end)
         candles = rollup(minutes.subquery(), interval)
-        await connection.execute(write_rolled(old.symbol, candles, kept=True))
+        await connection.execute(write_rolled(old.symbol, interval, candles, old.start, old.end, kept=True))
     c = ROLLED_CANDLES.c
     inside = (c.timestamp >= old.start, c.timestamp < old.end, ~c.kept)
     hours = (c.symbol == old.symbol, c.interval_minutes == FINEST_STORED)
@@ -330,7 +337,8 @@ def _rolls(interval: int) -> Insert:
         parts = minutes_between(_SYMBOL, _FIRST, _LAST)
     else:
         parts = rolled_between(_SYMBOL, INTERVAL_SOURCES[interval], _FIRST, _LAST)
-    return write_rolled(_SYMBOL, rollup(parts.subquery(), interval), kept=False)
+    candles = rollup(parts.subquery(), interval)
+    return write_rolled(_SYMBOL, interval, candles, _FIRST, _LAST, kept=False)
 
 
 @cache

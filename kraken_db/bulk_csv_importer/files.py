@@ -29,7 +29,7 @@ from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_load import ASIDE_MINUTES
 from kraken_db.repositories.trade_neighbours import beside
 from kraken_db.repositories.trades import TradeRepository
-from kraken_db.retry import CONFLICT
+from kraken_db.retry import until_undisturbed
 from kraken_db.tolerances import SAME_TRADE
 
 _SHOWN = 5
@@ -182,7 +182,7 @@ class TradeFileImport:
     options: ImportOptions
     stop: asyncio.Event | None = None
     """Once it is set, the batch that is under way is the last."""
-    again: Callable[[Callable[[], Awaitable[PagesWritten]]], Awaitable[PagesWritten]] = CONFLICT.run
+    again: Callable[[Callable[[], Awaitable[PagesWritten]]], Awaitable[PagesWritten]] = until_undisturbed
     """Runs the transaction of a batch, again where that may help."""
     _holes: dict[int, IdHole] = field(default_factory=dict, init=False)
     _stored: list[TimeRange] = field(default_factory=list, init=False)

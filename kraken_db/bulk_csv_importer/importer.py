@@ -36,6 +36,7 @@ from kraken_db.errors import (
     DataRefusedError,
     ImportFileError,
     KrakenDBError,
+    NodeUnavailableError,
     foreseen,
 )
 from kraken_db.heartbeat import Heartbeat
@@ -44,7 +45,7 @@ from kraken_db.ingest.write_unit import Ingest
 from kraken_db.intervals import interval_name
 from kraken_db.pairs import parse_symbol
 from kraken_db.progress import NullProgress, Progress
-from kraken_db.retry import CONFLICT, unless_set
+from kraken_db.retry import unless_set, until_undisturbed
 from kraken_db.store import Store, StoreService
 from kraken_db.times import Clock, period_text, utc_now
 
@@ -206,7 +207,7 @@ class BulkCSVImporter(StoreService):
                         return
                     report.files.append(done)
                     progress.is_over(done)
-                    if isinstance(done.error, DatabaseUnavailableError) and not await _answers(store):
+                    if await _is_gone(store, done.error):
                         report.stopped = done.error
 
         try:
@@ -253,13 +254,13 @@ class BulkCSVImporter(StoreService):
         is_straight = file.interval is not None and file.size > LARGE_FILE
         try:
             try:
-                await CONFLICT.run(lambda: attempt(is_straight))
+                await until_undisturbed(lambda: attempt(is_straight))
             except DataRefusedError:
                 if not is_straight:
                     raise
-                await CONFLICT.run(lambda: attempt(False))
+                await until_undisturbed(lambda: attempt(False))
             if file.interval is None and options.build_candles and options.keeps_trades:
-                built = await build_missing(ingest, file.symbol)
+                built = await until_undisturbed(lambda: build_missing(ingest, file.symbol))
                 report.candles += sum(written.new + written.changed for written in built)
         except Exception as error:
             report.error = as_failure(file.name, error)
@@ -312,10 +313,15 @@ class BulkCSVImporter(StoreService):
                 )
 
 
-async def _answers(store: Store) -> bool:
+async def _is_gone(store: Store, error: KrakenDBError | None) -> bool:
+    """Whether what has failed in this way fails for every other file, too."""
+    if isinstance(error, NodeUnavailableError):
+        return True  # it was waited for
+    if not isinstance(error, DatabaseUnavailableError):
+        return False
     try:
         async with store.database.read() as connection:
             await connection.execute(text("SELECT 1"))
     except KrakenDBError:
-        return False
-    return True
+        return True
+    return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.cli.base import sentence
+from kraken_db.cli.metrics import Address, metrics_of, metrics_option
 from kraken_db.cli.options import (
     MultiValueCommand,
     db_url_option,
@@ -24,6 +25,7 @@ from kraken_db.cli.options import (
 )
 from kraken_db.cli.output import (
     Column,
+    Row,
     count_text,
     day_column,
     duration,
@@ -42,7 +44,9 @@ from kraken_db.progress import MANY
 from kraken_db.times import utc_now
 
 if TYPE_CHECKING:
-    from kraken_db.historical_backfill import BackfillReport
+    from prometheus_client.core import Metric
+
+    from kraken_db.historical_backfill import BackfillReport, KrakenTradesBackfill
     from kraken_db.historical_backfill.archive import BackfillSource
     from kraken_db.historical_backfill.estimate import BackfillEstimate, PairEstimate
 
@@ -111,7 +115,9 @@ def _print(reports: Sequence[BackfillReport]) -> None:
         day_column("from (UTC)", rank=2),
         day_column("to (UTC)", rank=1),
     ]
-    print_table(columns, [_row(report, counters) for report in reports])
+    ordered = sorted(reports, key=lambda report: report.outcome != "failed")
+    rows = [Row(_row(report, counters), "red" if report.outcome == "failed" else "") for report in ordered]
+    print_table(columns, rows)
 
 
 def _row(report: BackfillReport, counters: Iterable[str]) -> tuple[str, ...]:
@@ -167,6 +173,10 @@ def _document(report: BackfillReport) -> dict[str, Any]:
     }
 
 
+_ESTIMATED = {"archives": 2, "by REST": 3, "download": 1, "database": 0, "about": 0}
+"""The columns of an estimate, and in which order they are left out."""
+
+
 def show_estimate(estimate: BackfillEstimate, *, as_json: bool) -> bool:
     """What a run would take, on stdout; returns whether it can begin."""
     if as_json:
@@ -174,12 +184,10 @@ def show_estimate(estimate: BackfillEstimate, *, as_json: bool) -> bool:
     else:
         columns = [
             Column("symbol"),
-            *(
-                Column(title, right=True)
-                for title in ("archives", "by REST", "download", "database", "about")
-            ),
+            *(Column(title, right=True, rank=rank) for title, rank in _ESTIMATED.items()),
         ]
-        print_table(columns, [_estimate_row(pair) for pair in estimate.pairs])
+        ordered = sorted(estimate.pairs, key=lambda pair: pair.error is None)
+        print_table(columns, [Row(_estimate_row(pair), "red" if pair.error else "") for pair in ordered])
     for pair in estimate.pairs:
         if pair.error is not None:
             note(f"Failed: {pair.symbol}: {sentence(pair.error)}")
@@ -229,6 +237,15 @@ def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
     }
 
 
+def _families(service: KrakenTradesBackfill) -> Iterator[Metric]:
+    from kraken_db.metrics.families import of_job, of_pools, of_requests
+
+    if service.overview is not None:
+        yield from of_job("backfill", service.overview)
+    yield from of_requests(service.requests)
+    yield from of_pools({"backfill": service.store.database.pool if service.store else None})
+
+
 @click.command(
     cls=MultiValueCommand,
     short_help="Download every trade of a pair from Kraken.",
@@ -262,7 +279,8 @@ def _estimate_document(estimate: BackfillEstimate) -> dict[str, Any]:
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Pairs at a time."
 )
-@details_option
+@metrics_option
+@details_option()
 @json_option
 @db_url_option
 @click.pass_context
@@ -281,6 +299,7 @@ def backfill(
     dry_run: bool,
     rate_limit: float,
     jobs: int,
+    metrics: Address | None,
     details: bool,
     as_json: bool,
     db_url: str,
@@ -323,8 +342,10 @@ def backfill(
             await tell_default(names, service, progress.note)
             if dry_run:
                 return await service.estimate(names, **wanted)
-            with signals.stopping(service):
-                return await service.backfill(names, auto_stop_realtime=not no_auto_stop, **wanted)
+            metered = metrics_of(service, "backfill", lambda: _families(service), metrics, progress.note)
+            async with metered:
+                with signals.stopping(service):
+                    return await service.backfill(names, auto_stop_realtime=not no_auto_stop, **wanted)
 
     with show_progress() as progress:
         reports = asyncio.run(run())

@@ -121,7 +121,7 @@ def _fitted(rows: Sequence[tuple[str, ...]], shares: Sequence[float | None], wid
         line = _GAP.join(parts)
         room = width - len(line) - len(_GAP)
         if len(widths) == 5 and cells[4] and room >= _LEAST_REMARK:
-            line += _GAP + _cut(cells[4], room)
+            line += _GAP + _cut_between_words(cells[4], room)
         yield line.rstrip()
 
 
@@ -131,6 +131,15 @@ def _cut(text: str, width: int) -> str:
     while cell_width(text) > max(0, width - 3):
         text = text[:-1]
     return f"{text.rstrip()}..." if width > 3 else text
+
+
+def _cut_between_words(text: str, width: int) -> str:
+    """A word that has no room is left out: half of a name or of a date looks like another one."""
+    found = _cut(text, width)
+    if found == text or text.startswith(f"{found.removesuffix('...')} "):
+        return found
+    whole, blank, _ = found.rpartition(" ")
+    return f"{whole} ..." if blank else found
 
 
 def open_bars() -> Rows:

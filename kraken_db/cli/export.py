@@ -102,7 +102,7 @@ class _Out(click.Path):
     is_flag=True,
     help="Compare the rows even of pairs that were not written since the last export.",
 )
-@details_option
+@details_option("a row for each pair and interval at the end")
 @json_option
 @stored_db_url_option
 @click.pass_context

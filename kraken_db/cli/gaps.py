@@ -150,11 +150,12 @@ def show_filled(reports: Sequence[FillReport], *, as_json: bool, details: bool =
             Column("symbol"),
             Column("gaps", right=True),
             Column("filled", right=True),
-            Column("candles", right=True),
-            Column("trades", right=True),
-            day_column("known to (UTC)"),
+            Column("candles", right=True, rank=2),
+            Column("trades", right=True, rank=1),
+            day_column("known to (UTC)", rank=3),
         ]
-        print_table(columns, [_fill_row(report) for report in reports])
+        ordered = sorted(reports, key=lambda report: not report.errors)
+        print_table(columns, [Row(_fill_row(report), "red" if report.errors else "") for report in ordered])
     notes = [f"Note: {message}" for message in _messages([report.gaps for report in reports])]
     if is_short:
         note_some([f"Failed: {error}" for report in reports for error in report.errors])
@@ -298,7 +299,6 @@ def _gap_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PERIOD",
             help="How far back to look where nothing is stored of a pair.",
         ),
-        details_option,
         json_option,
     ]
     for option in reversed(options):
@@ -321,6 +321,7 @@ def gaps() -> None:
 @exclude_option
 @stored_option
 @_gap_options
+@details_option("each gap")
 @stored_db_url_option
 def list_gaps(
     symbols: tuple[str, ...] | None,
@@ -367,6 +368,7 @@ def list_gaps(
 )
 @rate_limit_option
 @_gap_options
+@details_option()
 @db_url_option
 @click.pass_context
 def fill_gaps(

@@ -163,13 +163,10 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool, details: bo
             Column("data", rank=1),
             Column("rows", True),
             Column("size", True),
-            Column("file"),
+            Column("file", may_hang=True),
         ]
-        rows = [
-            (file.symbol, file.kind, _rows_text(counts[file.name]), size_text(file.size), file.name)
-            for file in plan.files
-        ]
-        print_table(columns, rows)
+        ordered = sorted(plan.files, key=lambda file: not isinstance(counts[file.name], KrakenDBError))
+        print_table(columns, [_plan_row(file, counts[file.name]) for file in ordered])
     _remarks(plan.skipped, [])
     note(f"Would import {_extent(plan, counts)}. Nothing was changed.")
     _show_failures(failures)
@@ -178,6 +175,11 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool, details: bo
     for contradiction in contradictions:
         note(f"Error: {sentence(contradiction)}")
     return not (failures or contradictions)
+
+
+def _plan_row(file: ArchiveFile, count: int | KrakenDBError | None) -> Row:
+    cells = (file.symbol, file.kind, _rows_text(count), size_text(file.size), file.name)
+    return Row(cells, "red" if isinstance(count, KrakenDBError) else "")
 
 
 def _extent(plan: ImportPlan, counts: RowCounts) -> str:
@@ -435,7 +437,7 @@ class SourcePlace(SourcePath):
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Files at a time. Default: what is fastest."
 )
-@details_option
+@details_option("a row for each pair and interval at the end, with --dry-run one for each file")
 @json_option
 @db_url_option
 @click.pass_context

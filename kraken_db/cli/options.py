@@ -778,3 +778,10 @@ def notify_options(command: _Decorated) -> _Decorated:
         help="Show the message that would be posted, post it as a test if --notify says where, and end.",
     )
     return notify(test(command))
+
+
+def listen_address(ctx: click.Context, option: click.Parameter, value: str) -> str:
+    """What ``--host`` says, which is something."""
+    if not value.strip():  # the system would take it for all addresses of the machine
+        raise click.BadParameter("it is empty; 0.0.0.0 is every address", ctx, option)
+    return value

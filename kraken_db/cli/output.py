@@ -218,14 +218,26 @@ def can_repaint(*, err: bool = False) -> bool:
 def folded(text: str, width: int, indent: str = "") -> list[str]:
     """Lines of at most ``width`` characters, cut between words; ``indent``: of all but the first.
 
-    What fits stays as it is, and so does a word that is longer than a line. A number and its unit
-    stay together.
+    What fits stays as it is, and so does a word that is longer than a line, unless it is a list: that is
+    cut behind a comma. A number and its unit stay together.
     """
     if cell_width(text) <= width:
-        return [text]
+        return [text.replace(_KEPT_SPACE, " ")]
     kept = _BEFORE_UNIT.sub(_KEPT_SPACE, text)
+    room = max(1, width - len(indent))
+    kept = re.sub(rf"\S{{{room + 1},}}", lambda word: " ".join(_pieces(word[0], room)), kept)
     lines = wrap(kept, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return [line.replace(_KEPT_SPACE, " ") for line in lines]
+
+
+def _pieces(word: str, width: int) -> list[str]:
+    """``open,high,low`` in pieces of at most ``width`` characters, as few as can be."""
+    pieces = [""]
+    for item in re.findall(r"[^,]*,|[^,]+$", word):
+        if pieces[-1] and len(pieces[-1] + item) > width:
+            pieces.append("")
+        pieces[-1] += item
+    return pieces
 
 
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:bytes|kB|MB|GB|s|min|h|days?)\b)")
@@ -364,7 +376,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str] | Row]) 
     for line in _lines(found, [row.colour for row in given], width):
         print_styled(line)
     if found.left_out:
-        for line in folded(f"(no room for: {', '.join(found.left_out)})", width):
+        titles = [title.replace(" ", _KEPT_SPACE) for title in found.left_out]
+        for line in folded(f"(no room for: {', '.join(titles)})", width):
             print_styled(styled(line, dim=True))
 
 
@@ -384,7 +397,8 @@ def _lines(found: Fitted, colours: Sequence[str], width: int) -> Iterable[str]:
     is_coloured = wants_colour()  # asked once: a store may have thousands of rows
     hanging = found.hanging or [()] * len(found.rows)
     for row, below, colour in zip(found.rows, hanging, colours, strict=True):
-        for line in [*on_lines(row), *(_GAP + cell for cell in below)]:
+        hung = [_GAP + line for cell in below for line in folded(cell, width - len(_GAP))]
+        for line in [*on_lines(row), *hung]:
             yield click.style(line, fg=colour) if colour and is_coloured else line
 
 

@@ -15,6 +15,7 @@ import click
 
 from kraken_db.cli.alarms import alarm_source, test_alarm
 from kraken_db.cli.base import Signals, sentence
+from kraken_db.cli.metrics import Address, metrics_of, metrics_option
 from kraken_db.cli.options import (
     MultiValueCommand,
     SpanType,
@@ -44,6 +45,7 @@ from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.problems import Problem
 
 if TYPE_CHECKING:
+    from prometheus_client.core import Metric
     from rich.live import Live
 
     from kraken_db.alarms import Webhook
@@ -254,6 +256,7 @@ def _seconds(value: float | None) -> str:
     help="Where trades are kept while the database is away. Default: below the user's state directory.",
 )
 @rate_limit_option
+@metrics_option
 @notify_options
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object a line.")
 @db_url_option
@@ -267,6 +270,7 @@ def record(
     flush_interval: float,
     journal_dir: Path | None,
     rate_limit: float,
+    metrics: Address | None,
     webhook: Webhook | None,
     notify_test: bool,
     as_json: bool,
@@ -303,6 +307,7 @@ def record(
         )
         with show_view(as_json=as_json) as view, Signals().stopping(recorder):
             async with (
+                metrics_of(recorder, "recorder", lambda: _families(recorder), metrics),
                 beside(_report(recorder, view, every or view.every)),
                 alarms_of(recorder, webhook, db_url, source),
                 AsyncExitStack() as at_the_end,
@@ -315,6 +320,12 @@ def record(
             return recorder.is_flawed
 
     context.exit(int(asyncio.run(run())))
+
+
+def _families(recorder: Recorder) -> Iterator[Metric]:
+    from kraken_db.metrics.families import of_recorder
+
+    return of_recorder(recorder)
 
 
 @asynccontextmanager

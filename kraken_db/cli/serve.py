@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kraken_db.cli import configuration
-from kraken_db.cli.options import stored_db_url_option
+from kraken_db.cli.options import listen_address, stored_db_url_option
 from kraken_db.cli.output import note
 from kraken_db.errors import WrongValueError
 
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     short_help="Show what is stored in a browser, and over HTTP.",
     epilog="Example: kraken-db serve --port 8712",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    callback=listen_address,
+    help="The address to listen on.",
+)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8712, show_default=True, help="0 takes a free one."
 )
@@ -119,3 +125,4 @@ async def _serve(db_url: str, options: ServeOptions) -> None:
         click.echo(f"Page: {address}")
         note("Ctrl-C ends it")
         await stopped.wait()
+    note("ended")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kraken_db.cli.options import PairNamesType, TimeType
+from kraken_db.cli.options import PairNamesType, TimeType, listen_address
 from kraken_db.cli.output import count_text, note, plural, size_text
 from kraken_db.errors import WrongValueError
 from kraken_db.pairs import DEFAULT_SYMBOLS
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from kraken_db.simulator.feed import FeedCounts
 
 _Kind = TypeVar("_Kind", bound=StrEnum)
-
-
-def _host(ctx: click.Context, option: click.Parameter, value: str) -> str:
-    if not value.strip():  # the system would take it for all addresses of the machine
-        raise click.BadParameter("it is empty; 0.0.0.0 is every address", ctx, option)
-    return value
 
 
 @click.command()
@@ -47,7 +41,7 @@ def _host(ctx: click.Context, option: click.Parameter, value: str) -> str:
     "--host",
     default="127.0.0.1",
     show_default=True,
-    callback=_host,
+    callback=listen_address,
     help="The address to listen on.",
 )
 @click.option(

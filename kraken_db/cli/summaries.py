@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 
 from kraken_db.cli.output import Column, count_text, note, print_table
 from kraken_db.progress import MANY
 
-details_option = click.option(
-    "--details", is_flag=True, help="Show a row for each pair at the end, however many there are."
-)
-"""``--details`` as ``details``: without it a job over many pairs ends with its totals."""
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+def details_option(shown: str = "a row for each pair at the end") -> Callable[[_Decorated], _Decorated]:
+    """``--details`` as ``details``: without it a job over many pairs ends with its totals.
+
+    ``shown``: what there is with it, for the help.
+    """
+    return click.option("--details", is_flag=True, help=f"Show {shown}, however many there are.")
 
 
 def print_totals(totals: Sequence[tuple[str, str]]) -> None:

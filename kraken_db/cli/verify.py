@@ -226,7 +226,7 @@ def _part(part: Part) -> dict[str, Any]:
 )
 @click.option("--repair", is_flag=True, help="Put right what is wrong, and verify again.")
 @rate_limit_option
-@details_option
+@details_option("every certificate")
 @json_option
 @stored_db_url_option
 @click.pass_context

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from kraken_db.database_writer.journal import Journal
+from kraken_db.durations import Durations
 from kraken_db.errors import DataRefusedError, NotConnectedError, TransactionConflictError, first_line
 from kraken_db.log_throttle import A_MINUTE, LogThrottle
 from kraken_db.retry import may_pass
@@ -185,6 +186,7 @@ class Intake(Generic[R]):
 
     def __init__(self, channel: Channel[R], journal: Journal, backlog: list[Journal]) -> None:
         self.counts = Counts()
+        self.flush_durations = Durations()
         self.rejections: deque[str] = deque(maxlen=_KEPT_REJECTIONS)
         """Why the last few records were rejected."""
         self.journal = journal
@@ -447,7 +449,8 @@ class ChannelRunner(Intake[R]):
         pause, failures = _FIRST_PAUSE, 0
         while True:
             try:
-                written = await self._channel.store(journal, batch)
+                with self.flush_durations.measured():
+                    written = await self._channel.store(journal, batch)
                 break
             except Exception as error:
                 self.counts.errors += 1

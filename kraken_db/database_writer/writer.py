@@ -14,6 +14,8 @@ from kraken_db.data_types import DataType
 from kraken_db.database_writer.channel import Counts
 from kraken_db.database_writer.flushing import OnHole
 from kraken_db.database_writer.pipeline import DEFAULT_JOURNAL_BYTES, Pipeline, WriterOptions
+from kraken_db.db.engine import PoolUse
+from kraken_db.durations import Durations
 from kraken_db.errors import ConfigurationError, NotConnectedError, first_line
 from kraken_db.id_runs import IdHole
 from kraken_db.ingest.live import QueuedTrade, StoredTrades
@@ -246,6 +248,19 @@ class DatabaseWriter:
     def get_stats(self) -> dict[str, Any]:
         """What was done since ``start()``, and what waits; after ``stop()`` as it was then (docs/live.md)."""
         return statistics(self._pipeline) if self._pipeline else dict(self._last_statistics)
+
+    @property
+    def flush_durations(self) -> dict[str, Durations]:
+        """How long the transactions took that have stored trades and candles; empty while it is stopped."""
+        pipeline = self._pipeline
+        if pipeline is None:
+            return {}
+        return {"trades": pipeline.trades.flush_durations, "candles": pipeline.candles.flush_durations}
+
+    @property
+    def pool(self) -> PoolUse | None:
+        """Of its own connections; None while it is stopped."""
+        return self._pipeline.store.database.pool if self._pipeline else None
 
     def stored_trades(self, symbol: str) -> StoredTrades | None:
         """Which ids of a symbol are committed, and which are missing; None before its first flush."""

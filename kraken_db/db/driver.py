@@ -60,7 +60,7 @@ def driver_errors(connection: AsyncConnection | AsyncSession) -> AbstractContext
     For code that goes on after an error of its statements. Works on connections of any engine.
     """
     sessions = sessions_of(connection)
-    return translated_errors(sessions.display if sessions else "the database")
+    return sessions.errors() if sessions else translated_errors("the database")
 
 
 def sessions_of(connection: AsyncConnection | AsyncSession) -> Sessions | None:

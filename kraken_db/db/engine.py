@@ -19,7 +19,7 @@ from contextlib import (
     suppress,
 )
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 from sqlalchemy import Connection, event
@@ -33,7 +33,6 @@ from kraken_db.db.blockers import telling_who_blocks_rows
 from kraken_db.db.disk import DiskRoom
 from kraken_db.db.driver import SESSIONS
 from kraken_db.db.embedded import EmbeddedServer, resolve_embedded
-from kraken_db.db.errors import translated_errors
 from kraken_db.db.programs import Address
 from kraken_db.db.session_locks import SessionLocks
 from kraken_db.db.sessions import Sessions
@@ -118,6 +117,13 @@ def _refuse_dead(connection: Any, record: ConnectionPoolEntry, _proxy: object) -
         raise InvalidatePoolError("the connection has ended")
 
 
+class PoolUse(NamedTuple):
+    """Connections of a pool: how many are in use, and how many may be; 0 where there is no limit."""
+
+    in_use: int
+    limit: int
+
+
 class Database:
     """An open store: its connections, and the embedded server under it where that is used.
 
@@ -138,6 +144,7 @@ class Database:
         self.locks = SessionLocks(sessions, partial(self._waiting, sessions.open))
         self._sessions = sessions
         self.engine = make_engine(sessions, pool_max_size=pool_max_size)
+        self._limit = pool_max_size
         self._places = asyncio.Semaphore(pool_max_size or sys.maxsize)
         self._in_use = 0
         self._server = server
@@ -156,7 +163,8 @@ class Database:
             directory = resolve_embedded(url) or Settings.from_environment().data_dir
             server = EmbeddedServer(directory)
             url = await asyncio.to_thread(server.attach, creates=creates)
-        sessions = Sessions(parse_url(url), "the embedded database" if server else None)
+        display, folder = ("the embedded database", server.cluster_dir) if server else (None, None)
+        sessions = Sessions(parse_url(url), display, folder)
         return cls(sessions, pool_max_size, server, creates=creates)
 
     @property
@@ -172,6 +180,10 @@ class Database:
     def address(self) -> Address:
         """The same database for PostgreSQL's own programs."""
         return Address.of(self._sessions.dsn)
+
+    @property
+    def pool(self) -> PoolUse:
+        return PoolUse(self._in_use, self._limit)
 
     @property
     def disk(self) -> DiskRoom | None:
@@ -265,7 +277,7 @@ class Database:
 
     def errors(self) -> AbstractContextManager[None]:
         """Within it, the driver's errors are raised as those of ``kraken_db.errors``."""
-        return translated_errors(self.display)
+        return self._sessions.errors()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import asyncpg
@@ -19,6 +20,7 @@ from kraken_db.errors import (
     DataRefusedError,
     DuplicateRowError,
     KrakenDBError,
+    NodeUnavailableError,
     PermissionDeniedError,
     ReadOnlyDatabaseError,
     RefreshInProgressError,
@@ -50,8 +52,10 @@ _Kinds: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 
 @contextmanager
-def translated_errors(where: str) -> Iterator[None]:
+def translated_errors(where: str, folder: Path | None = None) -> Iterator[None]:
     """Raise this package's errors instead of the driver's; ``where`` is an address without password.
+
+    ``folder``: where the database keeps its files, if that is on this machine.
 
     The driver's own is the cause of each. What the system says against a file goes through unchanged.
     """
@@ -60,18 +64,24 @@ def translated_errors(where: str) -> Iterator[None]:
     except _DRIVER_ERRORS as error:
         if isinstance(error, KrakenDBError) or (isinstance(error, OSError) and error.filename is not None):
             raise
-        raise translate(error, where) from error
+        raise translate(error, where, folder) from error
 
 
-def translate(error: BaseException, where: str) -> KrakenDBError:
+def translate(error: BaseException, where: str, folder: Path | None = None) -> KrakenDBError:
     """The error of this package for one of the driver's; what is not known is a DatabaseError."""
     error = _driver_error(error)
     line = first_line(error)
-    for rule in _RULES:
+    for rule in _RULES_OF_A_NODE if _is_of_a_node(error) else _RULES:
         if isinstance(error, rule.kinds) and rule.text in line.lower():
-            return rule.error(f"{where}: {rule.message.format(line=line)}", hint=rule.hint)
+            message = rule.message.format(line=line, at="" if folder is None else f" ({folder})")
+            return rule.error(f"{where}: {message}", hint=rule.hint)
     state = getattr(error, "sqlstate", None)
     return DatabaseError(f"{where}: {line}" + (f" (SQLSTATE {state})" if state else ""))
+
+
+def _is_of_a_node(error: BaseException) -> bool:
+    """Whether a coordinator of Citus tells what a node has answered to it."""
+    return "while executing command on" in (getattr(error, "context", None) or "")
 
 
 def _driver_error(error: BaseException) -> BaseException:
@@ -85,7 +95,7 @@ def _driver_error(error: BaseException) -> BaseException:
 class _Rule:
     """An error of one of these ``kinds`` whose first line has ``text`` in it, in small letters.
 
-    ``{line}`` in ``message`` is that line.
+    ``{line}`` in ``message`` is that line, ``{at}`` the folder of the database, where it is known.
     """
 
     kinds: _Kinds
@@ -222,7 +232,7 @@ _OF_THE_SERVER = (
     _Rule(
         asyncpg.DiskFullError,
         StorageFullError,
-        "the disk of the database is full",
+        "the disk of the database is full{at}",
         "free some space and run the command again",
     ),
     _Rule(
@@ -308,19 +318,7 @@ _OF_NO_ANSWER = (
             # asyncpg, of a connection that ended while nothing was asked of it: its words help nobody.
             (asyncpg.InternalClientError, "the connection was lost", "cannot switch to state"),
             (asyncpg.InterfaceError, "the connection was lost", "connection is closed"),
-            # Of a node of a cluster, in the middle of a transaction.
-            *(
-                (asyncpg.InternalServerError, "a node of the cluster was lost: {line}", text)
-                for text in ("connection marked as essential", "server closed the connection")
-            ),
         )
-    ),
-    _Rule(
-        asyncpg.PostgresConnectionError,
-        DatabaseUnavailableError,
-        "a node of the cluster does not answer: {line}",
-        "see that it runs, and run the command again",
-        "remote node",
     ),
     _Rule(
         # No server says so of itself.
@@ -336,11 +334,54 @@ _OF_NO_ANSWER = (
         "check host, port and that the server runs",
     ),
 )
+# A coordinator of Citus tells what its workers answer with their codes, and what libpq says of a connection
+# that is gone with that of an internal error.
+_LOST_NODE = "a node of the cluster was lost: {line}"
+_OF_NODES = tuple(
+    _Rule(kinds, NodeUnavailableError, message, "see that it runs, and run the command again", text)
+    for kinds, message, texts in (
+        (
+            asyncpg.PostgresConnectionError,
+            "a node of the cluster does not answer: {line}",
+            ("remote node", "for node", "to the node"),
+        ),
+        (asyncpg.PostgresIOError, _LOST_NODE, ("failed to copy to shard", "failed to complete copy on")),
+        (
+            asyncpg.InternalServerError,
+            _LOST_NODE,
+            (
+                "connection marked as essential",
+                "failed to prepare transaction",
+                "to fetch intermediate results",
+                # libpq:
+                "server closed the connection",
+                "connection not open",
+                "no connection to the server",
+                "could not receive data from server",
+                "could not send data to server",
+                "ssl connection has been closed",
+                "ssl syscall error",
+                "lost synchronization with server",
+            ),
+        ),
+    )
+    for text in texts
+)
 _RULES = (
+    *_OF_NODES,
     *_OF_THE_CONNECTION,
     *_OF_OTHER_SESSIONS,
     *_OF_THE_SERVER,
     *_OF_TABLES,
     *_OF_DATA,
     *_OF_NO_ANSWER,
+)
+_RULES_OF_A_NODE = (
+    _Rule(
+        (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError),
+        NodeUnavailableError,
+        _LOST_NODE,
+        "see that it runs, and run the command again",
+    ),
+    *_RULES,
 )

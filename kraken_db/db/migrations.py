@@ -31,6 +31,14 @@ _WANTED_REVISION = re.compile(r"[+-]?\w{1,40}", re.ASCII)
 _UNRELEASED = re.compile(r"0\d{3}")
 
 
+_DUMP_HINT = "restore a dump of it (kraken-db db dump) into another database: that store is a plain one"
+_MAY_DROP_TRIGGERS = text("SET LOCAL citus.enable_unsafe_triggers TO on")
+_CITUS = text("SELECT extname FROM pg_extension WHERE extname = 'citus'")
+_IS_DISTRIBUTED = text(
+    "SELECT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrelid = to_regclass('trades'))"
+)
+
+
 def script_location() -> Path:
     """The folder of the revisions: inside an installed package, or beside it in a checkout."""
     package = Path(str(importlib.resources.files("kraken_db")))
@@ -63,7 +71,10 @@ async def upgrade(url: str, revision: str = "head") -> None:
 
 
 async def downgrade(url: str, revision: str) -> None:
-    """Take the schema at ``url`` back to ``revision`` (``base`` removes all of it, with its data)."""
+    """Take the schema at ``url`` back to ``revision`` (``base`` removes all of it, with its data).
+
+    Raises SchemaError for another one than ``base`` where the store is distributed.
+    """
     from alembic import command
 
     await _run(url, command.downgrade, revision)
@@ -95,6 +106,7 @@ async def _run(url: str, action: Action, revision: str) -> None:
 
 
 async def _run_on(database: Database, action: Action, revision: str) -> None:
+    from alembic import command
     from alembic.util import CommandError
 
     if not _WANTED_REVISION.fullmatch(revision):
@@ -105,6 +117,12 @@ async def _run_on(database: Database, action: Action, revision: str) -> None:
     try:
         async with database.begin() as connection:
             _refuse_unreleased(await current_revision(connection))
+            if action is command.downgrade and await is_distributed(connection):
+                if revision != "base":
+                    raise SchemaError(
+                        "a distributed store cannot go back to an older schema", hint=_DUMP_HINT
+                    )
+                await connection.execute(_MAY_DROP_TRIGGERS)
             await connection.run_sync(lambda sync: action(_config(sync), revision))
     except CommandError as error:
         raise SchemaError(f"the schema cannot be changed: {error}") from error
@@ -118,6 +136,13 @@ async def current_revision(connection: AsyncConnection) -> str | None:
         return None
     revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
     return revision
+
+
+async def is_distributed(connection: AsyncConnection) -> bool:
+    """Whether the tables of this store are distributed by Citus."""
+    if await connection.scalar(_CITUS) is None:
+        return False
+    return bool(await connection.scalar(_IS_DISTRIBUTED))
 
 
 async def check_schema(connection: AsyncConnection) -> None:

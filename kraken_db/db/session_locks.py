@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import asyncpg
 
 from kraken_db.db.blockers import holders
-from kraken_db.db.errors import translated_errors
 from kraken_db.db.sessions import Sessions
 from kraken_db.errors import DatabaseError, DatabaseUnavailableError
 
@@ -66,7 +65,7 @@ class SessionLocks:
         was taken until then.
         """
         async with self._turn:
-            with translated_errors(self._sessions.display):
+            with self._sessions.errors():
                 await self._be_there(is_asked=all(key in self._held for key in keys))
                 for key in keys:
                     held = self._held.get(key)
@@ -94,7 +93,7 @@ class SessionLocks:
             for key in free:
                 del self._held[key]
             # Where the connection is gone, they are free already.
-            with suppress(DatabaseUnavailableError), translated_errors(self._sessions.display):
+            with suppress(DatabaseUnavailableError), self._sessions.errors():
                 await self._ask(_RELEASE, free)
             if not self._held:
                 await self._end()
@@ -118,7 +117,7 @@ class SessionLocks:
         if self._session is not None and not self._session.is_closed():
             try:
                 if is_asked or time.monotonic() - self._last_used > _SECONDS_OF_TRUST:
-                    with translated_errors(self._sessions.display):
+                    with self._sessions.errors():
                         await _whole(self._session.execute("SELECT 1"))
             except DatabaseError:
                 pass

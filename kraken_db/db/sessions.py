@@ -9,12 +9,14 @@ session mode that is as right, and its other mode cannot be told from outside.
 from __future__ import annotations
 
 import socket
+from contextlib import AbstractContextManager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from kraken_db.db.errors import URL_HINT
+from kraken_db.db.errors import URL_HINT, translated_errors
 from kraken_db.db.urls import DatabaseURL
 from kraken_db.errors import ConfigurationError, first_line
 
@@ -55,15 +57,20 @@ class Sessions:
     """Opens sessions. ``settings``: what each has, or, behind a pooler, each transaction.
 
     ``are_pooled``: whether a pooler stands in between; the first session finds out, unless the address says
-    so. ``display``: the address, for messages.
+    so. ``display``: the address, for messages; ``folder``: where the files of a database of this machine are.
     """
 
-    def __init__(self, url: DatabaseURL, display: str | None = None) -> None:
+    def __init__(self, url: DatabaseURL, display: str | None = None, folder: Path | None = None) -> None:
         self._url = url
         self.dsn = url.dsn
         self.display = display or url.display
+        self._folder = folder
         self.settings = dict(_SETTINGS)
         self.are_pooled = url.is_pooled
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Within it, the driver's errors are raised as those of ``kraken_db.errors``."""
+        return translated_errors(self.display, self._folder)
 
     async def open(self) -> asyncpg.Connection[Any]:
         """A session with no place in any pool of ours. Raises the driver's errors and ConfigurationError."""

@@ -86,7 +86,7 @@ class DeltaLake(Lake):
 
     def _log(self, new: dict[str, Named]) -> None:
         """One commit: the new files instead of those of the same times."""
-        from deltalake import Schema
+        from deltalake import CommitProperties, Schema
         from deltalake.exceptions import DeltaError
         from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
@@ -99,6 +99,8 @@ class DeltaLake(Lake):
         removes = [RemoveAction(name, True, now, None, dict(_partition(path))) for path, name in old]
         columns = list(_partition(next(iter(new))))
         schema = Schema.from_arrow(table_schema(self._what))
+        # Onto the version that was read, or not at all: by itself it would be tried again upon a later one.
+        once = CommitProperties(max_commit_retries=0)
         try:
             if self._table is None:
                 create_table_with_add_actions(
@@ -106,8 +108,12 @@ class DeltaLake(Lake):
                 )
                 self._table = open_table(self._bucket.url)
             else:
-                self._table.create_write_transaction([*adds, *removes], "append", schema, columns)
+                self._table.create_write_transaction(
+                    [*adds, *removes], "append", schema, columns, commit_properties=once
+                )
         except (DeltaError, OSError) as error:
+            if _version(open_table(self._bucket.url)) != _version(self._table):
+                raise self._lost() from None
             raise PlaceFailedError(
                 f"{self.name}: the log of the table was not written ({type(error).__name__})",
                 hint="run it again",
@@ -138,6 +144,10 @@ def open_table(url: str) -> Any | None:
         return DeltaTable(url, storage_options=storage_options())
     except TableNotFoundError:
         return None
+
+
+def _version(table: Any | None) -> int | None:
+    return None if table is None else table.version()
 
 
 def storage_options() -> dict[str, str]:

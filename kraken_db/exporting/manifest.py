@@ -11,7 +11,7 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal, Protocol, TypeAlias
+from typing import IO, Literal, TypeAlias
 
 from kraken_db.archives.names import export_name
 from kraken_db.data_types import DataType
@@ -119,6 +119,18 @@ def _table_file(series: Series, begin: datetime) -> str:
     return "/".join([*series_folders(series), f"year={begin.year}", f"{name}{month}.parquet"])
 
 
+_TABLE_FILE = re.compile(r"year=(\d{4})/(?:candles|trades)(?:-(\d\d))?\.parquet$")
+
+
+def times_of(path: str) -> TimeRange:
+    """The month or the year that the path of a table's file names; all of time for another path."""
+    found = _TABLE_FILE.search(path)
+    if found is None or int(found[1]) == 0 or not 1 <= int(found[2] or 1) <= 12:
+        return _month(12), _month(9999 * 12)
+    month = int(found[1]) * 12 + int(found[2] or 1) - 1
+    return _month(month), _month(month + (1 if found[2] else 12))
+
+
 def _single_file(series: Series, style: Format) -> str:
     if style == "csv":
         name = export_name(series.symbol)
@@ -194,28 +206,15 @@ class Entry:
         return entry
 
 
-class Manifest(Protocol):
-    """The entries of a folder, by the path of their file below it."""
-
-    def get(self, path: str) -> Entry | None:
-        """None for a file that is not there, or not as it was written."""
-        ...
-
-    def put(self, path: str, entry: Entry) -> None:
-        """Note a file that is in its place."""
-        ...
-
-
-def open_manifest(folder: Path, style: Format, what: What) -> Manifest:
+def check_kind(folder: Path, style: Format, what: What) -> None:
     """Raises ConfigurationError where the folder holds another kind of export."""
     has_files, has_table = (folder / NAME).exists(), any(folder.glob("symbol=*"))
     if (has_files if style == "parquet" else has_table) or (folder / "_delta_log").exists():
         raise ConfigurationError(f"{folder} holds an export in another format", hint=OTHER_FOLDER)
-    if style != "parquet":
-        return FileManifest(folder)
-    if any(folder.glob("symbol=*/year=*" if what == "candles" else "symbol=*/interval=*")):
+    if style == "parquet" and any(
+        folder.glob("symbol=*/year=*" if what == "candles" else "symbol=*/interval=*")
+    ):
         raise other_kind(folder, what)
-    return FooterManifest(folder)
 
 
 def other_kind(place: object, what: What) -> ConfigurationError:
@@ -243,29 +242,8 @@ def footer_entry(file: Path | IO[bytes], name: object) -> Entry:
         raise foreign(name) from error
 
 
-class FooterManifest:
-    """Of Parquet files: each carries its own entry. Any other file in the folder, readers stumble on."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def get(self, path: str) -> Entry | None:
-        file = self._folder / path
-        for other in file.parent.glob("*.parquet"):
-            if not are_alike(other.name, file.name):
-                raise foreign(other)
-        if not os.path.lexists(file):
-            return None
-        if not is_plain_file(file):
-            raise foreign(file)
-        return footer_entry(file, file)
-
-    def put(self, path: str, entry: Entry) -> None:
-        """The file says it itself. What was only compared is compared again the next time."""
-
-
 class FileManifest:
-    """Of files that cannot carry an entry: all of them in one file beside them, with their sizes."""
+    """Entries of files that cannot carry one, by their path: in one file beside them, with their sizes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -287,6 +265,7 @@ class FileManifest:
             ) from error
 
     def get(self, path: str) -> Entry | None:
+        """None for a file that is not there, or not as it was written."""
         file = self._folder / path
         if os.path.lexists(file) and not (path in self._entries and is_plain_file(file)):
             raise foreign(file)
@@ -296,6 +275,7 @@ class FileManifest:
         return entry if file.exists() and file.stat().st_size == size else None
 
     def put(self, path: str, entry: Entry) -> None:
+        """Note a file that is in its place."""
         known = (self._folder / path).stat().st_size, entry
         if self._entries.get(path) == known:
             return

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import IO, Protocol
 
 from kraken_db.errors import ConfigurationError
-from kraken_db.exporting.manifest import OTHER_FOLDER, Entry, Format, What, open_manifest
-from kraken_db.new_files import create
+from kraken_db.exporting.manifest import Entry, Format, What
 
 
 class PlaceFailedError(ConfigurationError):
@@ -21,8 +19,8 @@ class PlaceFailedError(ConfigurationError):
 class Place(Protocol):
     """Files of one export, by their paths below it. All methods block, and may be called in a thread.
 
-    A file is written beside its place and then put there, whole. Whoever reads through ``scan`` sees what the
-    last ``commit`` has made known, if the place has such a thing; a folder shows each file at once.
+    A file is written beside its place and then put there, whole. Of a table, readers see what the last
+    ``commit`` has made known; files of other formats are known each when it is put.
     """
 
     style: Format
@@ -86,89 +84,18 @@ def open_place(out: Path | str, style: Format, what: What) -> Iterator[Place]:
         with open_lake(str(out), style, what) as lake:
             yield lake
         return
+    from kraken_db.exporting.folders import open_folder
+
     folder = Path(out)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        yield Folder(folder, style, what)
+        yield open_folder(folder, style, what)
 
 
 def is_url(out: Path | str) -> bool:
     """Whether it names an object store and not a folder."""
     return isinstance(out, str) and "://" in out
-
-
-class Folder:
-    """Each file takes the place of its older version when it is done, and is known from then on."""
-
-    def __init__(self, folder: Path, style: Format, what: What) -> None:
-        self.style = style
-        self.name = str(folder)
-        self._folder = folder
-        self._manifest = open_manifest(folder, style, what)
-
-    def where(self, path: str) -> Path:
-        return self._folder / path
-
-    def entry(self, path: str) -> Entry | None:
-        return self._manifest.get(path)
-
-    def size(self, path: str) -> int:
-        return self.where(path).stat().st_size
-
-    @contextmanager
-    def new(self, path: str) -> Iterator[IO[bytes]]:
-        place = self.where(path)
-        with writing(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-        self._check_folders(path)
-        temporary = _beside(place)
-        with writing(temporary):
-            file = create(temporary)
-        try:
-            yield file
-        finally:
-            # What is left by a run that was killed is written over by the next one.
-            with contextlib.suppress(OSError):
-                file.close()
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
-    @contextmanager
-    def old(self, path: str) -> Iterator[Path]:
-        yield self.where(path)
-
-    def put(self, path: str, file: IO[bytes], entry: Entry) -> None:
-        place = self.where(path)
-        with writing(place):
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            _beside(place).replace(place)
-        self.keep(path, entry)
-
-    def keep(self, path: str, entry: Entry) -> None:
-        with writing(self._folder):
-            self._manifest.put(path, entry)
-
-    def settle(self) -> None:
-        """Nothing waits."""
-
-    def drop(self) -> None:
-        """What is whole may stay."""
-
-    def commit(self) -> None:
-        """Each file was made known when it was put."""
-
-    def _check_folders(self, path: str) -> None:
-        """Below the folder that was asked for, no link leads to another. Raises ConfigurationError."""
-        for parent in list(PurePath(path).parents)[:-1]:
-            if (link := self._folder / parent).is_symlink():
-                raise ConfigurationError(f"{link} is a link to another folder", hint=OTHER_FOLDER)
-
-
-def _beside(place: Path) -> Path:
-    return place.with_name(f".{place.name}.part")
 
 
 @contextmanager

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from kraken_db.errors import ConfigurationError
-from kraken_db.exporting.manifest import What
+from kraken_db.exporting.commits import open_files, read_commit, table_files
+from kraken_db.exporting.manifest import What, times_of
 from kraken_db.exporting.places import PlaceFailedError, is_url
-from kraken_db.exporting.writers import PARTITIONS, table_schema
+from kraken_db.exporting.writers import table_schema
 from kraken_db.frames import require
+from kraken_db.ranges import TimeRange
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 
 _READ_AHEAD = 8
 """Files of an object store that are fetched while one is read."""
+_TOGETHER = 16
+"""Files of a folder that polars reads side by side."""
+_File: TypeAlias = tuple[str, IO[bytes]]
 
 
 def scan(path: Path | str) -> pl.LazyFrame:
@@ -32,12 +39,13 @@ def scan(path: Path | str) -> pl.LazyFrame:
     Prices are ``Decimal(20, 10)``, volumes ``Decimal(38, 10)``, times UTC in microseconds, years 64-bit
     integers. Files that a filter of these columns, of ``pair`` or ``timestamp`` rules out are not fetched.
 
-    In an object store each ``collect()`` sees the state that one export has made known, old or new, and never
-    a mix; so does a Delta table, from the call of ``scan`` on. In a folder each file is the old or the new
-    one.
+    Each ``collect()`` sees the state that one export has made known, old or new, and never a mix, while an
+    export runs and after one that was killed. A Delta table is the one of the call of ``scan``.
 
     Raises ConfigurationError where there is no export, and where a package is missing (extras ``frames``,
-    ``lake``, ``delta``); PlaceFailedError, which is one, where an object store refuses.
+    ``lake``, ``delta``); PlaceFailedError, which is one, where an object store refuses. Reading a folder
+    opens all its files that a filter leaves; ``collect`` raises ConfigurationError where they are more than
+    the process may open (``ulimit -Hn``).
     """
     require("polars", "frames of polars")
     import polars as pl
@@ -49,21 +57,17 @@ def scan(path: Path | str) -> pl.LazyFrame:
 
         found: pl.LazyFrame = pl.scan_delta(str(path), storage_options=storage_options())
         return found
-    if bucket is not None:
-        from polars.io.plugins import register_io_source
+    from polars.io.plugins import register_io_source
 
-        what = _known(bucket).what
-        read: pl.LazyFrame = register_io_source(
-            _Reading(bucket, what), schema=_schema(what), explain_name=f"export {path}"
-        )
-        return read
-    what = _what(Path(path))
-    local: pl.LazyFrame = pl.scan_parquet(
-        [*map(str, _local_files(Path(path)))],
-        hive_partitioning=True,
-        hive_schema={name: kind for name, kind in _schema(what).items() if name in PARTITIONS},
+    reading: _Reading
+    if bucket is not None:
+        reading = _BucketReading(bucket, _known(bucket).what)
+    else:
+        reading = _FolderReading(Path(path), _what(Path(path)))
+    read: pl.LazyFrame = register_io_source(
+        reading, schema=_schema(reading.what), explain_name=f"export {path}"
     )
-    return local
+    return read
 
 
 def files(path: Path | str) -> list[str]:
@@ -99,13 +103,14 @@ def _is_delta(path: Path | str, bucket: Bucket | None) -> bool:
 
 
 def _local_files(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("symbol=*/**/year=*/*.parquet"))
-    if not found:
+    found = [folder / name for name in table_files(folder)]
+    if not found and read_commit(folder) is None:
         raise _nothing(str(folder))
     return found
 
 
 def _what(folder: Path) -> What:
+    _local_files(folder)
     return "candles" if any(folder.glob("symbol=*/interval=*")) else "trades"
 
 
@@ -132,28 +137,74 @@ def _schema(what: What) -> dict[str, Any]:
     return dict(frame.schema)
 
 
-class _Reading:
-    """Reads the state that is known when polars begins: each file by one request that names its version."""
+class _Reading(ABC):
+    """Reads the state that is known when polars begins."""
 
-    def __init__(self, bucket: Bucket, what: What) -> None:
-        self._bucket = bucket
+    def __init__(self, what: What) -> None:
+        self.what = what
         self._schema = _schema(what)
+
+    @abstractmethod
+    def _groups(self, predicate: pl.Expr | None) -> AbstractContextManager[Iterator[list[_File]]]:
+        """The files that may have rows of a filter, some at a time."""
 
     def __call__(
         self, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        state = _known(self._bucket)
-        paths = wanted(state, predicate)
+        import polars as pl
+
         left = rows
-        with ThreadPoolExecutor(_READ_AHEAD, thread_name_prefix="scan") as pool:
-            for path, content in _ahead(pool, paths, lambda path: self._fetch(state, path)):
-                frame = self._frame(path, content, columns, predicate)
-                if left is not None:
-                    frame = frame.head(left)
-                    left -= frame.height
+        with self._groups(predicate) as groups:
+            for group in groups:
+                lazy = pl.concat([self._lazy(*file, columns, predicate) for file in group])
+                frame = (lazy if left is None else lazy.head(left)).collect()
                 yield frame
-                if left == 0:
+                if left is not None and (left := left - frame.height) == 0:
                     return
+
+    def _lazy(
+        self, path: str, content: IO[bytes], columns: list[str] | None, predicate: pl.Expr | None
+    ) -> pl.LazyFrame:
+        import polars as pl
+
+        folders = [
+            pl.lit(text).cast(self._schema[name]).alias(name) for name, text in partition(path).items()
+        ]
+        lazy = pl.scan_parquet(content, hive_partitioning=False).with_columns(folders)
+        if predicate is not None:
+            lazy = lazy.filter(predicate)
+        return lazy if columns is None else lazy.select(columns)
+
+
+class _FolderReading(_Reading):
+    """All files are opened before the first one is read."""
+
+    def __init__(self, folder: Path, what: What) -> None:
+        super().__init__(what)
+        self._folder = folder
+
+    @contextmanager
+    def _groups(self, predicate: pl.Expr | None) -> Iterator[Iterator[list[_File]]]:
+        with ExitStack() as opened:
+            found = [*open_files(self._folder, lambda paths: wanted(paths, predicate), opened).items()]
+            yield (found[at : at + _TOGETHER] for at in range(0, len(found), _TOGETHER))
+
+
+class _BucketReading(_Reading):
+    """Each file is fetched by one request that names its version."""
+
+    def __init__(self, bucket: Bucket, what: What) -> None:
+        super().__init__(what)
+        self._bucket = bucket
+
+    @contextmanager
+    def _groups(self, predicate: pl.Expr | None) -> Iterator[Iterator[list[_File]]]:
+        state = _known(self._bucket)
+        paths = wanted(sorted(state.files), predicate, lambda path: state.files[path].times)
+        with ThreadPoolExecutor(_READ_AHEAD, thread_name_prefix="scan") as pool:
+            fetched = _ahead(pool, paths, lambda path: self._fetch(state, path))
+            with closing(fetched):
+                yield ([(path, io.BytesIO(content))] for path, content in fetched)
 
     def _fetch(self, state: State, path: str) -> bytes:
         from kraken_db.exporting.states import replaced_path
@@ -171,25 +222,10 @@ class _Reading:
             )
         return found[0]
 
-    def _frame(
-        self, path: str, content: bytes, columns: list[str] | None, predicate: pl.Expr | None
-    ) -> pl.DataFrame:
-        import polars as pl
-
-        folders = [
-            pl.lit(text).cast(self._schema[name]).alias(name) for name, text in partition(path).items()
-        ]
-        lazy = pl.scan_parquet(io.BytesIO(content), hive_partitioning=False).with_columns(folders)
-        if predicate is not None:
-            lazy = lazy.filter(predicate)
-        if columns is not None:
-            lazy = lazy.select(columns)
-        return lazy.collect()
-
 
 def _ahead(
     pool: ThreadPoolExecutor, paths: list[str], fetch: Callable[[str], bytes]
-) -> Iterator[tuple[str, bytes]]:
+) -> Generator[tuple[str, bytes]]:
     """Each file in its turn, while the next ones are on their way."""
     coming = iter(paths)
     waiting: list[tuple[str, Future[bytes]]] = [
@@ -215,9 +251,10 @@ def partition(path: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def wanted(state: State, predicate: pl.Expr | None) -> list[str]:
+def wanted(
+    paths: list[str], predicate: pl.Expr | None, times: Callable[[str], TimeRange] = times_of
+) -> list[str]:
     """The files that may have rows of a filter: those that no condition of it rules out by name or time."""
-    paths = sorted(state.files)
     if predicate is None or not paths:
         return paths
     import polars as pl
@@ -226,8 +263,8 @@ def wanted(state: State, predicate: pl.Expr | None) -> list[str]:
     named = pl.DataFrame([{**partition(path), "pair": _pair(path)} for path in paths]).with_columns(
         pl.col("year").cast(pl.Int64),
         pl.Series("file", paths),
-        pl.Series("first", [state.files[path].entry.first for path in paths], dtype=time),
-        pl.Series("until", [state.files[path].entry.read_until for path in paths], dtype=time),
+        pl.Series("first", [times(path)[0] for path in paths], dtype=time),
+        pl.Series("until", [times(path)[1] for path in paths], dtype=time),
     )
     for condition in _conditions(predicate):
         names = set(condition.meta.root_names())

@@ -24,6 +24,7 @@ from kraken_db.errors import ConfigurationError
 from kraken_db.exporting.manifest import OTHER_FOLDER, Entry, What
 from kraken_db.exporting.places import PlaceFailedError
 from kraken_db.exporting.stores import Bucket, Held, ObjectChangedError
+from kraken_db.ranges import TimeRange
 from kraken_db.times import utc_now
 
 HIDDEN = ".kraken-db-export"
@@ -43,6 +44,11 @@ class Named:
     """Its ETag; of a Delta table, where each version has a name of its own, that name."""
     size: int
     entry: Entry
+
+    @property
+    def times(self) -> TimeRange:
+        """All rows of it are in this range."""
+        return self.entry.first, self.entry.read_until
 
 
 @dataclass(slots=True)

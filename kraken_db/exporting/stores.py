@@ -96,7 +96,7 @@ class Bucket:
         """What lies below a prefix, by its path."""
         with self._told():
             chunks = self._obstore.list(self._store, prefix=prefix)
-            return {found["path"]: _held(found) for chunk in chunks for found in chunk}
+            return {found["path"]: self._held(found) for chunk in chunks for found in chunk}
 
     def folders(self, prefix: str | None = None) -> list[str]:
         """The names of the folders right below a prefix."""
@@ -112,7 +112,7 @@ class Bucket:
         with self._told():
             try:
                 found = self._obstore.get(self._store, path, options={"if_match": tag} if tag else None)
-                return bytes(found.bytes()), _held(found.meta)
+                return bytes(found.bytes()), self._held(found.meta)
             except FileNotFoundError as error:
                 if _code(error) == "NoSuchBucket":
                     raise
@@ -141,7 +141,7 @@ class Bucket:
                 if found is None or found[0] != content:
                     raise ObjectChangedError(path) from None
                 return found[1]
-        return Held(made["e_tag"], made["version"], len(content))
+        return Held(self._tag(made), made["version"], len(content))
 
     def copy(self, path: str, to: str) -> None:
         with self._told():
@@ -154,6 +154,14 @@ class Bucket:
                     self._obstore.delete(self._store, path)
                 except FileNotFoundError:
                     continue
+
+    def _held(self, meta: Mapping[str, Any]) -> Held:
+        return Held(self._tag(meta), meta.get("version"), meta["size"], meta["last_modified"])
+
+    def _tag(self, meta: Mapping[str, Any]) -> str:
+        """Azure's lists have ETags without the quotes that its other answers have, and that it asks for."""
+        tag = meta["e_tag"] or ""
+        return f'"{tag}"' if self._kind == "AZURE" and tag and not tag.startswith('"') else tag
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -209,10 +217,6 @@ def allows_http() -> bool:
     return any(value.startswith("http://") for value in endpoints)
 
 
-def _held(meta: Mapping[str, Any]) -> Held:
-    return Held(meta["e_tag"] or "", meta.get("version"), meta["size"], meta["last_modified"])
-
-
 def _code(error: Exception) -> str | None:
     found = _CODE.search(str(error))
     return found and (found[1] or found[2])
@@ -225,7 +229,8 @@ def _cause(error: Exception) -> str:
         ("dns error", "its host is not known"),
         ("onnection refused", "nobody answers there"),
         ("timed out", "it does not answer in time"),
-        ("imeout", "it does not answer in time"),
+        ("TimedOut", "it does not answer in time"),
+        ("scheme is not allowed", "an address without TLS is taken from a variable of an endpoint alone"),
         ("onfig", "the address or the environment is not as it should be"),
         ("redential", "there are no credentials"),
     ):

@@ -51,10 +51,11 @@ from kraken_db.kraken.directory import LISTED
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
 from kraken_db.kraken.page_walk import as_nanoseconds, cursor_time
+from kraken_db.kraken.request_counts import RequestCounts
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.pairs import PAIR_MAP, parse_symbol
 from kraken_db.patterns import select
-from kraken_db.progress import NullProgress, PairsProgress, Progress, Task
+from kraken_db.progress import NullProgress, Overview, PairsProgress, Progress, Task
 from kraken_db.ranges import difference
 from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.repositories.running_jobs import JobKind
@@ -129,6 +130,8 @@ class KrakenTradesBackfill(StoreService):
         self._client = client or KrakenRestClient(
             base_url, rate_limit_delay=rate_limit_delay, max_retries=max_retries
         )
+        self.overview: Overview | None = None
+        """How far the running ``backfill`` is, or the last one was; None before the first."""
         self._most_pairs = pairs_at_once
         self._pairs_at_once = asyncio.Semaphore(pairs_at_once)
         # The database is what takes the time: more than it has cores would only wait.
@@ -139,6 +142,11 @@ class KrakenTradesBackfill(StoreService):
         self._exchange = Exchange(self._client, self._retry, clock)
         self._clock = self._exchange.clock
         self._stop = asyncio.Event()
+
+    @property
+    def requests(self) -> RequestCounts:
+        """What was asked of Kraken's REST."""
+        return self._client.requests
 
     async def close(self) -> None:
         """Close all connections, to the database and to Kraken; may be called twice."""
@@ -286,6 +294,7 @@ class KrakenTradesBackfill(StoreService):
             heartbeat = Heartbeat(store, kind, names, lambda: pairs_done(names, done))
             async with heartbeat, Ingest(store) as ingest:
                 progress = PairsProgress(self._progress, "backfill", names, unit="trades", what="trades")
+                self.overview = progress.overview
                 run = _Run(wanted, ingest, history, estimator.check_rest, heartbeat, done, progress, refused)
                 async with (
                     store.refreshing(REFRESH_EVERY),

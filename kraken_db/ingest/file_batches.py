@@ -159,7 +159,8 @@ class FileBatch:
             await unit.begin(self.first.timestamp, self.last.timestamp + TICK, was_empty=True)
         else:
             load = into(aside=True)
-            if not await load.are_stored(self.rows, start, end):
+            is_apart = transaction.backend.shards is not None
+            if not await load.are_stored(self.rows, start, end, ids if is_apart else None):
                 return await self._merge(transaction, symbol, cursor)
             written = TradesWritten()
             await unit.begin(self.first.timestamp, self.last.timestamp + TICK)

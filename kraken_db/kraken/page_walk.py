@@ -217,6 +217,8 @@ class TradePager:
                 if self._is_blind(page):
                     stray = self._count_stray(page, stray, "they lack what was there before")
                     continue
+                # The last page that had news may have lacked it.
+                self._cursor = max(self._cursor, cursor_of(page) or 0)
                 quiet += 1
                 if quiet < QUIET:
                     continue

@@ -26,6 +26,7 @@ from kraken_db.errors import (
 from kraken_db.kraken import messages, transport
 from kraken_db.kraken.limiter import RateLimiter, shared_limiter
 from kraken_db.kraken.messages import AssetPair, OhlcPage, SystemStatus, TradesPage
+from kraken_db.kraken.request_counts import RequestCounts
 from kraken_db.kraken.transport import status_error
 from kraken_db.pairs import from_rest_pair
 from kraken_db.patterns import PairClass, pair_class
@@ -85,6 +86,7 @@ class KrakenRestClient:
             raise ConfigurationError(f"max_retries is {max_retries}: it is 0 or more")
         self.base_url = checked_base_url(base_url or Settings.from_environment().kraken_base_url)
         self.rate_limit_delay = rate_limit_delay
+        self.requests = RequestCounts()
         self._retry = replace(REQUEST, attempts=max_retries + 1, pause=backoff, jitter=backoff, sleep=sleep)
         self._limiter = limiter or shared_limiter()
         self._clock = clock
@@ -215,8 +217,9 @@ class KrakenRestClient:
         async def attempt() -> _T:
             started = await self._limiter.acquire(key, self.rate_limit_delay)
             try:
-                answer = await self._result(method, params, what, largest or self._max_body)
-                value = decode(answer, what)
+                with self.requests.asking(method):
+                    answer = await self._result(method, params, what, largest or self._max_body)
+                    value = decode(answer, what)
             except ExchangeThrottledError as error:
                 self._slow_down(key, started, error)
                 raise

@@ -56,10 +56,21 @@ def _pair(pair: PairStatus) -> Iterator[Problem]:
         case "refused":
             yield Problem(f"pair {pair.symbol}", f"{pair.symbol} is not recorded: {pair.error}")
         case "catching up" if pair.error or pair.holes:
-            after = "" if pair.last_time is None else f" after {pair.last_time:%Y-%m-%d %H:%M:%S} UTC"
             why = f": {pair.error}" if pair.error else ""
+            todo = f"The recording goes on asking; if this lasts: kraken-db gaps fill {pair.symbol}"
             yield Problem(
                 f"gap {pair.symbol}",
-                f"{pair.symbol} has a gap, trades{after} are missing{why}",
+                f"{pair.symbol}: trades{_missing_time(pair)} are missing{why}. {todo}",
                 patience=HOLE_MAY_LAST,
             )
+
+
+def _missing_time(pair: PairStatus) -> str:
+    """`` from 2026-11-28 02:10:05 to 02:11:00 UTC``; as much of it as is known."""
+    if pair.last_time is None:
+        return ""
+    start, end = f"{pair.last_time:%Y-%m-%d %H:%M:%S}", pair.waiting_from
+    if end is None:
+        return f" since {start} UTC"
+    date = "" if end.date() == pair.last_time.date() else f"{end:%Y-%m-%d} "
+    return f" from {start} to {date}{end:%H:%M:%S} UTC"

@@ -13,7 +13,9 @@ from typing import Any
 
 from kraken_db.data_types import DataType
 from kraken_db.database_writer.writer import DatabaseWriter
+from kraken_db.db.engine import PoolUse
 from kraken_db.db.locks import JobLock
+from kraken_db.durations import Durations
 from kraken_db.errors import (
     ConfigurationError,
     DatabaseError,
@@ -28,6 +30,7 @@ from kraken_db.heartbeat import Heartbeat, Word, at_work
 from kraken_db.ingest.delisting import note_end
 from kraken_db.kraken.exchange import Exchange
 from kraken_db.kraken.messages import KrakenTrade
+from kraken_db.kraken.request_counts import RequestCounts
 from kraken_db.kraken.rest import KrakenRestClient
 from kraken_db.kraken.websocket import KrakenWebSocketClient
 from kraken_db.kraken.websocket_messages import (
@@ -194,6 +197,26 @@ class Recorder(StoreService):
             database_outage=self._database_outage(),
             malformed=self._feed.malformed + sum(one.strays for one in self._symbol_feeds.values()),
         )
+
+    @property
+    def requests(self) -> RequestCounts:
+        """What was asked of Kraken's REST."""
+        return self._client.requests
+
+    @property
+    def writer_statistics(self) -> dict[str, Any]:
+        """What the writer has stored, and what waits: see ``DatabaseWriter.get_stats``."""
+        return self._writer.get_stats()
+
+    @property
+    def flush_durations(self) -> dict[str, Durations]:
+        """How long the transactions took that have stored trades and candles."""
+        return self._writer.flush_durations
+
+    @property
+    def pools(self) -> dict[str, PoolUse | None]:
+        """The connections of the writer, and of everything else."""
+        return {"writer": self._writer.pool, "recorder": self._store.database.pool if self._store else None}
 
     def _database_outage(self) -> tuple[datetime, str] | None:
         wait = self._beginning.wait

@@ -30,6 +30,8 @@ class PairStatus:
     """Why the pair was refused, or what the last attempt to catch up has ended with."""
     last_price: Decimal | None = None
     """Of the newest trade whose price the feed has sent."""
+    waiting_from: datetime | None = None
+    """The time of the first trade that waits behind a hole; None where none does."""
 
     @classmethod
     def of(cls, symbol_feed: SymbolFeed) -> Self:
@@ -47,6 +49,7 @@ class PairStatus:
             waiting=symbol_feed.waiting,
             error=None if symbol_feed.error is None else str(symbol_feed.error),
             last_price=symbol_feed.last_price,
+            waiting_from=symbol_feed.waiting_from,
         )
 
 

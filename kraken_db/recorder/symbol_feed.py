@@ -78,6 +78,11 @@ class SymbolFeed:
         """How many trades wait behind a hole."""
         return len(self._waiting)
 
+    @property
+    def waiting_from(self) -> datetime | None:
+        """The time of the first trade behind the hole, as far as one is kept."""
+        return self._waiting[min(self._waiting)].timestamp if self._waiting else None
+
     def is_news(self, trade: LiveTrade) -> bool:
         """Whether it comes for the first time."""
         is_known = self.last_id is not None and trade.trade_id <= self.last_id

@@ -147,16 +147,17 @@ _UNION = """
 _SUMMARIES = text(f"""
     {_UNION}
     SELECT k.symbol, k.data_type, k.sources, lower(k.covered), upper(k.covered),
-           (SELECT count(*) FROM unnest(k.covered)),
-           (SELECT count(*)
-            FROM unnest(tstzmultirange(tstzrange(lower(k.covered), upper(k.covered))) - k.covered) AS hole
-            WHERE k.data_type <> 'trades' OR minutes.covered IS NULL OR NOT minutes.covered @> tstzrange(
-                date_trunc('minute', lower(hole)),
-                date_trunc('minute', upper(hole) + INTERVAL '1 minute' - INTERVAL '1 us'))),
-           CASE WHEN (SELECT count(*) FROM unnest(k.covered)) <= :most THEN k.covered END,
-           (SELECT sum(upper(part) - lower(part)) FROM unnest(k.covered) AS part)
+           (SELECT count(*) FROM unnest(k.covered)), gaps.number, gaps.together,
+           CASE WHEN (SELECT count(*) FROM unnest(k.covered)) <= :most THEN k.covered END
     FROM known AS k
     LEFT JOIN known AS minutes ON minutes.symbol = k.symbol AND minutes.data_type = 'candles_1m'
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, COALESCE(sum(upper(hole) - lower(hole)), INTERVAL '0') AS together
+        FROM unnest(tstzmultirange(tstzrange(lower(k.covered), upper(k.covered))) - k.covered) AS hole
+        WHERE k.data_type <> 'trades' OR minutes.covered IS NULL OR NOT minutes.covered @> tstzrange(
+            date_trunc('minute', lower(hole)),
+            date_trunc('minute', upper(hole) + INTERVAL '1 minute' - INTERVAL '1 us'))
+    ) AS gaps
     ORDER BY k.symbol, k.data_type
 """)
 # Each range is cut at the ends of months, never each month out of all ranges.
@@ -190,8 +191,8 @@ class CoverageSummary:
 
     ``start`` is inclusive, ``end`` exclusive; in between there are ``ranges`` ranges. ``gaps``: how many of
     the holes between them are gaps; one in the trades is none where the minutes around it are known.
-    ``covered`` has the ranges in order of time, None if there are more than were asked for; ``total`` is the
-    length of all of them.
+    ``missing``: how long these gaps are together. ``covered`` has the ranges in order of time, None if there
+    are more than were asked for.
     """
 
     symbol: str
@@ -201,8 +202,8 @@ class CoverageSummary:
     end: datetime
     ranges: int
     gaps: int
+    missing: timedelta
     covered: tuple[TimeRange, ...] | None
-    total: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +238,10 @@ class CoverageSummaryRepository:
                 end,
                 ranges,
                 gaps,
+                missing,
                 None if covered is None else from_multirange(covered),
-                total,
             )
-            for symbol, data_type, sources, start, end, ranges, gaps, covered, total in rows
+            for symbol, data_type, sources, start, end, ranges, gaps, missing, covered in rows
         ]
 
     async def by_month(self) -> Sequence[MonthCoverage]:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from sqlalchemy import ARRAY, ColumnElement, FromClause, Select, and_, bindparam, func, select
+from sqlalchemy import ARRAY, ColumnElement, FromClause, Select, and_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import VARCHAR
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -18,6 +18,8 @@ from kraken_db.data_types import DataType
 from kraken_db.models import CANDLES, TRADES, Timestamp
 from kraken_db.tolerances import SAME_TRADE
 
+# SQLAlchemy 2.0 and 2.1 have different words for it.
+ONE_EACH = text("DISTINCT ON (trades.symbol)")
 _Moments: TypeAlias = Sequence[tuple[str, datetime]]
 
 
@@ -48,7 +50,7 @@ def _trades(moments: _Moments) -> Select[Any]:
     c = TRADES.c
     return (
         _around(TRADES, c.price, moments, SAME_TRADE)
-        .distinct(c.symbol)
+        .prefix_with(ONE_EACH)
         .order_by(c.symbol, c.timestamp.desc(), c.id.desc())
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.models import CANDLES, TRADES
+from kraken_db.repositories.last_prices import ONE_EACH
 
 
 class NewestRows:
@@ -26,7 +27,7 @@ class NewestRows:
         c = TRADES.c
         rows = await self._connection.execute(
             select(c.symbol, c.timestamp, c.price)
-            .distinct(c.symbol)
+            .prefix_with(ONE_EACH)
             .where(c.symbol == func.any(_names(symbols)), c.timestamp >= since)
             .order_by(c.symbol, c.timestamp.desc(), c.id.desc())
         )

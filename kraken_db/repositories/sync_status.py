@@ -57,6 +57,10 @@ class SyncStatusRepository:
         rows = await self._select(c.data_type == data_type, c.symbol == func.any(wanted))
         return {row.symbol: row for row in rows}
 
+    async def of(self, symbol: str) -> dict[str, SyncStatus]:
+        """The rows of one symbol, by data type."""
+        return {row.data_type: row for row in await self._select(SYNC_STATUS.c.symbol == symbol)}
+
     async def all(self) -> Sequence[SyncStatus]:
         """All rows, by symbol and data type."""
         return await self._select()

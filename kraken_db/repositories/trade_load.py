@@ -6,11 +6,11 @@ same time, for that they rise without a hole is what the line has to show.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import MetaData, text
+from sqlalchemy import MetaData, Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
@@ -51,6 +51,14 @@ _SAME = text("""
     WHERE t.price = a.price AND t.volume = a.volume AND t.side = a.side AND t.misc IS NOT DISTINCT FROM a.misc
       AND t.order_type IS NOT DISTINCT FROM a.order_type
 """)
+# Of each row as text: the hash of a record is a sum over its columns, which values that have changed places
+# in two rows leave as it is.
+_DIGEST = """
+    SELECT count(*), sum(hashtextextended(CAST(ROW(
+        id, extract(epoch FROM timestamp), price, volume, side, misc, order_type) AS text), 0))
+    FROM {table} WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end
+        AND id BETWEEN :first AND :last
+"""
 _BROKEN = """
     SELECT count(*) FILTER (WHERE {broken}) FROM {table}
     WHERE symbol = :symbol AND timestamp >= :start AND timestamp <= :end
@@ -112,21 +120,34 @@ class TradeLoad:
         values = {"symbol": self._symbol, "start": start, "end": end, "first": first_id, "last": last_id}
         return bool(await self._connection.scalar(_IS_FREE, values))
 
-    async def are_stored(self, rows: bytes, start: datetime, end: datetime) -> bool:
+    async def are_stored(
+        self, rows: bytes, start: datetime, end: datetime, between: tuple[int, int] | None = None
+    ) -> bool:
         """Whether just these rows are stored, and beside them no trade without an id in ``[start, end]``.
 
-        For a load that puts rows aside; they are there afterwards. Raises as ``copy`` does.
+        For a load that puts rows aside; they are there afterwards. ``between``: compare digests of all that
+        is stored between two ids, where the two tables are not on one node. Raises as ``copy`` does.
         """
         values = {"symbol": self._symbol, "start": start, "end": end}
         if await self._connection.scalar(_HAS_ANONYMOUS, values):
             return False
         await make_room_aside(self._connection)
         count = await self.copy(rows)
+        if between is not None:
+            return await self._digest(_ASIDE, values, between) == await self._digest(TRADES, values, between)
         # Right after a bulk load the statistics say that there is next to nothing.
         await self._connection.execute(text("SET LOCAL enable_nestloop = off"))
         same = await self._connection.scalar(_SAME, values)
         await self._connection.execute(text("SET LOCAL enable_nestloop TO DEFAULT"))
         return bool(same == count)
+
+    async def _digest(
+        self, table: Table, values: Mapping[str, object], ids: tuple[int, int]
+    ) -> tuple[object, ...]:
+        statement = text(_DIGEST.format(table=table.name))
+        first, last = ids
+        row = await self._connection.execute(statement, {**values, "first": first, "last": last})
+        return tuple(row.one())
 
     async def copy(self, rows: bytes) -> int:
         """Write rows that are in order of id and time; returns how many.

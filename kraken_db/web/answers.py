@@ -10,17 +10,21 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from kraken_db.errors import KrakenDBError
 from kraken_db.json_values import json_value
+from kraken_db.web.connections import cut_off
 from kraken_db.web.site import SITE
 
 PATIENCE = 30.0
 """Seconds that a reader may take for a piece."""
 _WORTH_PACKING = 4096
+_SHORT = 512 * 1024
+"""Bytes up to which an answer is sent as a whole: it takes no place among the long ones."""
 _JSON = "application/json"
 
 
@@ -29,23 +33,34 @@ def text_of(document: Any) -> str:
     return json.dumps(document, default=json_value, separators=(",", ":"), allow_nan=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A document as it is sent, and its version."""
+
+    body: bytes
+    tag: str
+
+    @classmethod
+    def of(cls, content: Any) -> Packed:
+        body = text_of(content).encode()
+        return cls(body, hashlib.blake2b(body, digest_size=12).hexdigest())
+
+
 def document(
     request: web.Request,
     content: Any,
     *,
     status: int = 200,
-    version: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    """A whole answer. ``version``: of the data in it; by default its own text is the version."""
-    body = text_of(content).encode()
-    tag = version or hashlib.blake2b(body, digest_size=12).hexdigest()
-    if status == 200 and is_known(request, tag):
-        return unchanged(tag)
-    response = web.Response(body=body, status=status, content_type=_JSON, headers=headers)
+    """A whole answer; its own text is its version."""
+    packed = content if isinstance(content, Packed) else Packed.of(content)
+    if status == 200 and is_known(request, packed.tag):
+        return unchanged(packed.tag)
+    response = web.Response(body=packed.body, status=status, content_type=_JSON, headers=headers)
     if status == 200:
-        response.etag = tag
-    if len(body) >= _WORTH_PACKING:
+        response.etag = packed.tag
+    if len(packed.body) >= _WORTH_PACKING:
         response.enable_compression()
     return response
 
@@ -84,30 +99,41 @@ async def stream(
     version: str | None = None,
     file_name: str | None = None,
 ) -> web.StreamResponse:
-    """Send pieces as they are made. What fails after the first one ends the connection: half an answer must
-    not read as a whole one.
+    """Send pieces as they are made; a short answer at once, when all of it is there.
+
+    What fails after the first piece ends the connection: half an answer must not read as a whole one.
     """
-    with request.app[SITE].streams.one():
-        return await _stream(request, pieces, content_type, version, file_name)
+    headers = {"Content-Type": content_type}
+    if file_name is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    begun = bytearray()
+    async for piece in pieces:
+        begun += piece
+        if len(begun) >= _SHORT:
+            with request.app[SITE].streams.one():
+                return await _stream(request, bytes(begun), pieces, headers, version)
+    response = web.Response(body=bytes(begun), headers=headers)
+    if version is not None:
+        response.etag = version
+    if len(begun) >= _WORTH_PACKING:
+        response.enable_compression()
+    return response
 
 
 async def _stream(
     request: web.Request,
+    begun: bytes,
     pieces: AsyncIterator[bytes],
-    content_type: str,
+    headers: Mapping[str, str],
     version: str | None,
-    file_name: str | None,
 ) -> web.StreamResponse:
-    first = await anext(pieces, b"")
-    response = web.StreamResponse(headers={"Content-Type": content_type})
+    response = web.StreamResponse(headers=headers)
     if version is not None:
         response.etag = version
-    if file_name is not None:
-        response.headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
     await response.prepare(request)
     if request.method == "HEAD":
         return response
-    await send(request, response, first)
+    await send(request, response, begun)
     async for piece in pieces:
         await send(request, response, piece)
     await response.write_eof()
@@ -121,5 +147,5 @@ async def send(request: web.Request, response: web.StreamResponse, piece: bytes)
             await response.write(piece)
     except TimeoutError:
         if request.transport is not None:
-            request.transport.abort()
+            cut_off(request.transport)
         raise ConnectionResetError("the reader is too slow") from None

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.db.migrations import current_revision
-from kraken_db.documents import job_document, status_document
+from kraken_db.documents import intervals_of, job_document, status_document
 from kraken_db.errors import PairError, WrongValueError
 from kraken_db.intervals import INTERVAL_NAMES, Interval, as_interval
 from kraken_db.json_values import iso
@@ -23,10 +24,11 @@ from kraken_db.ranges import TICK, TimeRange
 from kraken_db.repositories.candle_versions import CandleVersionRepository
 from kraken_db.repositories.candles import CandleRepository, clip_range
 from kraken_db.repositories.running_jobs import RunningJob, RunningJobRepository
-from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
 from kraken_db.status import problems
+from kraken_db.times import FIRST_MOMENT
 from kraken_db.web.answers import document, is_known, refusal, stream, unchanged
-from kraken_db.web.coverage import days_of, find_gaps, known_of, spans, stretches
+from kraken_db.web.coverage import days_of, find_gaps, spans, stretches
 from kraken_db.web.job_kinds import KINDS
 from kraken_db.web.jobs import TooManyJobsError
 from kraken_db.web.openapi import openapi
@@ -63,9 +65,9 @@ class NotStoredError(PairError):
 
 async def _overview(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
     if given["symbol"] is None:
-        return document(request, await site.overview.document())
-    symbol = await stored(site, given["symbol"])
-    return document(request, await site.overview.document_of(symbol))
+        return document(request, await site.overview.packed())
+    pair = await stored(site, given["symbol"])
+    return document(request, await site.overview.document_of(pair.symbol))
 
 
 async def _symbols(request: web.Request, site: Site, _given: Given) -> web.StreamResponse:
@@ -88,40 +90,75 @@ async def _status(request: web.Request, site: Site, _given: Given) -> web.Stream
     return document(request, {**content, "problems": [problem.text for problem in problems(status)]})
 
 
-async def stored(site: Site, symbol: str) -> str:
-    """Our spelling of a stored pair. Raises NotStoredError."""
-    symbols = await site.symbols()
-    symbol = known_spelling(symbol, symbols)
-    if symbol not in symbols:
-        raise NotStoredError(f"nothing is stored of {symbol}", hint=f"kraken-db backfill {symbol}")
-    return symbol
+@dataclass(frozen=True, slots=True)
+class StoredPair:
+    """A pair of which something is stored, with its counters by data type."""
+
+    symbol: str
+    counters: Mapping[str, SyncStatus]
+
+    @property
+    def slug(self) -> str:
+        """Its name in the name of a file."""
+        return self.symbol.replace("/", "-")
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """The stored intervals that can be read, in order of length."""
+        names: list[str] = []
+        for data_type in self.counters:
+            if data_type != DataType.TRADES:
+                names = intervals_of(names, data_type)
+        return [as_interval(name) for name in names or INTERVAL_NAMES.values()]
+
+    def range_of(self, *data_types: str) -> TimeRange | None:
+        """From the oldest record of these to behind the newest; None without any."""
+        rows = [row for data_type, row in self.counters.items() if data_type in data_types]
+        oldest = [row.oldest for row in rows if row.oldest is not None]
+        newest = [row.newest for row in rows if row.newest is not None]
+        return (min(oldest), max(newest) + TICK) if oldest and newest else None
+
+
+async def stored(site: Site, symbol: str) -> StoredPair:
+    """In our spelling. Raises NotStoredError."""
+
+    async def read(connection: AsyncConnection) -> StoredPair:
+        status = SyncStatusRepository(connection)
+        if found := await status.of(symbol):
+            return StoredPair(symbol, found)
+        known = known_spelling(symbol, {row.symbol for row in await status.all()})
+        return StoredPair(known, await status.of(known))
+
+    pair = await site.read(read)
+    if not pair.counters:
+        raise NotStoredError(f"nothing is stored of {pair.symbol}", hint=f"kraken-db backfill {pair.symbol}")
+    return pair
 
 
 # --- rows ---
 
 
 async def _candles(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
-    symbol = await stored(site, given["symbol"])
-    start, end = await _range_of_candles(site, symbol, given)
-    interval = _interval(given, start, end)
+    pair = await stored(site, given["symbol"])
+    start, end = await _range_of_candles(site, pair, given)
+    interval = _interval(given, pair, start, end)
     start, end = interval.next_open(start), interval.next_open(end)
-    version = await _version_of_candles(site, symbol, interval, start, end, request)
-    limit = _limit(given)
-    if given["points"] is not None:
-        limit = None if given["limit"] is None else limit
-    reading = Reading(site, symbol, start, end, limit)
-    head = {"symbol": symbol, "interval": interval.name, "start": start, "end": end}
-    name = f"{symbol.replace('/', '-')}_{interval.name}"
+    version = await _version_of_candles(site, pair.symbol, interval, start, end, request)
+    limit = given["limit"] if given["points"] is not None else _limit(given)
+    reading = Reading(site, pair.symbol, start, end, limit)
+    head = {"symbol": pair.symbol, "interval": interval.name, "start": start, "end": end}
+    name = f"{pair.slug}_{interval.name}"
     return await _send_rows(request, given, reading, reading.candles(interval), CANDLES, head, version, name)
 
 
 async def _trades(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
-    symbol = await stored(site, given["symbol"])
-    start, end = _checked_range(given, await _known_range(site, symbol, DataType.TRADES))
-    version = await _version_of_trades(site, symbol, request)
-    reading = Reading(site, symbol, start, end, _limit(given))
-    head = {"symbol": symbol, "start": start, "end": end}
-    name = f"{symbol.replace('/', '-')}_trades"
+    pair = await stored(site, given["symbol"])
+    start, end = _checked_range(given, pair.range_of(DataType.TRADES))
+    counters = pair.counters.get(DataType.TRADES)
+    version = None if counters is None else _tag(repr(counters), request, start, end)
+    reading = Reading(site, pair.symbol, start, end, _limit(given))
+    head = {"symbol": pair.symbol, "start": start, "end": end}
+    name = f"{pair.slug}_trades"
     return await _send_rows(request, given, reading, reading.trades(), TRADES, head, version, name)
 
 
@@ -154,22 +191,15 @@ async def _send_rows(
     return await stream(request, pieces, _MEDIA[style], version=version, file_name=file_name)
 
 
-async def _range_of_candles(site: Site, symbol: str, given: Given) -> TimeRange:
+async def _range_of_candles(site: Site, pair: StoredPair, given: Given) -> TimeRange:
     if given["start"] is not None and given["end"] is not None:
         return _checked_range(given, None)
-    interval = given["interval"] or as_interval(1)
+    interval = given["interval"] or pair.intervals[0]
 
     async def read(connection: AsyncConnection) -> TimeRange | None:
-        return await CandleRepository(connection, site.store.backend).extent(symbol, interval)
+        return await CandleRepository(connection, site.store.backend).extent(pair.symbol, interval)
 
     return _checked_range(given, await site.read(read))
-
-
-async def _known_range(site: Site, symbol: str, data_type: DataType) -> TimeRange | None:
-    row = await site.read(lambda connection: SyncStatusRepository(connection).get(symbol, data_type))
-    return (
-        None if row is None or row.oldest is None or row.newest is None else (row.oldest, row.newest + TICK)
-    )
 
 
 def _checked_range(given: Given, stored_range: TimeRange | None) -> TimeRange:
@@ -182,19 +212,19 @@ def _checked_range(given: Given, stored_range: TimeRange | None) -> TimeRange:
     if end is None:
         end = stored_range[1] if stored_range else start
     if start is None or end is None:
-        start = end = datetime.fromtimestamp(0).astimezone()
+        return FIRST_MOMENT, FIRST_MOMENT
     first, last = clip_range(start, max(start, end))
     return first, max(first, last)
 
 
-def _interval(given: Given, start: datetime, end: datetime) -> Interval:
-    """The one that is named; or the finest stored one of which at most ``points`` fit into the range."""
+def _interval(given: Given, pair: StoredPair, start: datetime, end: datetime) -> Interval:
+    """The one that is named, or the finest of the pair of which at most ``points`` fit into the range."""
     if given["interval"] is not None and given["points"] is not None:
         raise WrongValueError("interval and points are not given together")
     if given["points"] is None:
         named: Interval | None = given["interval"]
         return as_interval("1m") if named is None else named
-    every = [as_interval(minutes) for minutes in INTERVAL_NAMES]
+    every = pair.intervals
     fitting = (one for one in every if -((start - end) // one.length) <= given["points"])
     return next(fitting, every[-1])
 
@@ -213,12 +243,6 @@ async def _version_of_candles(
     return _tag(await site.read(read), request, start, end)
 
 
-async def _version_of_trades(site: Site, symbol: str, request: web.Request) -> str | None:
-    """By the counters, which every write changes."""
-    row = await site.read(lambda connection: SyncStatusRepository(connection).get(symbol, DataType.TRADES))
-    return None if row is None else _tag(repr(row), request)
-
-
 def _tag(state: str, request: web.Request, *of: datetime) -> str:
     asked = sorted((key, value) for key, value in request.query.items())
     text = repr((state, request.path, asked, [iso(moment) for moment in of]))
@@ -229,10 +253,8 @@ def _tag(state: str, request: web.Request, *of: datetime) -> str:
 
 
 async def _stretches(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
-    symbol = await stored(site, given["symbol"])
-    data_type = given["data_type"] and _DATA_TYPES[given["data_type"]]
-    data_type = data_type or DataType.CANDLES_1M
-    coverage, gaps = await known_of(site, symbol, data_type)
+    pair = await stored(site, given["symbol"])
+    coverage, gaps = await site.known.of(pair.symbol, _DATA_TYPES[given["data_type"]])
     wanted = _checked_range(given, _span_of(coverage, site.clock()))
     found = stretches(coverage, spans(gaps), wanted)
     return document(request, [stretch.document() for stretch in found])
@@ -244,15 +266,14 @@ def _span_of(coverage: Sequence[Any], now: datetime) -> TimeRange | None:
 
 
 async def _calendar(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
-    symbol = await stored(site, given["symbol"])
-    data_type = _DATA_TYPES[given["data_type"]]
-    coverage, gaps = await known_of(site, symbol, data_type)
+    pair = await stored(site, given["symbol"])
+    coverage, gaps = await site.known.of(pair.symbol, _DATA_TYPES[given["data_type"]])
     days = days_of(coverage, spans(gaps), site.clock())
-    return document(request, {"symbol": symbol, "data_type": given["data_type"], "days": days})
+    return document(request, {"symbol": pair.symbol, "data_type": given["data_type"], "days": days})
 
 
 async def _gaps(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
-    symbol = given["symbol"] and await stored(site, given["symbol"])
+    symbol = None if given["symbol"] is None else (await stored(site, given["symbol"])).symbol
     found = await find_gaps(site, symbol)
     headers = {} if found["is_all"] else {"X-Incomplete": "true"}
     return document(request, found["gaps"], headers=headers)
@@ -327,7 +348,7 @@ async def _certificate(request: web.Request, site: Site, _given: Given) -> web.S
 
 
 async def _events(request: web.Request, site: Site, given: Given) -> web.StreamResponse:
-    symbol = given["symbol"] and await stored(site, given["symbol"])
+    symbol = None if given["symbol"] is None else (await stored(site, given["symbol"])).symbol
     return await site.live.answer(request, symbol)
 
 

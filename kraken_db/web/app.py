@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib.util
 import logging
+import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -15,19 +16,30 @@ from typing import Any
 
 from aiohttp import web
 
-from kraken_db.errors import ConfigurationError, DatabaseError, KrakenDBError, StatementCancelledError
+from kraken_db.errors import (
+    ConfigurationError,
+    DatabaseError,
+    KrakenDBError,
+    StatementCancelledError,
+    first_line,
+)
+from kraken_db.frames import require
 from kraken_db.store import Store
 from kraken_db.web import api, udf
 from kraken_db.web.answers import refusal, refusal_of
 from kraken_db.web.connections import MOST_CONNECTIONS, BusyError, Guard
+from kraken_db.web.coverage import KnownPairs
 from kraken_db.web.jobs import JobRunner
 from kraken_db.web.live import Live
 from kraken_db.web.overview import OverviewReader
+from kraken_db.web.pages import PATHS, Pages
 from kraken_db.web.routes import Route, add
 from kraken_db.web.security import HEADERS, Doorkeeper
 from kraken_db.web.site import LONGEST_STATEMENT, SITE, Site
 
 LARGEST_BODY = 256 * 1024
+MOST_UNSENT = 256 * 1024
+"""Bytes that the system keeps for a reader who is slow; by itself it would be megabytes for each."""
 _CONNECTIONS = 8
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -50,6 +62,14 @@ class ServeOptions:
     """What is added to the environment of jobs."""
 
 
+class _HttpLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp says of requests that are none: their bytes are not for a log, nor is a traceback."""
+
+    def log(self, level: int, msg: object, *args: object, **_: Any) -> None:
+        if self.isEnabledFor(logging.DEBUG):
+            self.logger.debug("no HTTP: %s", first_line(sys.exc_info()[1] or ValueError(msg)).split(":")[0])
+
+
 @asynccontextmanager
 async def serving(db_url: str, options: ServeOptions) -> AsyncIterator[str]:
     """Serve until the block is left; gives the address of the page.
@@ -60,7 +80,7 @@ async def serving(db_url: str, options: ServeOptions) -> AsyncIterator[str]:
     try:
         await store.database.set_in_sessions({"statement_timeout": LONGEST_STATEMENT})
         site = make_site(store, db_url, options)
-        runner = web.AppRunner(make_app(site), access_log=None, shutdown_timeout=2.0)
+        runner = web.AppRunner(make_app(site), access_log=None, shutdown_timeout=2.0, logger=_HttpLog(_log))
         await runner.setup()
         assert runner.server is not None
         site.guard = Guard(runner.server)
@@ -83,6 +103,7 @@ def make_site(store: Store, db_url: str, options: ServeOptions) -> Site:
     """What the answers share, of an open store."""
     site = Site(store, Doorkeeper(options.token, [options.host, *options.hosts]), ROUTES)
     site.overview = OverviewReader(site)
+    site.known = KnownPairs(site)
     site.live = Live(site)
     site.jobs = JobRunner(
         db_url,
@@ -101,10 +122,9 @@ def make_app(site: Site) -> web.Application:
     application[SITE] = site
     application.on_response_prepare.append(_add_headers)
     add(application, site.routes)
-    if importlib.util.find_spec("kraken_db.web.pages") is not None:
-        pages: Any = importlib.import_module("kraken_db.web.pages")
-        pages.Pages().add_to(application)
-        site.public |= set(pages.PATHS)
+    require("jinja2", "the pages of kraken-db serve", "web")
+    Pages().add_to(application)
+    site.public |= set(PATHS)
     return application
 
 
@@ -122,6 +142,8 @@ async def _listening(guard: Guard, options: ServeOptions) -> AsyncIterator[str]:
             ) from error
         raise ConfigurationError(f"cannot listen on {options.host}, port {options.port}: {error}") from error
     try:
+        for one in server.sockets:  # those that are accepted inherit it
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_UNSENT)
         host, port = server.sockets[0].getsockname()[:2]
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     finally:

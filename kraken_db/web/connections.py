@@ -5,6 +5,8 @@ because nobody keeps one that does not use it.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +59,7 @@ class Guard:
         self._server = server
         self._most = most
         self._quiet_since: dict[object, float] = {}
+        self._unsent: dict[object, int] = {}
         self._busy: dict[object, int] = {}
 
     def __call__(self) -> asyncio.Protocol:
@@ -82,11 +85,23 @@ class Guard:
 
     def sweep(self, now: float) -> None:
         """End every connection that has been quiet for too long."""
-        there = list(self._server.connections)
+        before, self._unsent = self._unsent, {}
+        there = [one for one in self._server.connections if one.transport is not None]
         self._quiet_since = {one: self._quiet_since.get(one, now) for one in there}
         for one in there:
-            if one not in self._busy and now - self._quiet_since[one] > SILENCE and one.transport is not None:
-                one.transport.abort()
+            assert one.transport is not None
+            self._unsent[one] = one.transport.get_write_buffer_size()
+            if self._unsent[one] < before.get(one, 0):  # somebody reads what was sent
+                self._quiet_since[one] = now
+            elif one not in self._busy and now - self._quiet_since[one] > SILENCE:
+                cut_off(one.transport)
+
+
+def cut_off(transport: asyncio.Transport) -> None:
+    """End a connection at once. What was not read yet is forgotten, by the system too."""
+    if (found := transport.get_extra_info("socket")) is not None:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class _Refused(asyncio.Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -26,6 +27,7 @@ MIN_GAP, WINDOW = timedelta(minutes=2), timedelta(days=30)
 """As ``kraken-db gaps`` has them."""
 Kind: TypeAlias = Literal["covered", "unknown", "gap"]
 _DAY = timedelta(days=1)
+_MOST_KEPT, _KEPT_FOR = 64, timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +151,32 @@ def _per_day(ranges: Iterable[TimeRange]) -> dict[date, timedelta]:
     return found
 
 
-async def known_of(site: Site, symbol: str, data_type: DataType) -> tuple[list[Coverage], list[FoundGap]]:
-    """What every source covers of a pair's trades or minutes, and all gaps of the pair."""
+class KnownPairs:
+    """What is known of a pair, and its gaps.
 
-    async def read(connection: AsyncConnection) -> tuple[list[Coverage], list[FoundGap]]:
-        coverage = await CoverageRepository(connection).all(symbol)
-        found = await _detect(site, connection, symbol)
-        return [item for item in coverage if item.data_type == data_type], found
+    To find these takes look-ups at every hole, and whoever moves along a chart asks again and again: they are
+    kept for as long as the coverage stays the same.
+    """
 
-    return await site.read(read)
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._found: OrderedDict[str, tuple[list[Coverage], datetime, list[FoundGap]]] = OrderedDict()
+
+    async def of(self, symbol: str, data_type: DataType) -> tuple[list[Coverage], list[FoundGap]]:
+        """What every source covers of a pair's trades or minutes, and all gaps of the pair."""
+        coverage, gaps = await self._site.read(lambda connection: self._read(connection, symbol))
+        return [item for item in coverage if item.data_type == data_type], gaps
+
+    async def _read(self, connection: AsyncConnection, symbol: str) -> tuple[list[Coverage], list[FoundGap]]:
+        coverage, now = list(await CoverageRepository(connection).all(symbol)), self._site.clock()
+        kept = self._found.get(symbol)
+        if kept is None or kept[0] != coverage or now - kept[1] > _KEPT_FOR:
+            kept = coverage, now, await _detect(self._site, connection, symbol)
+            self._found[symbol] = kept
+        self._found.move_to_end(symbol)
+        while len(self._found) > _MOST_KEPT:
+            self._found.popitem(last=False)
+        return coverage, kept[2]
 
 
 async def _detect(site: Site, connection: AsyncConnection, symbol: str) -> list[FoundGap]:

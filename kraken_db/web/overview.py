@@ -25,6 +25,7 @@ from kraken_db.status import (
     problems,
     read_status,
 )
+from kraken_db.web.answers import Packed
 from kraken_db.web.site import Shared, Site
 
 SPARK_REACH = timedelta(days=2)
@@ -40,6 +41,7 @@ class OverviewReader:
         self._sparks = Shared(self._read_sparks, _SPARKS_FRESH)
         self._status = Shared(self._read_status, _FRESH)
         self._document = Shared(self._make, _FRESH)
+        self._packed = Shared(self._pack, _FRESH)
 
     async def status(self) -> StoreStatus:
         """Of the whole store, without months, with the newest prices."""
@@ -49,10 +51,17 @@ class OverviewReader:
         """The answer of ``/api/v1/overview``."""
         return await self._document.get()
 
+    async def packed(self) -> Packed:
+        """The same as it is sent: of 1,635 pairs it is a megabyte, which many ask for at once."""
+        return await self._packed.get()
+
     async def document_of(self, symbol: str) -> dict[str, Any]:
         """The same with one pair alone; the totals are those of all."""
         found = await self.document()
         return {**found, "pairs": [pair for pair in found["pairs"] if pair["symbol"] == symbol]}
+
+    async def _pack(self) -> Packed:
+        return Packed.of(await self.document())
 
     async def _make(self) -> dict[str, Any]:
         status, sparks = await self.status(), await self._sparks.get()
@@ -154,9 +163,10 @@ def _trouble(row: PairRow, state: str) -> list[str]:
 
 
 def _coverage(item: DataStatus | None, status: StoreStatus) -> dict[str, Any]:
-    """Of the time from the first covered moment to now, or to the end of the pair."""
+    """The share that is not missing, of the time from the first covered moment to now or the pair's end."""
     if item is None or item.start is None or item.end is None:
         return {"share": 0, "start": None, "end": None}
     until = max(item.end, status.now if item.ended_at is None else item.ended_at)
-    share = item.covered_for / (until - item.start) if until > item.start else 1.0
+    known = item.end - item.start - (item.missing or timedelta(0))
+    share = known / (until - item.start) if until > item.start else 1.0
     return {"share": min(round(share, 6), 1.0), "start": item.start, "end": item.end}

@@ -13,7 +13,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
-from kraken_db.errors import ConfigurationError
 from kraken_db.frames import CANDLE_COLUMNS, TRADE_COLUMNS, FrameColumn, arrow_schema, require
 from kraken_db.intervals import Interval
 from kraken_db.json_values import iso, plain_number
@@ -182,9 +181,3 @@ _KINDS = {column.name: column.kind for column in (*TRADE_COLUMNS, *CANDLE_COLUMN
 
 def _frame_column(name: str) -> FrameColumn:
     return FrameColumn(name, _KINDS[_FRAME_NAMES.get(name, name)])
-
-
-def check_symbol_stored(symbol: str, stored: Sequence[str]) -> None:
-    """Raises ConfigurationError where nothing is stored of a pair."""
-    if symbol not in stored:
-        raise ConfigurationError(f"nothing is stored of {symbol}")

@@ -19,6 +19,7 @@ from kraken_db.times import Clock
 from kraken_db.web.connections import MOST_STREAMS, MOST_WAITING, Guard, Places
 
 if TYPE_CHECKING:
+    from kraken_db.web.coverage import KnownPairs
     from kraken_db.web.jobs import JobRunner
     from kraken_db.web.live import Live
     from kraken_db.web.overview import OverviewReader
@@ -36,6 +37,7 @@ class Site:
     """Made by ``app.serving``. ``read`` is the only way to the database."""
 
     overview: OverviewReader
+    known: KnownPairs
     live: Live
     jobs: JobRunner
 

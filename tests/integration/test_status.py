@@ -89,7 +89,10 @@ async def test_gaps_and_months_are_those_of_all_sources_together(plain_url: str)
     assert (candles.lag, trades.lag) == (timedelta(0), timedelta(hours=12))
     assert months(candles) == "##+++"
     assert (months(trades), trades.gaps) == ("#####", 0)
-    assert problem_texts(status) == ["BTC/USD 1m has 2 gaps"]
+    assert problem_texts(status) == [
+        "BTC/USD 1m has 2 gaps, the longest from 2024-03-05 00:00 to 2024-04-02 00:00 UTC."
+        " To fill: kraken-db gaps fill BTC/USD"
+    ]
 
 
 async def test_a_hole_in_the_trades_is_a_gap_where_their_minutes_are_not_known(plain_url: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BUCKET = "history-of-tests"
@@ -48,18 +52,62 @@ def s3_server() -> Iterator[str]:
 
 
 def _make_bucket(port: int) -> None:
+    _put_until_it_answers(port, f"/{BUCKET}", {}, 200)
+
+
+def _put_until_it_answers(port: int, path: str, headers: dict[str, str], expected: int) -> None:
     until = time.monotonic() + 60
     while True:
         line = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
-            line.request("PUT", f"/{BUCKET}")
-            assert line.getresponse().status == 200
+            line.request("PUT", path, headers=headers)
+            answer = line.getresponse()
+            assert answer.status == expected, answer.read()
             return
         except ConnectionRefusedError:
-            assert time.monotonic() < until, "moto does not start"
+            assert time.monotonic() < until, "the server does not start"
             time.sleep(0.1)
         finally:
             line.close()
+
+
+AZURITE = os.environ.get("KRAKEN_DB_TEST_AZURITE")
+"""The command ``azurite-blob`` of npm's azurite: without it, its tests are skipped."""
+_ACCOUNT = "devstoreaccount1"
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's own: everybody knows them."""
+
+
+@contextmanager
+def azure_server() -> Iterator[dict[str, str]]:
+    """The environment of its users; it holds one empty container, ``BUCKET``."""
+    assert AZURITE is not None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ["--blobPort", str(port), "--inMemoryPersistence", "--silent", "--skipApiVersionCheck"]
+    process = subprocess.Popen(
+        [AZURITE, *options, "--disableTelemetry"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _make_container(port)
+        yield {
+            "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT,
+            "AZURE_STORAGE_ACCOUNT_KEY": _KEY,
+            "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{_ACCOUNT}",
+        }
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _make_container(port: int) -> None:
+    moment = formatdate(usegmt=True)
+    headers = {"x-ms-date": moment, "x-ms-version": "2021-08-06"}
+    lines = ["PUT", *[""] * 11, *(f"{name}:{value}" for name, value in headers.items())]
+    signed = "\n".join([*lines, f"/{_ACCOUNT}/{_ACCOUNT}/{BUCKET}", "restype:container"])
+    digest = hmac.digest(base64.b64decode(_KEY), signed.encode(), "sha256")
+    headers["Authorization"] = f"SharedKey {_ACCOUNT}:{base64.b64encode(digest).decode()}"
+    _put_until_it_answers(port, f"/{_ACCOUNT}/{BUCKET}?restype=container", headers, 201)
 
 
 PASS_ON_BUT_SAY = -500

@@ -40,7 +40,7 @@ class Served:
         assert parts.hostname is not None and parts.port is not None
         self.address: tuple[str, int] = (parts.hostname, parts.port)
 
-    async def get(self, path: str, *, headers: Mapping[str, str] | None = None, **query: Any) -> Answer:
+    async def get(self, path: str, *, headers: Any = None, **query: Any) -> Answer:
         return await self.ask("GET", path, headers=headers, params=query)
 
     async def post(self, path: str, content: Any, *, headers: Mapping[str, str] | None = None) -> Answer:

@@ -31,13 +31,31 @@ def test_the_image_is_pinned_and_the_one_that_tests_use(services: dict[str, Any]
     image = services["timescaledb"]["image"]
     assert re.fullmatch(r"timescale/timescaledb:\d+\.\d+\.\d+-pg\d+", image)
     assert timescale._image() == image
-    assert all(re.search(r":\d", service["image"]) for service in services.values())
+    assert all(re.search(r":v?\d", service.get("image", ":0")) for service in services.values())
+    assert [name for name, service in services.items() if "image" not in service] == ["recorder"]
 
 
 def test_every_port_is_open_to_this_machine_only(services: dict[str, Any]) -> None:
     assert services["timescaledb"]["ports"] == ["127.0.0.1:5433:5432"]
-    for service in services.values():
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    for name, service in services.items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+        assert ("network_mode" in service) == (name in ("prometheus", "grafana"))
+    assert "--web.listen-address=127.0.0.1:9090" in services["prometheus"]["command"]
+    assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+
+
+def test_metrics_are_set_up_by_what_is_in_deploy(services: dict[str, Any]) -> None:
+    names = ("prometheus", "grafana")
+    assert all(services[name]["profiles"] == ["metrics"] for name in names)
+    folders = [volume.split(":")[0] for name in names for volume in services[name]["volumes"]]
+    mounted = [COMPOSE.parent / folder for folder in folders if folder.startswith("./")]
+    assert all(folder.is_dir() for folder in mounted)
+    wanted = {
+        name
+        for file in (COMPOSE.parent / "deploy/grafana/provisioning").rglob("*.yml")
+        for name in re.findall(r"\$(\w+)", file.read_text())
+    }
+    assert wanted <= set(services["grafana"]["environment"])
 
 
 def test_names_are_those_of_the_documented_addresses(services: dict[str, Any]) -> None:
@@ -50,12 +68,17 @@ def test_passwords_are_required_and_have_no_default(services: dict[str, Any]) ->
     passwords = {
         name: value
         for service in services.values()
-        for name, value in service["environment"].items()
+        for name, value in service.get("environment", {}).items()
         if "PASSWORD" in name
     }
+    # Grafana's role can do nothing before it is made, so it has none until then.
+    assert passwords.pop("KRAKEN_DB_PASSWORD") == "${GRAFANA_DB_PASSWORD:-}"
+    pgadmin = passwords["PGADMIN_DEFAULT_PASSWORD"]
+    assert passwords.pop("GF_SECURITY_ADMIN_PASSWORD") == f"${{GRAFANA_PASSWORD:-{pgadmin}}}"
     required = {name: re.fullmatch(r"\$\{(\w+):\?[^}]+\}", value) for name, value in passwords.items()}
     assert {name: found and found[1] for name, found in required.items()} == {
         "POSTGRES_PASSWORD": "DB_PASSWORD",
+        "PGPASSWORD": "DB_PASSWORD",
         "PGADMIN_DEFAULT_PASSWORD": "PGADMIN_PASSWORD",
     }
 

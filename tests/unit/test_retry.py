@@ -13,11 +13,23 @@ from kraken_db.errors import (
     DataRefusedError,
     ExchangeThrottledError,
     ExchangeUnavailableError,
+    NodeUnavailableError,
     RefreshInProgressError,
     ServerStartingError,
     TransactionConflictError,
 )
-from kraken_db.retry import CONFLICT, DOWNLOAD, READ, REFRESH, REQUEST, STARTING, Retry, may_pass, unless_set
+from kraken_db.retry import (
+    CONFLICT,
+    DOWNLOAD,
+    NODE,
+    READ,
+    REFRESH,
+    REQUEST,
+    STARTING,
+    Retry,
+    may_pass,
+    unless_set,
+)
 
 
 class Work:
@@ -55,6 +67,7 @@ class Work:
         (READ, DatabaseUnavailableError("gone")),
         (REFRESH, RefreshInProgressError("another one")),
         (REFRESH, TransactionConflictError("deadlock")),
+        (NODE, NodeUnavailableError("a node was lost")),
         (STARTING, ServerStartingError("starting up")),
     ],
 )
@@ -68,6 +81,7 @@ async def test_what_is_tried_again(policy: Retry, error: Exception) -> None:
     ("policy", "error"),
     [
         (CONFLICT, DatabaseUnavailableError("gone")),
+        (NODE, DatabaseUnavailableError("gone")),
         (REFRESH, DatabaseUnavailableError("gone")),
         (STARTING, DatabaseUnavailableError("shutting down")),
         *((policy, DataRefusedError("no")) for policy in (REQUEST, DOWNLOAD, CONFLICT, READ, REFRESH)),

@@ -30,6 +30,8 @@ DATA = DataStatus(
     lag=HOUR,
     months=(),
 )
+MAY = [datetime(2026, 5, number, tzinfo=UTC) for number in range(1, 10)]
+COVERED = ((MAY[0], MAY[1]), (MAY[2], MAY[3]), (MAY[6], MAY[7]))
 STATUS = StoreStatus(
     now=NOW,
     data=(DATA,),
@@ -77,8 +79,25 @@ def test_all_is_well(status: StoreStatus) -> None:
     ("status", "told"),
     [
         (replace(STATUS, data=(), last_sync=None), "nothing is stored"),
-        (data(gaps=1), "BTC/USD 1m has 1 gap"),
-        (data(data_type="trades", gaps=1234), "BTC/USD trades has 1,234 gaps"),
+        (
+            data(gaps=1, ranges=2, covered=COVERED[:2]),
+            "BTC/USD 1m has 1 gap, from 2026-05-02 00:00 to 2026-05-03 00:00 UTC."
+            " To fill: kraken-db gaps fill BTC/USD",
+        ),
+        (
+            data(data_type="trades", gaps=2, ranges=3, covered=COVERED),
+            "BTC/USD trades has 2 gaps, the longest from 2026-05-04 00:00 to 2026-05-07 00:00 UTC."
+            " To fill: kraken-db gaps fill BTC/USD",
+        ),
+        (  # of the two holes one has known minutes: which one, the counters do not say
+            data(data_type="trades", gaps=1, ranges=3, covered=COVERED),
+            "BTC/USD trades has 1 gap (kraken-db gaps list BTC/USD). To fill: kraken-db gaps fill BTC/USD",
+        ),
+        (
+            data(data_type="trades", gaps=1234, ranges=1235, covered=None),
+            "BTC/USD trades has 1,234 gaps (kraken-db gaps list BTC/USD)."
+            " To fill: kraken-db gaps fill BTC/USD",
+        ),
         (data(lag=24 * HOUR + HOUR / 60), "BTC/USD 1m is 24 h 1 min behind (allowed: 1 day)"),
         (job(succeeded=False), "retention of trades is failing (3 failures)"),
         (

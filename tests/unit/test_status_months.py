@@ -27,7 +27,7 @@ def states(
     dropped: dict[int, timedelta] | None = None,
     kept_from: datetime | None = None,
 ) -> list[str]:
-    summary = CoverageSummary("BTC/USD", "trades", ("csv",), start, end, 1, 0, ())
+    summary = CoverageSummary("BTC/USD", "trades", ("csv",), start, end, 1, 0, timedelta(0), ())
     months = [
         MonthCoverage("BTC/USD", "trades", date(2024, month, 1), length, (dropped or {}).get(month, NOTHING))
         for month, length in covered.items()

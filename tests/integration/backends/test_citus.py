@@ -11,16 +11,18 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from kraken_db.backends import CitusBackend, PostgresBackend
 from kraken_db.backends.citus_schema import distribute
-from kraken_db.db.migrations import upgrade
-from kraken_db.errors import ConfigurationError
+from kraken_db.db.migrations import downgrade, upgrade
+from kraken_db.errors import ConfigurationError, SchemaError
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.models import Base
 from kraken_db.simulator import Market, SimulatedExchange, archive_url
 from tests.support.archive_making import archived_markets
-from tests.support.archives import import_file, minutes, query, write
+from tests.support.archives import START as ARCHIVE_START
+from tests.support.archives import import_file, import_paths, minutes, query, write
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.lanes import Lane
 from tests.support.processes import backfilling, ended, requests_reach, run_backfill, running
@@ -84,8 +86,10 @@ async def test_a_store_is_what_its_schema_was_made_as(lanes: dict[str, Lane]) ->
         async with opened(url) as store:
             assert type(store.backend) is PostgresBackend
         assert (await distribute(url)).is_new
-        async with opened(url) as store:
+        async with opened(url) as store, store.database.read() as connection:
             assert type(store.backend) is CitusBackend
+            hides = await connection.scalar(text("SHOW citus.override_table_visibility"))
+            assert hides == "off", "each connection would take a second and more to learn a type"
         again = await distribute(url)
         assert (again.is_new, again.nodes) == (False, 2)
         await upgrade(url)
@@ -160,6 +164,25 @@ async def test_a_dump_is_restored_and_distributed_again(lanes: dict[str, Lane], 
             assert type(store.backend) is CitusBackend
 
 
+async def test_a_distributed_store_goes_back_as_a_whole_only(lanes: dict[str, Lane], tmp_path: Path) -> None:
+    path = write(tmp_path, "XBTUSD_1.csv", minutes(200))
+    with lanes["citus"].migrated_database() as url:
+        await import_file(url, path)
+        before = await contents(url)
+        for revision in ("1003", "1001", "-1"):
+            with pytest.raises(SchemaError, match=r"cannot go back to an older schema.*db dump"):
+                await downgrade(url, revision)
+        assert await contents(url) == before
+        await query(url, "DELETE FROM candles")
+        assert len(await query(url, "SELECT * FROM pending_refresh")) == 1
+        await downgrade(url, "base")
+        assert await query(url, "SELECT relname FROM pg_class WHERE relname ~ 'candles|trades'") == []
+        await upgrade(url)
+        assert (await distribute(url)).is_new
+        await import_file(url, path)
+        assert await contents(url) == before
+
+
 async def test_status_tells_the_nodes(citus_url: str, tmp_path: Path) -> None:
     await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", minutes(200)))
     async with opened(citus_url) as store, store.database.read() as connection:
@@ -172,6 +195,43 @@ async def test_status_tells_the_nodes(citus_url: str, tmp_path: Path) -> None:
 
 
 # --- the same rows ---
+
+
+async def test_minutes_again(citus_url: str, tmp_path: Path) -> None:
+    """Their digest tells that nothing is new; values that have changed places are not the same."""
+    first, second = "100.5,102,99.5,101,2.5,7\n", "100.5,102,99.5,101.25,3.5,7\n"
+    before, after = f"{ARCHIVE_START},", f"{ARCHIVE_START + 60},"
+    one = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", before + first + after + second))
+    assert (one.new, one.unchanged) == (2, 0)
+    again = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", before + first + after + second))
+    assert (again.new, again.changed, again.unchanged, again.differing) == (0, 0, 2, 0)
+    swapped = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", before + second + after + first))
+    assert (swapped.changed, swapped.unchanged, swapped.differing) == (0, 2, 2)
+    better = before + first + after + second.replace(",7", ",8")
+    done = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", better))
+    assert (done.new, done.changed, done.unchanged) == (0, 1, 1)
+    knows_more = (
+        "timestamp,open,high,low,close,volume,trades,vwap\n"
+        + before + first.replace(",7", ",7,100.75")
+    )  # fmt: skip
+    done = await import_file(citus_url, write(tmp_path, "XBTUSD_1.csv", knows_more))
+    assert (done.new, done.changed, done.unchanged) == (0, 1, 0)
+
+
+async def test_trades_again(citus_url: str, tmp_path: Path) -> None:
+    def rows(*prices: str) -> str:
+        return "".join(f"{ARCHIVE_START + n},{price},0.5,b,l,,{n + 1}\n" for n, price in enumerate(prices))
+
+    one = await import_file(citus_url, write(tmp_path, "XBTUSD.csv", rows("100", "101", "102")))
+    assert one.new == 3
+    again = await import_file(citus_url, write(tmp_path, "XBTUSD.csv", rows("100", "101", "102")))
+    assert (again.new, again.changed, again.unchanged, again.error) == (0, 0, 3, None)
+    swapped = write(tmp_path, "XBTUSD.csv", rows("101", "100", "102"))
+    done = (await import_paths(citus_url, swapped)).files[0]
+    assert "is stored as" in str(done.error)
+    longer = await import_file(citus_url, write(tmp_path, "XBTUSD.csv", rows("100", "101", "102", "103")))
+    assert (longer.new, longer.unchanged) == (1, 3)
+
 
 PROGRAM = (sys.executable, "-W", "error", "-m", "tests.support.small_batches", "backfill")
 
@@ -281,24 +341,33 @@ async def test_lost_in_a_backfill(citus_url: str, other_url: str) -> None:
                        ) == [("0",), ("0",)]  # fmt: skip
 
 
-async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path) -> None:
-    path = write(tmp_path, "XBTUSD_1.csv", minutes(900_000))
-    command = (str(Path(sys.executable).with_name("kraken-db")), "import-csv", str(path))
+@pytest.mark.parametrize("kind", ["minutes", "trades"])
+async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path, kind: str) -> None:
+    """In what it does first, in the middle, and in the refresh at its end."""
+    if kind == "minutes":
+        path = write(tmp_path, "XBTUSD_1.csv", minutes(900_000))
+    else:
+        rows = (f"{ARCHIVE_START + n},100.{n % 97:02},0.5,b,l,,{n + 1}\n" for n in range(200_000))
+        path = write(tmp_path, "XBTUSD.csv", "".join(rows))
+    command = (sys.executable, "-m", "kraken_db", "import-csv", str(path))
+    crashes = 0
     async with running(*command, environment={"DATABASE_URL": citus_url}) as process:
-        await asyncio.sleep(3)
-        assert process.returncode is None, "it was over before: take a larger file"
-        for number in range(2):
-            await crash(citus_url, number)
+        while crashes < 6:
+            await asyncio.sleep(1.5)
+            if process.returncode is not None:
+                break
+            await crash(citus_url, crashes)
+            crashes += 1
         done = await ended(process)
-    if done.code != 0:
-        assert "run the command again" in done.err
-    await import_file(citus_url, path)
+    assert done.code == 0, done.err
+    assert crashes > 1, "it was over before: take a larger file"
+    assert "trying again" in done.err
     await import_file(other_url, path)
-    await assert_equal_candles(citus_url, other_url)
+    await assert_equal_rows(citus_url, other_url)
 
 
-async def assert_equal_candles(url: str, other: str) -> None:
-    for view in ("candles", "candles_1h", "candles_1d", "candles_1w"):
+async def assert_equal_rows(url: str, other: str) -> None:
+    for view in ("trades", "candles", "candles_1h", "candles_1d", "candles_1w"):
         digest = f"SELECT count(*), sum(hashtextextended(CAST(c AS text), 0)) FROM {view} c"
         assert await query(url, digest) == await query(other, digest), view
 

@@ -301,10 +301,10 @@ async def test_a_run_that_was_stopped_leaves_whole_files_only(
             raise asyncio.CancelledError
         put(fd)
 
-    monkeypatch.setattr("kraken_db.exporting.places.os.fsync", stop)
+    monkeypatch.setattr("kraken_db.exporting.folders.os.fsync", stop)
     with pytest.raises(asyncio.CancelledError):
         await export(plain, out)
-    assert [path.name for path in sorted(out.rglob("*")) if path.is_file()] == ["candles-12.parquet"]
+    assert [path.name for path in sorted(out.rglob("*")) if path.is_file()] == [".candles-12.parquet.new"]
     monkeypatch.undo()
     assert outcomes(await export(plain, out)) == ["unchanged", "written"]
     assert pl.scan_parquet(out).select(pl.len()).collect().item() == 20

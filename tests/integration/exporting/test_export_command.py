@@ -86,7 +86,8 @@ def test_wrong_input_is_told_in_one_line(plain: str, tmp_path: Path) -> None:
 def test_killed_it_goes_on_where_it_was(plain: str, tmp_path: Path) -> None:
     killed = run(plain, tmp_path, "BTC/USD", "--out", "out", code=_KILLED)
     assert killed.returncode == -signal.SIGKILL
-    assert pl.scan_parquet(tmp_path / "out/**/*.parquet").select(pl.len()).collect().item() == 10
+    # What it has written waits for the end of a run.
+    assert list((tmp_path / "out").rglob("*.parquet")) == []
     done = run(plain, tmp_path, "BTC/USD", "--out", "out", "--json")
     assert [file["outcome"] for file in json.loads(done.stdout)["files"]] == ["unchanged", "written"]
     # Nothing of the killed run is left.

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +19,11 @@ import polars as pl
 import pytest
 
 from kraken_db.errors import ConfigurationError
-from kraken_db.exporting import Exporter, ExportReport, PlaceFailedError, files, scan
+from kraken_db.exporting import ExportReport, PlaceFailedError, files, scan
 from kraken_db.exporting.states import HIDDEN, KEPT, MANIFEST, read_state
 from kraken_db.exporting.stores import Bucket
-from tests.support.archives import NEW_YEAR, at, import_file, minutes, query, write
+from tests.support.archives import NEW_YEAR, at, import_file, query, write
+from tests.support.exports import COLUMNS, MAIN, MONTHS, change, export, filled, run, seen, stored
 from tests.support.object_stores import (
     BUCKET,
     PASS_ON_BUT_SAY,
@@ -37,18 +35,7 @@ from tests.support.object_stores import (
     s3_server,
 )
 
-_KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "5"))
 _ADDRESS = f"s3://{BUCKET}"
-_DAY = 1440
-# Three months of one pair, and a second pair: a run writes several files.
-_MONTHS = [NEW_YEAR, NEW_YEAR + 31 * _DAY * 60, NEW_YEAR + 60 * _DAY * 60]
-COLUMNS = ["timestamp", "open", "high", "low", "close", "volume", "trade_count", "vwap", "quote_volume"]
-_MAIN = """
-import kraken_db.exporting.states as states
-states.LEASE = 1.0
-from kraken_db.cli import main
-main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -75,33 +62,7 @@ def guarded(server: str, address: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.fixture
 async def plain(plain_url: str, tmp_path: Path) -> str:
-    text = "".join(minutes(5, start=start) for start in _MONTHS)
-    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", text))
-    await import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(3, start=NEW_YEAR)))
-    return plain_url
-
-
-async def export(url: str, out: str | Path, *symbols: str, **options: Any) -> ExportReport:
-    async with Exporter(url) as exporter:
-        return await exporter.export(symbols or ["BTC/USD", "ETH/USD"], out, **options)
-
-
-async def change(url: str, step: int) -> None:
-    """One row of each file, so that a mix of two states is told by its volumes."""
-    changed = "UPDATE candles SET volume = :volume WHERE timestamp = ANY(:moments)"
-    await query(url, changed, volume=1000 + step, moments=list(map(at, _MONTHS)))
-
-
-async def stored(url: str) -> list[tuple[Any, ...]]:
-    rows = await query(
-        url, f"SELECT symbol, {', '.join(COLUMNS)} FROM candles WHERE interval_minutes = 1 ORDER BY 1, 2"
-    )
-    return [tuple(row) for row in rows]
-
-
-def seen(out: str | Path) -> list[tuple[Any, ...]]:
-    frame = scan(out).filter(pl.col("interval") == "1m").select("pair", *COLUMNS).collect()
-    return frame.sort("pair", "timestamp").rows()
+    return await filled(plain_url, tmp_path)
 
 
 def outcomes(report: ExportReport) -> list[str]:
@@ -132,7 +93,7 @@ async def test_a_table_is_the_same_wherever_it_is(
     hours = frame.filter(pl.col("interval") == "1h", pl.col("pair") == "BTC/USD").sort("timestamp").collect()
     # Five minutes of 2.5 and seven trades in each of three hours.
     assert hours.select("timestamp", "volume", "trade_count", "symbol", "year").rows() == [
-        (at(start), 12.5, 35, "BTC-USD", 2024) for start in _MONTHS
+        (at(start), 12.5, 35, "BTC-USD", 2024) for start in MONTHS
     ]
     assert len(files(out)) == 6
     assert outcomes(await export(plain, out, intervals=[1, 60], style=style)) == ["unchanged"] * 6
@@ -167,8 +128,8 @@ async def test_only_the_files_that_a_filter_leaves_are_fetched(
         ([minutes_], 4),
         ([minutes_, pl.col("pair") == "BTC/USD"], 3),
         ([minutes_, pl.col("pair").is_in(["ETH/USD"])], 1),
-        ([minutes_ & (pl.col("timestamp") >= at(_MONTHS[1])) & (pl.col("timestamp") < at(_MONTHS[2]))], 1),
-        ([minutes_, pl.col("timestamp").is_between(at(_MONTHS[1]), at(_MONTHS[1] + 60))], 1),
+        ([minutes_ & (pl.col("timestamp") >= at(MONTHS[1])) & (pl.col("timestamp") < at(MONTHS[2]))], 1),
+        ([minutes_, pl.col("timestamp").is_between(at(MONTHS[1]), at(MONTHS[1] + 60))], 1),
         ([pl.col("year") == 2023], 0),
         # Neither side of an "or" rules anything out.
         ([(pl.col("pair") == "ETH/USD") | (pl.col("volume") > 0)], 6),
@@ -185,7 +146,7 @@ async def test_only_the_files_that_a_filter_leaves_are_fetched(
 
 async def test_only_what_has_changed_is_written(plain: str, address: str, guarded: Door) -> None:
     await export(plain, address)
-    await query(plain, "UPDATE candles SET volume = 9 WHERE timestamp = :at", at=at(_MONTHS[1]))
+    await query(plain, "UPDATE candles SET volume = 9 WHERE timestamp = :at", at=at(MONTHS[1]))
     guarded.seen.clear()
     await export(plain, address)
     written = [path for method, path in guarded.seen if method == "PUT" and "lock.json" not in path]
@@ -280,67 +241,51 @@ async def test_two_exports_at_once(plain: str, address: str, guarded: Door) -> N
     assert seen(address) == await stored(plain)
 
 
-async def test_two_exports_that_do_not_know_of_each_other(plain: str, address: str, guarded: Door) -> None:
-    """One was halted for so long that its lock was taken for that of a killed run."""
-    await export(plain, address)
-    old = await stored(plain)
+@pytest.mark.parametrize("style", ["parquet", "delta"])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_two_exports_that_do_not_know_of_each_other(
+    plain: str, address: str, guarded: Door, style: Any, is_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One was halted for so long that its lock was taken for that of a killed run, and does not know it."""
+    monkeypatch.setattr("kraken_db.exporting.states.Lease._renew", lambda _self: None)
+    old = None
+    if not is_first:
+        await export(plain, address, "BTC/USD", style=style)
+        old = await stored(plain)
     await change(plain, 1)
     with held_back(guarded, "ETH-USD") as reached:
-        halted = asyncio.create_task(export(plain, address))
+        halted = asyncio.create_task(export(plain, address, style=style))
         assert await asyncio.to_thread(reached.wait, 30)
         found = Bucket(address).get(f"{HIDDEN}/lock.json")
         assert found is not None
         Bucket(address).put(f"{HIDDEN}/lock.json", b'{"writer": null}', found[1])
         await change(plain, 2)
         guarded.answer = lambda _method, _path: None
-        await export(plain, address)
+        await export(plain, address, style=style)
         assert seen(address) == await stored(plain) != old
     with pytest.raises(PlaceFailedError, match="another export has written into"):
         await halted
     assert seen(address) == await stored(plain)
 
 
-async def test_killed_at_any_moment(plain: str, address: str, tmp_path: Path) -> None:
-    """After each kill, and while the run is under way, readers have one of the two states."""
-    drawn = random.Random(16)
-    began = time.monotonic()
-    assert run(plain, address).returncode == 0
-    length = time.monotonic() - began
-    states = [await stored(plain)]
-    killed = 0
-    for step in range(_KILLS):
-        await change(plain, step)
-        states.append(await stored(plain))
-        process = start(plain, address)
-        ends = time.monotonic() + drawn.uniform(0.3, 1.1) * length
-        while time.monotonic() < ends and process.poll() is None:
-            assert await asyncio.to_thread(seen, address) in states
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-        found = seen(address)
-        assert found in states, step
-        states = [found, states[-1]]
-    done = run(plain, address)
-    assert done.returncode == 0, done.stderr
-    assert seen(address) == states[-1] == await stored(plain)
-    assert killed > 0
-
-
-def start(url: str, address: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", _MAIN, "export", "BTC/USD", "ETH/USD", "--out", address],
-        env={**os.environ, "DATABASE_URL": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(url: str, address: str) -> subprocess.CompletedProcess[str]:
-    process = start(url, address)
-    said, told = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, said, told)
+@pytest.mark.parametrize("style", ["parquet", "delta"])
+async def test_two_that_add_the_same_file(
+    plain: str, address: str, guarded: Door, style: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither replaces anything, so that nothing but the version that it began with tells them apart."""
+    monkeypatch.setattr("kraken_db.exporting.states.Lease._renew", lambda _self: None)
+    await export(plain, address, "BTC/USD", style=style)
+    with held_back(guarded, "ETH-USD") as reached:
+        halted = asyncio.create_task(export(plain, address, style=style))
+        assert await asyncio.to_thread(reached.wait, 30)
+        found = Bucket(address).get(f"{HIDDEN}/lock.json")
+        assert found is not None
+        Bucket(address).put(f"{HIDDEN}/lock.json", b'{"writer": null}', found[1])
+        guarded.answer = lambda _method, _path: None
+        await export(plain, address, style=style)
+    with suppress(PlaceFailedError):
+        await halted
+    assert seen(address) == await stored(plain)
 
 
 async def test_what_a_killed_run_has_written_is_not_written_again(
@@ -490,7 +435,7 @@ async def test_a_delta_table_keeps_its_versions(plain: str, address: str) -> Non
     before = pl.scan_delta(address, version=0, storage_options=storage_options())
     assert before.select("pair", *COLUMNS).sort("pair", "timestamp").collect().rows() == old
     # Bounds in the log leave out no row.
-    for moment in (_MONTHS[0], _MONTHS[1] + 240, _MONTHS[2] + 240):
+    for moment in (MONTHS[0], MONTHS[1] + 240, MONTHS[2] + 240):
         assert scan(address).filter(pl.col("timestamp") == at(moment)).collect().height >= 1
 
 
@@ -504,7 +449,7 @@ async def test_duckdb_reads_the_names(plain: str, tmp_path: Path) -> None:
 
 def test_a_json_report_has_addresses(plain: str, address: str) -> None:
     process = subprocess.run(
-        [sys.executable, "-c", _MAIN, "export", "ETH/USD", "--out", address, "--json"],
+        [sys.executable, "-c", MAIN, "export", "ETH/USD", "--out", address, "--json"],
         env={**os.environ, "DATABASE_URL": plain},
         capture_output=True,
         text=True,

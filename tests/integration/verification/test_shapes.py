@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from kraken_db.simulator import Market
 from kraken_db.verification import StoreVerifier
@@ -161,6 +162,11 @@ async def test_each_row_is_read_twice_at_most(plain_url: str) -> None:
     rows = len(await minutes(plain_url))
     far = "timestamp = timestamp + interval '7900 years'"
     await query(plain_url, f"UPDATE candles SET {far} WHERE timestamp = (SELECT min(timestamp) FROM candles)")
+
+    # Once its statistics are there, so small a table is read whole, and these come when the server likes.
+    name = make_url(plain_url).database
+    await query(plain_url, f'ALTER DATABASE "{name}" SET enable_seqscan = off')
+    await query(plain_url, "ANALYZE candles")
 
     def make(url: str) -> StoreVerifier:
         return StoreVerifier(url, client=quick_client(NOWHERE), clock=world.now)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -53,22 +51,20 @@ def start_citus() -> Server:
 class CitusLane(Lane):
     """As the other lanes, on several nodes at once: the databases of one name are one."""
 
-    @contextmanager
-    def migrated_database(self) -> Iterator[str]:
-        with self.empty_database() as url:
-            run(_migrate(url))
-            yield url
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
-
     def _create(self, template: str | None = None) -> str:
-        assert template is None, "a template is of one node"
         url = with_database(self.server.url, self._new_name())
-        run(_create(self.server.url, url))
+        run(_create(self.server.url, url) if template is None else _copy(self.server.url, url, template))
         return url
+
+    def _migrate(self) -> str:
+        url = self._create()
+        try:
+            run(_migrate(url))
+            run(_seal(self.server.url, database_of(url)))
+        except BaseException:
+            self._drop(url)
+            raise
+        return database_of(url)
 
     def _drop(self, url: str) -> None:
         run(_drop(self.server.url, database_of(url)))
@@ -98,6 +94,22 @@ async def _create(server: str, url: str) -> None:
             await inside.execute("SELECT citus_add_node($1, $2)", node.host, node.port)
     finally:
         await inside.close()
+
+
+async def _seal(server: str, name: str) -> None:
+    """Nobody connects to it any more, Citus itself included: so it can be a template on every node."""
+    for node in await _nodes(server):
+        address = _address(server, node)
+        await admin(address, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await admin(
+            address, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+
+
+async def _copy(server: str, url: str, template: str) -> None:
+    """What makes the databases of the template one store makes those of the copy one."""
+    copied = f'CREATE DATABASE "{database_of(url)}" TEMPLATE "{template}"'
+    await asyncio.gather(*(admin(_address(server, node), copied) for node in await _nodes(server)))
 
 
 async def _drop(server: str, name: str) -> None:

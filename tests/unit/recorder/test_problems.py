@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -27,6 +27,9 @@ PAIR = PairStatus(
     error=None,
 )
 STATUS = RecorderStatus(NOW, True, "online", (PAIR,), 1.0, 0.1, 1, 0, 0, 0, 0)
+
+
+TODO = " The recording goes on asking; if this lasts: kraken-db gaps fill BTC/USD"
 
 
 def pair(**changes: Any) -> RecorderStatus:
@@ -78,13 +81,25 @@ def test_nothing_is_wrong(status: RecorderStatus) -> None:
         (
             pair(state="catching up"),
             "gap BTC/USD",
-            "BTC/USD has a gap, trades after 2026-11-28 02:10:05 UTC are missing",
+            "BTC/USD: trades since 2026-11-28 02:10:05 UTC are missing." + TODO,
             False,
         ),
         (
             pair(state="catching up", holes=0, last_time=None, error="HTTP 503"),
             "gap BTC/USD",
-            "BTC/USD has a gap, trades are missing: HTTP 503",
+            "BTC/USD: trades are missing: HTTP 503." + TODO,
+            False,
+        ),
+        (
+            pair(state="catching up", waiting=1, waiting_from=NOW + timedelta(seconds=55)),
+            "gap BTC/USD",
+            "BTC/USD: trades from 2026-11-28 02:10:05 to 02:11:00 UTC are missing." + TODO,
+            False,
+        ),
+        (
+            pair(state="catching up", waiting=1, waiting_from=NOW + timedelta(days=1)),
+            "gap BTC/USD",
+            "BTC/USD: trades from 2026-11-28 02:10:05 to 2026-11-29 02:10:05 UTC are missing." + TODO,
             False,
         ),
     ],

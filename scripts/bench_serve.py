@@ -1,0 +1,120 @@
+"""``kraken-db serve`` on a large store: the overview of all pairs of Kraken, and candles of ten years.
+
+1,635 pairs with counters, coverage, a newest trade and the hours of the last two days, and one pair with five
+million minutes, all made in the embedded server by SQL; hours and more are rolled up as a refresh does it.
+Times are those of a client, over HTTP: the first answer, and the median of the following ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+import _bench as bench
+import aiohttp
+
+from kraken_db.store import Store
+from kraken_db.web.app import ServeOptions, serving
+
+SYMBOLS = "(SELECT 'P' || n || '/USD' AS s FROM generate_series(1, {pairs}) n) pairs"
+CALLS = {
+    "overview": ("/api/v1/overview", {}),
+    "candles, ten years in 1,500 points": ("/api/v1/candles", {"points": "1500", "numbers": "float"}),
+    "candles, a year in 1,500 points": (
+        "/api/v1/candles",
+        {"points": "1500", "numbers": "float", "start": "1y"},
+    ),
+    "candles, a day in 1,500 points": (
+        "/api/v1/candles",
+        {"points": "1500", "numbers": "float", "start": "1d"},
+    ),
+    "stretches": ("/api/v1/stretches", {}),
+    "calendar": ("/api/v1/calendar", {}),
+}
+
+
+def main() -> None:
+    quick = {"pairs": 50, "minutes": 100_000, "repeats": 3}
+    parser = bench.options(__doc__, quick=quick, pairs=1_635, minutes=5_000_000, repeats=10)
+    options, _ = parser.parse_known_args()
+    bench.print_machine()
+    with bench.server() as (server, _folder):
+        url = server.url()
+        bench.run([sys.executable, "-m", "kraken_db", "db", "upgrade", "--db-url", url], {})
+        bench.say(f"filling a store: {options.pairs:,} pairs, {options.minutes:,} minutes of one ...")
+        fill(url, options.pairs, options.minutes)
+        figures = asyncio.run(measure(url, options.repeats))
+    print(f"{options.pairs:,} pairs, {options.minutes:,} minutes of one of them")
+    for name, (first, median) in figures.items():
+        print(f"  {name:<38} {first:8.1f} ms at first, {median:8.1f} ms")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def fill(url: str, pairs: int, minutes: int) -> None:
+    """The minutes are those before now, of P1/USD; all others have two days of hours."""
+    symbols = SYMBOLS.format(pairs=pairs)
+    first = f"date_trunc('minute', now()) - {minutes} * interval '1 minute'"
+    hours = "generate_series(date_trunc('hour', now()) - interval '2 days', now(), interval '1 hour') h"
+    kinds = "unnest('{trades,candles_1m}'::text[]) k"
+    bench.sql(
+        url,
+        "ALTER TABLE candles DISABLE TRIGGER USER",
+        "INSERT INTO candles SELECT 'P1/USD', m, 1, 100, 101, 99, 100, 1, 100, 6, 100"
+        f" FROM generate_series({first}, now() - interval '1 minute', interval '1 minute') m",
+        f"INSERT INTO candles SELECT s, h, 1, 100, 101, 99, 100, 1, 100, 6, 100 FROM {symbols}, {hours}"
+        " WHERE s <> 'P1/USD'",
+        "ALTER TABLE candles ENABLE TRIGGER USER",
+        "INSERT INTO trades SELECT 1, s, now() - interval '1 second', 100.25, 1, 'buy', 'limit', ''"
+        f" FROM {symbols}",
+        "INSERT INTO data_sync_status SELECT s, k, now() - interval '9 years', CASE k WHEN 'trades' THEN"
+        " now() - interval '1 second' ELSE date_trunc('minute', now()) - interval '1 minute' END, now(),"
+        f" NULL, 5000000 FROM {symbols}, {kinds}",
+        "INSERT INTO data_coverage SELECT s, k, 'rest_trades', (SELECT range_agg(tstzrange("
+        "now() - n * interval '300 days', now() - n * interval '300 days' + interval '299 days'))"
+        f" FROM generate_series(1, 10) n) FROM {symbols}, {kinds}",
+        "INSERT INTO pending_refresh (symbol, stale)"
+        " SELECT symbol, tstzrange(min(timestamp), max(timestamp) + interval '1 minute')"
+        " FROM candles WHERE symbol = 'P1/USD' GROUP BY symbol",
+        "INSERT INTO rolled_candles (symbol, interval_minutes, timestamp, open, high, low, close, volume,"
+        " quote_volume, trade_count, vwap) SELECT symbol, 60, timestamp, open, high, low, close, volume,"
+        " quote_volume, trade_count, vwap FROM candles WHERE symbol <> 'P1/USD'",
+        "ANALYZE",
+    )
+    asyncio.run(roll_up(url))
+
+
+async def roll_up(url: str) -> None:
+    store = await Store.open(url)
+    try:
+        await store.refresh_pending()
+    finally:
+        await store.close()
+
+
+async def measure(url: str, repeats: int) -> dict[str, tuple[float, float]]:
+    """Milliseconds of the first answer, and the median of the following ones."""
+    found: dict[str, tuple[float, float]] = {}
+    options = ServeOptions(port=0)
+    async with serving(url, options) as base, aiohttp.ClientSession() as session:
+        for name, (path, query) in CALLS.items():
+            asked: dict[str, Any] = {} if "overview" in path else {"symbol": "P1/USD"} | query
+            times = []
+            for _ in range(repeats + 1):
+                began = time.perf_counter()
+                async with session.get(base.rstrip("/") + path, params=asked) as response:
+                    body = await response.read()
+                    assert response.status == 200, body
+                times.append((time.perf_counter() - began) * 1000)
+                if "overview" in path:
+                    await asyncio.sleep(1.1)  # what was read a second ago would be shown again
+            found[name] = times[0], statistics.median(times[1:])
+    return found
+
+
+if __name__ == "__main__":
+    main()
