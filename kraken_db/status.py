@@ -494,7 +494,7 @@ class PairRow:
         return self.trades + self.candles
 
     def trouble(self, max_lag: timedelta | None) -> str:
-        """``gaps``, ``behind``, or empty; ``delisted`` is none, and is told in the same place."""
+        """``gaps``, ``behind``, or empty; ``delisted`` is none, and is shown in the same place."""
         if self.gaps:
             return "gaps"
         if self.ended_at is not None:

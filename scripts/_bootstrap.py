@@ -59,6 +59,24 @@ def ensure(extra: str) -> None:
         _STAMP.write_text(json.dumps(stamp))
 
 
+def ensure_browser() -> None:
+    """Have a Chromium for the tests of our pages, if that can be had. Without one they are skipped."""
+    code = "from tests.support.browsers import find; raise SystemExit(find() is None)"
+    if subprocess.run([str(PYTHON), "-c", code], cwd=ROOT, check=False).returncode == 0:
+        return
+    ways = [[str(PYTHON), "-m", "playwright", "install", "chromium"]]
+    if shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
+        ways.insert(0, ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"])
+    with step("Installing Chromium, for the tests of pages"):
+        for command in ways:
+            done = subprocess.run(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            )
+            if done.returncode == 0:
+                return
+        print("  it cannot be had here: those tests are skipped")
+
+
 @contextlib.contextmanager
 def step(what: str) -> Iterator[None]:
     """Say what is being done, and how long it took."""

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from kraken_db.errors import KrakenDBError
 from kraken_db.json_values import json_value
+from kraken_db.web.connections import cut_off
 from kraken_db.web.site import SITE
 
 PATIENCE = 30.0
@@ -146,5 +147,5 @@ async def send(request: web.Request, response: web.StreamResponse, piece: bytes)
             await response.write(piece)
     except TimeoutError:
         if request.transport is not None:
-            request.transport.abort()
+            cut_off(request.transport)
         raise ConnectionResetError("the reader is too slow") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib.util
 import logging
 import socket
 import sys
@@ -24,6 +23,7 @@ from kraken_db.errors import (
     StatementCancelledError,
     first_line,
 )
+from kraken_db.frames import require
 from kraken_db.store import Store
 from kraken_db.web import api, udf
 from kraken_db.web.answers import refusal, refusal_of
@@ -32,6 +32,7 @@ from kraken_db.web.coverage import KnownPairs
 from kraken_db.web.jobs import JobRunner
 from kraken_db.web.live import Live
 from kraken_db.web.overview import OverviewReader
+from kraken_db.web.pages import PATHS, Pages
 from kraken_db.web.routes import Route, add
 from kraken_db.web.security import HEADERS, Doorkeeper
 from kraken_db.web.site import LONGEST_STATEMENT, SITE, Site
@@ -121,10 +122,9 @@ def make_app(site: Site) -> web.Application:
     application[SITE] = site
     application.on_response_prepare.append(_add_headers)
     add(application, site.routes)
-    if importlib.util.find_spec("kraken_db.web.pages") is not None:
-        pages: Any = importlib.import_module("kraken_db.web.pages")
-        pages.Pages().add_to(application)
-        site.public |= set(pages.PATHS)
+    require("jinja2", "the pages of kraken-db serve", "web")
+    Pages().add_to(application)
+    site.public |= set(PATHS)
     return application
 
 

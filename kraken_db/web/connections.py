@@ -5,6 +5,8 @@ because nobody keeps one that does not use it.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,7 +94,14 @@ class Guard:
             if self._unsent[one] < before.get(one, 0):  # somebody reads what was sent
                 self._quiet_since[one] = now
             elif one not in self._busy and now - self._quiet_since[one] > SILENCE:
-                one.transport.abort()
+                cut_off(one.transport)
+
+
+def cut_off(transport: asyncio.Transport) -> None:
+    """End a connection at once. What was not read yet is forgotten, by the system too."""
+    if (found := transport.get_extra_info("socket")) is not None:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class _Refused(asyncio.Protocol):
