@@ -25,7 +25,7 @@ from kraken_db.errors import (
 )
 from kraken_db.frames import require
 from kraken_db.store import Store
-from kraken_db.web import api, udf
+from kraken_db.web import api, numbers, udf
 from kraken_db.web.answers import refusal, refusal_of
 from kraken_db.web.connections import MOST_CONNECTIONS, BusyError, Guard
 from kraken_db.web.coverage import KnownPairs
@@ -44,8 +44,7 @@ _CONNECTIONS = 8
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# What is answered. Others add their tables here: pages, metrics.
-ROUTES: Sequence[Route] = (*api.ROUTES, *udf.ROUTES)
+ROUTES: Sequence[Route] = (*api.ROUTES, *udf.ROUTES, *numbers.ROUTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,10 @@ class Live:
         """The minutes that everybody knows."""
         self._is_closed = False
 
+    def __len__(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
     def say(self, name: str, content: Any, symbol: str | None = None) -> None:
         """Send an event to everybody who wants to know of the pair."""
         self._number += 1
