@@ -92,6 +92,9 @@ async def test_a_store_is_what_its_schema_was_made_as(lanes: dict[str, Lane]) ->
             assert type(store.backend) is CitusBackend
             hides = await connection.scalar(text("SHOW citus.override_table_visibility"))
             assert hides == "off", "each connection would take a second and more to learn a type"
+        assert await query(url, "SHOW jit") == [("off",)]
+        workers = "SELECT result FROM run_command_on_workers('SHOW jit')"
+        assert await query(url, workers) == [("off",), ("off",)]
         again = await distribute(url)
         assert (again.is_new, again.nodes) == (False, 2)
         await upgrade(url)

@@ -119,11 +119,15 @@ async def differs(url: str, folder: Path, change: Change) -> bool:
 
 
 async def take_off(url: str, change: Change) -> None:
+    await change_triggers(url, *(f"DROP TRIGGER {trigger} ON {change.table}" for trigger in change.triggers))
+
+
+async def change_triggers(url: str, *statements: str) -> None:
     async with opened_database(url, pool_max_size=0) as database, database.begin() as connection:
         # Elsewhere than on Citus it is a name that nobody knows.
         await connection.execute(text("SELECT set_config('citus.enable_unsafe_triggers', 'on', true)"))
-        for trigger in change.triggers:
-            await connection.execute(text(f"DROP TRIGGER {trigger} ON {change.table}"))
+        for statement in statements:
+            await connection.execute(text(statement))
 
 
 def may_move(lane: Lane, change: Change) -> None:
@@ -158,8 +162,10 @@ async def test_what_else_plain_postgresql_reads(plain_url: str, tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ON_PLAIN)
 async def test_what_else_plain_postgresql_reads_without_its_trigger(
-    plain_url: str, tmp_path: Path, name: str
+    plain_lane: Lane, plain_url: str, tmp_path: Path, name: str
 ) -> None:
+    if plain_lane.name == "citus" and name == "truncate":
+        pytest.skip("on a cluster the note of what is stale after a TRUNCATE renews the versions, too")
     await prepare(plain_url)
     for statement in DISAGREE:
         await query(plain_url, statement)
@@ -299,7 +305,7 @@ async def test_a_storm(db_url: str, tmp_path: Path) -> None:
 
 async def test_a_storm_without_a_trigger(plain_url: str, tmp_path: Path) -> None:
     """The storm sees what it is there for."""
-    await query(plain_url, "DROP TRIGGER renew_inserted_candles ON candles")
+    await change_triggers(plain_url, "DROP TRIGGER renew_inserted_candles ON candles")
     async with opened(plain_url) as store:
         found = await CacheStorm(store, tmp_path, 3).run(commits=300, reads=150)
     assert found.wrong
@@ -307,7 +313,7 @@ async def test_a_storm_without_a_trigger(plain_url: str, tmp_path: Path) -> None
 
 async def test_a_store_without_triggers_has_no_cache(plain_url: str, tmp_path: Path) -> None:
     await prepare(plain_url)
-    await query(plain_url, "ALTER TABLE candles DISABLE TRIGGER USER")
+    await change_triggers(plain_url, "ALTER TABLE candles DISABLE TRIGGER USER")
     async with both(plain_url, tmp_path) as pair:
         for _ in range(2):
             assert await pair.are_equal("1m")
