@@ -161,7 +161,7 @@ async def _logged(request: web.Request, handler: _Handler) -> web.StreamResponse
     guard = request.app[SITE].guard
     with nullcontext() if guard is None else guard.serving(request):
         response = await handler(request)
-    _log.debug(
+    _log.info(
         "%s %.200r: %d in %.0f ms",
         request.method,
         request.path,
