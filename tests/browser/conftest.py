@@ -10,11 +10,13 @@ import pytest_asyncio
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright")
 
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from tests.support.browsers import chromium
 
 _HERE = Path(__file__).parent
+# Where many tests share two processors, a page takes its time.
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:

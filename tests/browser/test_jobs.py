@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from playwright.async_api import Browser, expect
 
 from tests.support.browsers import visiting
-from tests.support.made_up_site import MadeUpSite, made_up_job, serving
-
-
-def part(name: str, **more: Any) -> dict[str, Any]:
-    return {
-        "name": name, "unit": "minutes", "compared": 1234, "problems": {}, "findings": [], "notes": [],
-        "not_checked": None, "oldest": "2023-01-01T00:00:00Z", "newest": "2023-01-02T00:00:00Z", **more,
-    }  # fmt: skip
-
-
-def certificate(symbol: str, *, clean: bool, parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "symbol": symbol, "clean": clean, "since": None, "until": None, "repaired": [], "dropped": {},
-        "parts": parts, "error": None,
-    }  # fmt: skip
+from tests.support.made_up_site import (
+    MadeUpSite,
+    made_up_certificate,
+    made_up_job,
+    made_up_part,
+    serving,
+)
 
 
 async def test_a_job_is_started_watched_and_stopped(browser: Browser) -> None:
@@ -83,11 +73,11 @@ async def test_what_another_process_runs_cannot_be_stopped_here(browser: Browser
 
 async def test_a_certificate_claims_what_was_compared(browser: Browser) -> None:
     found = [
-        certificate("BTC/USD", clean=True, parts=[
-            part("candles"), part("Kraken's candles", compared=0, not_checked="--offline"),
+        made_up_certificate("BTC/USD", clean=True, parts=[
+            made_up_part("candles"), made_up_part("Kraken's candles", compared=0, not_checked="--offline"),
         ]),
-        certificate("ETH/USD", clean=False, parts=[
-            part("trade ids", unit="trades", first_id=1, last_id=99, missing_ids=3,
+        made_up_certificate("ETH/USD", clean=False, parts=[
+            made_up_part("trade ids", unit="trades", first_id=1, last_id=99, missing_ids=3,
                  problems={"missing ids": 3},
                  findings=[{"kind": "missing ids", "text": "ids 41 to 43 are not stored"}]),
         ]),

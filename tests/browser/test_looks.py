@@ -13,9 +13,14 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Browser, Page
 
-from tests.browser.test_jobs import certificate, part
 from tests.support.browsers import visiting
-from tests.support.made_up_site import MadeUpSite, made_up_job, serving
+from tests.support.made_up_site import (
+    MadeUpSite,
+    made_up_certificate,
+    made_up_job,
+    made_up_part,
+    serving,
+)
 
 NOW = datetime.now(UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -31,7 +36,7 @@ PAGES = {
 
 
 def site() -> MadeUpSite:
-    found = certificate("BTC/USD", clean=True, parts=[part("candles")])
+    found = made_up_certificate("BTC/USD", clean=True, parts=[made_up_part("candles")])
     return MadeUpSite(
         gaps=[(NOW - 30 * HOUR, NOW - 27 * HOUR), (NOW - 400 * DAY, NOW - 396 * DAY)],
         unknown=[(NOW - 60 * HOUR, NOW - 50 * HOUR), (NOW - 900 * DAY, NOW - 800 * DAY)],

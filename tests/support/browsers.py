@@ -67,7 +67,7 @@ class Visit:
 async def visiting(browser: Browser, address: str, **options: Any) -> AsyncIterator[Visit]:
     """``options``: of Playwright's contexts. Fails if a page complained, or asked another server."""
     context: BrowserContext = await browser.new_context(**options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     page = await context.new_page()
     visit = Visit(address, page)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from kraken_db.store import Store
+from kraken_db.backends import StaleRange
 from tests.support.archives import query
+from tests.support.stores import opened
 
 SOURCE = "rest_trades"
 
@@ -22,12 +23,13 @@ async def fill_minutes(url: str, symbol: str, start: datetime, end: datetime) ->
           LATERAL (SELECT round(raw::numeric, 2) AS p) priced
         """,
         f"""
-        INSERT INTO trades SELECT n, '{symbol}', timestamptz '{end}' - n * interval '20 s', 30000 + n, 0.5,
-            'buy', 'limit', '' FROM generate_series(1, 900) n
+        INSERT INTO trades SELECT 901 - n, '{symbol}', timestamptz '{end}' - n * interval '20 s',
+            30000 + n, 0.5, 'buy', 'limit', '' FROM generate_series(1, 900) n
         """,
         f"""
         INSERT INTO data_sync_status SELECT '{symbol}', kind, timestamptz '{start}',
-            timestamptz '{end}' - interval '20 s', now(), NULL, 900
+            timestamptz '{end}' - CASE kind WHEN 'trades' THEN interval '20 s' ELSE interval '1 min' END,
+            now(), NULL, 900
           FROM unnest('{{trades,candles_1m}}'::text[]) kind
         """,
         f"""
@@ -36,11 +38,9 @@ async def fill_minutes(url: str, symbol: str, start: datetime, end: datetime) ->
         """,
     ):
         await query(url, statement)
-    store = await Store.open(url)
-    try:
+    async with opened(url) as store:
+        await store.backend.refresh(store.database, end, [StaleRange(symbol, start, end)])
         await store.refresh_pending()
-    finally:
-        await store.close()
 
 
 async def fill_pairs(url: str, count: int) -> None:
@@ -63,7 +63,8 @@ async def fill_pairs(url: str, count: int) -> None:
         """,
         f"""
         INSERT INTO data_sync_status SELECT s, kind, timestamptz '{begin}',
-            timestamptz '{end}' - interval '30 s', now(), NULL, 1000 + n
+            timestamptz '{end}' - CASE kind WHEN 'trades' THEN interval '30 s' ELSE interval '0' END,
+            now(), NULL, 1000 + n
           FROM {named}, unnest('{{trades,candles_1m}}'::text[]) kind
         """,
         f"""

@@ -328,6 +328,20 @@ def made_up_job(name: str, kind: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def made_up_part(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name, "unit": "minutes", "compared": 1234, "problems": {}, "findings": [], "notes": [],
+        "not_checked": None, "oldest": "2023-01-01T00:00:00Z", "newest": "2023-01-02T00:00:00Z", **more,
+    }  # fmt: skip
+
+
+def made_up_certificate(symbol: str, *, clean: bool, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "symbol": symbol, "clean": clean, "since": None, "until": None, "repaired": [], "dropped": {},
+        "parts": parts, "error": None,
+    }  # fmt: skip
+
+
 async def _stop(request: web.Request) -> web.Response:
     for job in request.app[SITE].jobs:
         if job["id"] == request.match_info["id"]:

@@ -56,7 +56,7 @@ def test_folders_are_named_as_the_packages(kind: str) -> None:
 
 
 def test_every_test_lies_where_pytest_and_readers_look() -> None:
-    kinds = [TESTS / kind for kind in ("unit", "integration", "e2e")]
+    kinds = [TESTS / kind for kind in ("unit", "integration", "e2e", "browser")]
     strays = [
         str(path.relative_to(TESTS))
         for path in TESTS.rglob("test_*.py")

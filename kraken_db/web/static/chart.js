@@ -33,6 +33,8 @@ export class Chart {
     this.to = this.newest;
     this.colours = readColours(element);
     this.place = null;
+    // Nothing is asked for before it is known what there is.
+    this.isReady = false;
     new ResizeObserver(() => this.#resize()).observe(element);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.recolour());
     listen(element, this);
@@ -54,6 +56,7 @@ export class Chart {
     this.first = first;
     this.newest = newest;
     this.source.first = first - DAY;
+    this.isReady = true;
   }
 
   show(from, to) {
@@ -142,11 +145,21 @@ export class Chart {
     this.#point(ms, null);
   }
 
-  // A 1m candle was stored. A view that ends with the newest one goes along.
+  // A 1m candle was stored.
   changed(row) {
-    const follows = this.isAtNewest;
-    const opens = this.source.changed(row);
     this.stretches.forgetAll();
+    this.#goAlong(this.source.changed(row));
+  }
+
+  // Trades of the minute that goes on.
+  traded(trades) {
+    const opens = this.source.setRunning(trades);
+    if (opens !== null) this.#goAlong(opens);
+  }
+
+  // A view that ends with the newest candle moves with it.
+  #goAlong(opens) {
+    const follows = this.isAtNewest;
     const closes = opens + MINUTE;
     if (closes <= this.newest) return this.repaint();
     const by = closes - this.newest;
@@ -172,6 +185,7 @@ export class Chart {
   }
 
   repaint() {
+    if (!this.isReady) return;
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.#paint();

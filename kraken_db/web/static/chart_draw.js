@@ -118,13 +118,15 @@ function paintGrid(context, place, scene, colours) {
   context.fillStyle = colours["ink-soft"];
   context.textAlign = "left";
   context.beginPath();
+  const tagged = scene.lastPrice === null ? NaN : place.y(Number(scene.lastPrice));
   if (scene.candles.length) {
     for (const price of ticks) {
       const y = Math.round(place.y(price)) + 0.5;
       if (y < plot.top - 4 || y > place.floor + 4) continue;
       context.moveTo(plot.left, y);
       context.lineTo(plot.right, y);
-      context.fillText(decimal(price.toFixed(decimals), decimals), plot.right + 8, y);
+      // The tag of the newest price stands there.
+      if (!(Math.abs(y - tagged) < 16)) context.fillText(decimal(price.toFixed(decimals), decimals), plot.right + 8, y);
     }
   }
   const times = timeTicks(scene.from, scene.to, LABEL_ROOM / place.perMs);

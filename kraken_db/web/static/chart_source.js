@@ -36,6 +36,7 @@ export class CandleSource {
     this.onProblem = onProblem;
     this.tiles = new Map();
     this.first = FIRST;
+    this.running = null;
   }
 
   // Candles of [from, to) in order, and whether they are all that is stored.
@@ -55,7 +56,32 @@ export class CandleSource {
         candles.push(tile.candles[i]);
       }
     }
+    this.#addRunning(candles, minutes, from, to);
     return { candles, whole };
+  }
+
+  // The minute that goes on is stored when it is over. Until then its trades are added to what is stored.
+  #addRunning(candles, minutes, from, to) {
+    const { running } = this;
+    if (!running || running.time < from || running.time >= to) return;
+    const opens = opensAt(running.time, minutes);
+    const last = candles.at(-1);
+    if (last && last.time > opens) return;
+    if (last?.time !== opens) candles.push({ ...running, time: opens });
+    else if (minutes === 1) candles[candles.length - 1] = running;
+    else candles[candles.length - 1] = joined(last, running);
+  }
+
+  // `trades`: rows of the API, all of one minute so far, in order.
+  setRunning(trades) {
+    const rows = trades.map(([at, , price, amount]) => ({ at: Date.parse(at), price: Number(price), amount: Number(amount) }));
+    if (!rows.length) return null;
+    const prices = rows.map(({ price }) => price);
+    this.running = {
+      time: opensAt(rows[0].at, 1), open: prices[0], high: Math.max(...prices), low: Math.min(...prices), close: prices.at(-1),
+      vwap: null, volume: Number(rows.reduce((sum, { amount }) => sum + amount, 0).toFixed(10)), trades: rows.length, isRunning: true,
+    };
+    return this.running.time;
   }
 
   // The last candle before `ms` among those that are loaded.
@@ -85,6 +111,7 @@ export class CandleSource {
   // A 1m candle was stored, or changed: what shows it is asked for again.
   changed(row) {
     const candle = candleOf(row);
+    if (this.running && candle.time >= this.running.time) this.running = null;
     for (const minutes of INTERVALS) {
       const tile = this.tiles.get(`${minutes}:${this.#tileAt(minutes, candle.time)}`);
       if (!tile) continue;
@@ -143,6 +170,11 @@ export class CandleSource {
     }
   }
 }
+
+const joined = (stored, running) => ({
+  ...stored, high: Math.max(stored.high, running.high), low: Math.min(stored.low, running.low), close: running.close, vwap: null,
+  volume: Number((stored.volume + running.volume).toFixed(10)), trades: (stored.trades ?? 0) + running.trades, isRunning: true,
+});
 
 export function firstFrom(candles, ms) {
   let low = 0;

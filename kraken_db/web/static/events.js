@@ -66,6 +66,8 @@ export class Events {
     if (answer.status === 401) goToLogin();
     if (!answer.ok || !answer.body) throw new Error(String(answer.status));
     this.onState("live");
+    // What came before this moment is no event: it is read again.
+    this.handlers.get("open")?.();
     this.pause = FIRST_PAUSE;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";

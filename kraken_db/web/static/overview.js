@@ -152,7 +152,9 @@ onKey("ArrowDown", "go into the list, and on in it", () => rows.focus(0));
 setInterval(() => document.hidden || load(), EVERY);
 document.addEventListener("visibilitychange", () => document.hidden || load());
 load();
+let isFirst = true;
 showLive(new Events()
+  .on("open", () => (isFirst ? (isFirst = false) : load()))
   .on("trade-price", ({ symbol, price }) => {
     const pair = pairs.find((one) => one.symbol === symbol);
     if (pair) pair.price = price;

@@ -15,6 +15,7 @@ import { onKey, onTheme, showLive, showProblem } from "./shell.js";
 const RANGES = { "1h": HOUR, "6h": 6 * HOUR, "1d": DAY, "1w": 7 * DAY, "1mo": 30 * DAY, "1y": 365 * DAY };
 const MOST_TRADES = 200;
 const MOST_ROWS = 200;
+const MOST_OF_A_MINUTE = 10_000;
 const NOTHING = {
   covered: "Quiet: nothing was traded.",
   unknown: "Unknown: no source covers this time.",
@@ -65,12 +66,12 @@ function showReadout(candle, cursor, minutes) {
   $("readout").replaceChildren(
     when, part("O", decimal(candle.open)), part("H", decimal(candle.high)), part("L", decimal(candle.low)), part("C", decimal(candle.close)),
     h("span", { class: candle.close >= candle.open ? "part up" : "part down" }, `${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(2)} %`),
-    part("Vol", decimal(candle.volume)), h("span", { class: "part soft" }, plural(candle.trades ?? 0, "trade")),
+    part("Vol", decimal(candle.volume)), h("span", { class: "part soft" }, `${plural(candle.trades ?? 0, "trade")}${candle.isRunning ? " so far" : ""}`),
   );
 }
 
 function onCursor(cursor) {
-  if (!cursor) return onPaint(chart.scene);
+  if (!cursor) return chart.scene && onPaint(chart.scene);
   showReadout(cursor.candle, cursor, cursor.minutes);
   if (cursor.isLoading) return;
   if (cursor.byKey) sayCandle(cursor);
@@ -123,6 +124,10 @@ function fillTable() {
 }
 
 function showRange(name) {
+  if (!chart.isReady) {
+    store("range", name);
+    return press($("ranges"), $("ranges").querySelector(`[data-range="${name}"]`));
+  }
   if (name === "all") chart.showAll();
   else chart.showLast(RANGES[name]);
   press($("ranges"), $("ranges").querySelector(`[data-range="${name}"]`));
@@ -153,13 +158,43 @@ function begin(pair) {
   if (to > from) chart.show(from, to);
   else showRange(stored("range", "1w"));
   showLive(new Events({ symbol })
-    .on("reset", () => chart.reload())
+    .on("open", readNewest)
+    .on("reset", () => (chart.reload(), readNewest()))
     .on("candle", (event) => event.symbol === symbol && chart.changed(event.row))
     .on("trade-price", (event) => {
       if (event.symbol !== symbol) return;
       showPrice(event.price);
       chart.setLastPrice(event.price);
+      loadRunning(Date.parse(event.time));
     }));
+}
+
+async function readNewest() {
+  try {
+    const pair = await readPair(symbol);
+    showPair(pair, symbol);
+    chart.setLastPrice(pair.price);
+    if (pair.newest_trade) loadRunning(Date.parse(pair.newest_trade));
+  } catch (error) {
+    showProblem(error);
+  }
+}
+
+// The minute that goes on, out of its trades. The next news asks again, if an answer is still awaited.
+let isAsking = false;
+async function loadRunning(ms) {
+  if (isAsking) return;
+  isAsking = true;
+  const start = Math.floor(ms / MINUTE) * MINUTE;
+  try {
+    const query = { symbol, start: iso(start), end: iso(start + MINUTE), limit: String(MOST_OF_A_MINUTE) };
+    const { rows, next } = await request("trades", { query });
+    if (next === null) chart.traded(rows);
+  } catch (error) {
+    showProblem(error);
+  } finally {
+    isAsking = false;
+  }
 }
 
 $("ranges").addEventListener("click", (event) => event.target.dataset.range && showRange(event.target.dataset.range));

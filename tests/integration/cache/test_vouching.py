@@ -17,7 +17,8 @@ from kraken_db.repositories.candle_versions import CandleVersionRepository
 from tests.support.archives import query, run_outside_transaction
 from tests.support.cache_storm import CacheStorm
 from tests.support.cached import END, START, both, store_minutes
-from tests.support.stores import opened
+from tests.support.lanes import Lane
+from tests.support.stores import opened, opened_database
 
 ONE = (
     "INSERT INTO candles VALUES ('BTC/USD', '2023-02-10 12:34+00', 1, 7, 7, 7, 7, 7, NULL, 7, NULL)"
@@ -118,18 +119,30 @@ async def differs(url: str, folder: Path, change: Change) -> bool:
 
 
 async def take_off(url: str, change: Change) -> None:
-    for trigger in change.triggers:
-        await query(url, f"DROP TRIGGER {trigger} ON {change.table}")
+    async with opened_database(url, pool_max_size=0) as database, database.begin() as connection:
+        # Elsewhere than on Citus it is a name that nobody knows.
+        await connection.execute(text("SELECT set_config('citus.enable_unsafe_triggers', 'on', true)"))
+        for trigger in change.triggers:
+            await connection.execute(text(f"DROP TRIGGER {trigger} ON {change.table}"))
+
+
+def may_move(lane: Lane, change: Change) -> None:
+    if lane.name == "citus" and change.statement == MOVED:
+        pytest.skip("a cluster keeps a row where its symbol is: no UPDATE gives it another one")
 
 
 @pytest.mark.parametrize("name", ANYWHERE)
-async def test_a_change_of_minutes(db_url: str, tmp_path: Path, name: str) -> None:
+async def test_a_change_of_minutes(lane: Lane, db_url: str, tmp_path: Path, name: str) -> None:
+    may_move(lane, ANYWHERE[name])
     await prepare(db_url)
     assert not await differs(db_url, tmp_path, ANYWHERE[name])
 
 
 @pytest.mark.parametrize("name", ANYWHERE)
-async def test_a_change_of_minutes_without_its_trigger(db_url: str, tmp_path: Path, name: str) -> None:
+async def test_a_change_of_minutes_without_its_trigger(
+    lane: Lane, db_url: str, tmp_path: Path, name: str
+) -> None:
+    may_move(lane, ANYWHERE[name])
     await prepare(db_url)
     await take_off(db_url, ANYWHERE[name])
     assert await differs(db_url, tmp_path, ANYWHERE[name])
