@@ -8,7 +8,7 @@ upgraded server has new addresses.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -24,15 +24,7 @@ _HERE = Path(__file__).parent
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
-_COMMON = ("api.js", "dom.js", "events.js", "format.js", "settings.js", "shell.js")
-_MODULES: Mapping[str, tuple[str, ...]] = {
-    "overview": ("overview_rows.js", "sparkline.js"),
-    "pair": ("chart.js", "chart_draw.js", "chart_input.js", "chart_source.js", "scales.js", "pair_head.js"),
-    "coverage": ("calendar.js", "job_card.js", "pair_head.js"),
-    "jobs": ("job_card.js", "job_form.js"),
-}
-"""What a page's script imports, so that the browser asks for all of it at once."""
-
+_IMPORT = re.compile(rb'^import (?:.* from )?"\./([\w.]+)";', re.MULTILINE)
 
 PATHS = (
     "/", "/pair/{slug}", "/coverage/{slug}", "/jobs",
@@ -123,6 +115,15 @@ class Pages:
         file = self._files["icon.svg"]
         return web.Response(body=file.body, content_type=file.content_type)
 
+    def _imports(self, script: str) -> list[str]:
+        """All modules that a script needs: a browser that asks for them at once waits only once."""
+        found, waiting = {script}, [script]
+        while waiting:
+            names = [name.decode() for name in _IMPORT.findall(self._files[waiting.pop()].body)]
+            waiting += [name for name in names if name not in found]
+            found.update(names)
+        return sorted(found - {script})
+
     def _page_of_pair(self, page: str, request: web.Request) -> web.Response:
         slug = request.match_info["slug"]
         try:
@@ -140,7 +141,7 @@ class Pages:
             page=page,
             title=title,
             script=script,
-            modules=(*_COMMON, *_MODULES.get(page, ())),
+            modules=self._imports(script),
             static=f"/static/{self._version}",
             intervals=INTERVAL_NAMES.items(),
             **{"symbol": None, "slug": None, "job": None, **values},
