@@ -2,6 +2,7 @@
 
     python3 scripts/check_cache.py                               # the embedded server, 10,000 commits
     python3 scripts/check_cache.py --db-url URL --seed 2         # an empty database of another server
+    python3 scripts/check_cache.py --db-url URL --distribute     # an empty database of a cluster of Citus
     python3 scripts/check_cache.py --without renew_updated_candles   # it has to find something then
 
 Each read is compared with the same read without the cache, inside of its own snapshot.
@@ -19,6 +20,7 @@ from pathlib import Path
 import _bench as bench
 from sqlalchemy import text
 
+from kraken_db.backends.citus_schema import distribute
 from kraken_db.db.migrations import upgrade
 from kraken_db.store import Store
 
@@ -29,10 +31,14 @@ from tests.support.cache_storm import CacheStorm, Outcome
 
 async def check(url: str, options: argparse.Namespace) -> Outcome:
     await upgrade(url)
+    if options.distribute:
+        await distribute(url)
     store = await Store.open(url)
     try:
         if options.without:
             async with store.database.begin() as connection:
+                if options.distribute:
+                    await connection.execute(text("SET LOCAL citus.enable_unsafe_triggers TO on"))
                 await connection.execute(text(f"DROP TRIGGER {options.without} ON candles"))
         with tempfile.TemporaryDirectory() as folder:
             return await CacheStorm(store, Path(folder), options.seed).run(options.commits, options.reads)
@@ -45,6 +51,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--db-url", help="an empty database; by default an embedded server of its own")
+    parser.add_argument("--distribute", action="store_true", help="by pair, over the nodes of Citus")
     parser.add_argument("--commits", type=int, default=10_000)
     parser.add_argument("--reads", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=1)

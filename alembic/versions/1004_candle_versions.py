@@ -193,6 +193,12 @@ FUNCTIONS = {
     "renew_changed_candle()": CHANGED_ROW,
     "renew_truncated_candles()": TRUNCATED,
 }
+# What a distributed store has instead, whose shards keep some triggers.
+FUNCTIONS_ON_SHARDS = (
+    "renew_candle_versions(text, varchar, timestamptz[])",
+    "renew_candle_span(text, varchar, tstzrange)",
+    "candle_store()",
+)
 PLAIN_FUNCTIONS = {"renew_dropped_candles()": DROPPED, "renew_noted_candles()": NOTED}
 BY_STATEMENT = {
     "renew_inserted_candles": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS changed",
@@ -233,8 +239,8 @@ def downgrade() -> None:
     aggregates = _aggregates()
     for table, trigger in _triggers(aggregates):
         op.execute(f"DROP TRIGGER IF EXISTS {trigger.split()[0]} ON {table}")
-    for signature in reversed(_functions(aggregates)):
-        op.execute(f"DROP FUNCTION IF EXISTS {signature}")
+    for signature in (*reversed(_functions(aggregates)), *FUNCTIONS_ON_SHARDS):
+        op.execute(f"DROP FUNCTION IF EXISTS {signature} CASCADE")
     op.drop_table("candle_versions")
 
 

@@ -7,16 +7,18 @@ jobs, positions of writers, the revision) stays a table of the coordinator.
 Two things of the schema are other ones there. The views of the higher intervals are those of
 ``citus_candles``. And triggers are on the shards: one cannot write into a table, but into the shard of that
 table which lies beside its own (``shard_beside``). Whoever knows what becomes stale says that it is noted
-(``kraken_db.noted``).
+(``kraken_db.noted``). The versions of candles are renewed likewise: ``citus_versions``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import uuid4
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kraken_db.backends import citus_versions
 from kraken_db.backends.citus_candles import VIEWS, view_query
 from kraken_db.db.engine import Database
 from kraken_db.db.migrations import is_distributed
@@ -32,9 +34,18 @@ TABLES = (
     "unproven_ranges",
     "dropped_ranges",
     "pending_refresh",
+    "candle_versions",
 )
 """The tables that are distributed; the first one decides where a symbol is."""
 _EXTENSIONS = text("SELECT extname FROM pg_extension WHERE extname IN ('citus', 'timescaledb')")
+# On all nodes. What a node expects of the higher intervals is large enough to have their statements compiled:
+# 0.4 s for each, where 0.05 s would do. Who does not own the database cannot set it.
+_NO_JIT = """
+    DO $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET jit TO off', current_database());
+    EXCEPTION WHEN insufficient_privilege THEN NULL;
+    END $$
+"""
 _IS_AVAILABLE = text("SELECT EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'citus')")
 _NODES = text("SELECT count(*) FROM pg_dist_node WHERE isactive AND shouldhaveshards")
 _SHARDS = text("SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = 'trades'::regclass")
@@ -88,13 +99,15 @@ async def distribute(url: str) -> Distribution:
 async def _distribute(connection: AsyncConnection) -> bool:
     if "citus" not in set(await connection.scalars(_EXTENSIONS)):
         await connection.execute(text("CREATE EXTENSION citus"))
+    await connection.exec_driver_sql(_NO_JIT)
     if await is_distributed(connection):
         return False
     # Each shard would be made on a connection of its own otherwise, which do not see each other's work.
     await connection.execute(text("SET LOCAL citus.multi_shard_modify_mode TO 'sequential'"))
     views = (f"CREATE VIEW {view} AS {view_query(view)}" for view in VIEWS)
     schema = await connection.scalar(text("SELECT quote_ident(current_schema())"))
-    for statement in (*await _gone(connection), *_distributed(), *views, *_notes(schema)):
+    made = (*await _gone(connection), citus_versions.NAME_SYMBOLS, *_distributed(), *views, *_notes(schema))
+    for statement in made:
         await connection.exec_driver_sql(statement)
     return True
 
@@ -107,29 +120,26 @@ _ROW_TRIGGERS = {
     "note_replaced_minutes": "AFTER UPDATE ON candles REFERENCING OLD TABLE AS changed",
     "note_deleted_minutes": "AFTER DELETE ON candles REFERENCING OLD TABLE AS changed",
 }
-_FUNCTIONS = (
-    "note_dropped_minutes()",
-    "note_changed_minutes()",
-    "note_truncated_minutes()",
-    "note_stale_minutes(varchar, tstzrange)",
-    "candle_times(timestamptz, timestamptz, interval)",
-    # A dump of a distributed store is restored as a plain one.
-    "note_stale_minutes(text, varchar, tstzrange)",
-    "shard_beside(text, text)",
-)
-# Those of every revision: what they do is done by those of the shards, or, as vouching for copies of candles
-# (``repositories/candle_versions.py``), not done at all.
+# Those of every revision, and of a dump of a distributed store, which is restored as a plain one. What they
+# do is done by those of the shards.
 _FIND_TRIGGERS = text("""
     SELECT format('DROP TRIGGER %I ON %s', tgname, CAST(tgrelid AS regclass)) FROM pg_trigger
     WHERE NOT tgisinternal
       AND tgrelid = ANY(SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) name)
+""")
+_FIND_FUNCTIONS = text("""
+    SELECT format('DROP FUNCTION %s', CAST(oid AS regprocedure)) FROM pg_proc
+    WHERE pronamespace = CAST(quote_ident(current_schema()) AS regnamespace)
+      AND proname ~ '^(note_.*_minutes|renew_.*_candles?|renew_candle_.*|candle_times|candle_store'
+                    '|shard_beside)$'
 """)
 
 
 async def _gone(connection: AsyncConnection) -> list[str]:
     views = [f"DROP VIEW IF EXISTS {view}" for view in reversed(VIEWS)]
     triggers = await connection.scalars(_FIND_TRIGGERS, {"tables": list(TABLES)})
-    return [*views, *triggers, *(f"DROP FUNCTION IF EXISTS {function}" for function in _FUNCTIONS)]
+    functions = await connection.scalars(_FIND_FUNCTIONS)
+    return [*views, *triggers, *functions]
 
 
 # --- the tables ---
@@ -212,19 +222,14 @@ _CHANGED = """
         RETURN NULL;
     END $$
 """
-# A TRUNCATE is told to the table, too, where nothing lies.
+# No shard has a trigger of this kind: a TRUNCATE is told to the table, on the coordinator.
 _TRUNCATED = """
     CREATE FUNCTION note_truncated_minutes() RETURNS trigger
     {as_owner}
     BEGIN
-        IF TG_TABLE_NAME <> 'candles' THEN
-            EXECUTE format($note$
-                SELECT count(note_stale_minutes($1, symbol, span)) FROM (
-                    SELECT symbol, tstzrange(min(timestamp), max(timestamp) + INTERVAL '1 hour') AS span
-                    FROM %s WHERE interval_minutes = 60 GROUP BY symbol
-                ) hours
-            $note$, shard_beside(TG_TABLE_NAME, 'rolled_candles')) USING CAST(TG_TABLE_NAME AS text);
-        END IF;
+        INSERT INTO pending_refresh (symbol, stale)
+        SELECT symbol, tstzrange(min(timestamp), max(timestamp) + INTERVAL '1 hour')
+        FROM rolled_candles WHERE interval_minutes = 60 GROUP BY symbol;
         RETURN NULL;
     END $$
 """
@@ -254,8 +259,9 @@ def _notes(schema: str) -> list[str]:
         "{schema}": schema,
         "{week}": "10080",
         "{origin}": f"to_timestamp({GRID_ORIGIN_EPOCH})",
+        "{name}": str(uuid4()),
     }
-    functions = [_BESIDE, _NOTE, _CHANGED, _TRUNCATED, _DROPPED]
+    functions = [_BESIDE, _NOTE, _CHANGED, _TRUNCATED, _DROPPED, *citus_versions.FUNCTIONS]
     for word, meaning in words.items():
         functions = [function.replace(word, meaning) for function in functions]
     triggers = [
@@ -271,4 +277,5 @@ def _notes(schema: str) -> list[str]:
         " EXECUTE FUNCTION note_truncated_minutes()",
         "CREATE TRIGGER note_dropped_minutes AFTER INSERT OR UPDATE OR DELETE ON dropped_ranges"
         f" FOR EACH ROW {_UNLESS_NOTED} EXECUTE FUNCTION note_dropped_minutes()",
+        *citus_versions.triggers(_UNLESS_NOTED),
     ]

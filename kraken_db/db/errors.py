@@ -288,11 +288,21 @@ _OF_DATA = (
         ValueDoesNotFitError,
         "a number does not fit its column: {line}",
     ),
-    _Rule(asyncpg.UniqueViolationError, DuplicateRowError, "a row is stored already: {line}"),
-    _Rule(
-        (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError),
-        DataRefusedError,
-        "the database refused a row: {line}",
+    # Of a COPY, a coordinator of Citus passes on what a node says, but not its code.
+    *(
+        _Rule(kinds, DuplicateRowError, "a row is stored already: {line}", text=text)
+        for kinds, text in (
+            (asyncpg.UniqueViolationError, ""),
+            (asyncpg.InternalServerError, "violates unique constraint"),
+        )
+    ),
+    *(
+        _Rule(kinds, DataRefusedError, "the database refused a row: {line}", text=text)
+        for kinds, text in (
+            ((asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError), ""),
+            (asyncpg.InternalServerError, "violates check constraint"),
+            (asyncpg.InternalServerError, "violates not-null constraint"),
+        )
     ),
 )
 _LOST = (

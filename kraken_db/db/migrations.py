@@ -32,7 +32,11 @@ _UNRELEASED = re.compile(r"0\d{3}")
 
 
 _DUMP_HINT = "restore a dump of it (kraken-db db dump) into another database: that store is a plain one"
-_MAY_DROP_TRIGGERS = text("SET LOCAL citus.enable_unsafe_triggers TO on")
+# To drop triggers; and a function after rows of several shards were changed.
+_FOR_REMOVAL = (
+    text("SET LOCAL citus.enable_unsafe_triggers TO on"),
+    text("SET LOCAL citus.multi_shard_modify_mode TO 'sequential'"),
+)
 _CITUS = text("SELECT extname FROM pg_extension WHERE extname = 'citus'")
 _IS_DISTRIBUTED = text(
     "SELECT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrelid = to_regclass('trades'))"
@@ -122,7 +126,8 @@ async def _run_on(database: Database, action: Action, revision: str) -> None:
                     raise SchemaError(
                         "a distributed store cannot go back to an older schema", hint=_DUMP_HINT
                     )
-                await connection.execute(_MAY_DROP_TRIGGERS)
+                for setting in _FOR_REMOVAL:
+                    await connection.execute(setting)
             await connection.run_sync(lambda sync: action(_config(sync), revision))
     except CommandError as error:
         raise SchemaError(f"the schema cannot be changed: {error}") from error

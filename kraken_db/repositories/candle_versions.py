@@ -25,10 +25,17 @@ from kraken_db.ranges import TICK
 from kraken_db.repositories.candle_files import CandleSource, candle_source
 
 # One statement, and so one snapshot. The symbol is bound in each part: a cluster asks one node for each.
-_STATE = """
+_OF_ALL = """
     SELECT 'all' AS kind, CAST(version AS text) AS name, '' AS detail, month AS "from",
            CAST(NULL AS timestamptz) AS "to"
     FROM candle_versions WHERE symbol = '' AND month = '-infinity'
+"""
+# On a cluster what is of all symbols would be on another node than this one.
+_OF_ALL_SYMBOLS_HERE = """
+    SELECT 'all' AS kind, candle_store() AS name, '' AS detail, CAST('-infinity' AS timestamptz) AS "from",
+           CAST(NULL AS timestamptz) AS "to"
+"""
+_STATE = """
     UNION ALL
     SELECT 'symbol', CAST(version AS text), '', NULL, NULL
     FROM candle_versions WHERE symbol = :symbol AND month = '-infinity'
@@ -94,7 +101,7 @@ class CandleState:
     def layout(self) -> object:
         """What no snapshot guards: rows that are truncated, dropped or packed vanish from older ones."""
         parts = sorted((part.name, part.detail) for part in self.parts)
-        return self.store, parts, sorted((part.name, part.start) for part in self.borders)
+        return self.store, self.of_symbol, parts, sorted((part.name, part.start) for part in self.borders)
 
     def _source_in(self, start: datetime, end: datetime) -> object:
         # All that opens before the end of a file is taken from the rows of the file.
@@ -148,7 +155,9 @@ def _of_kind(rows: Iterable[Sequence[Any]], kind: str) -> list[Sequence[Any]]:
 def _statement(backend: Backend, level: int) -> CompiledStatement:
     """For candles that are read from, or computed from, those of a stored interval."""
     unversioned = backend.unversioned_parts(level)
-    statement = _STATE if unversioned is None else f"{_STATE} UNION ALL {unversioned}"
+    statement = (_OF_ALL if backend.shards is None else _OF_ALL_SYMBOLS_HERE) + _STATE
+    if unversioned is not None:
+        statement += f" UNION ALL {unversioned}"
     return CompiledStatement.of(
         text(statement).bindparams(
             bindparam("symbol", _SYMBOL, VARCHAR),

@@ -25,7 +25,7 @@ from kraken_db.errors import (
 )
 from kraken_db.frames import require
 from kraken_db.store import Store
-from kraken_db.web import api, udf
+from kraken_db.web import api, numbers, udf
 from kraken_db.web.answers import refusal, refusal_of
 from kraken_db.web.connections import MOST_CONNECTIONS, BusyError, Guard
 from kraken_db.web.coverage import KnownPairs
@@ -41,11 +41,12 @@ LARGEST_BODY = 256 * 1024
 MOST_UNSENT = 256 * 1024
 """Bytes that the system keeps for a reader who is slow; by itself it would be megabytes for each."""
 _CONNECTIONS = 8
+_LINES_OF_NEWS = 20
+"""Of a job's log, in an event: it has them all when it is asked for."""
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# What is answered. Others add their tables here: pages, metrics.
-ROUTES: Sequence[Route] = (*api.ROUTES, *udf.ROUTES)
+ROUTES: Sequence[Route] = (*api.ROUTES, *udf.ROUTES, *numbers.ROUTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def make_site(store: Store, db_url: str, options: ServeOptions) -> Site:
         clock=store.clock,
         environment=options.environment,
     )
-    site.jobs.tell = lambda job: site.live.say("job", job.document())
+    site.jobs.tell = lambda job: site.live.say("job", job.document(lines=_LINES_OF_NEWS))
     return site
 
 
@@ -159,7 +160,7 @@ async def _logged(request: web.Request, handler: _Handler) -> web.StreamResponse
     guard = request.app[SITE].guard
     with nullcontext() if guard is None else guard.serving(request):
         response = await handler(request)
-    _log.debug(
+    _log.info(
         "%s %.200r: %d in %.0f ms",
         request.method,
         request.path,

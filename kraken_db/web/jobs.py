@@ -31,6 +31,7 @@ State: TypeAlias = Literal["running", "done", "failed", "stopped"]
 MOST_KEPT = 50
 """Jobs that are over and still known."""
 _LINES, _LONGEST_LINE = 200, 1_000
+_BETWEEN_LINES = 0.5
 _LARGEST_SHOWN = 256 * 1024
 """Bytes of a result that are shown with the job itself."""
 _LONGEST_PROGRESS = 64 * 1024
@@ -61,8 +62,11 @@ class Job:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
     process: asyncio.subprocess.Process | None = None
     stops: int = 0
+    told_at: float = float("-inf")
+    """When somebody was last told of it, by the loop's clock."""
 
-    def document(self, *, with_result: bool = False) -> dict[str, Any]:
+    def document(self, *, with_result: bool = False, lines: int = _LINES) -> dict[str, Any]:
+        """``lines``: how many of its newest ones."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -74,7 +78,7 @@ class Job:
             "ended": self.ended_at,
             "progress": {"share": self.share, "text": self.text},
             "error": self.error,
-            "log": list(self.lines),
+            "log": list(self.lines)[-lines:],
             "has_result": self.has_result,
             "result": self.result() if with_result else None,
         }
@@ -235,7 +239,10 @@ class JobRunner:
         job.lines.append(line[:_LONGEST_LINE])
         if line.startswith("Error: "):
             job.error = line.removeprefix("Error: ")[:_LONGEST_LINE]
-        self.tell(job)
+        now = asyncio.get_running_loop().time()
+        if now - job.told_at >= _BETWEEN_LINES:  # one that writes thousands of them is no news each time
+            job.told_at = now
+            self.tell(job)
 
     def _end(self, job: Job, code: int) -> None:
         job.ended_at = self._clock()

@@ -75,10 +75,16 @@ class Live:
         self._kept: deque[Event] = deque(maxlen=_KEPT)
         self._number = 0
         self._is_wanted = asyncio.Event()
-        self._known: dict[tuple[str, str], SyncStatus] = {}
+        self._looking = asyncio.Lock()
+        self._known: dict[tuple[str, str], SyncStatus] | None = None
+        """The counters at the last look; None: nobody has looked yet."""
         self._rows: dict[tuple[str, datetime], Sequence[Any]] = {}
         """The minutes that everybody knows."""
         self._is_closed = False
+
+    def __len__(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
 
     def say(self, name: str, content: Any, symbol: str | None = None) -> None:
         """Send an event to everybody who wants to know of the pair."""
@@ -93,7 +99,8 @@ class Live:
         while True:
             await self._is_wanted.wait()
             try:
-                await self._look()
+                async with self._looking:
+                    await self._look()
             except KrakenDBError as error:
                 _log.info("cannot look for news: %s", error.message)
             except Exception:
@@ -113,16 +120,22 @@ class Live:
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
-        await response.prepare(request)
         if request.method == "HEAD":
+            await response.prepare(request)
             return response
-        listener = _Listener(symbol)
+        # What is stored from now on is news. Who sees the head of the answer reads everything else.
+        async with self._looking:
+            if self._known is None:
+                await self._look()
+            listener = _Listener(symbol)
+            self._listeners.add(listener)
         for event in self._missed(request.headers.get("Last-Event-ID", "")):
             listener.give(event)
-        self._listeners.add(listener)
         self._is_wanted.set()
         try:
-            await send(request, response, f"retry: 2000\nid: {self._name}-{self._number}\n\n".encode())
+            await response.prepare(request)
+            begun = "" if listener.queue.qsize() else f"id: {self._name}-{self._number}\n"
+            await send(request, response, f"retry: 2000\n{begun}\n".encode())
             while (piece := await self._next(listener)) is not None:
                 await send(request, response, piece)
         finally:
@@ -161,13 +174,13 @@ class Live:
         listener.queue.put_nowait(None)
         if not self._listeners:
             self._is_wanted.clear()
-            self._known, self._rows = {}, {}
+            self._known, self._rows = None, {}
 
     async def _look(self) -> None:
         rows = await self._site.read(lambda connection: SyncStatusRepository(connection).all())
         now = {(row.symbol, row.data_type): row for row in rows}
         before, self._known = self._known, now
-        if not before:  # the first look: all that is there is known
+        if before is None:  # the first look: all that is there is known
             self._rows = dict(await self._minutes(sorted({row.symbol for row in rows})))
             return
         changed = {key for key, row in now.items() if row != before.get(key)}

@@ -19,6 +19,7 @@ from kraken_db.times import Clock
 from kraken_db.web.connections import MOST_STREAMS, MOST_WAITING, Guard, Places
 
 if TYPE_CHECKING:
+    from kraken_db.metrics.endpoint import MetricsEndpoint
     from kraken_db.web.coverage import KnownPairs
     from kraken_db.web.jobs import JobRunner
     from kraken_db.web.live import Live
@@ -51,6 +52,8 @@ class Site:
         self.waiting = Places(MOST_WAITING, "too many ask at once")
         self.streams = Places(MOST_STREAMS, "too many long answers are being sent")
         self.guard: Guard | None = None
+        self.metrics: MetricsEndpoint | None = None
+        """Made when somebody asks for it."""
         self._revived_at = float("-inf")
         self._are_versioned: bool | None = None
 

@@ -29,6 +29,7 @@ from kraken_db.errors import KrakenDBError
 from kraken_db.intervals import Interval, as_interval
 from kraken_db.repositories.candle_versions import CandleVersionRepository
 from kraken_db.store import Store
+from tests.support.archives import moved
 
 SYMBOLS = ("BTC/USD", "ETH/USD", "SHIB/USD")
 FIRST, LAST = datetime(2023, 1, 2, tzinfo=UTC), datetime(2023, 4, 3, tzinfo=UTC)
@@ -216,8 +217,8 @@ class CacheStorm:
                 # To another month.
                 far = {"first": start + timedelta(days=35), "last": end + timedelta(days=35)}
                 await connection.execute(text(f"DELETE FROM candles {WHERE}"), place | far)
-                moved = "UPDATE candles SET timestamp = timestamp + INTERVAL '50400 minutes'"
-                await connection.execute(text(f"{moved} {WHERE}"), place)
+                later = f"UPDATE candles SET timestamp = {moved('timestamp', timedelta(days=35))}"
+                await connection.execute(text(f"{later} {WHERE}"), place)
             case 7:
                 await self._file(connection, random, place)
             case 8:

@@ -17,7 +17,8 @@ from kraken_db.repositories.candle_versions import CandleVersionRepository
 from tests.support.archives import query, run_outside_transaction
 from tests.support.cache_storm import CacheStorm
 from tests.support.cached import END, START, both, store_minutes
-from tests.support.stores import opened
+from tests.support.lanes import Lane
+from tests.support.stores import opened, opened_database
 
 ONE = (
     "INSERT INTO candles VALUES ('BTC/USD', '2023-02-10 12:34+00', 1, 7, 7, 7, 7, 7, NULL, 7, NULL)"
@@ -118,18 +119,34 @@ async def differs(url: str, folder: Path, change: Change) -> bool:
 
 
 async def take_off(url: str, change: Change) -> None:
-    for trigger in change.triggers:
-        await query(url, f"DROP TRIGGER {trigger} ON {change.table}")
+    await change_triggers(url, *(f"DROP TRIGGER {trigger} ON {change.table}" for trigger in change.triggers))
+
+
+async def change_triggers(url: str, *statements: str) -> None:
+    async with opened_database(url, pool_max_size=0) as database, database.begin() as connection:
+        # Elsewhere than on Citus it is a name that nobody knows.
+        await connection.execute(text("SELECT set_config('citus.enable_unsafe_triggers', 'on', true)"))
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+def may_move(lane: Lane, change: Change) -> None:
+    if lane.name == "citus" and change.statement == MOVED:
+        pytest.skip("a cluster keeps a row where its symbol is: no UPDATE gives it another one")
 
 
 @pytest.mark.parametrize("name", ANYWHERE)
-async def test_a_change_of_minutes(db_url: str, tmp_path: Path, name: str) -> None:
+async def test_a_change_of_minutes(lane: Lane, db_url: str, tmp_path: Path, name: str) -> None:
+    may_move(lane, ANYWHERE[name])
     await prepare(db_url)
     assert not await differs(db_url, tmp_path, ANYWHERE[name])
 
 
 @pytest.mark.parametrize("name", ANYWHERE)
-async def test_a_change_of_minutes_without_its_trigger(db_url: str, tmp_path: Path, name: str) -> None:
+async def test_a_change_of_minutes_without_its_trigger(
+    lane: Lane, db_url: str, tmp_path: Path, name: str
+) -> None:
+    may_move(lane, ANYWHERE[name])
     await prepare(db_url)
     await take_off(db_url, ANYWHERE[name])
     assert await differs(db_url, tmp_path, ANYWHERE[name])
@@ -145,8 +162,10 @@ async def test_what_else_plain_postgresql_reads(plain_url: str, tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ON_PLAIN)
 async def test_what_else_plain_postgresql_reads_without_its_trigger(
-    plain_url: str, tmp_path: Path, name: str
+    plain_lane: Lane, plain_url: str, tmp_path: Path, name: str
 ) -> None:
+    if plain_lane.name == "citus" and name == "truncate":
+        pytest.skip("on a cluster the note of what is stale after a TRUNCATE renews the versions, too")
     await prepare(plain_url)
     for statement in DISAGREE:
         await query(plain_url, statement)
@@ -286,7 +305,7 @@ async def test_a_storm(db_url: str, tmp_path: Path) -> None:
 
 async def test_a_storm_without_a_trigger(plain_url: str, tmp_path: Path) -> None:
     """The storm sees what it is there for."""
-    await query(plain_url, "DROP TRIGGER renew_inserted_candles ON candles")
+    await change_triggers(plain_url, "DROP TRIGGER renew_inserted_candles ON candles")
     async with opened(plain_url) as store:
         found = await CacheStorm(store, tmp_path, 3).run(commits=300, reads=150)
     assert found.wrong
@@ -294,7 +313,7 @@ async def test_a_storm_without_a_trigger(plain_url: str, tmp_path: Path) -> None
 
 async def test_a_store_without_triggers_has_no_cache(plain_url: str, tmp_path: Path) -> None:
     await prepare(plain_url)
-    await query(plain_url, "ALTER TABLE candles DISABLE TRIGGER USER")
+    await change_triggers(plain_url, "ALTER TABLE candles DISABLE TRIGGER USER")
     async with both(plain_url, tmp_path) as pair:
         for _ in range(2):
             assert await pair.are_equal("1m")

@@ -27,6 +27,7 @@ from tests.support.archives import (
     checksums,
     import_file,
     minutes,
+    moved,
     query,
     write,
 )
@@ -222,7 +223,7 @@ async def test_a_candle_that_has_closed_since_comes_with_the_next_export(plain: 
 async def test_what_retention_drops_stays_in_the_file(plain: str, tmp_path: Path, style: Any) -> None:
     out = tmp_path / "out"
     await import_file(plain, write(tmp_path, "XBTUSD.csv", TRADES))
-    await query(plain, "UPDATE trades SET timestamp = timestamp + INTERVAL '1 day'")
+    await query(plain, f"UPDATE trades SET timestamp = {moved('timestamp', timedelta(days=1))}")
     for what in ("candles", "trades"):
         folder = out / what
         await export(plain, folder, what=what, style=style)

@@ -10,8 +10,9 @@ from kraken_db.db.locks import JobLock
 from kraken_db.errors import ExchangeFormatError, JobRunningError, UnknownPairError
 from kraken_db.historical_backfill import KrakenTradesBackfill
 from kraken_db.historical_backfill import download as download_module
+from kraken_db.ranges import TICK
 from kraken_db.simulator import Market, SimulatedExchange
-from tests.support.archives import checksums, query
+from tests.support.archives import checksums, moved, query
 from tests.support.downloading import assert_is_truth, download, download_one, downloading, stored
 from tests.support.stores import opened
 
@@ -68,7 +69,7 @@ async def test_a_live_trade_takes_the_official_stamp_and_what_it_lacks(db_url: s
     await download_one(db_url, market)
     await query(
         db_url,
-        "UPDATE trades SET timestamp = timestamp - interval '1 microsecond', order_type = NULL, misc = NULL"
+        f"UPDATE trades SET timestamp = {moved('timestamp', -TICK)}, order_type = NULL, misc = NULL"
         " WHERE symbol = 'BTC/USD' AND id = 1234",
     )
     report = await download_one(db_url, market)

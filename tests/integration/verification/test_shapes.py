@@ -6,20 +6,23 @@ that one of them is wrong. What should be stored is read from it before somethin
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import make_url
 
+from kraken_db.ranges import TICK
 from kraken_db.simulator import Market
 from kraken_db.verification import StoreVerifier
-from tests.support.archives import query
+from tests.support.archives import moved, query
 from tests.support.downloading import assert_is_truth, download_one, floor, quick_client
 from tests.support.gap_filling import DAY
 from tests.support.plans import touched, watched
 from tests.support.verifying import NOWHERE, kinds, only_candles, verify, wrong
 
 SYMBOL = "BTC/USD"
+YEAR = 365 * DAY
 CHANGES = {
     "high = low / 2": "the high is below another price",
     "low = high * 2": "the low is above another price",
@@ -41,11 +44,11 @@ CHANGES = {
     "quote_volume = volume * high * 2": "the quote volume is not between volume times low and",
     "quote_volume = 0": "the quote volume is not between volume times low and volume times high: 0",
     "vwap = high + 0.0000000001": "the vwap is not between low and high",
-    "timestamp = timestamp + interval '7 seconds'": ":07+00 does not lie on the grid of 1m",
-    "timestamp = timestamp + interval '0.000001 seconds'": "does not lie on the grid of 1m",
-    "timestamp = timestamp + interval '30 days'": "lies in the future",
-    "timestamp = timestamp + interval '7900 years'": "lies in the future",
-    "timestamp = timestamp - interval '11 years'": "is before September 2013, when Kraken's history begins",
+    f"timestamp = {moved('timestamp', timedelta(seconds=7))}": ":07+00 does not lie on the grid of 1m",
+    f"timestamp = {moved('timestamp', TICK)}": "does not lie on the grid of 1m",
+    f"timestamp = {moved('timestamp', 30 * DAY)}": "lies in the future",
+    f"timestamp = {moved('timestamp', 7900 * YEAR)}": "lies in the future",
+    f"timestamp = {moved('timestamp', -11 * YEAR)}": "is before September 2013, when Kraken's history begins",
 }
 
 
@@ -91,7 +94,7 @@ async def test_what_kraken_serves_no_more_stays_and_is_told(plain_url: str) -> N
     assert await query(plain_url, "SELECT count(*) FROM candles WHERE vwap = 5000") == [(0,)]
 
 
-@pytest.mark.parametrize("change", ["vwap = 0", "timestamp = timestamp + interval '7 seconds'"])
+@pytest.mark.parametrize("change", ["vwap = 0", f"timestamp = {moved('timestamp', timedelta(seconds=7))}"])
 async def test_where_the_trades_are_known_nobody_has_to_be_asked(plain_url: str, change: str) -> None:
     market = Market(SYMBOL, seed=41, trades=600)
     await download_one(plain_url, market)
@@ -121,7 +124,7 @@ async def test_a_row_of_the_future_leaves_nothing_behind(plain_url: str, is_coun
     await query(
         plain_url,
         "UPDATE data_sync_status SET total_records = total_records + 1,"
-        " newest_timestamp = newest_timestamp + interval '30 days' WHERE data_type = 'candles_1m'",
+        f" newest_timestamp = {moved('newest_timestamp', 30 * DAY)} WHERE data_type = 'candles_1m'",
     )
     found = await verify(plain_url, clock=world.now)
     expected = {"candle cannot be": 1} if is_counted else {"count differs": 1, "edge differs": 1}
@@ -160,7 +163,7 @@ async def test_each_row_is_read_twice_at_most(plain_url: str) -> None:
     """However many rules there are, and whatever lies far beside the rest."""
     world = await only_candles(plain_url)
     rows = len(await minutes(plain_url))
-    far = "timestamp = timestamp + interval '7900 years'"
+    far = f"timestamp = {moved('timestamp', 7900 * YEAR)}"
     await query(plain_url, f"UPDATE candles SET {far} WHERE timestamp = (SELECT min(timestamp) FROM candles)")
 
     # Once its statistics are there, so small a table is read whole, and these come when the server likes.

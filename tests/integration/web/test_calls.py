@@ -55,6 +55,17 @@ async def test_every_answer_fits_the_document(db_url: str, tmp_path: Path) -> No
             jsonschema.validate(wrong.json, document["components"]["schemas"]["Error"])
 
 
+async def test_numbers_for_prometheus(plain_url: str, tmp_path: Path) -> None:
+    for start in (START, START + 7200):
+        await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(60, start=start)))
+    async with served(plain_url) as server:
+        lines = (await server.get("/metrics")).body.decode().splitlines()
+    labels = '{data_type="candles_1m",symbol="BTC/USD"}'
+    for name, value in (("records", 120), ("gaps", 1), ("missing_seconds", 3600)):
+        assert f"kraken_db_store_{name}{labels} {value:.1f}" in lines
+    assert 'kraken_db_source_up{source="store"} 1.0' in lines
+
+
 async def test_the_overview_by_hand(plain_url: str, tmp_path: Path) -> None:
     """Two hours of one pair a gap of an hour apart; of the other one nothing but an old day."""
     hours = minutes(60) + minutes(60, start=START + 7200)

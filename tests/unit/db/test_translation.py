@@ -65,6 +65,24 @@ CAUSES = [
             asyncpg.PostgresIOError("failed to complete COPY on 10.0.0.2:5432"),
         )
     ),
+    # A COPY through a coordinator loses the code of what a node has answered.
+    (
+        asyncpg.InternalServerError('duplicate key value violates unique constraint "pk_candles_102015"'),
+        DuplicateRowError,
+        "a row is stored already",
+        "",
+        False,
+    ),
+    *(
+        (
+            asyncpg.InternalServerError(f'new row for relation "trades_102008" violates {which} constraint'),
+            DataRefusedError,
+            "the database refused a row",
+            "",
+            False,
+        )
+        for which in ("check", "not-null")
+    ),
     # What a disk says, and what is wrong inside the server, does not pass by itself.
     (
         asyncpg.PostgresIOError("could not write block 7 in file: Input/output error"),
