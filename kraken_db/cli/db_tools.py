@@ -79,7 +79,7 @@ def dump(file: Path, db_url: str) -> None:
 
 
 @click.command(epilog="Example: KRAKEN_DB_DATA_DIR=~/restored kraken-db db restore kraken.dump")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
 @db_url_option
 def restore(file: Path, db_url: str) -> None:
     """Fill an empty database from a file of `kraken-db db dump`: whole, or not at all.
