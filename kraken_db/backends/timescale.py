@@ -66,7 +66,10 @@ class TimescaleBackend:
         self.chunks = TimescaleChunks(stored[FINEST_AGGREGATE])
         self.jobs = TimescaleJobs()
         self.compression = TimescaleCompression()
-        self._refresh_options = (
+        # We know what is stale. TimescaleDB's own notes lack what COPY brings into a table whose triggers see
+        # all rows of a statement, as those of the versions do (seen in 2.28.3).
+        self._refresh_options = ", force => true" if version >= (2, 18) else ""
+        self._refresh_options += (
             f", options => '{{\"buckets_per_batch\": {BUCKETS_PER_BATCH}}}'" if version >= (2, 21) else ""
         )
 
