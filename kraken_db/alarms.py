@@ -206,7 +206,7 @@ class Alarms:
                 if problem.size > before.size:
                     yield Change(problem.key, "wrong", problem.text, before.since)
             elif (now - since).total_seconds() >= problem.patience:
-                yield Change(problem.key, "wrong", problem.text, since)
+                yield Change(problem.key, "wrong", problem.text, problem.since or since)
 
     def _over(self, reported: Mapping[str, Reported], now: datetime, calm: float) -> Iterator[Change]:
         self._gone = {key: self._gone.get(key, now) for key in reported if key not in self._seen}
@@ -312,7 +312,9 @@ def message_of(
 
     ``is_well``: nothing is wrong any more, which the first line says.
     """
-    said = ": this is a test" if is_test else ": all is well again" if is_well else ""
+    said = ": all is well again" if is_well else ""
+    if is_test:
+        said = ": this is a test" + ("; nothing is wrong" if is_well else "")
     text = _text(changes, source, said).translate(_HARMLESS)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]} ..."

@@ -112,11 +112,11 @@ class Maintenance(StoreService):
     """Does at once what policies ask for: what the database's jobs do too, where it has any.
 
     Every piece (a chunk, or a day or a week of a symbol) is a transaction of its own: a run may be killed at
-    any moment, and the next one goes on.
+    any moment, and the next one goes on. An embedded database is never made here.
     """
 
     def __init__(self, db_url: str, *, progress: Progress | None = None, clock: Clock = utc_now) -> None:
-        super().__init__(db_url, pool_min_size=1, pool_max_size=2, clock=clock)
+        super().__init__(db_url, pool_min_size=1, pool_max_size=2, clock=clock, creates=False)
         self._progress = progress or NullProgress()
 
     async def run(self, *, dry_run: bool = False) -> MaintenanceReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,9 @@ class Problem:
     """Where it has grown it is news."""
     patience: float = 0.0
     """Seconds that it must last before it is told: some pass by themselves."""
+
+    since: datetime | None = None
+    """When it began, UTC; None: when it was first seen."""
 
     def __str__(self) -> str:
         return self.text

@@ -55,7 +55,7 @@ class Store:
             if database.is_embedded:
                 await _migrate_if_older(database)
             async with database.read() as connection:
-                await check_schema(connection)
+                await check_schema(connection, database.folder)
                 backend = await detect(connection)
             await database.set_in_sessions(backend.session_settings)
             await database.open_connections(min(pool_min_size, pool_max_size))

@@ -282,6 +282,14 @@ class Backend(Protocol):
         """
         ...
 
+    def removing(self, connection: AsyncConnection, symbol: str) -> AbstractAsyncContextManager[None]:
+        """Have this around the statements that delete all rows of a symbol from ``trades`` and ``candles``.
+
+        Behind it the higher intervals have no candle of the symbol, those included whose minutes had been
+        dropped, and nothing of it waits for a refresh. A refresh that is at work is waited for.
+        """
+        ...
+
     async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
         """Have the next ``refresh`` compute all higher candles of these ranges anew, whatever it knows."""
         ...

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import TSTZRANGE, VARCHAR
 from sqlalchemy.dialects.postgresql.ranges import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -109,6 +109,10 @@ class PendingRefreshWriter(PendingRefresh):
             _ADD,
             {"symbol": item.symbol, "added": Range(item.start, item.end), "refreshed": item.refreshed_at},
         )
+
+    async def forget(self, symbol: str) -> None:
+        """Nothing of a symbol waits any more. Who refreshes some of it is waited for."""
+        await self._connection.execute(delete(PENDING_REFRESH).where(PENDING_REFRESH.c.symbol == symbol))
 
     async def remove(self, done: Sequence[tuple[int, StaleRange]]) -> None:
         """Take off what ``numbered`` gave. A range that has grown since then stays."""

@@ -102,6 +102,14 @@ class PostgresBackend:
         async with announced(connection, symbol, (start, end) if are_new else None):
             yield MinutesWritten(start, end)
 
+    @asynccontextmanager
+    async def removing(self, connection: AsyncConnection, symbol: str) -> AsyncIterator[None]:
+        pending = PendingRefreshWriter(connection)
+        await pending.forget(symbol)  # a refresh holds the notes of what it rolls up
+        yield
+        await connection.execute(delete(ROLLED_CANDLES).where(ROLLED_CANDLES.c.symbol == symbol))
+        await pending.forget(symbol)  # what the triggers have noted meanwhile
+
     async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
         pending = PendingRefreshWriter(connection)
         for start, end in union(ranges):

@@ -232,6 +232,14 @@ _KNOWN = Table(
 )
 
 
+async def lock_higher_intervals(connection: AsyncConnection) -> None:
+    """Write the aggregates' own tables alone, until the transaction ends.
+
+    Two runs that write the same candle would each delete the old one and add a new one.
+    """
+    await lock_job(connection, "write", of="the higher intervals")
+
+
 async def store_directly(
     connection: AsyncConnection,
     stored: Table,
@@ -247,8 +255,7 @@ async def store_directly(
     """
     if not candles:
         return
-    # Two runs that write the same candle would each delete the old one and add a new one.
-    await lock_job(connection, "write", of="the higher intervals")
+    await lock_higher_intervals(connection)
     start, end = candles[0][0], candles[-1][1]
     minutes = (
         select(CANDLES)

@@ -34,7 +34,7 @@ async def test_alarm(webhook: Webhook | None, source: str, problems: Sequence[Pr
 
     now = utc_now()
     changes = [Change(problem.key, "wrong", problem.text, now) for problem in problems]
-    message = message_of(changes, source, now, is_test=True)
+    message = message_of(changes, source, now, is_test=True, is_well=not changes)
     print_json(message)
     if webhook is None:
         note("--notify URL would post this; nothing was posted")

@@ -12,13 +12,13 @@ import click
 
 from kraken_db.cli.base import sentence
 from kraken_db.cli.metrics import Address, metrics_of, metrics_option
+from kraken_db.cli.moments import range_options
 from kraken_db.cli.options import (
     MultiValueCommand,
     db_url_option,
     exclude_option,
     json_option,
     pair_options,
-    range_options,
     rate_limit_option,
     stored_option,
     tell_default,
@@ -115,8 +115,7 @@ def _print(reports: Sequence[BackfillReport]) -> None:
         day_column("from (UTC)", rank=2),
         day_column("to (UTC)", rank=1),
     ]
-    ordered = sorted(reports, key=lambda report: report.outcome != "failed")
-    rows = [Row(_row(report, counters), "red" if report.outcome == "failed" else "") for report in ordered]
+    rows = [Row(_row(report, counters), "red" if report.outcome == "failed" else "") for report in reports]
     print_table(columns, rows)
 
 
@@ -186,8 +185,8 @@ def show_estimate(estimate: BackfillEstimate, *, as_json: bool) -> bool:
             Column("symbol"),
             *(Column(title, right=True, rank=rank) for title, rank in _ESTIMATED.items()),
         ]
-        ordered = sorted(estimate.pairs, key=lambda pair: pair.error is None)
-        print_table(columns, [Row(_estimate_row(pair), "red" if pair.error else "") for pair in ordered])
+        rows = [Row(_estimate_row(pair), "red" if pair.error else "") for pair in estimate.pairs]
+        print_table(columns, rows)
     for pair in estimate.pairs:
         if pair.error is not None:
             note(f"Failed: {pair.symbol}: {sentence(pair.error)}")

@@ -118,6 +118,24 @@ def _no_such_option(error: click.NoSuchOption) -> str:
     return f"{message}; options of a command come after its name" if is_of_commands else message
 
 
+class Parsed(click.ParamType):  # type: ignore[type-arg]
+    """A value that one of the package's own functions reads; its error is shown as wrong usage."""
+
+    def parse(self, text: str) -> Any:
+        raise NotImplementedError
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self._advised(lambda: self.parse(value), param, ctx) if isinstance(value, str) else value
+
+    def _advised(
+        self, read: Callable[[], Any], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        try:
+            return read()
+        except KrakenDBError as error:
+            self.fail(f"{error.message}; {error.hint}" if error.hint else error.message, param, ctx)
+
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KILLED = 128
 """What a shell adds to the number of the signal that ended a program."""

@@ -20,16 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import click
 
 from kraken_db.charts.series import decimals_of
+from kraken_db.cli.moments import INTERVALS_HELP, interval_options, range_options
 from kraken_db.cli.options import (
-    INTERVALS_HELP,
     MultiValueCommand,
     db_url_option,
     exclude_option,
-    interval_options,
     json_option,
     one_pair_options,
     pair_options,
-    range_options,
     style_options,
 )
 from kraken_db.cli.output import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,7 @@ def set_key(ctx: click.Context, key: str, values: Sequence[str]) -> None:
     root = ctx.find_root()
     option = _require_key(root, key)
     if not values:
-        values = [click.prompt(key, hide_input=key in SECRET_KEYS, err=True)]
+        values = [_asked(key)]
     file = chosen_file(ctx, must_exist=False)
     words = key.split(".")
     text = with_key(file, words, _toml(_typed(key, option, values)))
@@ -206,6 +207,17 @@ def set_key(ctx: click.Context, key: str, values: Sequence[str]) -> None:
     variable = VARIABLES.get(key)
     if variable and os.environ.get(variable):
         note(f"Warning: {variable} is set in the environment, and counts more")
+
+
+def _asked(key: str) -> str:
+    """What somebody types, or the first line of a pipe. Raises UsageError for none."""
+    if sys.stdin.isatty():
+        typed: str = click.prompt(key, hide_input=key in SECRET_KEYS, err=True)
+        return typed
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise click.UsageError(f"there is no value for {key}: standard input is empty")
+    return line
 
 
 @config.command(cls=ConfiglessCommand, epilog="Example: kraken-db config unset symbols")

@@ -218,8 +218,23 @@ def check_value(file: ConfigFile, key: str, value: Any) -> None:
         raise ConfigurationError(f"{file.where(key)}: color is {', '.join(_COLORS)}, not {value!r}")
     elif key in (*VARIABLES, "log-file", "notify", "interval", "tz") and not isinstance(value, str):
         raise ConfigurationError(f"{file.where(key)}: {key} is no text", hint='write it in quotes: "..."')
+    elif key == "notify":
+        check_webhook(value, file.where(key))
     elif key == "cache-limit":
         parse_size(value, f"{file.where(key)}: {key}")
+
+
+def check_webhook(value: str, where: str) -> None:
+    """Raises ConfigurationError for what can be no webhook. What the environment has is looked at when it is
+    used."""
+    from kraken_db.alarms import Webhook
+
+    if value.startswith("env:"):
+        return
+    try:
+        Webhook.parse(value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: notify: {error.message}", hint=error.hint) from None
 
 
 def _unknown(file: ConfigFile, keys: tuple[str, ...], known: Iterable[str]) -> ConfigurationError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.cli.base import LazyCommand, LazyGroup
-from kraken_db.cli.options import db_url_option, json_option, stored_db_url_option
+from kraken_db.cli.options import db_url_option, json_option
 from kraken_db.cli.output import (
     Column,
     count_text,
@@ -155,7 +155,7 @@ _COLUMNS = [
     "--dry-run", is_flag=True, help="Show how much there is to drop and to compress; change nothing."
 )
 @json_option
-@stored_db_url_option
+@db_url_option
 def maintain(dry_run: bool, as_json: bool, db_url: str) -> None:
     """Drop and compress old rows now, as `kraken-db policies show` has it.
 
@@ -268,6 +268,9 @@ _TOOLS = "kraken_db.cli.db_tools"
         "dump": LazyCommand(f"{_TOOLS}:dump", "Write the whole database into one file."),
         "grant-read": LazyCommand(f"{_TOOLS}:grant_read", "Let a role read what is stored."),
         "psql": LazyCommand(f"{_TOOLS}:psql", "Open psql on the database."),
+        "remove-pair": LazyCommand(
+            "kraken_db.cli.remove_pair:remove_pair", "Remove everything that is stored of a pair."
+        ),
         "restore": LazyCommand(f"{_TOOLS}:restore", "Fill an empty database from such a file."),
         "start": LazyCommand(f"{_SERVER}:start", "Start the embedded PostgreSQL and leave it running."),
         "stop": LazyCommand(f"{_SERVER}:stop", "Stop the embedded PostgreSQL."),
@@ -277,7 +280,7 @@ _TOOLS = "kraken_db.cli.db_tools"
     epilog='Example: kraken-db db start && psql "$(kraken-db db url)"',
 )
 def db() -> None:
-    """Upgrade the schema; drop old rows; dump and restore; start and stop the embedded PostgreSQL."""
+    """Upgrade the schema; drop old rows, or pairs; dump and restore; start, stop the embedded PostgreSQL."""
 
 
 @db.command(
@@ -320,18 +323,33 @@ def upgrade(revision: str, distribute: bool, db_url: str) -> None:
 
 @db.command(short_help="Show the schema's revision.", epilog="Example: kraken-db db current --json")
 @json_option
-@stored_db_url_option
+@db_url_option
 def current(as_json: bool, db_url: str) -> None:
     """Show the schema's revision, and the one that this version of kraken-db needs."""
     from kraken_db.db.migrations import head_revision
 
-    found, head = asyncio.run(_current(db_url)), head_revision()
+    (found, missing), head = asyncio.run(_current_and_missing(db_url)), head_revision()
+    lacks = missing if found == head else []
     if as_json:
-        print_json({"revision": found, "needed": head, "fits": found == head})
+        fits = found == head and not lacks
+        print_json({"revision": found, "needed": head, "fits": fits, "missing_tables": lacks})
+    elif lacks:
+        print_folded(f"{found}, but it was changed: there is no table {', '.join(lacks)}")
     elif found == head:
         print_folded(f"{found} (fits this kraken-db)")
     else:
         print_folded(f"{found or 'no tables yet'} (this kraken-db needs {head})")
+
+
+async def _current_and_missing(db_url: str) -> tuple[str | None, list[str]]:
+    from kraken_db.db.engine import Database
+    from kraken_db.db.migrations import current_revision, missing_tables
+
+    database = await Database.open(db_url, pool_max_size=0, creates=False)
+    try:
+        return await database.reading(current_revision), await database.reading(missing_tables)
+    finally:
+        await database.close()
 
 
 async def _current(db_url: str) -> str | None:

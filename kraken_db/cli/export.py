@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from kraken_db.cli.base import sentence
+from kraken_db.cli.moments import INTERVALS_HELP, interval_options, range_options
 from kraken_db.cli.options import (
-    INTERVALS_HELP,
     MultiValueCommand,
+    db_url_option,
     exclude_option,
-    interval_options,
     json_option,
     pair_options,
-    range_options,
-    stored_db_url_option,
     stored_option,
 )
 from kraken_db.cli.output import (
@@ -104,7 +102,7 @@ class _Out(click.Path):
 )
 @details_option("a row for each pair and interval at the end")
 @json_option
-@stored_db_url_option
+@db_url_option
 @click.pass_context
 def export(
     context: click.Context,

@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.cli.base import LazyGroup
+from kraken_db.cli.moments import PeriodType, SpanType
 from kraken_db.cli.options import (
     MultiValueCommand,
-    PeriodType,
-    SpanType,
     db_url_option,
     exclude_option,
     json_option,
     pair_options,
     rate_limit_option,
-    require_stored,
-    stored_db_url_option,
     stored_option,
     tell_default,
 )
@@ -154,8 +151,7 @@ def show_filled(reports: Sequence[FillReport], *, as_json: bool, details: bool =
             Column("trades", right=True, rank=1),
             day_column("known to (UTC)", rank=3),
         ]
-        ordered = sorted(reports, key=lambda report: not report.errors)
-        print_table(columns, [Row(_fill_row(report), "red" if report.errors else "") for report in ordered])
+        print_table(columns, [Row(_fill_row(report), "red" if report.errors else "") for report in reports])
     notes = [f"Note: {message}" for message in _messages([report.gaps for report in reports])]
     if is_short:
         note_some([f"Failed: {error}" for report in reports for error in report.errors])
@@ -322,7 +318,7 @@ def gaps() -> None:
 @stored_option
 @_gap_options
 @details_option("each gap")
-@stored_db_url_option
+@db_url_option
 def list_gaps(
     symbols: tuple[str, ...] | None,
     exclude: tuple[str, ...],
@@ -340,7 +336,7 @@ def list_gaps(
     from kraken_db.gap_filler import GapFiller
 
     async def run() -> list[SymbolGaps]:
-        async with GapFiller(db_url, window=window) as filler:
+        async with GapFiller(db_url, window=window, creates=False) as filler:
             wanted = None if stored else symbols or DEFAULT_SYMBOLS
             filler.symbols = await filler.select_stored(wanted, exclude)
             await tell_default(filler.symbols, filler)
@@ -396,12 +392,12 @@ def fill_gaps(
     from kraken_db.cli.progress import show_progress
     from kraken_db.gap_filler import GapFiller
 
-    if stored:
-        require_stored(db_url)
     signals = Signals()
 
     async def run() -> list[FillReport]:
-        async with GapFiller(db_url, [], rate_limit, window=window, progress=progress) as filler:
+        async with GapFiller(
+            db_url, [], rate_limit, window=window, progress=progress, creates=not stored
+        ) as filler:
             if stored:
                 filler.symbols = await filler.select_stored(None, exclude)
             else:

@@ -23,8 +23,8 @@ from kraken_db.bulk_csv_importer.report import (
 )
 from kraken_db.cli.base import sentence
 from kraken_db.cli.import_plan import RowCounts, print_planned_pairs
+from kraken_db.cli.moments import IntervalType
 from kraken_db.cli.options import (
-    IntervalType,
     MultiValueCommand,
     SourcePath,
     db_url_option,
@@ -165,8 +165,7 @@ def show_plan(plan: ImportPlan, counts: RowCounts, *, as_json: bool, details: bo
             Column("size", True),
             Column("file", may_hang=True),
         ]
-        ordered = sorted(plan.files, key=lambda file: not isinstance(counts[file.name], KrakenDBError))
-        print_table(columns, [_plan_row(file, counts[file.name]) for file in ordered])
+        print_table(columns, [_plan_row(file, counts[file.name]) for file in plan.files])
     _remarks(plan.skipped, [])
     note(f"Would import {_extent(plan, counts)}. Nothing was changed.")
     _show_failures(failures)

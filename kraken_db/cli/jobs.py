@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kraken_db.cli.options import json_option, stored_db_url_option
+from kraken_db.cli.options import db_url_option, json_option
 from kraken_db.cli.output import Column, moment_text, note, print_json, print_table
 from kraken_db.documents import job_document, life_of
 
@@ -23,7 +23,7 @@ _MOST_NAMES = 3
 )
 @click.option("--all", "with_ended", is_flag=True, help="Those of the last week that have ended, too.")
 @json_option
-@stored_db_url_option
+@db_url_option
 def jobs(with_ended: bool, as_json: bool, db_url: str) -> None:
     """Show every process that works on this database, on whichever machine it runs.
 
@@ -63,7 +63,7 @@ async def _read(db_url: str) -> list[RunningJob]:
     from kraken_db.repositories.running_jobs import RunningJobRepository
     from kraken_db.store import Store
 
-    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
+    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1, creates=False)
     try:
         return await store.database.reading(lambda connection: RunningJobRepository(connection).all())
     finally:

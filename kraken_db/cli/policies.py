@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.cli.base import LazyGroup
-from kraken_db.cli.options import PeriodType, db_url_option, json_option, stored_db_url_option
+from kraken_db.cli.moments import PeriodType
+from kraken_db.cli.options import db_url_option, json_option
 from kraken_db.cli.output import Column, moment_text, print_folded, print_json, print_table
 from kraken_db.data_types import TableName
 from kraken_db.policies import BackgroundJob, TablePolicy, job_fails, job_state
@@ -48,7 +49,7 @@ def policies() -> None:
     short_help="Show the policies, and whether their jobs run.", epilog="Example: kraken-db policies show"
 )
 @json_option
-@stored_db_url_option
+@db_url_option
 def show(as_json: bool, db_url: str) -> None:
     """Show how long rows are kept, when they are compressed, and how the database's jobs are doing."""
     document = asyncio.run(_read(db_url))
@@ -105,14 +106,14 @@ def _periods(retention: _Period, compression: _Period) -> Periods:
     return named
 
 
-async def _open(db_url: str) -> Store:
+async def _open(db_url: str, *, creates: bool) -> Store:
     from kraken_db.store import Store
 
-    return await Store.open(db_url, pool_min_size=1, pool_max_size=1)
+    return await Store.open(db_url, pool_min_size=1, pool_max_size=1, creates=creates)
 
 
 async def _read(db_url: str) -> dict[str, Any]:
-    store = await _open(db_url)
+    store = await _open(db_url, creates=False)
     try:
         async with store.database.read() as connection:
             tables = await store.backend.policies(connection)
@@ -129,7 +130,7 @@ async def _read(db_url: str) -> dict[str, Any]:
 async def _change(db_url: str, changes: Mapping[TableName, Periods]) -> tuple[str, list[PolicyChange]]:
     from kraken_db.maintenance import change_policies
 
-    store = await _open(db_url)
+    store = await _open(db_url, creates=True)
     try:
         return store.backend.name, await change_policies(store, changes)
     finally:

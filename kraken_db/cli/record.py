@@ -16,9 +16,9 @@ import click
 from kraken_db.cli.alarms import alarm_source, test_alarm
 from kraken_db.cli.base import Signals, sentence
 from kraken_db.cli.metrics import Address, metrics_of, metrics_option
+from kraken_db.cli.moments import SpanType
 from kraken_db.cli.options import (
     MultiValueCommand,
-    SpanType,
     db_url_option,
     exclude_option,
     notify_options,

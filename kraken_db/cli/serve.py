@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kraken_db.cli import configuration
-from kraken_db.cli.options import listen_address, stored_db_url_option
+from kraken_db.cli.options import db_url_option, listen_address
 from kraken_db.cli.output import note
 from kraken_db.errors import WrongValueError
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where exports that the page starts are written; without it there are none.",
 )
-@stored_db_url_option
+@db_url_option
 @click.pass_context
 def serve(
     context: click.Context,

@@ -6,15 +6,16 @@ import asyncio
 import json
 import signal
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kraken_db.cli.options import PairNamesType, TimeType, listen_address
-from kraken_db.cli.output import count_text, note, plural, size_text
+from kraken_db.cli.moments import TimeType
+from kraken_db.cli.options import PairNamesType, listen_address
+from kraken_db.cli.output import count_text, moment_text, note, plural, size_text
 from kraken_db.errors import WrongValueError
 from kraken_db.pairs import DEFAULT_SYMBOLS
 from kraken_db.times import parse_time, utc_now
@@ -318,7 +319,7 @@ async def _serve(exchange: SimulatedExchange, host: str, port: int) -> None:
             note(f"without end: {', '.join(endless)}")
         for market in exchange.markets.values():
             if market.size is not None:
-                note(f"{market.symbol}: {count_text(market.size)} trades")
+                note(f"{market.symbol}: {_extent(market)}")
         note("Ctrl-C ends it")
         await stopped.wait()
     failed = sum(request.answer != "ok" for request in exchange.requests)
@@ -328,6 +329,16 @@ async def _serve(exchange: SimulatedExchange, host: str, port: int) -> None:
         + _archive_text(exchange)
         + _feed_text(exchange.feed.counts)
     )
+
+
+def _extent(market: Market) -> str:
+    """``20,000 trades, from 2024-01-01 00:00 to 2024-01-02 13:58 UTC``."""
+    if not market.size:
+        return "0 trades"
+    first, last = (
+        moment_text(datetime.fromtimestamp(market.stamp(at) // 10**9, UTC)) for at in (0, market.size - 1)
+    )
+    return f"{plural(market.size, 'trade')}, from {first} to {last} UTC"
 
 
 def _archive_text(exchange: SimulatedExchange) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from kraken_db.cli.options import stored_db_url_option, style_options
+from kraken_db.cli.options import db_url_option, style_options
 from kraken_db.cli.output import Column, count_text, note, plural, print_table, to_json
 from kraken_db.errors import ConfigurationError
 
@@ -38,7 +38,7 @@ _MOMENT = re.compile(r"(\d{4,}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?\+00")
     f"A table has up to {count_text(_MOST_ROWS)} rows; the others have all, and need little memory."
 )
 @click.option("--write", "may_write", is_flag=True, help="Let the statement change something.")
-@stored_db_url_option
+@db_url_option
 def sql(statement: str, style: str, as_json: bool, may_write: bool, db_url: str) -> None:
     """Run one SQL statement on the database that the other commands use, and print its rows.
 
@@ -60,7 +60,7 @@ async def _run(db_url: str, sql: str, style: str, may_write: bool) -> None:
     from kraken_db.db.typed_statements import TypedStatement
     from kraken_db.store import Store
 
-    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
+    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1, creates=False)
     try:
         async with store.database.begin() as connection:
             statement = await TypedStatement.prepare(connection, sql, may_write=may_write)

@@ -15,15 +15,14 @@ import click
 from kraken_db.backends import Node, TableStorage
 from kraken_db.cli.alarms import alarm_source, tell, telling_failures, test_alarm
 from kraken_db.cli.base import sentence
+from kraken_db.cli.moments import PeriodType
 from kraken_db.cli.options import (
     MultiValueCommand,
-    PeriodType,
     db_url_option,
     exclude_option,
     json_option,
     notify_options,
     pair_options,
-    require_stored,
 )
 from kraken_db.cli.output import (
     Column,
@@ -419,7 +418,6 @@ def status(
         raise click.UsageError("--notify and --notify-test need --check")
     source = alarm_source("status --check", symbols, exclude)
     with telling_failures(webhook, db_url, source, is_test=notify_test):
-        require_stored(db_url)
         database, found = asyncio.run(_read(db_url, symbols, exclude))
     named = _named(symbols, exclude, found)
     wrong = problems(found, max_lag[0], named)
@@ -454,7 +452,7 @@ async def _read(
     """Which database it is, and the state of what is stored in it, with the last prices."""
     from kraken_db.store import Store
 
-    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1)
+    store = await Store.open(db_url, pool_min_size=1, pool_max_size=1, creates=False)
     try:
         found, policies, revision = await store.database.reading(
             lambda connection: _read_all(connection, store, symbols, exclude)

@@ -85,10 +85,10 @@ def command_advice(typed: str, known: Sequence[str]) -> list[str]:
 
 
 def removal_advice(typed: str) -> str:
-    """There is no command that removes a pair, and people look for one."""
+    """The command that removes a pair belongs to a group, and people look for it elsewhere."""
     if typed.lower() not in ["delete", "remove", "rm", "drop", "forget", "purge"]:
         return ""
-    return "to remove a pair, see docs/importing.md, 'Remove a pair'"
+    return "to remove a pair: kraken-db db remove-pair"
 
 
 def option_advice(typed: str, known: Iterable[str]) -> list[str]:

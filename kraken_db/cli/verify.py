@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kraken_db.cli.base import sentence
+from kraken_db.cli.moments import range_options
 from kraken_db.cli.options import (
     MultiValueCommand,
     SourcePath,
+    db_url_option,
     exclude_option,
     json_option,
     pair_options,
-    range_options,
     rate_limit_option,
-    stored_db_url_option,
 )
 from kraken_db.cli.output import (
     count_text,
@@ -228,7 +228,7 @@ def _part(part: Part) -> dict[str, Any]:
 @rate_limit_option
 @details_option("every certificate")
 @json_option
-@stored_db_url_option
+@db_url_option
 @click.pass_context
 def verify(
     context: click.Context,

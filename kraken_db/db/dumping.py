@@ -8,8 +8,9 @@ older server, too. TimescaleDB's catalogs take rows between its ``timescaledb_pr
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db import new_files
+from kraken_db.db.dump_seal import check_seal, seal
 from kraken_db.db.engine import Database
 from kraken_db.db.migrations import current_revision, remove
 from kraken_db.db.programs import Address, Program, find, newest
 from kraken_db.errors import ConfigurationError, ProgramError, SchemaError, StorageFullError
+from kraken_db.progress import NullProgress, Progress, Task
 
 _MAGIC = b"PGDMP"
 _DUMPED_BY = re.compile(r"^;\s+Dumped by pg_dump version: (\d+)", re.MULTILINE)
@@ -32,6 +35,8 @@ _UNKNOWN_SETTING = re.compile(rb"^SET transaction_timeout = 0;$", re.MULTILINE)
 _HINTS = {"psql": "nothing was restored; is the dump whole, and the database one for it alone?"}
 _HEAD = 64 * 1024
 _SAID = 4_000
+_LOOK_EVERY = 0.2
+"""Seconds between two looks at how far a program is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,10 @@ class DumpReport:
     revision: str
 
 
-async def dump(database: Database, path: Path) -> DumpReport:
+async def dump(database: Database, path: Path, progress: Progress | None = None) -> DumpReport:
     """Write the whole database into one file, as it is at this moment; others may go on writing.
+
+    It ends with a checksum, which ``restore`` looks at and pg_restore does not see.
 
     A dump that is there already is replaced, at the end and whole. Raises ConfigurationError where something
     else is there, or a pooler in between; ProgramError, SchemaError and OSError.
@@ -59,21 +66,28 @@ async def dump(database: Database, path: Path) -> DumpReport:
     of_here = "--exclude-table-data=running_jobs"
     command = ("--format=custom", "--compress=1", "--no-password", of_here, f"--dbname={address.url}")
     part = path.with_name(f".{path.name}.part")
+    shown = progress or NullProgress()
     with new_files.replacing(path, part) as file:
-        # Not its standard output: there it writes the table of contents twice, and its end goes unnoticed.
-        await _run(program, (*command, f"--file=/dev/fd/{file.fileno()}"), address, file.fileno())
+        async with _watched(shown.task("dump", unit="bytes"), lambda: part.stat().st_size):
+            # Not its standard output: it writes the table of contents twice there, and its end is not seen.
+            await _run(program, (*command, f"--file=/dev/fd/{file.fileno()}"), address, file.fileno())
         await _contents(program.beside("pg_restore"), part)
+        await _read(shown, "checksum", part, seal)
         size = file.seek(0, 2)
     return DumpReport(path, size, revision)
 
 
-async def restore(database: Database, path: Path) -> str:
+async def restore(database: Database, path: Path, progress: Progress | None = None) -> str:
     """Make the store that the dump holds; returns the revision of its schema.
 
     The database must have no rows of ours. What is left of its schema is dropped first. Nobody is at work in
     it afterwards, whoever was when the dump was made. Raises
-    ConfigurationError, ProgramError and DatabaseError: then nothing of the dump is there.
+    ConfigurationError, ProgramError (for a damaged dump, too) and DatabaseError: then nothing of the dump is
+    there.
     """
+    shown = progress or NullProgress()
+    _require_dump(path)
+    await _read(shown, "checksum", path, check_seal)
     program = await asyncio.to_thread(newest, "pg_restore")
     contents = await _contents(program, path)
     async with database.read() as connection:
@@ -86,7 +100,7 @@ async def restore(database: Database, path: Path) -> str:
         await _require_timescale(database)
     await _make_room(database)
     async with _restoring(database) if has_timescale else nullcontext():
-        await _pour(program, path, address)
+        await _pour(program, path, address, shown)
     async with database.autocommit() as connection:
         await connection.execute(text("DELETE FROM running_jobs"))  # of a dump by pg_dump itself
         await connection.execute(text("ANALYZE"))
@@ -145,12 +159,61 @@ async def _make_room(database: Database) -> None:
     await remove(database)
 
 
-async def _contents(program: Program, path: Path) -> str:
-    """The list of what is in a dump. Raises ConfigurationError if it is none, or none of a store of ours."""
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _require_dump(path: Path) -> None:
     if not _is_dump(path):
         raise ConfigurationError(
             f"{path} is no file of kraken-db db dump", hint="for CSV files there is kraken-db import-csv"
         )
+
+
+async def _read(
+    progress: Progress, label: str, path: Path, work: Callable[[Path, Callable[[int], None]], None]
+) -> None:
+    """Have ``work`` read a file from its beginning to its end, and show how far it is."""
+    read = 0
+
+    def advance(amount: int) -> None:
+        nonlocal read
+        read += amount
+
+    async with _watched(progress.task(label, _size(path), unit="bytes"), lambda: read):
+        await asyncio.to_thread(work, path, advance)
+
+
+@asynccontextmanager
+async def _watched(task: Task, position: Callable[[], int]) -> AsyncIterator[None]:
+    """Ask for a position again and again, and show the furthest one as what is done."""
+    seen = 0
+
+    def look() -> None:
+        nonlocal seen
+        with suppress(OSError):  # the file may not be there yet
+            if (now := position()) > seen:
+                task.advance(now - seen)
+                seen = now
+
+    async def watch() -> None:
+        while True:
+            look()
+            await asyncio.sleep(_LOOK_EVERY)
+
+    watching = asyncio.create_task(watch())
+    failed = True
+    try:
+        yield
+        look()
+        failed = False
+    finally:
+        watching.cancel()
+        task.done(failed=failed)
+
+
+async def _contents(program: Program, path: Path) -> str:
+    """The list of what is in a dump. Raises ConfigurationError if it is none of a store of ours."""
     listed = await _output(program, ("--list", str(path)))
     if not _OURS.search(listed):
         raise ConfigurationError(f"{path} is the dump of another program's database")
@@ -184,12 +247,22 @@ async def _autocommit(database: Database, statement: str) -> None:
         await connection.execute(text(statement))
 
 
-async def _pour(program: Program, path: Path, address: Address) -> None:
-    """The script from pg_restore to psql, which ends at the first error: then nothing is there."""
-    options = ("--no-owner", "--no-privileges", "--file=-", str(path))
+async def _pour(program: Program, path: Path, address: Address, progress: Progress) -> None:
+    """The script from pg_restore to psql, which ends at the first error: then nothing is there.
+
+    pg_restore reads the file as its standard input, which it shares with us: so we see how far it is.
+    """
+    with path.open("rb", buffering=0) as file:
+        task = progress.task("restore", _size(path), unit="bytes")
+        async with _watched(task, lambda: os.lseek(file.fileno(), 0, os.SEEK_CUR)):
+            await _pour_from(program, file.fileno(), address)
+
+
+async def _pour_from(program: Program, file: int, address: Address) -> None:
+    options = ("--no-owner", "--no-privileges", "--file=-")
     quiet = ("--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--output=/dev/null")
     whole = ("--single-transaction", "--file=-", f"--dbname={address.url}")
-    writer = await _started(program, options, stdout=asyncio.subprocess.PIPE)
+    writer = await _started(program, options, stdin=file, stdout=asyncio.subprocess.PIPE)
     reader = await _started(program.beside("psql"), (*quiet, *whole), address, stdin=asyncio.subprocess.PIPE)
     try:
         _, written, read = await asyncio.gather(_pass_on(writer, reader), _said(writer), _said(reader))

@@ -19,6 +19,7 @@ from contextlib import (
     suppress,
 )
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
@@ -170,6 +171,11 @@ class Database:
     @property
     def is_embedded(self) -> bool:
         return self._server is not None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its files are, on this machine; None for another server than the embedded one."""
+        return self._sessions.folder
 
     @property
     def is_pooled(self) -> bool:

@@ -51,6 +51,13 @@ _DRIVER_ERRORS = (
 _Kinds: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 
+def foreign_hint(folder: Path | None) -> str:
+    """What to do where the tables are not ours; ``folder``: of an embedded database."""
+    if folder is None:
+        return FOREIGN_HINT
+    return "give kraken-db a directory of its own: KRAKEN_DB_DATA_DIR names it"
+
+
 @contextmanager
 def translated_errors(where: str, folder: Path | None = None) -> Iterator[None]:
     """Raise this package's errors instead of the driver's; ``where`` is an address without password.
@@ -74,7 +81,8 @@ def translate(error: BaseException, where: str, folder: Path | None = None) -> K
     for rule in _RULES_OF_A_NODE if _is_of_a_node(error) else _RULES:
         if isinstance(error, rule.kinds) and rule.text in line.lower():
             message = rule.message.format(line=line, at="" if folder is None else f" ({folder})")
-            return rule.error(f"{where}: {message}", hint=rule.hint)
+            hint = foreign_hint(folder) if rule.hint == FOREIGN_HINT else rule.hint
+            return rule.error(f"{where}: {message}", hint=hint)
     state = getattr(error, "sqlstate", None)
     return DatabaseError(f"{where}: {line}" + (f" (SQLSTATE {state})" if state else ""))
 
@@ -266,13 +274,13 @@ _OF_TABLES = (
         # The revision has been looked at by then: it says that they are all there.
         (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError),
         SchemaError,
-        "the tables there are not kraken-db's, or were changed: {line}",
+        "the tables there{at} are not kraken-db's, or were changed: {line}",
         FOREIGN_HINT,
     ),
     _Rule(
         (asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError),
         SchemaError,
-        "something else there has a name that kraken-db needs: {line}",
+        "something else there{at} has a name that kraken-db needs: {line}",
         FOREIGN_HINT,
     ),
     _Rule(

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.engine import Database
-from kraken_db.db.errors import FOREIGN_HINT, UPGRADE_HINT
+from kraken_db.db.errors import UPGRADE_HINT, foreign_hint
 from kraken_db.errors import SchemaError
+from kraken_db.models import Base
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -120,7 +121,7 @@ async def _run_on(database: Database, action: Action, revision: str) -> None:
     await asyncio.to_thread(_one_at_a_time.acquire)
     try:
         async with database.begin() as connection:
-            _refuse_unreleased(await current_revision(connection))
+            _refuse_unreleased(await current_revision(connection), database.folder)
             if action is command.downgrade and await is_distributed(connection):
                 if revision != "base":
                     raise SchemaError(
@@ -150,32 +151,53 @@ async def is_distributed(connection: AsyncConnection) -> bool:
     return bool(await connection.scalar(_IS_DISTRIBUTED))
 
 
-async def check_schema(connection: AsyncConnection) -> None:
-    """Raise SchemaError unless the store is at the newest revision of this package."""
+async def missing_tables(connection: AsyncConnection) -> list[str]:
+    """The tables of the newest revision that are not there, whatever revision the store says it has."""
+    names = list(Base.metadata.tables)
+    rows = await connection.execute(
+        text("SELECT name FROM unnest(CAST(:names AS text[])) AS t(name) WHERE to_regclass(name) IS NULL"),
+        {"names": names},
+    )
+    return sorted(rows.scalars())
+
+
+async def check_schema(connection: AsyncConnection, folder: Path | None = None) -> None:
+    """Raise SchemaError unless the store is at the newest revision of this package.
+
+    ``folder``: where the files of an embedded database are, for the message.
+    """
     found = await current_revision(connection)
     head = head_revision()
     if found == head:
         return
     if found is None:
         raise SchemaError("this database has no kraken-db tables yet", hint=UPGRADE_HINT)
-    _refuse_unreleased(found)
+    _refuse_unreleased(found, folder)
+    at = _at(folder)
     if not _OUR_REVISION.fullmatch(found):
         raise SchemaError(
-            f"the schema of this database is another program's: its revision is {found}", hint=FOREIGN_HINT
+            f"the schema of this database{at} is another program's: its revision is {found}",
+            hint=foreign_hint(folder),
         )
     if found < head:
         raise SchemaError(
-            f"the schema of this database is too old: revision {found}, needed is {head}", hint=UPGRADE_HINT
+            f"the schema of this database{at} is too old: revision {found}, needed is {head}",
+            hint=UPGRADE_HINT,
         )
     raise SchemaError(
-        f"the schema of this database is too new: revision {found}, this kraken-db knows up to {head}",
+        f"the schema of this database{at} is too new: revision {found}, this kraken-db knows up to {head}",
         hint="update the package: pip install --upgrade kraken-historical-data",
     )
 
 
-def _refuse_unreleased(found: str | None) -> None:
+def _at(folder: Path | None) -> str:
+    return "" if folder is None else f" ({folder})"
+
+
+def _refuse_unreleased(found: str | None, folder: Path | None) -> None:
     if found is not None and _UNRELEASED.fullmatch(found):
         raise SchemaError(
-            f"this database was made by a development version of kraken-db: its revision is {found}",
+            f"this database{_at(folder)} was made by a development version of kraken-db: its revision is"
+            f" {found}",
             hint="export it with that version (kraken-db export), and import the files into a new database",
         )

@@ -64,13 +64,13 @@ class Sessions:
         self._url = url
         self.dsn = url.dsn
         self.display = display or url.display
-        self._folder = folder
+        self.folder = folder
         self.settings = dict(_SETTINGS)
         self.are_pooled = url.is_pooled
 
     def errors(self) -> AbstractContextManager[None]:
         """Within it, the driver's errors are raised as those of ``kraken_db.errors``."""
-        return translated_errors(self.display, self._folder)
+        return translated_errors(self.display, self.folder)
 
     async def open(self) -> asyncpg.Connection[Any]:
         """A session with no place in any pool of ours. Raises the driver's errors and ConfigurationError."""

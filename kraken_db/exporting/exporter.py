@@ -82,11 +82,11 @@ class Exporter(StoreService):
 
     A file is written beside its place and then put there: it is whole, or the old one, whenever the run ends.
     The next run goes on where this one ended, and leaves what has not changed since. Readers of an object
-    store, and of Delta tables, see all of a run at once: ``scan``.
+    store, and of Delta tables, see all of a run at once: ``scan``. An embedded database is never made here.
     """
 
     def __init__(self, db_url: str, *, progress: Progress | None = None, clock: Clock = utc_now) -> None:
-        super().__init__(db_url, pool_min_size=1, pool_max_size=1, clock=clock)
+        super().__init__(db_url, pool_min_size=1, pool_max_size=1, clock=clock, creates=False)
         self._progress = progress or NullProgress()
         self._stop = asyncio.Event()
 

@@ -60,6 +60,7 @@ class GapFiller(StoreService):
     ``symbols``: those to look after, DEFAULT_SYMBOLS unless others are named. ``rate_limit_delay``: seconds
     between two requests for one pair; the delay grows by itself where Kraken throttles. ``max_retries``:
     further attempts for one request. ``window``: how far back a symbol is filled of which nothing is stored.
+    ``creates``: whether an embedded database is made where there is none.
     ``KRAKEN_BASE_URL`` in the environment names another address than Kraken's.
 
     Use it as an asynchronous context manager, or call ``start()`` and ``stop()``; every method raises
@@ -78,10 +79,11 @@ class GapFiller(StoreService):
         clock: Clock = steady_now,
         client: KrakenRestClient | None = None,
         sleep: Sleep = asyncio.sleep,
+        creates: bool = True,
     ) -> None:
         if window <= timedelta():
             raise ConfigurationError(f"window is {window}: it is more than nothing")
-        super().__init__(db_url, pool_max_size=_CONNECTIONS, clock=clock)
+        super().__init__(db_url, pool_max_size=_CONNECTIONS, clock=clock, creates=creates)
         wanted = DEFAULT_SYMBOLS if symbols is None else symbols
         self.symbols = list(dict.fromkeys(parse_symbol(symbol) for symbol in wanted))
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)

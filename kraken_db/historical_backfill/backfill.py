@@ -20,6 +20,7 @@ from kraken_db.db.engine import MOST_CONNECTIONS
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import (
     ConfigurationError,
+    ExchangeError,
     ImportFileError,
     ImpossibleRowError,
     JobRunningError,
@@ -432,6 +433,7 @@ class KrakenTradesBackfill(StoreService):
             await self._run_shared(report, run, Remaining(task, run.check))
             if run.wanted.start is not None:
                 report.notes += await self._hole_before(symbol, run.wanted.start)
+                report.notes += await self._nothing_since(report, run.wanted.start)
         except Exception as error:  # of the others each has its own task
             _log.debug("%s", symbol, exc_info=error)
             report.error = foreseen(error, symbol, hint="run it again with --debug")
@@ -459,6 +461,20 @@ class KrakenTradesBackfill(StoreService):
             return []
         span = f"{hole[0][0]:%Y-%m-%d %H:%M} to {hole[-1][1]:%Y-%m-%d %H:%M} UTC"
         return [f"there is a gap before this: {span}; kraken-db gaps fill {symbol} fills it"]
+
+    async def _nothing_since(self, report: BackfillReport, start: datetime) -> list[str]:
+        """When Kraken's last trade was, for a run that begins behind it."""
+        if report.received or report.outcome != "caught up":
+            return []
+        try:
+            name = await self._exchange.rest_name(report.symbol)
+            newest = (await self._client.newest_trades(name, count=1)).trades
+        except ExchangeError:
+            return []
+        if not newest or newest[-1].timestamp >= start:
+            return []
+        last = f"{newest[-1].timestamp:%Y-%m-%d %H:%M} UTC"
+        return [f"Kraken has no trade since {start:%Y-%m-%d %H:%M} UTC; the last one is of {last}"]
 
     async def _run_shared(self, report: BackfillReport, run: _Run, remaining: Remaining) -> None:
         """Download a pair, or help whoever does; until it is there, or others are sure to go on."""

@@ -26,7 +26,7 @@ def waiting_problem(wait: Wait) -> Problem:
     if wait.is_for_database:
         return database_problem(wait.reason)
     text = f"no live feed since {wait.since:%H:%M:%S} UTC: the recording waits for Kraken: {wait.reason}"
-    return Problem("feed", text, patience=FEED_MAY_BE_AWAY)
+    return Problem("feed", text, patience=FEED_MAY_BE_AWAY, since=wait.since)
 
 
 def problems_of(status: RecorderStatus) -> list[Problem]:
@@ -37,7 +37,8 @@ def problems_of(status: RecorderStatus) -> list[Problem]:
 def _feed(status: RecorderStatus) -> Iterator[Problem]:
     if status.outage is not None:
         since, reason = status.outage
-        yield Problem("feed", f"no live feed since {since:%H:%M:%S} UTC: {reason}", patience=FEED_MAY_BE_AWAY)
+        text = f"no live feed since {since:%H:%M:%S} UTC: {reason}"
+        yield Problem("feed", text, patience=FEED_MAY_BE_AWAY, since=since)
     if status.system not in (None, "online"):
         yield Problem("kraken", f"Kraken says that it is in the state {status.system!r}")
 

@@ -72,7 +72,7 @@ FLUSH_INTERVAL = 1.0
 LAST_WORDS = 4.0
 """Seconds that the end of a recording waits for the database; what it does not take stays in the journal."""
 
-_JOB = "recording"
+RECORDING_JOB = "recording"
 _LOCK_CHECK = 10.0
 _LONGEST_LOOK = 5.0
 _RECENT, _LITTLE = timedelta(minutes=1), timedelta(seconds=10)
@@ -269,7 +269,7 @@ class Recorder(StoreService):
         symbols = list(self._symbol_feeds)
         heartbeat = Heartbeat(store, "recording", symbols.copy(), self._word)
         async with AsyncExitStack() as held:
-            lock = JobLock(store.database, _JOB, *symbols)
+            lock = JobLock(store.database, RECORDING_JOB, *symbols)
             try:
                 await self._begin_step(store, lambda: held.enter_async_context(lock))
             except JobRunningError as error:
@@ -411,13 +411,19 @@ class Recorder(StoreService):
             return
         if not event.is_snapshot:
             self._measure([trade for trade in event.trades if symbol_feed.is_news(trade)])
-        before = symbol_feed.strays
+        before, backward = symbol_feed.strays, symbol_feed.backward
         is_kept = self._write(symbol_feed, symbol_feed.take(event.trades, is_snapshot=event.is_snapshot))
         if symbol_feed.strays > before:
             detail = (
                 f"{symbol_feed.symbol}: no id of it is as large as {max(t.trade_id for t in event.trades)}"
             )
             self._throttle.say(logging.ERROR, "a trade is left out", detail)
+        if symbol_feed.backward > backward:
+            detail = (
+                f"{symbol_feed.symbol}: the feed is at id {event.trades[-1].trade_id}, and ids up to"
+                f" {symbol_feed.last_id} are stored. Is this the database of another exchange?"
+            )
+            self._throttle.say(logging.ERROR, "later trades have smaller ids, and are left out", detail)
         rejoin.heard(symbol_feed)
         if symbol_feed.has_hole or not is_kept:
             symbol_feed.holes += 1

@@ -27,6 +27,10 @@ MOST_WAITING = 5_000
 """Trades of a pair behind a hole that are kept in memory; what is more REST has to bring too."""
 
 
+_LATER = timedelta(minutes=1)
+"""No smaller id has a stamp that is so much later."""
+
+
 @dataclass(slots=True)
 class SymbolFeed:
     """``last_id`` is the newest trade of which all before it were handed out or stored; None: none yet."""
@@ -54,6 +58,8 @@ class SymbolFeed:
     """Trades that came behind a hole and were too many to wait."""
     strays: int = 0
     """Trades whose ids are far from all others: they are none of the pair, and were left out."""
+    backward: int = 0
+    """Trades that are later than the newest one and have smaller ids: they are another market's."""
     error: KrakenDBError | None = None
     _waiting: dict[int, LiveTrade] = field(default_factory=dict)
     _has_heard: bool = False
@@ -97,6 +103,7 @@ class SymbolFeed:
             else:
                 if trade.trade_id == self.last_id:
                     self.last_price = trade.price
+                self.backward += self._goes_backward(trade)
                 self.repeated += not is_snapshot
         if self.stage != "live":
             self._keep_bounds()
@@ -105,6 +112,12 @@ class SymbolFeed:
         ready = self._follow()
         self.received += len(ready)
         return ready
+
+    def _goes_backward(self, trade: LiveTrade) -> bool:
+        """Whether a trade has a smaller id than the newest one, and a later stamp."""
+        if self.last_id is None or self.last_time is None:
+            return False
+        return trade.trade_id <= self.last_id and trade.timestamp - self.last_time > _LATER
 
     @property
     def has_hole(self) -> bool:

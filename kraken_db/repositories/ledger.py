@@ -132,6 +132,11 @@ class Ledger:
             .values(ended_at=moment)
         )
 
+    async def forget(self, symbol: str) -> None:
+        """Nothing was ever stored of a symbol: counters, coverage, dropped and unproven ranges go."""
+        for table in (SYNC_STATUS, COVERAGE, UNPROVEN_RANGES, DROPPED_RANGES):
+            await self._connection.execute(delete(table).where(table.c.symbol == symbol))
+
     async def correct(self, symbol: str, data_type: DataType, *, counted: int, stored: int) -> bool:
         """Set a count to what is stored; returns whether it still was what it had been: ``counted``."""
         c = SYNC_STATUS.c

@@ -56,7 +56,8 @@ class StoreVerifier(StoreService):
     """Proves what is stored, or says what is wrong with it; repairs it when asked to.
 
     ``rate_limit_delay``, ``client``, ``sleep``: as for ``KrakenTradesBackfill``. Nothing is written but by
-    ``repair``. All statements are bounded in rows, whatever is stored.
+    ``repair``. All statements are bounded in rows, whatever is stored. An embedded database is never made
+    here.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class StoreVerifier(StoreService):
         client: KrakenRestClient | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        super().__init__(db_url, pool_min_size=1, pool_max_size=3, clock=clock)
+        super().__init__(db_url, pool_min_size=1, pool_max_size=3, clock=clock, creates=False)
         self._client = client or KrakenRestClient(rate_limit_delay=rate_limit_delay, max_retries=max_retries)
         self._exchange = Exchange(self._client, replace(DOWNLOAD, sleep=sleep), clock)
         self._clock = self._exchange.clock

@@ -17,8 +17,9 @@ from tests.support.archives import query
 from tests.support.downloading import assert_is_truth
 from tests.support.processes import Ended, backfilling, ended, requests_reach, run_backfill
 from tests.support.sandbox import new_sandbox
+from tests.support.shell import KRAKEN_DB
 
-COMMAND = (sys.executable, "-c", "from kraken_db.cli import main; main()", "backfill")
+COMMAND = (*KRAKEN_DB, "backfill")
 MODULE = (sys.executable, "-W", "error", "-m", "kraken_db.historical_backfill")
 QUICK = ("--rate-limit", "0")
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from kraken_db.simulator import Market, Scenario, SimulatedExchange
 from tests.support.archives import query
 from tests.support.processes import Ended, backfilling, ended, requests_reach, run_backfill
+from tests.support.shell import STRICT
 
-COMMAND = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()")
-FILL = (*COMMAND, "gaps", "fill")
-LIST = (*COMMAND, "gaps", "list")
+FILL = (*STRICT, "gaps", "fill")
+LIST = (*STRICT, "gaps", "list")
 MODULE = (sys.executable, "-W", "error", "-m", "kraken_db.gap_filler")
 QUICK = ("--rate-limit", "0", "--min-gap", "30")
 

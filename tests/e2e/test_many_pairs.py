@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 
 from kraken_db.simulator import Market, SimulatedExchange
 from tests.support.processes import ended, requests_reach, running
+from tests.support.shell import STRICT
 
-PROGRAM = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()")
 SYMBOLS = [f"{a}{b}K/USD" for a in "CDFGHJLMNPRSTVWXZ" for b in "BCDFGHJLMNPRSTVWXZ"][:300]
 
 
@@ -18,7 +17,7 @@ async def test_ctrl_c_ends_many_pairs_soon_with_totals(plain_url: str) -> None:
     exchange = SimulatedExchange([Market(symbol, seed=5, trades=2_500) for symbol in SYMBOLS], delay=0.05)
     async with exchange.serve() as base_url:
         environment = {"DATABASE_URL": plain_url, "KRAKEN_BASE_URL": base_url}
-        command = (*PROGRAM, "backfill", "--symbols", *SYMBOLS, "NOPE/USD", "--rate-limit", "0")
+        command = (*STRICT, "backfill", "--symbols", *SYMBOLS, "NOPE/USD", "--rate-limit", "0")
         async with running(*command, environment=environment) as process:
             assert await requests_reach(exchange, 60, process)
             began = time.monotonic()
@@ -42,10 +41,10 @@ async def test_ctrl_c_ends_many_pairs_soon_with_totals(plain_url: str) -> None:
         assert asked[0] == "NOPEUSD"
         exchange.delay = 0.0
         fill = ("backfill", "--symbols", *SYMBOLS[:3], "--resume", "--rate-limit", "0", "--json")
-        async with running(*PROGRAM, *fill, environment=environment) as process:
+        async with running(*STRICT, *fill, environment=environment) as process:
             again = await ended(process)
         assert {pair["outcome"] for pair in json.loads(again.out)["pairs"]} == {"caught up"}
-        async with running(*PROGRAM, "status", "--json", environment=environment) as process:
+        async with running(*STRICT, "status", "--json", environment=environment) as process:
             shown = json.loads((await ended(process)).out)["symbols"]
         truth = {market.symbol: list(market.truth_trades())[-1].price for market in exchange.markets.values()}
         for symbol in SYMBOLS[:3]:

@@ -22,7 +22,10 @@ READING = (
     ("policies", "show"),
     ("sql", "SELECT 1"),
     ("db", "current"),
+    ("gaps", "fill", "--stored"),
     ("db", "dump", "kraken.dump"),
+    ("db", "maintain"),
+    ("db", "psql", "--", "-c", "SELECT 1"),
 )
 
 
@@ -46,6 +49,27 @@ def test_who_reads_makes_none(nowhere: Shell) -> None:
     named = nowhere.run("status", "--db-url", f"embedded://{nowhere.cwd}/other")
     assert f"there is no database yet in {nowhere.cwd}/other" in named.stderr
     assert nowhere.run("candles", "--help").returncode == 0
+
+
+WRONG = (
+    (("export", "BTC/USD", "--what", "trades", "-i", "1h", "--out", "out"), "--interval belongs to candles"),
+    (("export", "BTC/USD"), "Missing option '--out'"),
+    (("verify", "--offline", "--trades"), "--trades asks Kraken"),
+    (("verify", "--since", "now", "--until", "2 days ago"), "--since is not before --until"),
+    (("gaps", "list", "--window", "never"), "write a period that ends"),
+    (("gaps", "fill", "--stored", "BTC/USD"), "--stored cannot be combined with SYMBOL"),
+    (("status", "--notify-test"), "--notify and --notify-test need --check"),
+    (("sql", " "), "it is empty"),
+    (("candles", "BTC/USD", "--last", "x"), "'x'"),
+    (("db", "grant-read", "ann", "--create", "--revoke"), "exclude each other"),
+)
+
+
+def test_wrong_usage_is_told_first(nowhere: Shell) -> None:
+    for command, told in WRONG:
+        done = nowhere.run(*command)
+        assert (done.returncode, told in done.stderr) == (2, True), (command, done.stderr)
+    assert not list(nowhere.cwd.iterdir())
 
 
 def test_a_folder_of_something_else_is_named(nowhere: Shell) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from kraken_db.simulator import Market, Scenario, SimulatedExchange
 from tests.support.archives import query
 from tests.support.downloading import assert_is_truth
 from tests.support.processes import Ended, run_backfill
+from tests.support.shell import STRICT
 
-COMMAND = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()")
 MARKETS = {
     symbol: Market(symbol, seed=number, trades=300, trades_per_minute=30, scenario=Scenario.CALM)
     for number, symbol in enumerate(("AAPLx/USD", "BRK.Bx/USD", "AVAX/USD"), 90)
@@ -21,7 +20,7 @@ MARKETS = {
 
 async def run(*arguments: str, url: str, exchange: str = "http://127.0.0.1:9", code: int = 0) -> Ended:
     environment = {"DATABASE_URL": url, "KRAKEN_BASE_URL": exchange}
-    done = await run_backfill(*arguments, environment=environment, program=COMMAND)
+    done = await run_backfill(*arguments, environment=environment, program=STRICT)
     assert (done.code, "Traceback" in done.err) == (code, False), done.err
     return done
 

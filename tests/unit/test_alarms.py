@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -54,6 +54,27 @@ async def test_a_problem_is_told_once_and_once_when_it_is_over(place: Place) -> 
     assert place.hook.texts == ["- over, after 3 min 0 s. It was: BTC/USD trades has 2 gaps"]
     await place.alarms().check([GAP])
     assert place.hook.texts == ["- BTC/USD trades has 2 gaps"], "it has come back"
+
+
+async def test_what_began_before_it_was_seen_is_told_with_that_time(place: Place) -> None:
+    began = place.now - timedelta(seconds=8)
+    alarms = place.alarms()
+    problem = replace(FEED, since=began)
+    await alarms.check([problem])
+    assert place.hook.received == [], "it may pass: it is told after the same time"
+    place.wait(30)
+    await alarms.check([problem])
+    (body,) = place.hook.received
+    assert body["changes"][0]["since"] == "2026-11-28T02:09:52Z"
+    place.wait(22)
+    await alarms.check([])
+    assert place.hook.texts[-1].startswith("- over, after 1 min 0 s.")
+
+
+def test_a_test_where_nothing_is_wrong_says_so() -> None:
+    message = message_of([], "status --check", datetime(2026, 11, 28, tzinfo=UTC), is_test=True, is_well=True)
+    assert message["text"].endswith(": this is a test; nothing is wrong")
+    assert (message["is_test"], message["is_well"], message["changes"]) == (True, True, [])
 
 
 async def test_the_message_is_for_chats_and_for_programs(place: Place) -> None:

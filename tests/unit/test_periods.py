@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from kraken_db.cli.options import PeriodType
+from kraken_db.cli.moments import PeriodType
 from kraken_db.errors import ConfigurationError
 
 HOUR = timedelta(hours=1)

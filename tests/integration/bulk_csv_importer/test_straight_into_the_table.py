@@ -68,6 +68,20 @@ async def test_the_same_is_stored(
     assert (len(loads), again.new, again.changed, again.unchanged) == (1, 0, 0, done.read)
 
 
+async def test_the_higher_intervals_of_a_second_pair(
+    db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: list[CandleLoad]
+) -> None:
+    """Its time is refreshed already, and TimescaleDB's own notes lack what a COPY has brought since."""
+    monkeypatch.setattr(importer, "LARGE_FILE", 2**16)
+    rows = minutes(14 * 24 * 60)
+    for name in ("XBTUSD", "ETHUSD"):
+        await import_file(db_url, write(tmp_path, f"{name}_1.csv", rows))
+    assert len(loads) == 2
+    for view, count in (("candles_5m", 14 * 288), ("candles_1h", 14 * 24), ("candles_1d", 14)):
+        found = await query(db_url, f"SELECT symbol, count(*) FROM {view} GROUP BY 1 ORDER BY 1")
+        assert found == [("BTC/USD", count), ("ETH/USD", count)], view
+
+
 async def test_numbers_by_hand(plain_url: str, tmp_path: Path, loads: list[CandleLoad]) -> None:
     await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", ROWS))
     assert len(loads) == 1

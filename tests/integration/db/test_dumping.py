@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
 from kraken_db.db.dumping import dump, restore
-from kraken_db.db.programs import find
+from kraken_db.db.programs import find, newest
 from kraken_db.errors import ConfigurationError, ProgramError
+from kraken_db.progress import NullProgress, NullTask, Task
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.lanes.base import Lane
 from tests.support.shell import run
@@ -137,6 +140,86 @@ async def test_of_a_damaged_dump_nothing_is_restored(
     assert await query(
         target, "SELECT to_regclass('trades')::text, to_regclass('alembic_version')::text"
     ) == [(None, None)]
+
+
+async def test_wherever_a_dump_is_damaged_nothing_is_restored(
+    filled: str, target: str, tmp_path: Path
+) -> None:
+    """pg_restore looks at neither its table of contents nor the headers of its blocks."""
+    file = tmp_path / "kraken.dump"
+    async with opened_database(filled) as database:
+        await dump(database, file)
+    whole = file.read_bytes()
+    places = [*random.Random(15).sample(range(5, len(whole)), 60), 5, 60, len(whole) - 1, len(whole) - 200]
+    async with opened_database(target) as database:
+        for at in places:
+            damaged = bytearray(whole)
+            for one in range(at, min(at + 1 + at % 40, len(whole))):
+                damaged[one] ^= 0x55
+            file.write_bytes(damaged)
+            with pytest.raises(ProgramError, match="is damaged"):
+                await restore(database, file)
+            assert await query(target, "SELECT to_regclass('trades')::text") == [(None,)], at
+        file.write_bytes(whole)
+        await restore(database, file)
+    assert await contents(target) == await contents(filled)
+
+
+async def test_pg_restore_takes_a_sealed_dump_by_hand(plain_url: str, tmp_path: Path) -> None:
+    await import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(130)))
+    file = tmp_path / "kraken.dump"
+    async with opened_database(plain_url) as database:
+        await dump(database, file)
+    sealed = file.read_bytes()
+    assert sealed.count(b"kraken-db sha256") == 3
+    bare = tmp_path / "bare.dump"
+    bare.write_bytes(sealed[: sealed.index(b"\nkraken-db sha256")])
+    program = str(newest("pg_restore").path)
+
+    def script(*arguments: str, stdin: bytes | None = None) -> bytes:
+        command = [program, "--file=-", *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, check=True, timeout=60)
+        assert done.stderr == b""
+        lines = done.stdout.splitlines()  # newer programs say so with another word each time
+        return b"\n".join(line for line in lines if not line.startswith((b"\\restrict", b"\\unrestrict")))
+
+    expected = script(str(bare))
+    assert b"COPY public.candles" in expected
+    assert script(str(file)) == expected
+    assert script(stdin=sealed) == expected, "from a pipe"
+    assert script("--list", str(file)) == script("--list", str(bare))
+
+
+async def test_how_far_a_dump_and_its_restoring_are(filled: str, target: str, tmp_path: Path) -> None:
+    told: list[tuple[str, int | None, int]] = []
+
+    class Watching(NullProgress):
+        def task(self, label: str, total: int | None = None, **_: Any) -> Task:
+            class Counting(NullTask):
+                done_so_far = 0
+
+                def advance(self, amount: int = 1) -> None:
+                    self.done_so_far += amount
+
+                def done(self, outcome: str = "", *, failed: bool = False) -> None:
+                    told.append((label, total, self.done_so_far))
+
+            return Counting()
+
+    file = tmp_path / "kraken.dump"
+    async with opened_database(filled) as database:
+        report = await dump(database, file, Watching())
+    seal = 3 * 82
+    assert report.size == file.stat().st_size
+    bare = report.size - seal
+    assert told == [("dump", None, bare), ("checksum", bare, bare)]
+    told.clear()
+    async with opened_database(target) as database:
+        await restore(database, file, Watching())
+    (check, restored) = told
+    assert check == ("checksum", report.size, bare)
+    assert restored[:2] == ("restore", report.size)
+    assert bare * 9 // 10 < restored[2] <= report.size
 
 
 async def test_only_dumps_are_replaced_and_read(filled: str, tmp_path: Path) -> None:

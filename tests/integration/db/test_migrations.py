@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from kraken_db.repositories.coverage import CoverageRepository
 from kraken_db.store import Store
 from tests.support.archives import as_kraken_rows, import_file, minutes, query, read_candles, write
 from tests.support.lanes import Lane
+from tests.support.shell import run
 from tests.support.stores import opened
 
 ROOT = Path(__file__).parents[3]
@@ -289,3 +291,18 @@ async def test_a_changed_table_is_named_as_that(plain_url: str) -> None:
 async def coverage_of_everything(url: str) -> None:
     async with opened(url) as store, store.database.read() as connection:
         await CoverageRepository(connection).all()
+
+
+async def test_a_store_that_lacks_a_table_does_not_fit(plain_url: str) -> None:
+    async with opened(plain_url) as store:
+        assert await store.database.reading(migrations.missing_tables) == []
+    await query(plain_url, "DROP TABLE running_jobs")
+    done = await asyncio.to_thread(run, plain_url, "db", "current")
+    assert done.stdout == f"{HEAD}, but it was changed: there is no table running_jobs\n"
+    shown = await asyncio.to_thread(run, plain_url, "db", "current", "--json")
+    assert json.loads(shown.stdout) == {
+        "revision": HEAD,
+        "needed": HEAD,
+        "fits": False,
+        "missing_tables": ["running_jobs"],
+    }

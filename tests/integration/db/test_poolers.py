@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,9 +21,9 @@ from tests.support.archives import minutes, query, write
 from tests.support.downloading import assert_is_truth
 from tests.support.pgbouncer import pooled
 from tests.support.processes import Ended, backfilling, run_backfill
+from tests.support.shell import STRICT
 from tests.support.stores import opened_database
 
-KRAKEN_DB = (sys.executable, "-W", "error", "-c", "from kraken_db.cli import main; main()")
 NAMES = ("timezone", "statement_timeout", "jit", "application_name")
 MODES = pytest.mark.parametrize("mode", ["session", "transaction"])
 
@@ -58,7 +57,7 @@ async def neighbour(url: str) -> AsyncIterator[list[str]]:
 
 
 async def run(*arguments: str, environment: Mapping[str, str]) -> Ended:
-    done = await run_backfill(*arguments, environment=environment, program=KRAKEN_DB)
+    done = await run_backfill(*arguments, environment=environment, program=STRICT)
     assert "Traceback" not in done.err
     assert done.code == 0, f"{arguments}: {done.err}"
     return done
@@ -107,7 +106,7 @@ async def test_every_command(plain_empty_url: str, mode: str, tmp_path: Path) ->
 async def record(symbol: str, journal: Path, addresses: Mapping[str, str]) -> None:
     """Record until the pair is live, and end in peace."""
     arguments = ("record", "--symbols", symbol, "--every", "0.3", "--json", "--journal-dir", str(journal))
-    async with backfilling(*arguments, environment=addresses, program=KRAKEN_DB) as process:
+    async with backfilling(*arguments, environment=addresses, program=STRICT) as process:
         assert process.stdout is not None
         async with asyncio.timeout(60):
             while b'"live"' not in await process.stdout.readline():

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from tests.support.archives import OVER_TWO_YEARS, import_file, minutes, write
+from tests.support.shell import MAIN
 
-_MAIN = "from kraken_db.cli import main; main()"
 # The second file is complete, and not in its place yet.
 _KILLED = f"""
 import os, signal
@@ -26,11 +26,11 @@ def fsync(fd):
         os.kill(os.getpid(), signal.SIGKILL)
     put(fd)
 os.fsync = fsync
-{_MAIN}
+{MAIN}
 """
 
 
-def run(url: str, folder: Path, *arguments: object, code: str = _MAIN) -> subprocess.CompletedProcess[str]:
+def run(url: str, folder: Path, *arguments: object, code: str = MAIN) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, "export", *map(str, arguments)],
         cwd=folder,

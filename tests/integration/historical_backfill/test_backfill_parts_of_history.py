@@ -70,6 +70,18 @@ async def test_a_part_behind_a_gap_does_not_move_the_cursor(plain_url: str, mark
     await assert_is_truth(plain_url, market)
 
 
+async def test_nothing_since_then_is_told_with_the_last_trade(plain_url: str, market: Market) -> None:
+    last = list(market.truth_trades())[-1].timestamp
+    report = await download_one(plain_url, market, since=to_cursor(last + timedelta(days=3)))
+    assert (report.outcome, report.received) == ("caught up", 0)
+    since = f"{last + timedelta(days=3):%Y-%m-%d %H:%M}"
+    assert report.notes == [
+        f"Kraken has no trade since {since} UTC; the last one is of {last:%Y-%m-%d %H:%M} UTC"
+    ]
+    again = await download_one(plain_url, market, since=to_cursor(last))
+    assert again.notes == [], "the last one is there"
+
+
 async def test_a_part_before_joins_what_is_there(plain_url: str, market: Market) -> None:
     await download_one(plain_url, market, since=to_cursor(clock(40.5)))
     newest = await cursor(plain_url)

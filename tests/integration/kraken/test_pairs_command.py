@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 
 import pytest
 
 from tests.support.fake_kraken import FakeKraken, ok, refused
-
-KRAKEN_DB = (sys.executable, "-c", "from kraken_db.cli import main; main()")
+from tests.support.shell import KRAKEN_DB
 
 
 def pair(altname: str, wsname: str, status: str = "online") -> dict[str, object]:

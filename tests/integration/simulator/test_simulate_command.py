@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-_KRAKEN_DB = "from kraken_db.cli import main; main()"
+from tests.support.shell import MAIN
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-W", "error", "-c", _KRAKEN_DB, "simulate", *arguments]
+    return [sys.executable, "-W", "error", "-c", MAIN, "simulate", *arguments]
 
 
 @contextmanager

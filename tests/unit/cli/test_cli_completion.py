@@ -16,8 +16,7 @@ import pytest
 
 from kraken_db.cli import completing
 from tests.support.sandbox import Sandbox, new_sandbox
-
-_CODE = "from kraken_db.cli import main; main()"
+from tests.support.shell import MAIN
 
 
 def offered(line: str, **environment: str) -> list[str]:
@@ -32,7 +31,7 @@ def offered(line: str, **environment: str) -> list[str]:
         "DATABASE_URL": "postgresql://10.255.255.1:1/none",
     }
     done = subprocess.run(
-        [sys.executable, "-c", _CODE],
+        [sys.executable, "-c", MAIN],
         env=os.environ | asked | environment,
         capture_output=True,
         text=True,

@@ -209,6 +209,8 @@ def test_keys_are_set_and_everything_else_stays(path: Path, run: Run) -> None:
         (["symbols", "BTC"], "'BTC' is not a pair"),
         (["symbols", ","], "symbols: it is empty"),
         (["color", "pink"], "color is auto, always, never"),
+        (["notify", "nonsense"], "notify: that is no address of a webhook; it begins with https://"),
+        (["notify", "hooks.example/T0"], "that is no address of a webhook"),
     ],
 )
 def test_what_a_command_would_refuse_is_not_stored(path: Path, run: Run, words: list[str], told: str) -> None:
@@ -233,6 +235,28 @@ def test_a_password_is_asked_for_kept_to_its_owner_and_not_shown(path: Path, run
     assert f"chmod 600 {path}" in done.stderr
     assert run("config", "set", "rate-limit", "2").exit_code == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_value_may_come_through_a_pipe(path: Path, run: Run) -> None:
+    done = run("config", "set", "notify", input="https://hooks.example/T0/secret\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        0,
+        "",
+        f"{path}: notify is https://hooks.example/***\n",
+    )
+    for nothing in ("", "\n"):
+        done = run("config", "set", "notify", input=nothing)
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert "there is no value for notify: standard input is empty" in done.stderr
+
+
+def test_a_wrong_webhook_is_told_with_the_file_and_not_shown(path: Path, run: Run) -> None:
+    write(path, '\nnotify = "hooks.example/T0/s3cr3t"\n')
+    for command in (["status", "--check"], ["backfill"]):
+        done = run(*command)
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert f"{path}, line 2: notify: that is no address of a webhook" in done.stderr
+        assert "s3cr3t" not in done.stderr
 
 
 def test_where_each_value_comes_from(path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

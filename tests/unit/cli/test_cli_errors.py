@@ -161,7 +161,7 @@ def test_of_a_long_line_both_ends_are_left() -> None:
         ("record --every 10x", "'10x' is not a number. Write it like 10, or like 10s, 5min or 1h"),
         ("gaps list BTC/USD --min-gap 90s", "'90s' is no multiple of 1 minute"),
         ("import-csv --symbols", "needs at least one symbol"),
-        ("delete BTC/USD", "to remove a pair, see docs/importing.md"),
+        ("delete BTC/USD", "to remove a pair: kraken-db db remove-pair"),
         ("gaps BTC/USD", "did you mean kraken-db gaps list BTC/USD?"),
         ("BTC/USD", "did you mean kraken-db candles BTC/USD?"),
         ("candles BTC/USD --csv", "No such option: --csv; write --format csv."),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from kraken_db.cli import output
 from kraken_db.cli.output import Column, print_table
+from tests.support.shell import KRAKEN_DB
 
-PROGRAM = f"'{sys.executable}' -c 'from kraken_db.cli import main; main()'"
+PROGRAM = shlex.join(KRAKEN_DB)
 FULL = "No space left on device"
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 

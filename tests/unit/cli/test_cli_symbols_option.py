@@ -9,13 +9,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from kraken_db.cli.moments import interval_options, range_options
 from kraken_db.cli.options import (
     MultiValueCommand,
     exclude_option,
-    interval_options,
     one_pair_options,
     pair_options,
-    range_options,
     stored_option,
     symbols_option,
 )

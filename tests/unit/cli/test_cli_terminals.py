@@ -19,8 +19,8 @@ from kraken_db.cli.base import report_failure
 from kraken_db.cli.logs import configure_logging
 from kraken_db.cli.output import Column, console, note, print_styled, print_table, printable, to_json
 from kraken_db.errors import KrakenDBError
+from tests.support.shell import KRAKEN_DB
 
-PROGRAM = (sys.executable, "-c", "from kraken_db.cli import main; main()")
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIC8=\x07"
 """OSC 52: a terminal that obeys puts "rm -rf /" into the clipboard."""
 
@@ -124,7 +124,9 @@ def hostile(folder: Path) -> list[bytes]:
 def test_a_real_terminal(tmp_path: Path) -> None:
     hostile(tmp_path)
     ours, theirs = pty.openpty()
-    with subprocess.Popen([*PROGRAM, "import-csv", str(tmp_path), "--dry-run"], stdout=theirs, stderr=theirs):
+    with subprocess.Popen(
+        [*KRAKEN_DB, "import-csv", str(tmp_path), "--dry-run"], stdout=theirs, stderr=theirs
+    ):
         os.close(theirs)
         seen = b""
         try:
@@ -147,7 +149,7 @@ def test_no_encoding_loses_a_report(tmp_path: Path, encoding: str, options: list
     (tmp_path / "\u20ac\u4e2d").mkdir()
     (tmp_path / "\u20ac\u4e2d" / "XBTUSD_1.csv").write_text("1700000000,1,1,1,1,1,1\n")
     done = subprocess.run(
-        [*PROGRAM, "import-csv", str(tmp_path), "--dry-run", *options],
+        [*KRAKEN_DB, "import-csv", str(tmp_path), "--dry-run", *options],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": encoding},
     )

@@ -305,6 +305,17 @@ def test_a_node_says_it_with_the_words_of_a_server(kind: type[asyncpg.PostgresEr
     assert isinstance(translate(refused, "db/x"), ValueDoesNotFitError)
 
 
+def test_foreign_tables_in_the_embedded_database_are_told_with_its_folder() -> None:
+    error = asyncpg.UndefinedTableError('relation "running_jobs" does not exist')
+    found = translate(error, "the embedded database", Path("/home/ann/db"))
+    assert found.message == (
+        "the embedded database: the tables there (/home/ann/db) are not kraken-db's, or were changed:"
+        ' relation "running_jobs" does not exist'
+    )
+    assert found.hint == "give kraken-db a directory of its own: KRAKEN_DB_DATA_DIR names it"
+    assert "CREATE DATABASE" in (translate(error, "db.example").hint or "")
+
+
 def test_only_the_first_line_is_told_and_the_original_is_the_cause() -> None:
     error = asyncpg.PostgresSyntaxError('syntax error at or near "SELEC"\nLINE 1: SELEC 1')
     wrapped = DBAPIError("SELEC 1", {}, error)

@@ -32,6 +32,24 @@ def test_what_follows_on_is_handed_out_in_order_and_once() -> None:
     assert symbol_feed.repeated == 2, "that a snapshot repeats is how it is"
 
 
+def test_later_trades_with_smaller_ids_are_another_markets() -> None:
+    """As where a second simulated exchange trades for a database that has the first one's trades."""
+    hour = 3_600_000_000
+    symbol_feed = live(1000)
+    assert symbol_feed.take([trade(5, hour), trade(6, hour)], is_snapshot=False) == []
+    assert symbol_feed.backward == 2
+    symbol_feed.take([trade(7, 9_000_000), trade(1000, 0)], is_snapshot=False)  # some seconds apart, or known
+    symbol_feed.take([trade(1002, hour), trade(1002, hour)], is_snapshot=False)  # it waits behind a hole
+    assert symbol_feed.backward == 2
+
+
+def test_where_the_first_trade_behind_a_hole_is() -> None:
+    symbol_feed = live(10)
+    assert symbol_feed.waiting_from is None
+    symbol_feed.take([trade(14), trade(13)], is_snapshot=False)
+    assert symbol_feed.waiting_from == START + timedelta(microseconds=130)
+
+
 def test_behind_a_hole_everything_waits() -> None:
     symbol_feed = live(10)
     assert ids(symbol_feed.take([trade(11), trade(13)], is_snapshot=False)) == [11]

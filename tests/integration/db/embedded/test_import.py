@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import pytest
 
 from kraken_db.db.embedded import EmbeddedServer
 from tests.support.archives import minutes, write
+from tests.support.shell import KRAKEN_DB
 
-KRAKEN_DB = (sys.executable, "-c", "from kraken_db.cli import main; main()")
 # Enough for a second or so in each phase.
 ROWS = 600_000
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import asyncpg
@@ -11,9 +10,8 @@ import asyncpg
 from kraken_db.db.embedded import EmbeddedServer
 from kraken_db.simulator import Market, SimulatedExchange
 from tests.support.processes import backfilling, ended
-from tests.support.shell import Shell
+from tests.support.shell import KRAKEN_DB, Shell
 
-KRAKEN_DB = (sys.executable, "-c", "from kraken_db.cli import main; main()")
 PAIRS, TRADES = 300, 20
 
 
