@@ -40,7 +40,7 @@ async def test_only_what_is_in_view_is_in_the_page(browser: Browser) -> None:
         assert await page.locator("#rows .pair-row").count() < 60
         await expect(page.get_by_role("table", name="Pairs")).to_have_attribute("aria-rowcount", "1636")
         await page.evaluate("scrollTo(0, document.body.scrollHeight)")
-        await page.wait_for_function("document.querySelector('#rows [aria-rowindex=\"1636\"]') !== null")
+        await page.wait_for_selector("#rows [aria-rowindex='1636']")
         assert await page.locator("#rows .pair-row").count() < 60
         assert len(await symbols(page)) > 10
 

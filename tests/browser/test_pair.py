@@ -39,7 +39,7 @@ def address_of(start: datetime, end: datetime, symbol: str = "BTC-USD") -> str:
 
 async def opened(visit: Visit, path: str = "/pair/BTC-USD") -> Page:
     page = await visit.open(path)
-    await page.wait_for_function("document.getElementById('span-text').textContent !== ''")
+    await expect(page.locator("#span-text")).not_to_be_empty()
     await page.wait_for_selector("#live[data-state=live]")
     return page
 

@@ -48,7 +48,7 @@ async def test_all_pages(browser: Browser, plain_url: str) -> None:
         await expect(page.locator("#trades tbody tr")).to_have_count(3)
         await page.get_by_role("link", name="Coverage").click()
         await page.wait_for_selector(".day[data-source=rest_trades]")
-        await expect(page.locator("#gaps-title")).to_contain_text("gaps in trades")
+        await expect(page.locator("#gaps-title")).to_contain_text("gap")
         page = await visit.ready("/coverage/P0100-USD", ".gap-item")
         await expect(page.locator(".gap-item code").first).to_have_text("kraken-db gaps fill P0100/USD")
         page = await visit.ready("/jobs", "#running p")

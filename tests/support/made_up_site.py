@@ -296,7 +296,7 @@ async def _gaps(request: web.Request) -> web.Response:
         {"symbol": symbol, "data_type": kind, "start": _iso(start), "end": _iso(end), "kind": "hole",
          "why": "No source covers this time: nothing was recording, and no archive has it yet.",
          "fill": f"kraken-db gaps fill {symbol}"}
-        for kind in ("trades", "candles_1m") for start, end in request.app[SITE].gaps
+        for kind in ("candles_1m",) for start, end in request.app[SITE].gaps
     ]  # fmt: skip
     return web.json_response(found)
 

@@ -19,8 +19,6 @@ let gaps = [];
 let chosen = null;
 const cards = new Map();
 
-const ofType = (gap) => gap.data_type === "trades" === (dataType === "trades");
-
 async function loadCalendar() {
   const wanted = dataType;
   try {
@@ -65,9 +63,8 @@ async function loadGaps() {
 }
 
 function showGaps() {
-  const found = gaps.filter(ofType);
-  const others = gaps.length - found.length;
-  setText($("gaps-title"), found.length ? `${plural(found.length, "gap")} in ${dataType}` : `No gaps in ${dataType}`);
+  const found = gaps;
+  setText($("gaps-title"), found.length ? plural(found.length, "gap") : "No gaps");
   const parts = [];
   if (!found.length) {
     parts.push(h("p", { class: "soft" }, days.length ? "Every source has been asked, and nothing is missing." : "Nothing is stored, so nothing can be missing."));
@@ -76,15 +73,20 @@ function showGaps() {
     parts.push(h("ul", { class: "gap-list" }, ...found.slice(0, MOST_GAPS).map(gapItem)));
     if (found.length > MOST_GAPS) parts.push(h("p", { class: "soft" }, `The first ${MOST_GAPS} are shown.`));
   }
-  if (others) parts.push(h("p", { class: "soft" }, `${plural(others, "gap")} in ${dataType === "trades" ? "candles" : "trades"}.`));
   $("gaps").replaceChildren(...parts);
 }
+
+const WHY = {
+  inside: "No source covers this time. Before and after it all is known.",
+  end: "No source covers the time since then.",
+};
+const whyOf = (gap) => WHY[gap.kind] ?? gap.why;
 
 function gapItem(gap) {
   return h("li", { class: "card gap-item" },
     h("p", { class: "gap-when" }, h("button", { type: "button", class: "link", onclick: () => calendar.choose(iso(gap.start).slice(0, 10)) }, dateTime(gap.start)),
       ` to ${dateTime(gap.end)} `, h("span", { class: "soft" }, `(${period((gap.end - gap.start) / 1000)})`)),
-    h("p", {}, gap.why),
+    h("p", {}, whyOf(gap)),
     h("p", { class: "command soft" }, h("code", {}, gap.fill)));
 }
 
@@ -138,13 +140,13 @@ function showDay(day, entry) {
   chosen = day;
   const start = Date.parse(`${day}T00:00:00Z`);
   const end = start + 86_400_000;
-  const inside = gaps.filter((gap) => ofType(gap) && gap.start < end && gap.end > start);
+  const inside = gaps.filter((gap) => gap.start < end && gap.end > start);
   $("day").hidden = false;
   const from = new URLSearchParams({ from: iso(start), to: iso(end) });
   $("day").replaceChildren(
     h("header", {}, h("h2", {}, day), h("button", { type: "button", class: "tool", "aria-label": "Close", onclick: closeDay }, "×")),
     h("p", {}, describe(day, entry).slice(day.length + 2).replace(/^./, (letter) => letter.toUpperCase()), "."),
-    ...inside.map((gap) => h("div", { class: "gap-in-day" }, h("p", {}, h("strong", {}, `${dateTime(gap.start)} to ${dateTime(gap.end)}: `), gap.why), h("p", { class: "command soft" }, h("code", {}, gap.fill)), fillButton())),
+    ...inside.map((gap) => h("div", { class: "gap-in-day" }, h("p", {}, h("strong", {}, `${dateTime(gap.start)} to ${dateTime(gap.end)}: `), whyOf(gap)), h("p", { class: "command soft" }, h("code", {}, gap.fill)), fillButton())),
     h("p", {}, h("a", { href: `${location.pathname.replace("/coverage/", "/pair/")}?${from}` }, "This day in the chart")),
   );
 }
