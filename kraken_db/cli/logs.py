@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import click
 
-from kraken_db.cli.output import SAID, be_quiet, note_lines, printable, say
+from kraken_db.cli.output import LONGEST_LINE, SAID, be_quiet, note_lines, printable, say, shortened
 from kraken_db.errors import first_line
 
 if sys.platform != "win32":
@@ -34,17 +34,13 @@ _BEFORE_PASSWORD = re.compile(r"(?<![a-z0-9+])[a-z0-9+]+://[^\s:/@]*:(?!password
 _AS_PARAMETER = re.compile(r"(?P<before>\b(?:password|passwd)=)[^\s&]+", re.IGNORECASE)
 
 
-LONGEST_LINE = 4_000
-"""Characters of a message: what is longer was sent by somebody, and only its ends say something."""
-
-
 def redact(text: str) -> str:
     """``text`` without the passwords that stand in database addresses, and without the middle of a line of
     more than ``LONGEST_LINE`` characters. Its time grows with the length of the text, whatever stands in it.
     """
     text = _WORD.sub(_without_password, text)
     text = _AS_PARAMETER.sub(r"\g<before>***", text)
-    return "\n".join(map(_shortened, text.split("\n"))) if len(text) > LONGEST_LINE else text
+    return "\n".join(map(shortened, text.split("\n"))) if len(text) > LONGEST_LINE else text
 
 
 def _without_password(word: re.Match[str]) -> str:
@@ -53,12 +49,6 @@ def _without_password(word: re.Match[str]) -> str:
     end = shown.rfind("@")
     found = _BEFORE_PASSWORD.search(shown) if end > 0 else None
     return f"{shown[: found.end()]}***{shown[end:]}" if found and found.end() <= end else shown
-
-
-def _shortened(line: str) -> str:
-    left = len(line) - LONGEST_LINE
-    half = LONGEST_LINE // 2
-    return line if left <= 0 else f"{line[:half]} [{left:,} characters left out] {line[-half:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -480,8 +480,19 @@ def note(message: str) -> None:
 
 def say(message: str) -> None:
     """The same for what is logged already, and is to be seen whatever was asked for."""
-    text = printable(message, one_line=True)
+    text = shortened(printable(message, one_line=True))
     _to_stderr("\n".join(folded(text, shutil.get_terminal_size().columns)) if sys.stderr.isatty() else text)
+
+
+LONGEST_LINE = 4_000
+"""Characters of a message: what is longer was sent by somebody, and only its ends say something."""
+
+
+def shortened(line: str) -> str:
+    """A line without its middle, if it has more than ``LONGEST_LINE`` characters."""
+    left = len(line) - LONGEST_LINE
+    half = LONGEST_LINE // 2
+    return line if left <= 0 else f"{line[:half]} [{left:,} characters left out] {line[-half:]}"
 
 
 def note_lines(text: str) -> None:

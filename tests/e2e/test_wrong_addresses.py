@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from kraken_db.background import BackgroundLoop
 from kraken_db.cli import cli
+from kraken_db.simulator import Market, SimulatedExchange
 
 # What is no address, whatever for; and what looks like one.
 TEXTS = [
@@ -80,13 +82,30 @@ def test_times_and_periods(time: str) -> None:
 
 
 @pytest.mark.parametrize("url", [url for url in TEXTS if url.strip()], ids=ascii)
-def test_exchanges(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def no_pause(_: float) -> None:
-        pass
-
-    monkeypatch.setattr(asyncio, "sleep", no_pause)
+def test_exchanges(url: str) -> None:
     refused("pairs", environment={"KRAKEN_BASE_URL": url})
-    refused("pairs", "--archive", url, environment={"KRAKEN_BASE_URL": "http://127.0.0.1:9"})
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[str]:
+    """The address of one that answers, so that nobody waits for it."""
+    background, running = BackgroundLoop(), AsyncExitStack()
+    yield background.run(
+        running.enter_async_context(SimulatedExchange([Market("BTC/USD", trades=1)]).serve())
+    )
+    background.close(running.aclose())
+
+
+@pytest.mark.parametrize("place", [text for text in TEXTS if text.strip()], ids=ascii)
+def test_places_of_archives(place: str, exchange: str) -> None:
+    """What is no address is wrong usage; else there is a line that says why no more pairs are shown."""
+    environment = {"KRAKEN_BASE_URL": exchange}
+    done = CliRunner().invoke(cli, ("pairs", "--archive", place), prog_name="kraken-db", env=environment)
+    is_wrong_usage = done.exit_code == 2
+    assert is_wrong_usage or (done.exit_code == 0 and "BTC/USD" in done.stdout), done.output[:500]
+    (line,) = done.stderr.splitlines()
+    assert len(line) < 4_200
+    assert "\x1b" not in line
 
 
 @pytest.mark.parametrize(
