@@ -174,7 +174,11 @@ def test_status_is_a_check_for_cron(filled: Shell) -> None:
     failed = filled.run("status", "--check", "--symbols", "BTC/USD", "SOL/USD", "--json")
     assert failed.returncode == 1
     missing, gap, lag = json.loads(failed.stdout)["check"]["problems"]
-    assert (missing, gap) == ("nothing is stored of SOL/USD", "BTC/USD 1m has 1 gap")
+    assert missing == "nothing is stored of SOL/USD"
+    assert gap == (
+        "BTC/USD 1m has 1 gap, from 2023-01-01 02:00 to 2023-01-02 00:00 UTC."
+        " To fill: kraken-db gaps fill BTC/USD"
+    )
     assert lag.startswith("BTC/USD 1m is ")
     assert lag.endswith(" days behind (allowed: 1 day)")
     assert failed.stderr == f"Error: check failed: {missing}; {gap}; {lag}\n"
