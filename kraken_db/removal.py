@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -18,7 +18,7 @@ from kraken_db.recorder.recorder import RECORDING_JOB
 from kraken_db.repositories.removal import Removed, SymbolRows
 from kraken_db.repositories.running_jobs import RunningJobRepository
 from kraken_db.repositories.sync_status import SyncStatus, SyncStatusRepository
-from kraken_db.store import StoreService
+from kraken_db.store import Store, StoreService
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,24 @@ class PairRemoval(StoreService):
         DatabaseErrors; then all of it is still there.
         """
         store = self._connected()
-        async with AsyncExitStack() as held:
-            for job in (RECORDING_JOB, DOWNLOAD_JOB):
-                await held.enter_async_context(JobLock(store.database, job, symbol))
-            jobs = await store.database.reading(lambda connection: RunningJobRepository(connection).all())
-            for one in jobs:
-                if one.is_alive and symbol in one.symbols:
-                    raise JobRunningError(
-                        f"{symbol}: {one} is at work on it", hint="wait for it to end, or stop it"
-                    )
+        async with left_alone(store, symbol):
             return await remove_symbol(store, symbol)
+
+
+@asynccontextmanager
+async def left_alone(store: Store, symbol: str) -> AsyncIterator[None]:
+    """Within it no recording and no download of the pair begins. Raises JobRunningError where one is at work,
+    or an import."""
+    async with AsyncExitStack() as held:
+        for job in (RECORDING_JOB, DOWNLOAD_JOB):
+            await held.enter_async_context(JobLock(store.database, job, symbol))
+        jobs = await store.database.reading(lambda connection: RunningJobRepository(connection).all())
+        for one in jobs:
+            if one.is_alive and symbol in one.symbols:
+                raise JobRunningError(
+                    f"{symbol}: {one} is at work on it", hint="wait for it to end, or stop it"
+                )
+        yield
 
 
 def _summed(symbol: str, rows: Iterable[SyncStatus]) -> StoredPair:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kraken_db.backends.rollup import AnySelect
@@ -287,6 +288,14 @@ class Backend(Protocol):
 
         Behind it the higher intervals have no candle of the symbol, those included whose minutes had been
         dropped, and nothing of it waits for a refresh. A refresh that is at work is waited for.
+        """
+        ...
+
+    def kept_table(self, interval: int) -> Table:
+        """Where candles of an interval up to 1h lie that outlive their minutes: all columns of ``candles``.
+
+        A column ``kept`` says of each row that it does; where there is none, ``dropped_ranges`` and the
+        lack of a chunk do.
         """
         ...
 

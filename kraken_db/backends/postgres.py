@@ -11,6 +11,7 @@ from types import MappingProxyType
 from sqlalchemy import (
     ColumnElement,
     Integer,
+    Table,
     delete,
     func,
     literal_column,
@@ -109,6 +110,9 @@ class PostgresBackend:
         yield
         await connection.execute(delete(ROLLED_CANDLES).where(ROLLED_CANDLES.c.symbol == symbol))
         await pending.forget(symbol)  # what the triggers have noted meanwhile
+
+    def kept_table(self, interval: int) -> Table:
+        return ROLLED_CANDLES
 
     async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
         pending = PendingRefreshWriter(connection)

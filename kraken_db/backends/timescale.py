@@ -115,6 +115,9 @@ class TimescaleBackend:
             await connection.execute(delete(stored).where(stored.c.symbol == symbol))
         await PendingRefreshWriter(connection).forget(symbol)
 
+    def kept_table(self, interval: int) -> Table:
+        return self._stored[interval]
+
     async def mark_stale(self, connection: AsyncConnection, symbol: str, ranges: Sequence[TimeRange]) -> None:
         # A refresh passes over what has not changed. So something changes: one minute of each range.
         c = CANDLES.c

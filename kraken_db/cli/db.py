@@ -265,6 +265,7 @@ _TOOLS = "kraken_db.cli.db_tools"
         "maintain": LazyCommand(
             "kraken_db.cli.db:maintain", "Drop and compress old rows now, as the policies say."
         ),
+        "copy": LazyCommand("kraken_db.cli.copy_store:copy", "Copy a store to another database."),
         "dump": LazyCommand(f"{_TOOLS}:dump", "Write the whole database into one file."),
         "grant-read": LazyCommand(f"{_TOOLS}:grant_read", "Let a role read what is stored."),
         "psql": LazyCommand(f"{_TOOLS}:psql", "Open psql on the database."),
@@ -280,7 +281,7 @@ _TOOLS = "kraken_db.cli.db_tools"
     epilog='Example: kraken-db db start && psql "$(kraken-db db url)"',
 )
 def db() -> None:
-    """Upgrade the schema; drop old rows, or pairs; dump and restore; start, stop the embedded PostgreSQL."""
+    """Upgrade the schema; drop old rows, or pairs; copy, dump, restore; start and stop the embedded one."""
 
 
 @db.command(

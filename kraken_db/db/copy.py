@@ -38,9 +38,12 @@ async def copy_csv_in(
     source: AsyncIterable[bytes],
     *,
     nullable: Collection[str] = (),
+    style: Literal["csv", "text"] = "csv",
+    schema: str | None = None,
 ) -> int:
     """Stream CSV text into a table; returns the number of rows. Raises CopyRowError for a bad row.
 
+    ``style="text"``: what comes is in PostgreSQL's own format of COPY. ``schema``: None for the current one.
     An empty field is an empty text, but in ``nullable`` columns NULL: where a number belongs it is an error.
     Everything else that fails is another error of ``kraken_db.errors``.
     """
@@ -51,10 +54,13 @@ async def copy_csv_in(
                 driver,
                 lambda lost: driver.copy_to_table(
                     table,
+                    schema_name=schema,
                     source=_unless_set(lost, source),
                     columns=columns,
-                    format="csv",
-                    force_not_null=[name for name in columns if name not in nullable],
+                    format=style,
+                    force_not_null=(
+                        [name for name in columns if name not in nullable] if style == "csv" else None
+                    ),
                 ),
             )
         except asyncpg.DataError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kraken_db.data_types import DataType
-from kraken_db.ingest.write_unit import write_transaction
+from kraken_db.ingest.write_unit import WriteTransaction, write_transaction
 from kraken_db.repositories.removal import Removed, SymbolRows
 from kraken_db.retry import CONFLICT
 from kraken_db.store import Store
@@ -17,9 +17,14 @@ async def remove_symbol(store: Store, symbol: str) -> Removed:
 
     async def attempt() -> Removed:
         async with write_transaction(store, [(symbol, data_type) for data_type in DataType]) as transaction:
-            async with store.backend.removing(transaction.connection, symbol):
-                removed = await SymbolRows(transaction.connection, symbol).remove()
-            await transaction.ledger.forget(symbol)
-            return removed
+            return await remove_rows(transaction, symbol)
 
     return await CONFLICT.run(attempt)
+
+
+async def remove_rows(transaction: WriteTransaction, symbol: str) -> Removed:
+    """The same within a transaction, which has the locks of all data types of the symbol."""
+    async with transaction.backend.removing(transaction.connection, symbol):
+        removed = await SymbolRows(transaction.connection, symbol).remove()
+    await transaction.ledger.forget(symbol)
+    return removed

@@ -14,7 +14,7 @@ stored in them, of all symbols.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db import retry
 from kraken_db.backends import Backend
+from kraken_db.backends.base import ChunksMade
 from kraken_db.data_types import DataType, TableName
 from kraken_db.db.locks import lock_for_writing
 from kraken_db.db.multiranges import lies_in
@@ -248,20 +249,24 @@ class WriteTransaction:
 
     async def _note_new_chunks(self, used: Sequence[WriteUnit]) -> None:
         """What had been stored in the chunks that this transaction has made: it was dropped."""
-        if self.backend.chunks is None or not used:
-            return
-        tables = {unit.key[1].table for unit in used}
-        new = await self.backend.chunks.made(self.connection, tables, self._begun)
+        new = await self.chunks_made({unit.key[1].table for unit in used})
         if new is None:
             return
         for table, ranges in new.ours.items():
-            await self._note_dropped(table, ranges)
+            await self.note_dropped(table, ranges)
         # Another write may have made, and committed, the chunks that this one has waited for.
         doubts = await self.ledger.doubts([unit.key for unit in used])
         for unit in used:
             unit.doubts = doubts.get(unit.key, unit.doubts)
 
-    async def _note_dropped(self, table: TableName, created: Sequence[TimeRange]) -> None:
+    async def chunks_made(self, tables: Collection[TableName]) -> ChunksMade | None:
+        """The chunks of some tables that were made since the transaction has its locks; None without any."""
+        if self.backend.chunks is None or not tables:
+            return None
+        return await self.backend.chunks.made(self.connection, tables, self._begun)
+
+    async def note_dropped(self, table: TableName, created: Sequence[TimeRange]) -> None:
+        """What had been stored in chunks that are new, of all symbols, was dropped."""
         assert self.backend.chunks is not None
         types = TYPES_IN[table]
         await self.ledger.drop_stored([name for name in types if name != DataType.CANDLES_1M], created)

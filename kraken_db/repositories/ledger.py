@@ -7,9 +7,10 @@ beside it read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Table, bindparam, case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, TSTZMULTIRANGE, VARCHAR, insert
@@ -21,6 +22,7 @@ from kraken_db.intervals import BASE_INTERVAL
 from kraken_db.models import CANDLES, COVERAGE, DROPPED_RANGES, SYNC_STATUS, TRADES, UNPROVEN_RANGES
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.coverage import STORED_RANGES, Source
+from kraken_db.repositories.pair_facts import FACTS
 
 _ADD_STORED = text(f"""
     INSERT INTO dropped_ranges (symbol, data_type, dropped) {STORED_RANGES}
@@ -134,8 +136,14 @@ class Ledger:
 
     async def forget(self, symbol: str) -> None:
         """Nothing was ever stored of a symbol: counters, coverage, dropped and unproven ranges go."""
-        for table in (SYNC_STATUS, COVERAGE, UNPROVEN_RANGES, DROPPED_RANGES):
+        for table in FACTS:
             await self._connection.execute(delete(table).where(table.c.symbol == symbol))
+
+    async def restate(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Say of a symbol of which nothing is known what another store says: rows, by the table's name."""
+        for table in FACTS:
+            if of_table := rows.get(table.name):
+                await self._connection.execute(insert(table), [dict(row) for row in of_table])
 
     async def correct(self, symbol: str, data_type: DataType, *, counted: int, stored: int) -> bool:
         """Set a count to what is stored; returns whether it still was what it had been: ``counted``."""

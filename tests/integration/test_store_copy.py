@@ -1,0 +1,252 @@
+"""A store is copied: every table and every view of it is the same afterwards, killed on the way or not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kraken_db.backends import Backend
+from kraken_db.db.locks import JobLock
+from kraken_db.errors import ConfigurationError, PairError, SchemaError
+from kraken_db.ingest import copying
+from kraken_db.repositories.pair_facts import PairFacts, read_facts
+from kraken_db.store_copy import StoreCopy
+from tests.support.archives import import_file, minutes, query, write
+from tests.support.copies import OF_ROWS, copied, drop_old, everything_of, fill
+from tests.support.retention import MONDAY, trades
+from tests.support.shell import Shell
+from tests.support.stores import opened
+
+
+async def test_plain_to_plain(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
+    await fill(plain_url, tmp_path)
+    await drop_old(plain_url)
+    before = await everything_of(plain_url)
+    assert all(before.values()), [name for name, rows in before.items() if not rows]
+    assert any("t)" in str(row) for row in before["rolled_candles"]), "some are kept"
+    report = await copied(plain_url, plain_empty_url)
+    assert (list(report.copied), report.failed) == (["ADA/USD", "BTC/USD", "ETH/USD"], [])
+    assert report.copied["BTC/USD"].kept > 0
+    assert await everything_of(plain_empty_url) == before
+    assert await everything_of(plain_url) == before
+
+    again = await copied(plain_url, plain_empty_url)
+    assert (list(again.copied), again.equal) == ([], ["ADA/USD", "BTC/USD", "ETH/USD"])
+
+
+async def test_to_timescale_and_back(
+    plain_url: str, timescale_empty_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    await fill(plain_url, tmp_path)
+    await drop_old(plain_url)
+    before = await everything_of(plain_url)
+    assert (await copied(plain_url, timescale_empty_url)).failed == []
+    there = await everything_of(timescale_empty_url, *OF_ROWS)
+    assert there == {name: before[name] for name in there}
+    await copied(timescale_empty_url, plain_empty_url)
+    assert await everything_of(plain_empty_url) == before
+
+
+async def test_what_timescale_has_dropped_by_chunks(
+    timescale_url: str, plain_empty_url: str, timescale_empty_url: str, tmp_path: Path
+) -> None:
+    """No row says there that it was dropped; elsewhere one does."""
+    await fill(timescale_url, tmp_path)
+    await query(
+        timescale_url, "SELECT drop_chunks('candles', older_than => TIMESTAMPTZ '2023-01-10 00:00+00')"
+    )
+    await query(
+        timescale_url, "SELECT drop_chunks('trades', older_than => TIMESTAMPTZ '2023-01-04 00:00+00')"
+    )
+    before = await everything_of(timescale_url, *OF_ROWS)
+    assert before["dropped_ranges"] == []
+    await copied(timescale_url, plain_empty_url)
+    after = await everything_of(plain_empty_url, *OF_ROWS)
+    dropped = after.pop("dropped_ranges")
+    assert after == {name: before[name] for name in after}
+    assert len(dropped) == 3
+    assert await query(plain_empty_url, "SELECT count(*) FROM rolled_candles WHERE kept") != [(0,)]
+    await copied(plain_empty_url, timescale_empty_url)
+    back = await everything_of(timescale_empty_url, *OF_ROWS)
+    assert back.pop("dropped_ranges") == dropped
+    assert back == after
+
+
+async def test_own_ids_never_meet_those_that_were_copied(
+    plain_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    await fill(plain_url, tmp_path)
+    await copied(plain_url, plain_empty_url)
+    ((last,),) = await query(plain_url, "SELECT max(id) FROM trades WHERE id < 0")
+    ((following,),) = await query(plain_empty_url, "SELECT nextval('trades_id_seq')")
+    assert following == last + 1
+
+
+async def test_a_pair_that_is_written_meanwhile_is_copied_as_it_was(
+    plain_url: str, plain_empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(plain_url, tmp_path)
+    before = await everything_of(plain_url)
+
+    async def read_and_write(connection: AsyncConnection, backend: Backend, symbol: str) -> PairFacts:
+        facts = await read_facts(connection, backend, symbol)
+        if not await query(plain_url, "SELECT 1 FROM candles WHERE volume = 77"):
+            later = write(tmp_path, "XBTUSD_1.csv", f"{MONDAY - 60},1,1,1,1,77,1\n")
+            await import_file(plain_url, later)
+        return facts
+
+    monkeypatch.setattr(copying, "read_facts", read_and_write)
+    for symbol in ("BTC/USD", "ADA/USD", "ETH/USD"):
+        await copied(plain_url, plain_empty_url, symbol)
+    assert await everything_of(plain_empty_url) == before
+
+    report = await copied(plain_url, plain_empty_url)
+    assert [(symbol, error.message) for symbol, error in report.failed] == [
+        ("BTC/USD", "BTC/USD: the target has something else of it")
+    ]
+    assert await everything_of(plain_empty_url) == before
+    assert list((await copied(plain_url, plain_empty_url, replaces=True)).copied) == ["BTC/USD"]
+    assert await everything_of(plain_empty_url) == await everything_of(plain_url)
+
+
+async def test_one_changed_row_makes_a_pair_another_one(
+    plain_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    await fill(plain_url, tmp_path)
+    await copied(plain_url, plain_empty_url)
+    await query(plain_empty_url, "UPDATE trades SET misc = 'x' WHERE id = 50")
+    assert (await copied(plain_url, plain_empty_url, checks=False)).failed == []
+    assert [symbol for symbol, _ in (await copied(plain_url, plain_empty_url)).failed] == ["BTC/USD"]
+
+
+async def test_what_is_not_the_same_is_not_committed(
+    plain_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    await fill(plain_url, tmp_path)
+    async with StoreCopy(plain_url, plain_empty_url):
+        pass
+    await query(
+        plain_empty_url,
+        "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.volume := NEW.volume + 0.0000000001; RETURN NEW; END $$",
+    )
+    await query(
+        plain_empty_url,
+        "CREATE TRIGGER spoil BEFORE INSERT ON trades FOR EACH ROW WHEN (NEW.id = 50)"
+        " EXECUTE FUNCTION spoil()",
+    )
+    report = await copied(plain_url, plain_empty_url)
+    assert (list(report.copied), [symbol for symbol, _ in report.failed]) == (
+        ["ADA/USD", "ETH/USD"],
+        ["BTC/USD"],
+    )
+    assert "are not the same; nothing of it was committed" in report.failed[0][1].message
+    assert await query(plain_empty_url, "SELECT DISTINCT symbol FROM candles ORDER BY 1") == [
+        ("ADA/USD",),
+        ("ETH/USD",),
+    ]
+
+
+async def test_pairs_that_are_at_work_are_left_alone(
+    plain_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    await fill(plain_url, tmp_path)
+    await copied(plain_url, plain_empty_url, "ETH/USD", "ADA/USD")
+    async with opened(plain_empty_url) as store, JobLock(store.database, "recording", "BTC/USD"):
+        report = await copied(plain_url, plain_empty_url)
+    assert (list(report.copied), report.equal, [symbol for symbol, _ in report.failed]) == (
+        [],
+        ["ADA/USD", "ETH/USD"],
+        ["BTC/USD"],
+    )
+
+
+async def test_policies_of_a_target_that_has_pairs_stay(
+    plain_url: str, timescale_url: str, tmp_path: Path
+) -> None:
+    await import_file(timescale_url, write(tmp_path, "XBTEUR_1.csv", minutes(10)))
+    await fill(plain_url, tmp_path)
+    report = await copied(plain_url, timescale_url, "BTC/*")
+    assert {table: period.days for table, period in report.keeps_less.items()} == {
+        "trades": 90,
+        "candles": 365,
+    }
+    assert await query(timescale_url, "SELECT DISTINCT symbol FROM candles ORDER BY 1") == [
+        ("BTC/EUR",),
+        ("BTC/USD",),
+    ]
+
+
+async def test_wrong_inputs(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
+    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(10)))
+    with pytest.raises(ConfigurationError, match="the same database"):
+        await copied(plain_url, plain_url)
+    with pytest.raises(SchemaError):
+        await copied(plain_empty_url, plain_url)
+    with pytest.raises(ConfigurationError):
+        await copied(f"embedded:///{tmp_path / 'none'}", plain_url)
+    with pytest.raises(PairError, match="nothing is stored of ADA/USD"):
+        await copied(plain_url, plain_empty_url, "ADA/USD")
+
+
+def test_the_command(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
+    for name in ("XBTUSD", "ETHUSD"):
+        asyncio.run(import_file(plain_url, write(tmp_path, f"{name}_1.csv", minutes(10))))
+    shell = Shell(tmp_path)
+    planned = shell.run("db", "copy", plain_url, plain_empty_url, "--dry-run")
+    assert (planned.returncode, planned.stdout.splitlines()[1:]) == (
+        0,
+        ["BTC/USD       0       10  missing", "ETH/USD       0       10  missing"],
+    )
+    assert planned.stderr.endswith("Would copy 2 pairs. Nothing was changed.\n")
+    assert asyncio.run(query(plain_empty_url, "SELECT to_regclass('candles')")) == [(None,)]
+    done = shell.run("db", "copy", plain_url, plain_empty_url, "--symbols", "BTC/*")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "BTC/USD: copied 0 trades, 10 candles\nCopied 1 pair; 0 pairs were there already\n",
+    )
+    rest = json.loads(shell.run("db", "copy", plain_url, plain_empty_url, "--json").stdout)
+    assert (rest["equal"], [one["symbol"] for one in rest["copied"]]) == (["BTC/USD"], ["ETH/USD"])
+
+
+def test_to_the_embedded_database_and_back(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
+    asyncio.run(fill(plain_url, tmp_path))
+    asyncio.run(drop_old(plain_url))
+    before = asyncio.run(everything_of(plain_url))
+    shell, folder = Shell(tmp_path, KRAKEN_DB_DATA_DIR=str(tmp_path / "embedded")), "embedded:"
+    looked = shell.run("db", "copy", plain_url, folder, "--dry-run")
+    assert (looked.returncode, (tmp_path / "embedded").exists()) == (0, False)
+    for addresses in ((plain_url, folder), ("-", plain_empty_url)):
+        done = shell.run("db", "copy", *addresses)
+        assert (done.returncode, "Copied 3 pairs" in done.stdout) == (0, True), done.stderr
+    assert asyncio.run(everything_of(plain_empty_url)) == before
+
+
+async def test_killed_again_and_again(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
+    """Whole pairs are there after each kill, and all of them in the end."""
+    for name in ("XBTUSD", "ETHUSD", "ADAUSD", "SOLUSD"):
+        await import_file(plain_url, write(tmp_path, f"{name}_1.csv", minutes(20_000, start=MONDAY)))
+        await import_file(plain_url, write(tmp_path, f"{name}.csv", trades(MONDAY, 20_000)))
+    before = await everything_of(plain_url)
+    whole = await query(plain_url, "SELECT symbol, count(*) FROM trades GROUP BY symbol")
+    shell, dice = Shell(tmp_path), random.Random(17)
+    for _ in range(6):
+        process = shell.start("db", "copy", plain_url, plain_empty_url)
+        await asyncio.sleep(dice.uniform(0.8, 4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if await query(plain_empty_url, "SELECT 1 WHERE to_regclass('trades') IS NOT NULL"):
+            found = await query(plain_empty_url, "SELECT symbol, count(*) FROM trades GROUP BY symbol")
+            assert set(found) <= set(whole)
+    # The server may hold the locks of the last one for a moment.
+    for _ in range(20):
+        if not (await copied(plain_url, plain_empty_url)).failed:
+            break
+        await asyncio.sleep(0.5)
+    assert await everything_of(plain_empty_url) == before
