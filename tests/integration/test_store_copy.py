@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -219,12 +220,17 @@ def test_to_the_embedded_database_and_back(plain_url: str, plain_empty_url: str,
     asyncio.run(fill(plain_url, tmp_path))
     asyncio.run(drop_old(plain_url))
     before = asyncio.run(everything_of(plain_url))
-    shell, folder = Shell(tmp_path, KRAKEN_DB_DATA_DIR=str(tmp_path / "embedded")), "embedded:"
-    looked = shell.run("db", "copy", plain_url, folder, "--dry-run")
-    assert (looked.returncode, (tmp_path / "embedded").exists()) == (0, False)
-    for addresses in ((plain_url, folder), ("-", plain_empty_url)):
-        done = shell.run("db", "copy", *addresses)
-        assert (done.returncode, "Copied 3 pairs" in done.stdout) == (0, True), done.stderr
+    # Root's server runs as another user, who has to reach it.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        data = Path(name) / "embedded"
+        shell = Shell(tmp_path, KRAKEN_DB_DATA_DIR=str(data))
+        looked = shell.run("db", "copy", plain_url, "embedded:", "--dry-run")
+        assert (looked.returncode, data.exists()) == (0, False), looked.stderr
+        for addresses in ((plain_url, "embedded:"), ("-", plain_empty_url)):
+            done = shell.run("db", "copy", *addresses)
+            assert (done.returncode, "Copied 3 pairs" in done.stdout) == (0, True), done.stderr
+        shell.run("db", "stop")
     assert asyncio.run(everything_of(plain_empty_url)) == before
 
 
