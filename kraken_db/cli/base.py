@@ -215,6 +215,7 @@ class _SecretOption:
     instead: Sequence[str] = ()
 
 
+_POSTGRESQL = ("postgres:", "postgresql:", "postgresql+")
 FROM_ENVIRONMENT = "env:"
 """Before the name of a variable: a value that is a secret."""
 _SECRET_OPTIONS = (
@@ -263,6 +264,21 @@ def without_secrets(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         kept, secret = _without(kept, option)
         if secret is not None:
             found[option.variable] = secret
+    return _without_addresses(kept, found)
+
+
+def _without_addresses(words: list[str], found: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The same without the addresses of ``kraken-db db copy``, which are no values of an option."""
+    if "copy" not in words:
+        return words, found
+    kept: list[str] = []
+    for word in words:
+        if word.startswith(_POSTGRESQL) and _has_password(word):
+            variable = f"KRAKEN_DB_COPY_{len(found) + 1}"
+            found[variable] = word
+            kept.append(f"{FROM_ENVIRONMENT}{variable}")
+        else:
+            kept.append(word)
     return kept, found
 
 

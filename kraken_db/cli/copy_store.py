@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kraken_db.cli.base import sentence
+from kraken_db.cli.base import FROM_ENVIRONMENT, sentence
 from kraken_db.cli.options import MultiValueCommand, exclude_option, json_option, symbols_option
 from kraken_db.cli.output import Column, count_text, note, plural, print_folded, print_json, print_table
+from kraken_db.errors import ConfigurationError
 from kraken_db.times import period_text
 
 if TYPE_CHECKING:
@@ -44,9 +46,10 @@ def copy(
 ) -> None:
     """Copy a store exactly from the database FROM to the database TO: embedded, PostgreSQL or TimescaleDB.
 
-    Both are addresses as in --db-url; "embedded:" is the embedded database, and "-" the one that the other
-    commands use. Trades, candles, counters and coverage are equal afterwards; so are candles whose minutes
-    retention has dropped. An empty TO gets its tables and FROM's retention first.
+    Both are addresses as in --db-url. "embedded:" is the embedded database, "-" the one that the other
+    commands use, and "env:NAME" the address in a variable of the environment. Trades, candles, counters and
+    coverage are equal afterwards; so are candles whose minutes retention has dropped. An empty TO gets its
+    tables and FROM's retention first.
 
     Each pair is copied as it is at one moment, in one transaction: whole, or not at all. It may be stopped or
     killed at any moment, and repeated: pairs that are there and equal are passed over. A pair of which TO has
@@ -65,9 +68,15 @@ def copy(
 
 
 def _address(url: str) -> str:
+    """What an argument means. Raises ConfigurationError for a variable that is not set."""
     from kraken_db.settings import Settings
 
-    return Settings.from_environment().database_url if url == "-" else url
+    if not url.startswith(FROM_ENVIRONMENT):
+        return Settings.from_environment().database_url if url == "-" else url
+    name = url.removeprefix(FROM_ENVIRONMENT)
+    if not (found := os.environ.get(name)):
+        raise ConfigurationError(f"{url}: there is no variable {name} in the environment")
+    return found
 
 
 async def _plan(
@@ -119,8 +128,9 @@ def _show(pairs: list[PairToCopy], *, as_json: bool) -> None:
     ]
     rows = [(pair.symbol, count_text(pair.trades), count_text(pair.candles), pair.target) for pair in pairs]
     print_table(columns, rows)
-    missing = sum(pair.target == "missing" for pair in pairs)
-    note(f"Would copy {plural(missing, 'pair')}. Nothing was changed.")
+    missing, different = (sum(pair.target == state for pair in pairs) for state in ("missing", "different"))
+    left = f", and replace {plural(different, 'pair')} with --replace" if different else ""
+    note(f"Would copy {plural(missing, 'pair')}{left}. Nothing was changed.")
 
 
 def _report(report: CopyReport, *, as_json: bool) -> None:

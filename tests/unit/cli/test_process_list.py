@@ -83,11 +83,20 @@ def test_which_arguments_are_hidden(words: list[str], kept: list[str], has_url: 
         (["k", "record", "--notify", "env:HOOK"], ["k", "record", "--notify", "env:HOOK"], {}),
         (["k", "record", "--notify", ""], ["k", "record", "--notify", ""], {}),
         (["k", "record", "--notify"], ["k", "record", "--notify"], {}),
+        (
+            ["k", "db", "copy", "postgresql://u:p@h/d", "embedded:", "--json"],
+            ["k", "db", "copy", "env:KRAKEN_DB_COPY_1", "embedded:", "--json"],
+            {"KRAKEN_DB_COPY_1": "postgresql://u:p@h/d"},
+        ),
+        (
+            ["k", "db", "copy", "postgresql://h/d?password=x", "postgres://u:p@h/e"],
+            ["k", "db", "copy", "env:KRAKEN_DB_COPY_1", "env:KRAKEN_DB_COPY_2"],
+            {"KRAKEN_DB_COPY_1": "postgresql://h/d?password=x", "KRAKEN_DB_COPY_2": "postgres://u:p@h/e"},
+        ),
+        (["k", "db", "copy", "postgresql://u@h/d", "-"], ["k", "db", "copy", "postgresql://u@h/d", "-"], {}),
     ],
 )
-def test_the_address_of_a_webhook_is_hidden(
-    words: list[str], kept: list[str], secrets: dict[str, str]
-) -> None:
+def test_other_addresses_are_hidden(words: list[str], kept: list[str], secrets: dict[str, str]) -> None:
     assert without_secrets(words) == (kept, secrets)
 
 
