@@ -56,6 +56,8 @@ async def snapshot(store: Store, symbol: str) -> AsyncIterator[AsyncConnection]:
     """A connection to which the rows of a symbol do not change, whoever writes them."""
     async with store.database.read() as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ")
+        if store.backend.chunks is not None:
+            await PairCopyRepository(connection).hold_chunks()
         if store.backend.shards is not None:
             # Each statement on a shard has a snapshot of its own: writers wait.
             await lock_for_writing(connection, [f"{data_type}:{symbol}" for data_type in DataType], {})

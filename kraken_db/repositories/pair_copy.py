@@ -32,6 +32,8 @@ from kraken_db.ranges import TimeRange, whole_candles
 
 # What a database or a role sets decides how times are written and read.
 _PLAIN_DATES = text("SET LOCAL datestyle TO 'ISO, YMD'")
+# What compresses or drops a chunk leaves none of its rows to older snapshots. This locks all chunks, too.
+_HOLD_CHUNKS = text("LOCK TABLE trades, candles IN ACCESS SHARE MODE")
 _LAST_ID = text("SELECT last_value FROM trades_id_seq WHERE is_called")
 _ADVANCE_IDS = text(
     "SELECT setval('trades_id_seq', :last) FROM trades_id_seq WHERE last_value < :last OR NOT is_called"
@@ -93,8 +95,12 @@ class PairCopyRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    async def hold_chunks(self) -> None:
+        """Call it before anything that takes a snapshot: no chunk goes until the transaction ends."""
+        await self._connection.execute(_HOLD_CHUNKS)
+
     async def begin(self) -> None:
-        """Call it first: the rows are text between two servers."""
+        """Call it before rows pass: they are text between two servers."""
         await self._connection.execute(_PLAIN_DATES)
 
     def blocks(self, rows: Rows) -> AsyncGenerator[bytes]:

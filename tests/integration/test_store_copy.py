@@ -10,19 +10,22 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import Backend
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, PairError, SchemaError
 from kraken_db.ingest import copying
+from kraken_db.models import CANDLES
 from kraken_db.repositories.pair_facts import PairFacts, read_facts
 from kraken_db.store_copy import StoreCopy
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.copies import OF_ROWS, copied, drop_old, everything_of, fill
 from tests.support.retention import MONDAY, trades
 from tests.support.shell import Shell
-from tests.support.stores import opened
+from tests.support.stores import opened, opened_database
 
 
 async def test_plain_to_plain(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
@@ -77,6 +80,21 @@ async def test_what_timescale_has_dropped_by_chunks(
     back = await everything_of(timescale_empty_url, *OF_ROWS)
     assert back.pop("dropped_ranges") == dropped
     assert back == after
+
+
+async def test_no_chunk_is_compressed_or_dropped_under_a_copy(timescale_url: str, tmp_path: Path) -> None:
+    """Its rows would be gone for a snapshot that has not read them yet."""
+    await import_file(timescale_url, write(tmp_path, "XBTUSD_1.csv", minutes(10)))
+    chunks = "SELECT {}(c) FROM show_chunks('candles') c"
+    for away in (chunks.format("compress_chunk"), "SELECT drop_chunks('candles', now())"):
+        async with opened(timescale_url) as store, copying.snapshot(store, "BTC/USD") as connection:
+            async with opened_database(timescale_url) as database, database.begin() as other:
+                await other.exec_driver_sql("SET LOCAL lock_timeout TO '500ms'")
+                with pytest.raises(DBAPIError, match="lock timeout"):
+                    await other.exec_driver_sql(away)
+                await other.rollback()
+            assert await connection.scalar(select(func.count()).select_from(CANDLES)) == 10
+    assert await query(timescale_url, chunks.format("compress_chunk"))
 
 
 async def test_own_ids_never_meet_those_that_were_copied(
