@@ -24,7 +24,7 @@ from kraken_db.db.migrations import current_revision, migrate
 from kraken_db.errors import ConfigurationError, DataRefusedError, JobRunningError, KrakenDBError, PairError
 from kraken_db.ingest.copying import CopiedRows, copy_symbol, snapshot
 from kraken_db.ingest.write_unit import Ingest
-from kraken_db.patterns import is_pattern, select
+from kraken_db.patterns import select
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.removal import left_alone
 from kraken_db.repositories.pair_copy import PairCopyRepository, minutes_of, other_candles_of, trades_of
@@ -111,7 +111,10 @@ class StoreCopy:
         self, symbols: Sequence[str] | None = None, exclude: Sequence[str] = (), *, checks: bool = True
     ) -> list[PairToCopy]:
         """What a copy would find, pair by pair; nothing is changed. ``checks``: rows are compared, too."""
-        return [await self._looked_at(symbol, checks) for symbol in await self._select(symbols, exclude)]
+        return [
+            PairToCopy(symbol, *counts, await self._state(symbol, checks))
+            for symbol, counts in (await self._select(symbols, exclude)).items()
+        ]
 
     async def run(
         self,
@@ -133,11 +136,10 @@ class StoreCopy:
         wanted = await self._select(symbols, exclude)
         await _take_policies(self._source, target)
         report = CopyReport(keeps_less=await _keeps_less(self._source, target))
-        counts = {symbol: sum(await self._counts(symbol)) for symbol in wanted}
-        task = self._progress.task("copy", sum(counts.values()), unit="rows")
+        task = self._progress.task("copy", sum(map(sum, wanted.values())), unit="rows")
         try:
             async with Ingest(target) as ingest:
-                for symbol in wanted:
+                for symbol, counts in wanted.items():
                     task.update(note=symbol)
                     try:
                         done = await self._copied(ingest, symbol, replaces, checks, task.advance)
@@ -146,7 +148,7 @@ class StoreCopy:
                         continue
                     if done is None:
                         report.equal.append(symbol)
-                        task.advance(counts[symbol])
+                        task.advance(sum(counts))
                     else:
                         report.copied[symbol] = done
                 task.update(note="higher intervals")
@@ -160,7 +162,7 @@ class StoreCopy:
     ) -> CopiedRows | None:
         """None where the target has the pair as it is in the source."""
         async with left_alone(ingest.store, symbol):
-            state = (await self._looked_at(symbol, checks)).target
+            state = await self._state(symbol, checks)
             if state == "equal":
                 return None
             if state == "different" and not replaces:
@@ -171,25 +173,22 @@ class StoreCopy:
                 self._source, ingest, symbol, replaces=replaces, checks=checks, advance=advance
             )
 
-    async def _select(self, symbols: Sequence[str] | None, exclude: Sequence[str]) -> list[str]:
+    async def _select(
+        self, symbols: Sequence[str] | None, exclude: Sequence[str]
+    ) -> dict[str, tuple[int, int]]:
+        """Each pair that is wanted, with the number of its trades and of its candles, by the counters."""
         async with self._source.database.read() as connection:
-            rows = await SyncStatusRepository(connection).all()
-            stored = sorted({row.symbol for row in rows})
-            wanted = select(symbols, stored, exclude=exclude)
+            counts: dict[str, tuple[int, int]] = {}
+            for row in await SyncStatusRepository(connection).all():
+                trades, candles = counts.get(row.symbol, (0, 0))
+                is_trades = row.data_type == DataType.TRADES
+                trades += row.total_records if is_trades else 0
+                counts[row.symbol] = trades, candles + (0 if is_trades else row.total_records)
+            wanted = select(symbols, sorted(counts), exclude=exclude)
             for symbol in wanted:
-                is_named = symbol not in stored and not is_pattern(symbol)
-                if is_named and not await SymbolRows(connection, symbol).are_there():
+                if symbol not in counts and not await SymbolRows(connection, symbol).are_there():
                     raise PairError(f"nothing is stored of {symbol} in {self._source.database.display}")
-        return wanted
-
-    async def _counts(self, symbol: str) -> tuple[int, int]:
-        async with self._source.database.read() as connection:
-            rows = [row for row in await SyncStatusRepository(connection).all() if row.symbol == symbol]
-        trades = sum(row.total_records for row in rows if row.data_type == DataType.TRADES)
-        return trades, sum(row.total_records for row in rows) - trades
-
-    async def _looked_at(self, symbol: str, checks: bool) -> PairToCopy:
-        return PairToCopy(symbol, *await self._counts(symbol), await self._state(symbol, checks))
+        return {symbol: counts.get(symbol, (0, 0)) for symbol in wanted}
 
     async def _state(self, symbol: str, checks: bool) -> PairState:
         if self._target is None:

@@ -134,10 +134,12 @@ def _show(pairs: list[PairToCopy], *, as_json: bool) -> None:
 
 
 def _report(report: CopyReport, *, as_json: bool) -> None:
+    from kraken_db.progress import MANY
+
     if as_json:
         print_json(_document(report))
     else:
-        for symbol, rows in report.copied.items():
+        for symbol, rows in report.copied.items() if len(report.copied) < MANY else ():
             kept = f", {plural(rows.kept, 'candle')} without minutes" if rows.kept else ""
             print_folded(
                 f"{symbol}: copied {plural(rows.trades, 'trade')}, {plural(rows.candles, 'candle')}{kept}"
