@@ -137,7 +137,8 @@ def all_commands() -> dict[str, click.Command]:
 
 
 def options(command: click.Command) -> set[str]:
-    return {name for parameter in command.params for name in parameter.opts if name.startswith("-")} | {
+    names = [name for one in command.params for name in (*one.opts, *one.secondary_opts)]
+    return {name for name in names if name.startswith("-")} | {
         "-h",
         "--help",
     }

@@ -52,6 +52,8 @@ def test_the_wheel_holds_the_package_the_revisions_the_man_page_and_the_units_al
     units = {f"{data}/data/share/kraken-db/systemd/{p.name}" for p in (ROOT / "deploy/systemd").iterdir()}
     assert {name for name in names if name.startswith(f"{data}/")} == {page, *units}
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kraken_db").rglob("*.py")}
+    web = ROOT / "kraken_db" / "web"
+    package |= {p.relative_to(ROOT).as_posix() for n in ("static", "templates") for p in (web / n).iterdir()}
     revisions = {
         f"kraken_db/_alembic/versions/{path.name}" for path in (ROOT / "alembic/versions").glob("*.py")
     }
