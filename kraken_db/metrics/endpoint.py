@@ -56,7 +56,7 @@ class StoreSource:
         if store is None:
             raise NotConnectedError("the database is not connected")
         async with store.database.read() as connection:
-            status = await read_status(connection, store.backend, store.clock())
+            status = await read_status(connection, store.backend, store.clock(), months=False)
         disk: DiskRoom | None = store.database.disk
         return replace(status, disk=disk)
 

@@ -103,10 +103,10 @@ async def test_many_who_ask_share_one_look_at_the_store(
 ) -> None:
     looks = 0
 
-    async def counted(*arguments: Any) -> Any:
+    async def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal looks
         looks += 1
-        return await real(*arguments)
+        return await real(*arguments, **options)
 
     real = read_status
     monkeypatch.setattr(endpoint, "read_status", counted)
