@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from kraken_db.cli.output import note
-from kraken_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -64,13 +62,9 @@ async def metrics_of(
     if address is None:
         yield
         return
-    try:
-        importlib.import_module("prometheus_client")
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            "--metrics-port needs the Python package prometheus_client, which is not installed",
-            hint="pip install 'kraken-historical-data[metrics]'",
-        ) from error
+    from kraken_db.frames import require
+
+    require("prometheus_client", "metrics", "metrics")
     from kraken_db.metrics.endpoint import Source, StoreSource, serving
 
     async def own() -> Iterable[Metric]:
