@@ -2,7 +2,9 @@
 
 1,635 pairs with counters, coverage, a newest trade and the hours of the last two days, and one pair with five
 million minutes, all made in the embedded server by SQL; hours and more are rolled up as a refresh does it.
-Times are those of a client, over HTTP: the first answer, and the median of the following ones.
+Times are those of a client, over HTTP: the first answer, and the median of the following ones. Where there is
+a Chromium, it opens the pages: their first paint, a step of zoom until everything it asked for is drawn, and
+a trade from its first moment until its price is on the page.
 """
 
 from __future__ import annotations
@@ -11,14 +13,27 @@ import asyncio
 import json
 import statistics
 import sys
+import tempfile
 import time
-from typing import Any
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import _bench as bench
 import aiohttp
 
+from kraken_db import DatabaseWriter, TradeRecord
+from kraken_db.recorder.recorder import FLUSH_INTERVAL
 from kraken_db.store import Store
 from kraken_db.web.app import ServeOptions, serving
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.support import browsers
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 SYMBOLS = "(SELECT 'P' || n || '/USD' AS s FROM generate_series(1, {pairs}) n) pairs"
 CALLS = {
@@ -35,6 +50,27 @@ CALLS = {
     "stretches": ("/api/v1/stretches", {}),
     "calendar": ("/api/v1/calendar", {}),
 }
+STEPS = 12
+# What a page still waits for, and whether it has drawn since.
+WATCH = """
+    window.waiting = 0;
+    const ask = window.fetch;
+    window.fetch = async (...of) => {
+      const isLong = String(of[0]).includes("/events");
+      if (!isLong) window.waiting += 1;
+      try { return await ask(...of); } finally { if (!isLong) window.waiting -= 1; }
+    };
+    window.settled = async () => {
+      const frame = () => new Promise((done) => requestAnimationFrame(done));
+      do { await frame(); await frame(); } while (window.waiting);
+    };
+"""
+ZOOM = """async (name) => {
+    const begun = performance.now();
+    document.getElementById(name).click();
+    await window.settled();
+    return performance.now() - begun;
+}"""
 
 
 def main() -> None:
@@ -48,6 +84,8 @@ def main() -> None:
         bench.say(f"filling a store: {options.pairs:,} pairs, {options.minutes:,} minutes of one ...")
         fill(url, options.pairs, options.minutes)
         figures = asyncio.run(measure(url, options.repeats))
+        if browsers.find() is not None:
+            figures |= asyncio.run(measure_pages(url, options.repeats))
     print(f"{options.pairs:,} pairs, {options.minutes:,} minutes of one of them")
     for name, (first, median) in figures.items():
         print(f"  {name:<38} {first:8.1f} ms at first, {median:8.1f} ms")
@@ -114,6 +152,66 @@ async def measure(url: str, repeats: int) -> dict[str, tuple[float, float]]:
                     await asyncio.sleep(1.1)  # what was read a second ago would be shown again
             found[name] = times[0], statistics.median(times[1:])
     return found
+
+
+async def measure_pages(url: str, repeats: int) -> dict[str, tuple[float, float]]:
+    """The same of what somebody sees in a browser."""
+    found: dict[str, tuple[float, float]] = {}
+
+    def note(name: str, times: list[float]) -> None:
+        found[name] = times[0], statistics.median(times[1:])
+
+    async with (
+        serving(url, ServeOptions(port=0)) as base,
+        browsers.chromium() as browser,
+        browsers.visiting(browser, base.rstrip("/"), viewport={"width": 1440, "height": 900}) as visit,
+    ):
+        await visit.page.add_init_script(WATCH)
+        for name, path, selector in (
+            ("overview", "/", "#rows .pair-row"),
+            ("pair", "/pair/P1-USD", "#live[data-state=live]"),
+        ):
+            paints, whole = [], []
+            for _ in range(repeats + 1):
+                began = time.perf_counter()
+                page = await visit.ready(path, selector)
+                whole.append((time.perf_counter() - began) * 1000)
+                paints.append(await first_paint(page))
+            note(f"{name}: first paint", paints)
+            note(f"{name}: all of it", whole)
+        await page.keyboard.press("7")
+        await page.evaluate("window.settled()")
+        steps = [await page.evaluate(ZOOM, "zoom-in") for _ in range(STEPS)]
+        note("zoom in, a step", steps)
+        note("zoom out, a step", [await page.evaluate(ZOOM, "zoom-out") for _ in range(STEPS)])
+        note("a trade, until it is on the page", await trades(url, page, repeats))
+    return found
+
+
+async def first_paint(page: Page) -> float:
+    found = await page.wait_for_function("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+    return float(await found.json_value())
+
+
+async def trades(url: str, page: Page, repeats: int) -> list[float]:
+    """As a recording stores them, one after the other."""
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Path(folder)
+        async with DatabaseWriter(url, journal_dir=journal, trade_flush_interval=FLUSH_INTERVAL) as writer:
+            for number in range(repeats + 1):
+                price = Decimal(41_000 + number)
+                trade = TradeRecord(
+                    "P1/USD", datetime.now(UTC), price, Decimal("0.5"), "buy", 5_000 + number, "limit"
+                )
+                began = time.perf_counter()
+                await writer.write_trade(trade)
+                await page.wait_for_function(
+                    "text => document.getElementById('price').textContent === text", arg=f"{price:,}"
+                )
+                times.append((time.perf_counter() - began) * 1000)
+                await asyncio.sleep(0.13)  # so that they fall on all parts of a second
+    return times
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ from kraken_db.web.jobs import TooManyJobsError
 from kraken_db.web.openapi import openapi
 from kraken_db.web.parameters import (
     INTERVAL,
-    STORED_INTERVAL,
     SYMBOL,
     TIME,
     ZONE,
@@ -509,7 +508,6 @@ ROUTES: list[Route] = [
         [
             _SYMBOL,
             *_RANGE,
-            Parameter("interval", STORED_INTERVAL, "Not used: what is known is known by minutes.", "1m"),
             Parameter("data_type", choice("trades", "candles"), "Of what.", "candles"),
         ],
         _list(
@@ -535,7 +533,6 @@ ROUTES: list[Route] = [
                     day=_STRING,
                     covered=_NUMBER,
                     sources=_TEXTS,
-                    rows={"type": ["integer", "null"]},
                     gap=_BOOLEAN,
                 )
             ),

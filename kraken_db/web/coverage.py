@@ -132,7 +132,6 @@ def days_of(coverage: Sequence[Coverage], gaps: Iterable[TimeRange], until: date
                 "day": day.isoformat(),
                 "covered": min(round(share, 6), 1.0),
                 "sources": sorted(name for name, of_days in sources.items() if day in of_days),
-                "rows": None,
                 "gap": day in gapped,
             }
         )

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from kraken_db.errors import WrongValueError
-from kraken_db.intervals import INTERVAL_NAMES, as_interval, parse_zone
+from kraken_db.intervals import as_interval, parse_zone
 from kraken_db.pairs import parse_symbol
 from kraken_db.times import parse_time
 
@@ -56,7 +56,6 @@ def choice(*words: str) -> Kind:
 TEXT = Kind(str, {"type": "string", "maxLength": LONGEST_VALUE})
 SYMBOL = Kind(parse_symbol, {"type": "string", "example": "BTC/USD"})
 INTERVAL = Kind(as_interval, {"type": "string", "example": "1h"})
-STORED_INTERVAL = choice(*INTERVAL_NAMES.values())
 ZONE = Kind(parse_zone, {"type": "string", "example": "Europe/Berlin"})
 TIME = Kind(str, {"type": "string", "example": "2023-01-31T15:30:00Z"}, is_time=True)
 

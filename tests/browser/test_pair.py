@@ -224,10 +224,25 @@ async def test_what_fails_is_said_and_tried_again(browser: Browser) -> None:
         page = await opened(visit)
         site.fails = True
         await page.get_by_role("button", name="1 h", exact=True).click()
-        await expect(page.get_by_role("alert")).to_contain_text("the database does not answer")
-        site.fails = False
+        alert = page.get_by_role("alert")
+        await expect(alert).to_contain_text("the database does not answer")
         await page.get_by_role("button", name="Try again").click()
+        await expect(alert).to_contain_text("the database does not answer")
+        site.fails = False
+        await expect(page.locator("#problem .notice")).to_have_count(0)
         await expect(page.locator("#span-text")).to_contain_text("1m candles")
+
+
+async def test_a_price_that_comes_in_between_leaves_the_way_to_try_again(browser: Browser) -> None:
+    site = MadeUpSite()
+    async with serving(site) as address, visiting(browser, address) as visit:
+        page = await opened(visit)
+        site.fails = True
+        await page.get_by_role("button", name="1 h", exact=True).click()
+        await expect(page.get_by_role("alert")).to_contain_text("the database does not answer")
+        site.say("trade-price", {"symbol": "BTC/USD", "price": "7", "time": "2026-11-29T00:00:00Z"})
+        await expect(page.locator("#price")).to_contain_text("7")
+        await expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
 async def test_candles_as_a_table(browser: Browser) -> None:

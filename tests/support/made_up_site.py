@@ -282,7 +282,6 @@ async def _calendar(request: web.Request) -> web.Response:
                 "day": f"{moment:%Y-%m-%d}",
                 "covered": covered,
                 "sources": [] if lost else sources,
-                "rows": None,
                 "gap": gap,
             }
         )

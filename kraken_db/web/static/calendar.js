@@ -14,7 +14,6 @@ export function describe(day, entry) {
   if (!entry) return `${day}: before the first or after the last day that is known`;
   const parts = [`${day}: ${share(entry.covered)} covered`];
   if (entry.sources.length) parts.push(`by ${entry.sources.map((name) => SOURCES[name] ?? name).join(", ")}`);
-  if (entry.rows !== null && entry.rows !== undefined) parts.push(`${count(entry.rows)} rows`);
   if (entry.gap) parts.push("with a gap");
   return parts.join(", ");
 }

@@ -13,14 +13,14 @@ const MOST_CANDLES = 2500;
 const AIR = 0.04;
 
 export class Chart {
-  // `on`: view, cursor({candle, kind, ms, minutes, isKept} or null), problem(error).
+  // `on`: view, cursor({candle, kind, ms, minutes, isKept} or null), problem(error), recovered().
   constructor(element, symbol, on) {
     this.element = element;
     this.on = on;
     this.base = element.querySelector("#chart-base");
     this.top = element.querySelector("#chart-cursor");
     const onLoad = () => this.repaint();
-    this.source = new CandleSource(symbol, { onLoad, onProblem: on.problem });
+    this.source = new CandleSource(symbol, { onLoad, onProblem: on.problem, onRecovered: on.recovered });
     this.stretches = new StretchSource(symbol, { onLoad });
     this.fixed = null;
     this.isLog = false;

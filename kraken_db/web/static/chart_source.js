@@ -30,10 +30,12 @@ const candleOf = ([opens, open, high, low, close, vwap, volume, trades]) => ({
 });
 
 export class CandleSource {
-  constructor(symbol, { onLoad, onProblem }) {
+  constructor(symbol, { onLoad, onProblem, onRecovered }) {
     this.symbol = symbol;
     this.onLoad = onLoad;
     this.onProblem = onProblem;
+    this.onRecovered = onRecovered;
+    this.hasFailed = false;
     this.tiles = new Map();
     this.first = FIRST;
     this.running = null;
@@ -151,9 +153,12 @@ export class CandleSource {
       };
       const answer = await request("candles", { query, signal: abort.signal });
       tile.candles = answer.rows.map(candleOf);
+      if (this.hasFailed) this.onRecovered();
+      this.hasFailed = false;
     } catch (error) {
       tile.isStale = true;
       if (error.name === "AbortError") return;
+      this.hasFailed = true;
       tile.notBefore = Date.now() + TRY_AGAIN;
       setTimeout(() => this.onLoad(), TRY_AGAIN);
       this.onProblem(error);
@@ -214,7 +219,7 @@ export class StretchSource {
     if (wanted.to <= wanted.from) return;
     try {
       const query = {
-        symbol: this.symbol, interval: NAMES[minutes], start: iso(wanted.from), end: iso(Math.min(wanted.to, Date.now())),
+        symbol: this.symbol, start: iso(wanted.from), end: iso(Math.min(wanted.to, Date.now())),
       };
       const answer = await request("stretches", { query, signal: abort.signal });
       this.stretches = answer.map((item) => ({ ...item, start: Date.parse(item.start), end: Date.parse(item.end) }));

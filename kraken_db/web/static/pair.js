@@ -10,7 +10,7 @@ import { Events } from "./events.js";
 import { DAY, HOUR, MINUTE, count, date, dateTime, decimal, iso, plural, time, zoneLabel } from "./format.js";
 import { readPair, showPair, showPrice } from "./pair_head.js";
 import { onZone, store, stored } from "./settings.js";
-import { onKey, onTheme, showLive, showProblem } from "./shell.js";
+import { hideProblem, onKey, onTheme, showLive, showProblem } from "./shell.js";
 
 const RANGES = { "1h": HOUR, "6h": 6 * HOUR, "1d": DAY, "1w": 7 * DAY, "1mo": 30 * DAY, "1y": 365 * DAY };
 const MOST_TRADES = 200;
@@ -27,9 +27,14 @@ const chart = new Chart($("chart"), symbol, {
   view: onView,
   cursor: onCursor,
   paint: onPaint,
-  problem: (error) => showProblem(error, () => chart.reload()),
+  problem: showTrouble,
+  recovered: hideProblem,
 });
 let asked = null;
+
+function showTrouble(error) {
+  showProblem(error, () => (chart.reload(), readNewest()));
+}
 
 const rememberView = debounce(400, () => {
   const query = new URLSearchParams({ from: iso(chart.from), to: iso(chart.to) });
@@ -90,7 +95,7 @@ const loadTrades = debounce(140, async (cursor) => {
     };
     showTrades((await request("trades", { query, signal: asked.signal })).rows, cursor);
   } catch (error) {
-    showProblem(error);
+    showTrouble(error);
   }
 });
 
@@ -176,7 +181,7 @@ async function readNewest() {
     chart.setLastPrice(pair.price);
     if (pair.newest_trade) loadRunning(Date.parse(pair.newest_trade));
   } catch (error) {
-    showProblem(error);
+    showTrouble(error);
   }
 }
 
@@ -191,7 +196,7 @@ async function loadRunning(ms) {
     const { rows, next } = await request("trades", { query });
     if (next === null) chart.traded(rows);
   } catch (error) {
-    showProblem(error);
+    showTrouble(error);
   } finally {
     isAsking = false;
   }
