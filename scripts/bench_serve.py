@@ -189,7 +189,9 @@ async def measure_pages(url: str, repeats: int) -> dict[str, tuple[float, float]
 
 
 async def first_paint(page: Page) -> float:
-    found = await page.wait_for_function("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+    found = await page.wait_for_function(
+        "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+    )
     return float(await found.json_value())
 
 
