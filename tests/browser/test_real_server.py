@@ -12,9 +12,11 @@ from pathlib import Path
 from playwright.async_api import Browser, expect
 
 from kraken_db import DatabaseWriter, TradeRecord
+from kraken_db.simulator import Market, SimulatedExchange
 from kraken_db.web.app import ServeOptions, serving
 from tests.support.browsers import visiting
 from tests.support.filled_stores import fill_minutes, fill_pairs
+from tests.support.recording import START
 
 MINUTES = 10_000
 # Two seconds are the promise; on a machine that many use at once only that it comes.
@@ -80,3 +82,38 @@ async def test_a_trade_is_on_the_chart_within_two_seconds(
         await expect(readout).to_contain_text("C41,234.5", timeout=IN_TIME)
         await expect(readout).to_contain_text("H41,900.5")
         await expect(readout).to_contain_text("3 trades so far")
+
+
+async def test_two_windows_and_a_backfill(browser: Browser, plain_url: str) -> None:
+    """One starts it, both see it go on and what it brings; then one verifies it and reads the certificate."""
+    markets = [
+        Market(symbol, seed=5, start=START, trades=trades, trades_per_minute=60)
+        for symbol, trades in (("BTC/USD", 9_000), ("ETH/EUR", 2_500))
+    ]
+    async with SimulatedExchange(markets, delay=0.1).serve() as exchange:
+        environment = {"KRAKEN_BASE_URL": exchange, "KRAKEN_DB_CONFIG": os.devnull}
+        async with (
+            serving(plain_url, ServeOptions(port=0, environment=environment)) as base,
+            visiting(browser, base.rstrip("/")) as mine,
+            visiting(browser, base.rstrip("/"), viewport={"width": 390, "height": 844}) as other,
+        ):
+            page = await mine.ready("/jobs", "#live[data-state=live]")
+            phone = await other.ready("/jobs", "#live[data-state=live]")
+            await page.locator("#field-symbols").fill("xbtusd ETH/EUR")
+            await page.get_by_role("button", name="Start").click()
+            for window in (page, phone):
+                running = window.locator("#running .job")
+                await expect(running.get_by_role("heading")).to_have_text("Backfill")
+                await expect(running.locator(".progress-text")).to_contain_text("trades")
+            await expect(page.locator("#over .job .badge").first).to_have_text("done", timeout=120_000)
+            await expect(phone.locator("#over .job .badge").first).to_have_text("done")
+            phone = await other.ready("/", "#rows .pair-row")
+            await expect(phone.locator("#rows .pair-row")).to_have_count(2)
+            phone = await other.ready("/pair/ETH-EUR", "#live[data-state=live]")
+            await expect(phone.locator("#facts")).to_contain_text("2,500 trades")
+            await page.get_by_label("Verify").check()
+            await page.locator("#field-symbols").fill("ETH/EUR")
+            await page.get_by_role("button", name="Start").click()
+            await page.get_by_role("link", name="Certificate").click(timeout=120_000)
+            await expect(page.locator("h1")).to_have_text("Nothing is wrong with ETH/EUR")
+            await expect(page.locator(".certificate")).to_contain_text("2,500 trades")
