@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
+from itertools import repeat
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -416,22 +417,42 @@ def candles_of_table(symbol: str, interval: Interval, table: pyarrow.Table) -> l
 _REPEATED = ("open", "high", "low", "close")
 
 
+# No digit of a product is rounded in it, whatever the caller's own context is.
+_EXACT = Context(prec=60)
+
+
 def _decimals(column: pyarrow.ChunkedArray) -> list[Any]:
-    """As the driver gives them, by way of text: twice as fast as what Arrow does."""
-    texts = column.cast("string").to_pylist()
-    if column.null_count:
-        return [None if text is None else Decimal(text) for text in texts]
-    return list(map(Decimal, texts))
+    """As the driver gives them: faster than what Arrow does."""
+    found: list[Any] = []
+    for chunk in column.chunks:
+        units = None if chunk.null_count else _units(chunk)
+        if units is None:
+            texts = chunk.cast("string").to_pylist()
+            found += [None if text is None else Decimal(text) for text in texts]
+        else:
+            found += map(_EXACT.multiply, units, repeat(Decimal((0, (1,), -chunk.type.scale))))
+    return found
+
+
+def _units(chunk: pyarrow.Array) -> list[int] | None:
+    """The numbers as multiples of the last digit; None where one does not fit into 64 bits."""
+    import numpy as np
+
+    _, values = chunk.buffers()
+    halves = np.frombuffer(values, "<i8").reshape(-1, 2)[chunk.offset : chunk.offset + len(chunk)]
+    low, high = halves[:, 0], halves[:, 1]
+    return low.tolist() if (high == low >> 63).all() else None
 
 
 def _repeated_decimals(column: pyarrow.ChunkedArray) -> list[Any]:
     """The same of values that are not missing: each of them is made once."""
     import numpy as np
+    import pyarrow as pa
 
     found: list[Any] = []
     for chunk in column.chunks:
         coded = chunk.dictionary_encode()
-        values = np.array(_decimals(coded.dictionary), object)
+        values = np.array(_decimals(pa.chunked_array([coded.dictionary])), object)
         found += values[coded.indices.to_numpy()].tolist()
     return found
 
