@@ -153,6 +153,12 @@ class Chunks(Protocol):
         """The times of these stored candles of one symbol, one by one."""
         ...
 
+    async def aggregated_days(
+        self, connection: AsyncConnection, ranges: Sequence[TimeRange]
+    ) -> Mapping[str, Sequence[TimeRange]]:
+        """By symbol, the days (UTC) that a range touches and that have any of these candles."""
+        ...
+
 
 class Jobs(Protocol):
     """What the database does by itself."""

@@ -8,7 +8,7 @@ of them in one statement run out of locks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +19,9 @@ from kraken_db.backends.base import ChunksMade, OldRows
 from kraken_db.data_types import TableName
 from kraken_db.intervals import FINEST_AGGREGATE, floor_to_interval, interval_length
 from kraken_db.models import CANDLES, TRADES
-from kraken_db.ranges import TimeRange, intersection, union
+from kraken_db.ranges import TimeRange, intersection, union, whole_candles
 
+_DAY = 1440
 # Our own, and what others have committed since an older snapshot. Ids of transactions are 32 bits of a
 # longer number; those of new rows are near our own. A row that we see and whose transaction has not ended
 # is our own; to its own snapshots, a transaction seems to have ended.
@@ -192,6 +193,20 @@ class TimescaleChunks:
                 )
             )
             found += [(max(opens_at, start), min(opens_at + length, end)) for opens_at in rows]
+        return found
+
+    async def aggregated_days(
+        self, connection: AsyncConnection, ranges: Sequence[TimeRange]
+    ) -> Mapping[str, Sequence[TimeRange]]:
+        c = self._finest.c
+        day = func.date_trunc("day", c.timestamp, "UTC")
+        found: dict[str, list[TimeRange]] = {}
+        for start, end in union(whole_candles(ranges, _DAY)):
+            rows = await connection.execute(
+                select(c.symbol, day).where(c.timestamp >= start, c.timestamp < end).distinct()
+            )
+            for symbol, opens_at in rows:
+                found.setdefault(symbol, []).append((opens_at, opens_at + interval_length(_DAY)))
         return found
 
 

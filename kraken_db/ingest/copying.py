@@ -23,7 +23,6 @@ from kraken_db.ingest.removal import remove_rows
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction
 from kraken_db.intervals import BASE_INTERVAL, interval_length
 from kraken_db.models import CANDLES, TRADES
-from kraken_db.repositories.coverage import DroppedRangeRepository
 from kraken_db.repositories.pair_copy import (
     PairCopyRepository,
     kept_of,
@@ -31,7 +30,7 @@ from kraken_db.repositories.pair_copy import (
     other_candles_of,
     trades_of,
 )
-from kraken_db.repositories.pair_facts import PairFacts, dropped_trades, read_facts
+from kraken_db.repositories.pair_facts import PairFacts, read_facts
 from kraken_db.repositories.removal import SymbolRows
 from kraken_db.store import Store
 
@@ -164,19 +163,8 @@ class _SymbolCopy:
     async def _note_dropped(self) -> None:
         """What other symbols had in chunks that are new: it was dropped."""
         new = await self._transaction.chunks_made(TABLES)
-        if new is None:
-            return
-        chunks, connection = self._transaction.backend.chunks, self._transaction.connection
-        assert chunks is not None
-        for table, created in new.ours.items():
-            if table == "candles":
-                await self._transaction.note_dropped(table, created)
-                continue
-            # Many a pair has days without a trade: no chunk was there, and nothing was dropped.
-            stored = await DroppedRangeRepository(connection).ever_stored(DataType.TRADES, created)
-            for symbol, ranges in sorted(stored.items()):
-                gone = await dropped_trades(connection, chunks, symbol, ranges)
-                await self._transaction.ledger.drop(symbol, DataType.TRADES, gone)
+        for table, created in new.ours.items() if new is not None else ():
+            await self._transaction.note_dropped(table, created)
 
     async def _check(self, facts: PairFacts) -> None:
         symbol, dropped = self._symbol, facts.dropped(DataType.CANDLES_1M)

@@ -50,6 +50,7 @@ from kraken_db.repositories.coverage import (
     Source,
 )
 from kraken_db.repositories.ledger import Doubts, Ledger, Stored
+from kraken_db.repositories.pair_facts import dropped_trades
 from kraken_db.repositories.staged_trades import StagedTrades
 from kraken_db.retention import RetentionPause
 from kraken_db.store import Store
@@ -267,14 +268,17 @@ class WriteTransaction:
 
     async def note_dropped(self, table: TableName, created: Sequence[TimeRange]) -> None:
         """What had been stored in chunks that are new, of all symbols, was dropped."""
-        assert self.backend.chunks is not None
-        types = TYPES_IN[table]
-        await self.ledger.drop_stored([name for name in types if name != DataType.CANDLES_1M], created)
-        if DataType.CANDLES_1M not in types:
+        chunks = self.backend.chunks
+        assert chunks is not None
+        if table == DataType.TRADES.table:
+            for symbol, ranges in sorted((await dropped_trades(self.connection, chunks, created)).items()):
+                await self.ledger.drop(symbol, DataType.TRADES, ranges)
             return
+        others = [name for name in TYPES_IN[table] if name != DataType.CANDLES_1M]
+        await self.ledger.drop_stored(others, created)
         # Not from what is covered alone: that has quiet weeks, and lacks what other programs wrote.
         known: dict[str, list[TimeRange]] = {}
-        for symbol, span in await self.backend.chunks.aggregated(self.connection, created):
+        for symbol, span in await chunks.aggregated(self.connection, created):
             known.setdefault(symbol, []).append(span)
         dropped = DroppedRangeRepository(self.connection)
         stored = await dropped.ever_stored(DataType.CANDLES_1M, created)
@@ -282,7 +286,7 @@ class WriteTransaction:
             ours = stored.get(symbol, [])
             # Of the finest candle, perhaps only a minute was ever there, and not its other four.
             unknown = difference(ranges, whole_candles(ours, FINEST_AGGREGATE))
-            foreign = await self.backend.chunks.aggregated_of(self.connection, symbol, unknown)
+            foreign = await chunks.aggregated_of(self.connection, symbol, unknown)
             await self.ledger.drop(symbol, DataType.CANDLES_1M, union(intersection(ranges, ours), foreign))
 
 

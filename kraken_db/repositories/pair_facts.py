@@ -16,6 +16,8 @@ from kraken_db.db.multiranges import from_multirange, to_multirange
 from kraken_db.intervals import FINEST_AGGREGATE, interval_length
 from kraken_db.models import COVERAGE, DROPPED_RANGES, SYNC_STATUS, UNPROVEN_RANGES
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
+from kraken_db.repositories.coverage import DroppedRangeRepository
+from kraken_db.repositories.sync_status import SyncStatusRepository
 
 FACTS: tuple[Table, ...] = (SYNC_STATUS, COVERAGE, UNPROVEN_RANGES, DROPPED_RANGES)
 """The tables of what is known."""
@@ -70,11 +72,22 @@ async def _without_chunk(
 
 
 async def dropped_trades(
-    connection: AsyncConnection, chunks: Chunks, symbol: str, ranges: Sequence[TimeRange]
-) -> list[TimeRange]:
-    """Of ranges that were known, and had no chunk, the days with any trades: not the quiet ones."""
-    known = await chunks.aggregated_of(connection, symbol, ranges)
-    return intersection(whole_candles(known, _DAY), ranges)
+    connection: AsyncConnection, chunks: Chunks, created: Sequence[TimeRange]
+) -> dict[str, list[TimeRange]]:
+    """What had been stored of the trades of each symbol where chunks are new, by symbol.
+
+    Not the days without a trade: many a pair has some, for which there never was a chunk. Without minutes
+    nothing shows which days these are.
+    """
+    stored = await DroppedRangeRepository(connection).ever_stored(DataType.TRADES, created)
+    if not stored:
+        return {}
+    days = await chunks.aggregated_days(connection, created)
+    have_minutes = await SyncStatusRepository(connection).of_each(DataType.CANDLES_1M, stored)
+    return {
+        symbol: intersection(ranges, union(days.get(symbol, ()))) if symbol in have_minutes else ranges
+        for symbol, ranges in stored.items()
+    }
 
 
 def _ranges(rows: _Rows, table: Table, data_type: DataType) -> tuple[TimeRange, ...]:

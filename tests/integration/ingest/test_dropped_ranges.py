@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from kraken_db.ranges import TICK
 from tests.support.archives import (
     as_kraken_rows,
     at,
@@ -17,10 +18,11 @@ from tests.support.archives import (
     read_candles,
     write,
 )
-from tests.support.retention import DAY, MONDAY, WEEK, drop_minutes, everything
+from tests.support.retention import DAY, MONDAY, WEEK, drop_minutes, everything, trades
 
 FEWER = "100.5,102,99.5,101,2.5,3"
 MORE = "100.5,102,99.5,101,2.5,9"
+HALF = timedelta(seconds=0.5)
 # Chunks of a week begin on Thursdays: this one has the last three days of MONDAY's week in it.
 THURSDAY = MONDAY + 3 * DAY * 60
 
@@ -229,6 +231,38 @@ async def test_trades_that_come_back_are_not_counted_again(timescale_url: str, t
     assert await total(url, "trades") == 48
     assert await query(url, "SELECT count(*) FROM trades") == [(48,)]
     assert await dropped(url, "trades") == {}
+
+
+async def test_a_day_without_trades_was_not_dropped(timescale_url: str, tmp_path: Path) -> None:
+    """For it there was no chunk before another pair traded on it."""
+    url = timescale_url
+    # Two days with trades, and a quiet one between them.
+    day = DAY * 60
+    quiet = trades(MONDAY, 100, first_id=5) + trades(MONDAY + 2 * day, 100, first_id=105)
+    await import_file(url, write(tmp_path, "XRPUSD.csv", quiet))
+    await import_file(url, write(tmp_path, "XBTUSD.csv", trades(MONDAY + day, 100, first_id=5)))
+    assert await dropped(url, "trades") == {}
+    # All of it is dropped. What comes back shows of each day whether there was anything.
+    assert await query(url, "SELECT drop_chunks('trades', TIMESTAMPTZ '2023-02-01')")
+    await import_file(url, write(tmp_path, "ETHUSD.csv", trades(MONDAY, 9_000)))
+    tuesday, wednesday = at(MONDAY + day), at(MONDAY + 2 * day)
+    # A trade every 20 s; the last one of each file is the end of what is known.
+    known = [(at(start) + HALF, at(start + 99 * 20) + HALF + TICK) for start in (MONDAY, MONDAY + 2 * day)]
+    assert await dropped(url, "trades") == {
+        "XRP/USD": [(known[0][0], tuesday), (wednesday, known[1][1])],
+        "BTC/USD": [(tuesday + HALF, at(MONDAY + day + 99 * 20) + HALF + TICK)],
+    }
+
+
+async def test_trades_without_minutes_may_have_been_dropped(timescale_url: str, tmp_path: Path) -> None:
+    """Nothing shows on which of its days there were any."""
+    url = timescale_url
+    await import_file(url, write(tmp_path, "XRPUSD.csv", trades(MONDAY, 10, first_id=5)))
+    await query(url, "DELETE FROM candles RETURNING 1")
+    await query(url, "DELETE FROM data_sync_status WHERE data_type = 'candles_1m' RETURNING 1")
+    assert await query(url, "SELECT drop_chunks('trades', TIMESTAMPTZ '2023-02-01')")
+    await import_file(url, write(tmp_path, "XBTUSD.csv", trades(MONDAY, 10)))
+    assert await dropped(url, "trades") == {"XRP/USD": [(at(MONDAY) + HALF, at(MONDAY + 180) + HALF + TICK)]}
 
 
 async def test_trades_without_ids_that_come_back(timescale_url: str, tmp_path: Path) -> None:
