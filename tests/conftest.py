@@ -33,6 +33,7 @@ from tests.support.lanes import (
     start_postgres,
     start_timescale,
 )
+from tests.support.scratch import use_memory
 
 # A busy machine is no fault of what is tested.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -50,6 +51,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     # What the user of this machine has configured is no part of the tests.
     os.environ["KRAKEN_DB_CONFIG"] = os.devnull
+    use_memory()
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -27,6 +27,8 @@ class Server:
     stop: Callable[[], None]
     prepare: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
     """What every new empty database needs, and what it must be checked for."""
+    copied_by: str = ""
+    """How ``CREATE DATABASE`` is to copy a template, where there is a choice."""
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Lane:
     _server: Server | None = None
     _failure: Exception | None = None
     _template: str | None = None
+    _filled: dict[object, str] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -64,21 +67,42 @@ class Lane:
     @contextmanager
     def migrated_database(self) -> Iterator[str]:
         """The URL of a new database with our schema, copied from one that is migrated once."""
-        if self._template is None:
-            self._template = self._migrate()
-        url = self._create(template=self._template)
+        with self._copy_of(self._migrated()) as url:
+            yield url
+
+    @contextmanager
+    def filled_database(self, fill: Callable[[str], Coroutine[Any, Any, object]]) -> Iterator[str]:
+        """The same with rows in it: copied from a database that ``fill`` has filled, once in this process.
+
+        ``fill`` is a function of a module: it is what the filled database is known by.
+        """
+        if fill not in self._filled:
+            self._filled[fill] = self._fill(fill)
+        with self._copy_of(self._filled[fill]) as url:
+            yield url
+
+    @contextmanager
+    def _copy_of(self, template: str) -> Iterator[str]:
+        url = self._create(template=template)
         try:
             yield url
         finally:
             self._drop(url)
 
+    def _migrated(self) -> str:
+        if self._template is None:
+            self._template = self._migrate()
+        return self._template
+
     def stop(self) -> None:
         if self._server is None:
             return
         try:
-            if self._template is not None:  # it matters on a server that is not ours
-                self._drop(with_database(self._server.url, self._template))
+            templates = [*self._filled.values(), *([self._template] if self._template else [])]
+            for template in templates:  # it matters on a server that is not ours
+                self._drop(with_database(self._server.url, template))
         finally:
+            self._filled.clear()
             self._server.stop()
             self._server = None
 
@@ -87,7 +111,7 @@ class Lane:
 
     def _create(self, template: str | None = None) -> str:
         name = self._new_name()
-        source = f' TEMPLATE "{template}"' if template else ""
+        source = f' TEMPLATE "{template}" {self.server.copied_by}' if template else ""
         run(admin(self.server.url, f'CREATE DATABASE "{name}"{source}'))
         url = with_database(self.server.url, name)
         if template is None and self.server.prepare:
@@ -102,6 +126,15 @@ class Lane:
             run(upgrade(url))
         except BaseException:
             self._drop(url)  # every database of the WASM server takes 250 MB
+            raise
+        return database_of(url)
+
+    def _fill(self, fill: Callable[[str], Coroutine[Any, Any, object]]) -> str:
+        url = self._create(template=self._migrated())
+        try:
+            run(fill(url))
+        except BaseException:
+            self._drop(url)
             raise
         return database_of(url)
 

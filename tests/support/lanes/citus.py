@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -65,6 +66,11 @@ class CitusLane(Lane):
             self._drop(url)
             raise
         return database_of(url)
+
+    def _fill(self, fill: Callable[[str], Coroutine[Any, Any, object]]) -> str:
+        name = super()._fill(fill)
+        run(_seal(self.server.url, name))
+        return name
 
     def _drop(self, url: str) -> None:
         run(_drop(self.server.url, database_of(url)))

@@ -38,6 +38,7 @@ _SETTINGS = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "shared_buffers": "64MB",
+    "max_wal_size": "256MB",  # it lies in memory, if there is enough
     "listen_addresses": "127.0.0.1",
     "timezone": "UTC",
 }
@@ -80,7 +81,9 @@ def start_postgres() -> Server:
     except BaseException:
         stop()
         raise
-    return Server(f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres", stop)
+    # The template's files, not its blocks through the log: a third of the time, where they lie in memory.
+    copied_by = "STRATEGY file_copy" if _major(directory) >= 15 else ""
+    return Server(f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres", stop, copied_by=copied_by)
 
 
 def server_account() -> Account:
@@ -134,11 +137,13 @@ def _initdb(binaries: Path, directory: Path, account: Account, password: str) ->
     )
     if done.returncode:
         raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
-    data = directory / "data"
-    is_new = int((data / "PG_VERSION").read_text()) >= 16
-    settings = _SETTINGS | (_SINCE_16 if is_new else {})
-    with (data / "postgresql.conf").open("a") as file:
+    settings = _SETTINGS | (_SINCE_16 if _major(directory) >= 16 else {})
+    with (directory / "data" / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+
+def _major(directory: Path) -> int:
+    return int((directory / "data" / "PG_VERSION").read_text())
 
 
 def _start(binaries: Path, directory: Path, account: Account, port: int) -> subprocess.Popen[bytes]:
