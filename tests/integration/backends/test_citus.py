@@ -24,6 +24,7 @@ from kraken_db.simulator import Market, SimulatedExchange, archive_url
 from tests.support.archive_making import archived_markets
 from tests.support.archives import START as ARCHIVE_START
 from tests.support.archives import import_file, import_paths, minutes, query, write
+from tests.support.copies import everything_of, fill_four
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.lanes import Lane
 from tests.support.processes import backfilling, ended, requests_reach, run_backfill, running
@@ -382,6 +383,25 @@ async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path,
     assert "trying again" in done.err
     await import_file(other_url, path)
     await assert_equal_rows(citus_url, other_url)
+
+
+@pytest.mark.parametrize("way", ["to", "from"])
+async def test_lost_in_a_copy(citus_url: str, other_url: str, tmp_path: Path, way: str) -> None:
+    """The pair that was on its way is copied anew, and no row is there twice."""
+    source, target = (other_url, citus_url) if way == "to" else (citus_url, other_url)
+    before = await fill_four(source, tmp_path)
+    crashes = 0
+    async with running(sys.executable, "-m", "kraken_db", "db", "copy", source, target) as process:
+        while crashes < 4:
+            await asyncio.sleep(1.5)
+            if process.returncode is not None:
+                break
+            await crash(citus_url, crashes)
+            crashes += 1
+        done = await ended(process)
+    assert (done.code, "Copied 4 pairs" in done.out) == (0, True), done.err
+    assert crashes > 1, "it was over before: take more rows"
+    assert await everything_of(target) == before
 
 
 async def assert_equal_rows(url: str, other: str) -> None:
