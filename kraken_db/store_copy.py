@@ -5,7 +5,7 @@ A run that was killed is repeated: a pair that is there and equal is passed over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -25,12 +25,13 @@ from kraken_db.errors import ConfigurationError, DataRefusedError, JobRunningErr
 from kraken_db.ingest.copying import CopiedRows, copy_symbol, snapshot
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.patterns import select
-from kraken_db.progress import NullProgress, Progress
+from kraken_db.progress import NullProgress, Progress, Task
 from kraken_db.removal import left_alone
 from kraken_db.repositories.pair_copy import PairCopyRepository, minutes_of, other_candles_of, trades_of
 from kraken_db.repositories.pair_facts import read_facts
 from kraken_db.repositories.removal import SymbolRows
 from kraken_db.repositories.sync_status import SyncStatusRepository
+from kraken_db.retry import until_undisturbed
 from kraken_db.store import Store
 from kraken_db.times import Clock, utc_now
 
@@ -128,8 +129,8 @@ class StoreCopy:
 
         A pair of which the target has something else is left alone, unless ``replaces``. An empty target gets
         the source's policies first. ``checks``: every pair is read again on both sides, and compared. May be
-        killed at any moment, and repeated. Raises PairError, ConfigurationError and DatabaseErrors; what goes
-        wrong with one pair alone is in the report.
+        killed at any moment, and repeated; a lost node of a cluster is waited for. Raises PairError,
+        ConfigurationError and DatabaseErrors; what goes wrong with one pair alone is in the report.
         """
         assert self._target is not None, "a dry run copies nothing"
         target = self._target
@@ -142,7 +143,7 @@ class StoreCopy:
                 for symbol, counts in wanted.items():
                     task.update(note=symbol)
                     try:
-                        done = await self._copied(ingest, symbol, replaces, checks, task.advance)
+                        done = await self._copied(ingest, symbol, replaces, checks, task)
                     except (JobRunningError, DataRefusedError) as error:
                         report.failed.append((symbol, error))
                         continue
@@ -158,10 +159,19 @@ class StoreCopy:
         return report
 
     async def _copied(
-        self, ingest: Ingest, symbol: str, replaces: bool, checks: bool, advance: Callable[[int], None]
+        self, ingest: Ingest, symbol: str, replaces: bool, checks: bool, task: Task
     ) -> CopiedRows | None:
         """None where the target has the pair as it is in the source."""
-        async with left_alone(ingest.store, symbol):
+        advanced = 0
+
+        def advance(rows: int) -> None:
+            nonlocal advanced
+            advanced += rows
+            task.advance(rows)
+
+        async def attempt() -> CopiedRows | None:
+            if advanced:
+                advance(-advanced)
             state = await self._state(symbol, checks)
             if state == "equal":
                 return None
@@ -172,6 +182,9 @@ class StoreCopy:
             return await copy_symbol(
                 self._source, ingest, symbol, replaces=replaces, checks=checks, advance=advance
             )
+
+        async with left_alone(ingest.store, symbol):
+            return await until_undisturbed(attempt)
 
     async def _select(
         self, symbols: Sequence[str] | None, exclude: Sequence[str]

@@ -43,7 +43,8 @@ _ROOT = Path(__file__).parents[1]
 _LANES = {"postgres": start_postgres, "timescale": start_timescale}
 # Tests that speak of plain PostgreSQL run on Citus too, where one is named.
 _PLAIN = ["postgres", "citus"] if citus_url() else ["postgres"]
-collect_ignore = [] if citus_url() else ["integration/backends/test_citus.py"]
+_OF_CITUS = ["integration/backends/test_citus.py", "integration/backends/test_citus_copies.py"]
+collect_ignore = [] if citus_url() else _OF_CITUS
 
 
 def pytest_configure() -> None:

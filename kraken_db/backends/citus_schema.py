@@ -68,7 +68,7 @@ async def require_citus(url: str) -> None:
             if "timescaledb" in set(await connection.scalars(_EXTENSIONS)):
                 raise ConfigurationError(
                     "a database with TimescaleDB cannot be distributed",
-                    hint="use a database of its own for Citus, and fill it from files: kraken-db export",
+                    hint="use a database of its own for Citus, and fill it: kraken-db db copy FROM TO",
                 )
             if not await connection.scalar(_IS_AVAILABLE):
                 raise ConfigurationError(

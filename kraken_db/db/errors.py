@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ _DRIVER_ERRORS = (
     OSError,
     TimeoutError,
 )
+_ON_NODE = re.compile(r"^while executing command on (\S+)", re.MULTILINE)
 _Kinds: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 
@@ -78,18 +80,30 @@ def translate(error: BaseException, where: str, folder: Path | None = None) -> K
     """The error of this package for one of the driver's; what is not known is a DatabaseError."""
     error = _driver_error(error)
     line = first_line(error)
-    for rule in _RULES_OF_A_NODE if _is_of_a_node(error) else _RULES:
-        if isinstance(error, rule.kinds) and rule.text in line.lower():
+    kind = _kind_of(error, line)
+    node = "a node of the cluster" if kind is not type(error) else _node_of(error)
+    for rule in _RULES if node is None else _RULES_OF_A_NODE:
+        if issubclass(kind, rule.kinds) and rule.text in line.lower():
             message = rule.message.format(line=line, at="" if folder is None else f" ({folder})")
+            if node is not None and not issubclass(rule.error, DataRefusedError):
+                message += f" (on {node})"
             hint = foreign_hint(folder) if rule.hint == FOREIGN_HINT else rule.hint
             return rule.error(f"{where}: {message}", hint=hint)
     state = getattr(error, "sqlstate", None)
     return DatabaseError(f"{where}: {line}" + (f" (SQLSTATE {state})" if state else ""))
 
 
-def _is_of_a_node(error: BaseException) -> bool:
-    """Whether a coordinator of Citus tells what a node has answered to it."""
-    return "while executing command on" in (getattr(error, "context", None) or "")
+def _node_of(error: BaseException) -> str | None:
+    """Which node it is whose answer a coordinator of Citus tells; None where it speaks for itself."""
+    found = _ON_NODE.search(getattr(error, "context", None) or "")
+    return found and f"node {found[1]}"
+
+
+def _kind_of(error: BaseException, line: str) -> type[BaseException]:
+    """The driver's class for it. In a COPY, a coordinator passes on what a node says, but not its code."""
+    if type(error) is asyncpg.InternalServerError:
+        return next((kind for text, kind in _SAID_IN_COPY if text in line.lower()), type(error))
+    return type(error)
 
 
 def _driver_error(error: BaseException) -> BaseException:
@@ -296,21 +310,11 @@ _OF_DATA = (
         ValueDoesNotFitError,
         "a number does not fit its column: {line}",
     ),
-    # Of a COPY, a coordinator of Citus passes on what a node says, but not its code.
-    *(
-        _Rule(kinds, DuplicateRowError, "a row is stored already: {line}", text=text)
-        for kinds, text in (
-            (asyncpg.UniqueViolationError, ""),
-            (asyncpg.InternalServerError, "violates unique constraint"),
-        )
-    ),
-    *(
-        _Rule(kinds, DataRefusedError, "the database refused a row: {line}", text=text)
-        for kinds, text in (
-            ((asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError), ""),
-            (asyncpg.InternalServerError, "violates check constraint"),
-            (asyncpg.InternalServerError, "violates not-null constraint"),
-        )
+    _Rule(asyncpg.UniqueViolationError, DuplicateRowError, "a row is stored already: {line}"),
+    _Rule(
+        (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError),
+        DataRefusedError,
+        "the database refused a row: {line}",
     ),
 )
 _LOST = (
@@ -401,5 +405,30 @@ _RULES_OF_A_NODE = (
         _LOST_NODE,
         "see that it runs, and run the command again",
     ),
+    _Rule(
+        asyncpg.ReadOnlySQLTransactionError,
+        ReadOnlyDatabaseError,
+        "the database takes no writes: {line}",
+        "switch default_transaction_read_only off there; if it is a standby, name its primary to the"
+        " coordinator: SELECT citus_update_node(...)",
+    ),
     *_RULES,
 )
+_SAID_IN_COPY: tuple[tuple[str, type[asyncpg.PostgresError]], ...] = (
+    ("no space left on device", asyncpg.DiskFullError),
+    ("wrote only", asyncpg.DiskFullError),
+    ("out of memory", asyncpg.OutOfMemoryError),
+    ("out of shared memory", asyncpg.OutOfMemoryError),
+    ("read-only transaction", asyncpg.ReadOnlySQLTransactionError),
+    ("permission denied", asyncpg.InsufficientPrivilegeError),
+    ("due to lock timeout", asyncpg.LockNotAvailableError),
+    ("canceling statement due to", asyncpg.QueryCanceledError),
+    ("deadlock", asyncpg.DeadlockDetectedError),
+    ("could not serialize access", asyncpg.SerializationError),
+    ("terminating connection", asyncpg.AdminShutdownError),
+    ("violates unique constraint", asyncpg.UniqueViolationError),
+    ("violates check constraint", asyncpg.CheckViolationError),
+    ("violates not-null constraint", asyncpg.NotNullViolationError),
+    ("numeric field overflow", asyncpg.NumericValueOutOfRangeError),
+)
+"""In the first line of what a node says, in small letters, and the driver's class for it elsewhere."""

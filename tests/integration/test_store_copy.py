@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-import signal
 import tempfile
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import Backend
+from kraken_db.bulk_csv_importer import FileReport
 from kraken_db.db.locks import JobLock
 from kraken_db.errors import ConfigurationError, PairError, SchemaError
 from kraken_db.ingest import copying
@@ -22,8 +21,16 @@ from kraken_db.models import CANDLES
 from kraken_db.repositories.pair_facts import PairFacts, read_facts
 from kraken_db.store_copy import StoreCopy
 from tests.support.archives import import_file, minutes, query, write
-from tests.support.copies import OF_ROWS, copied, drop_old, everything_of, fill
-from tests.support.retention import MONDAY, trades
+from tests.support.copies import (
+    OF_ROWS,
+    copied,
+    drop_old,
+    everything_of,
+    fill,
+    fill_four,
+    killed_on_the_way,
+)
+from tests.support.retention import MONDAY
 from tests.support.shell import Shell
 from tests.support.stores import opened, opened_database
 
@@ -116,16 +123,21 @@ async def test_a_pair_that_is_written_meanwhile_is_copied_as_it_was(
     await fill(plain_url, tmp_path)
     before = await everything_of(plain_url)
 
+    later = write(tmp_path, "XBTUSD_1.csv", f"{MONDAY - 60},1,1,1,1,77,1\n")
+    writing: list[asyncio.Task[FileReport]] = []
+
     async def read_and_write(connection: AsyncConnection, backend: Backend, symbol: str) -> PairFacts:
         facts = await read_facts(connection, backend, symbol)
-        if not await query(plain_url, "SELECT 1 FROM candles WHERE volume = 77"):
-            later = write(tmp_path, "XBTUSD_1.csv", f"{MONDAY - 60},1,1,1,1,77,1\n")
-            await import_file(plain_url, later)
+        if not writing:
+            writing.append(asyncio.create_task(import_file(plain_url, later)))
+            if backend.shards is None:  # on a cluster, writers wait for the copy
+                await writing[0]
         return facts
 
     monkeypatch.setattr(copying, "read_facts", read_and_write)
     for symbol in ("BTC/USD", "ADA/USD", "ETH/USD"):
         await copied(plain_url, plain_empty_url, symbol)
+    assert (await writing[0]).new == 1
     assert await everything_of(plain_empty_url) == before
 
     report = await copied(plain_url, plain_empty_url)
@@ -257,23 +269,6 @@ def test_to_the_embedded_database_and_back(plain_url: str, plain_empty_url: str,
 
 async def test_killed_again_and_again(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
     """Whole pairs are there after each kill, and all of them in the end."""
-    for name in ("XBTUSD", "ETHUSD", "ADAUSD", "SOLUSD"):
-        await import_file(plain_url, write(tmp_path, f"{name}_1.csv", minutes(20_000, start=MONDAY)))
-        await import_file(plain_url, write(tmp_path, f"{name}.csv", trades(MONDAY, 20_000)))
-    before = await everything_of(plain_url)
-    whole = await query(plain_url, "SELECT symbol, count(*) FROM trades GROUP BY symbol")
-    shell, dice = Shell(tmp_path), random.Random(17)
-    for _ in range(6):
-        process = shell.start("db", "copy", plain_url, plain_empty_url)
-        await asyncio.sleep(dice.uniform(0.8, 4))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        if await query(plain_empty_url, "SELECT 1 WHERE to_regclass('trades') IS NOT NULL"):
-            found = await query(plain_empty_url, "SELECT symbol, count(*) FROM trades GROUP BY symbol")
-            assert set(found) <= set(whole)
-    # The server may hold the locks of the last one for a moment.
-    for _ in range(20):
-        if not (await copied(plain_url, plain_empty_url)).failed:
-            break
-        await asyncio.sleep(0.5)
+    before = await fill_four(plain_url, tmp_path)
+    await killed_on_the_way(plain_url, plain_empty_url, tmp_path, kills=6)
     assert await everything_of(plain_empty_url) == before

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.store_copy import CopyReport, StoreCopy
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.retention import DAY, MONDAY, WEEK, keep, maintain, trades
+from tests.support.shell import Shell
 
 TABLES = (
     "trades",
@@ -62,3 +66,30 @@ async def copied(source: str, target: str, *symbols: str, **options: Any) -> Cop
         report = await service.run(list(symbols) or None, **options)
     assert report.refresh_error is None
     return report
+
+
+async def fill_four(url: str, folder: Path) -> dict[str, Any]:
+    """Four pairs that take a while to copy; returns everything of the store."""
+    for name in ("XBTUSD", "ETHUSD", "ADAUSD", "SOLUSD"):
+        await import_file(url, write(folder, f"{name}_1.csv", minutes(20_000, start=MONDAY)))
+        await import_file(url, write(folder, f"{name}.csv", trades(MONDAY, 20_000)))
+    return await everything_of(url)
+
+
+async def killed_on_the_way(source: str, target: str, folder: Path, *, kills: int) -> None:
+    """Copy, killed so often; then to the end. Asserts that only whole pairs are there after each kill."""
+    counted = "SELECT symbol, count(*) FROM trades GROUP BY symbol"
+    whole = await query(source, counted)
+    shell, dice = Shell(folder), random.Random(17)
+    for _ in range(kills):
+        process = shell.start("db", "copy", source, target)
+        await asyncio.sleep(dice.uniform(0.8, 4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if await query(target, "SELECT 1 WHERE to_regclass('trades') IS NOT NULL"):
+            assert set(await query(target, counted)) <= set(whole)
+    # The server may hold the locks of the last one for a moment.
+    for _ in range(20):
+        if not (await copied(source, target)).failed:
+            break
+        await asyncio.sleep(0.5)

@@ -17,13 +17,14 @@ from kraken_db.backends import CitusBackend, PostgresBackend
 from kraken_db.backends.citus_candles import VIEWS
 from kraken_db.backends.citus_schema import distribute
 from kraken_db.db.migrations import downgrade, upgrade
-from kraken_db.errors import ConfigurationError, SchemaError
+from kraken_db.errors import ConfigurationError, ReadOnlyDatabaseError, SchemaError, StorageFullError
 from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.models import Base
 from kraken_db.simulator import Market, SimulatedExchange, archive_url
 from tests.support.archive_making import archived_markets
 from tests.support.archives import START as ARCHIVE_START
 from tests.support.archives import import_file, import_paths, minutes, query, write
+from tests.support.copies import everything_of, fill_four
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.lanes import Lane
 from tests.support.processes import backfilling, ended, requests_reach, run_backfill, running
@@ -384,10 +385,62 @@ async def test_lost_in_an_import(citus_url: str, other_url: str, tmp_path: Path,
     await assert_equal_rows(citus_url, other_url)
 
 
+@pytest.mark.parametrize("way", ["to", "from"])
+async def test_lost_in_a_copy(citus_url: str, other_url: str, tmp_path: Path, way: str) -> None:
+    """The pair that was on its way is copied anew, and no row is there twice."""
+    source, target = (other_url, citus_url) if way == "to" else (citus_url, other_url)
+    before = await fill_four(source, tmp_path)
+    crashes = 0
+    async with running(sys.executable, "-m", "kraken_db", "db", "copy", source, target) as process:
+        while crashes < 4:
+            await asyncio.sleep(1.5)
+            if process.returncode is not None:
+                break
+            await crash(citus_url, crashes)
+            crashes += 1
+        done = await ended(process)
+    assert (done.code, "Copied 4 pairs" in done.out) == (0, True), done.err
+    assert crashes > 1, "it was over before: take more rows"
+    assert await everything_of(target) == before
+
+
 async def assert_equal_rows(url: str, other: str) -> None:
     for view in ("trades", "candles", "candles_1h", "candles_1d", "candles_1w"):
         digest = f"SELECT count(*), sum(hashtextextended(CAST(c AS text), 0)) FROM {view} c"
         assert await query(url, digest) == await query(other, digest), view
+
+
+async def test_a_full_worker_is_told(citus_url: str, tmp_path: Path) -> None:
+    """The coordinator tells of a COPY what the worker said, without its code."""
+    full = "'could not extend file \"base/5/7\": No space left on device' USING ERRCODE = 'disk_full'"
+    connection = await asyncpg.connect(citus_url)
+    try:
+        await connection.execute(
+            "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE EXCEPTION {full}; END $$"
+        )
+        await connection.execute("SET citus.enable_unsafe_triggers TO on")
+        await connection.execute(
+            "CREATE TRIGGER fill BEFORE INSERT ON candles FOR EACH ROW EXECUTE FUNCTION fill()"
+        )
+    finally:
+        await connection.close()
+    report = await import_paths(citus_url, write(tmp_path, "XBTUSD_1.csv", minutes(2_000)))
+    (error,) = [done.error for done in report.files]
+    assert isinstance(error, StorageFullError)
+    assert error.message.endswith("the disk of the database is full (on a node of the cluster)")
+    assert await query(citus_url, "SELECT count(*) FROM candles") == [(0,)]
+
+
+async def test_a_worker_that_takes_no_writes_is_told(citus_url: str, tmp_path: Path) -> None:
+    workers = "SELECT result FROM run_command_on_workers($cmd$ {} $cmd$)"
+    read_only = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only TO on',"
+    await query(citus_url, workers.format(f"{read_only} current_database()); END $$"))
+    report = await import_paths(citus_url, write(tmp_path, "XBTUSD_1.csv", minutes(2_000)))
+    (error,) = [done.error for done in report.files]
+    assert isinstance(error, ReadOnlyDatabaseError)
+    assert " in a read-only transaction (on node " in error.message
+    assert "citus_update_node" in (error.hint or "")
 
 
 async def test_lost_in_a_recording(citus_url: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from kraken_db.errors import (
     DuplicateRowError,
     KrakenDBError,
     NodeUnavailableError,
+    PermissionDeniedError,
     ReadOnlyDatabaseError,
     RefreshInProgressError,
     SchemaError,
@@ -82,6 +83,36 @@ CAUSES = [
             False,
         )
         for which in ("check", "not-null")
+    ),
+    *(
+        (asyncpg.InternalServerError(words), kind, "(on a node of the cluster)", hint, passes)
+        for words, kind, hint, passes in (
+            ('could not extend file "base/5/7": No space left on device', StorageFullError, "free", False),
+            (
+                'could not extend file "base/5/7": wrote only 4096 of 8192 bytes at block 9',
+                StorageFullError,
+                "free",
+                False,
+            ),
+            ("out of shared memory", ServerMemoryError, "max_locks_per_transaction", False),
+            (
+                "cannot execute COPY FROM in a read-only transaction",
+                ReadOnlyDatabaseError,
+                "off there",
+                False,
+            ),
+            ("permission denied for table trades_102008", PermissionDeniedError, "grant", False),
+            ("canceling statement due to statement timeout", StatementCancelledError, "raise", False),
+            ("canceling statement due to user request", StatementCancelledError, "again", False),
+            ("canceling statement due to lock timeout", TransactionConflictError, "again", True),
+            ("deadlock detected", TransactionConflictError, "again", True),
+            (
+                "terminating connection due to administrator command",
+                NodeUnavailableError,
+                "see that it runs",
+                True,
+            ),
+        )
     ),
     # What a disk says, and what is wrong inside the server, does not pass by itself.
     (
@@ -303,6 +334,26 @@ def test_a_node_says_it_with_the_words_of_a_server(kind: type[asyncpg.PostgresEr
     refused = asyncpg.NumericValueOutOfRangeError("numeric field overflow")
     refused.context = error.context
     assert isinstance(translate(refused, "db/x"), ValueDoesNotFitError)
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "hint"),
+    [
+        (asyncpg.DiskFullError("No space left"), "the disk of the database is full", "free some space"),
+        (
+            asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
+            "the database takes no writes: cannot execute INSERT in a read-only transaction",
+            "citus_update_node",
+        ),
+    ],
+)
+def test_which_node_it_was_is_told(error: asyncpg.PostgresError, told: str, hint: str) -> None:
+    alone = translate(error, "db/x")
+    assert (alone.message, "citus" in (alone.hint or "")) == (f"db/x: {told}", False)
+    error.context = "while executing command on 10.0.0.2:5432\nCOPY trades, line 1"
+    found = translate(error, "db/x")
+    assert found.message == f"db/x: {told} (on node 10.0.0.2:5432)"
+    assert hint in (found.hint or "")
 
 
 def test_foreign_tables_in_the_embedded_database_are_told_with_its_folder() -> None:
