@@ -6,7 +6,6 @@ A block is parsed while the next one is on its way. The three packages are impor
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from kraken_db.errors import ConfigurationError
+from kraken_db.extras import require
 from kraken_db.types import Candle
 
 if TYPE_CHECKING:
@@ -117,19 +117,6 @@ def frame_builder(backend: FrameBackend, numbers: Numbers, columns: Sequence[Fra
     if backend == "polars":
         return PolarsBuilder(columns, numbers)
     return ArrowBuilder(columns, numbers) if backend == "arrow" else PandasBuilder(columns, numbers)
-
-
-def require(package: str, purpose: str, extra: str = "frames") -> Any:
-    """Import an optional package, of an extra. Raises ConfigurationError that says how to get it."""
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise ConfigurationError(
-            f"{purpose} need the Python package {package}, which is not installed",
-            hint=f"pip install 'kraken-historical-data[{extra}]'",
-        ) from error
 
 
 # Methods that the frames of all three kinds have go by their names; the others are told apart by the package.

@@ -27,7 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.cache.folder import BlockFolder, BlockName
 from kraken_db.db.driver import collector_paused
-from kraken_db.frames import CANDLE_COLUMNS, arrow_schema, frame_builder, read_frame, require
+from kraken_db.extras import require
+from kraken_db.frames import CANDLE_COLUMNS, arrow_schema, frame_builder, read_frame
 from kraken_db.intervals import Interval, IntervalLike, as_interval
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.candle_versions import (

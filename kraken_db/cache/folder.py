@@ -24,7 +24,8 @@ from urllib.parse import quote, unquote
 
 from kraken_db.db.state_folder import make_private
 from kraken_db.errors import ConfigurationError
-from kraken_db.frames import CANDLE_COLUMNS, arrow_schema, require
+from kraken_db.extras import require
+from kraken_db.frames import CANDLE_COLUMNS, arrow_schema
 from kraken_db.new_files import is_plain_file, replacing
 from kraken_db.settings import Settings, expanded
 

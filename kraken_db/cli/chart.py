@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import shutil
 import sys
@@ -27,6 +26,7 @@ from kraken_db.cli.candles import (
 from kraken_db.cli.options import MultiValueCommand, db_url_option
 from kraken_db.cli.output import count_text, note, print_styled, wants_colour
 from kraken_db.errors import ConfigurationError, KrakenDBError, WrongValueError
+from kraken_db.extras import require
 from kraken_db.intervals import Interval
 from kraken_db.new_files import replacing
 
@@ -99,13 +99,7 @@ def _check_file(path: Path, force: bool) -> None:
         raise ConfigurationError(f"{path} exists already", hint="--force writes over it")
     if not has_folder:
         raise ConfigurationError(f"there is no folder {path.parent}", hint="make it, or name another")
-    try:
-        importlib.import_module(library)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{path.suffix} files need the Python package {error.name}, which is not installed",
-            hint="pip install 'kraken-historical-data[charts]'",
-        ) from error
+    require(library, f"{path.suffix} files", "charts")
 
 
 async def _read(query: CandleQuery, db_url: str) -> Series:

@@ -62,7 +62,7 @@ async def metrics_of(
     if address is None:
         yield
         return
-    from kraken_db.frames import require
+    from kraken_db.extras import require
 
     require("prometheus_client", "metrics", "metrics")
     from kraken_db.metrics.endpoint import Source, StoreSource, serving

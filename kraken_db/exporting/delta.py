@@ -21,7 +21,7 @@ from kraken_db.exporting.places import PlaceFailedError
 from kraken_db.exporting.states import MANIFEST, Lease, Named
 from kraken_db.exporting.stores import Bucket, allows_http
 from kraken_db.exporting.writers import table_schema
-from kraken_db.frames import require
+from kraken_db.extras import require
 
 _TOKEN = re.compile(r"\.[0-9a-f]{12}(?=\.parquet$)")
 

@@ -16,7 +16,7 @@ from kraken_db.exporting.commits import open_files, read_commit, table_files
 from kraken_db.exporting.manifest import What, times_of
 from kraken_db.exporting.places import PlaceFailedError, is_url
 from kraken_db.exporting.writers import table_schema
-from kraken_db.frames import require
+from kraken_db.extras import require
 from kraken_db.ranges import TimeRange
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any
 
 from kraken_db.errors import ConfigurationError
 from kraken_db.exporting.places import PlaceFailedError, is_url
-from kraken_db.frames import require
+from kraken_db.extras import require
 
 SCHEMES = {"s3": "AWS", "s3a": "AWS", "gs": "GOOGLE", "az": "AZURE", "azure": "AZURE", "abfs": "AZURE"}
 # A large object on a slow line takes minutes; an address where nobody answers should not.

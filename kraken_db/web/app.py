@@ -23,7 +23,7 @@ from kraken_db.errors import (
     StatementCancelledError,
     first_line,
 )
-from kraken_db.frames import require
+from kraken_db.extras import require
 from kraken_db.store import Store
 from kraken_db.web import api, numbers, udf
 from kraken_db.web.answers import refusal, refusal_of

@@ -13,7 +13,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
-from kraken_db.frames import CANDLE_COLUMNS, TRADE_COLUMNS, FrameColumn, arrow_schema, require
+from kraken_db.extras import require
+from kraken_db.frames import CANDLE_COLUMNS, TRADE_COLUMNS, FrameColumn, arrow_schema
 from kraken_db.intervals import Interval
 from kraken_db.json_values import iso, plain_number
 from kraken_db.ranges import TICK
