@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 from kraken_db.exporting.manifest import FOOTER_KEY, Format, Series, What
+from kraken_db.extras import require
 from kraken_db.frames import (
     CANDLE_FILE_COLUMNS,
     TRADE_COLUMNS,
     ArrowBuilder,
     FrameColumn,
     arrow_schema,
-    require,
 )
 
 if TYPE_CHECKING:
