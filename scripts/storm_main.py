@@ -58,10 +58,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--pause", type=float, default=5.0, help="at most so many seconds between two blows")
     options = parser.parse_args()
     # What is noted must be written while the disk of the store is full.
     with bench.server() as (server, folder), tempfile.TemporaryDirectory(dir="/var/tmp") as notes:
-        storm = Storm(options.seed, 60 * options.minutes, server, folder, Path(notes))
+        storm = Storm(options.seed, 60 * options.minutes, options.pause, server, folder, Path(notes))
         sys.exit(asyncio.run(storm.run()))
 
 
@@ -113,6 +114,7 @@ class Worker:
 class Storm:
     seed: int
     seconds: float
+    pause: float
     server: EmbeddedServer
     folder: Path
     notes: Path
@@ -179,7 +181,7 @@ class Storm:
         ends = self.began + self.seconds
         pending: list[asyncio.Task[None]] = []
         while (now := time.monotonic()) < ends:
-            await asyncio.sleep(min(random.uniform(0.5, 5.0), ends - now))
+            await asyncio.sleep(min(random.uniform(0.1, 1.0) * self.pause, ends - now))
             pending.append(asyncio.create_task(self.draw(random)()))
         await asyncio.gather(*pending)
         self.say("calm")
@@ -196,7 +198,7 @@ class Storm:
     def draw(self, random: Random) -> Callable[[], Coroutine[Any, Any, None]]:
         """What happens next; all that is random is drawn here, so that it is the same for a seed."""
         worker = random.choice(self.workers)
-        seconds = random.uniform(1.0, 15.0)
+        seconds = random.uniform(0.2, 3.0) * self.pause
         offset = random.choice((-7200.0, -30.0, 30.0, 7200.0))
         number = random.choice((signal.SIGKILL, signal.SIGINT))
         kinds: list[tuple[int, Callable[[], Coroutine[Any, Any, None]]]] = [

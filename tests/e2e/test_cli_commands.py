@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.archives import START, minutes, write
+from tests.support.archives import START, import_texts, minutes, write
+from tests.support.lanes import Lane
 from tests.support.shell import KRAKEN_DB, Shell
 
 
@@ -25,12 +26,20 @@ def shell(tmp_path: Path, plain_url: str) -> Shell:
     return Shell(tmp_path, DATABASE_URL=plain_url)
 
 
+async def fill(url: str) -> None:
+    await import_texts(url, TWO_HOURS)
+
+
+TWO_HOURS = {"XBTUSD_1.csv": minutes(120)}
+
+
 @pytest.fixture
-def filled(shell: Shell) -> Shell:
+def filled(tmp_path: Path, plain_lane: Lane) -> Iterator[Shell]:
     """Two hours of BTC/USD, all minutes alike."""
-    path = write(shell.cwd, "XBTUSD_1.csv", minutes(120))
-    assert shell.run("import-csv", path).returncode == 0
-    return shell
+    for name, content in TWO_HOURS.items():
+        write(tmp_path, name, content)
+    with plain_lane.filled_database(fill) as url:
+        yield Shell(tmp_path, DATABASE_URL=url)
 
 
 def test_import_then_read(filled: Shell) -> None:

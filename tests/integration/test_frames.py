@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -19,7 +18,8 @@ from kraken_db.db.engine import Database
 from kraken_db.errors import ConfigurationError, PairError
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.types import Candle
-from tests.support.archives import EVER, START, at, import_file, query, write
+from tests.support.archives import EVER, START, at, import_texts, query
+from tests.support.lanes import Lane
 
 # Digits to the tenth decimal, a quiet minute, a number of the longest kind, and one without fraction.
 MINUTES = (
@@ -34,20 +34,27 @@ TRADES = (
 )
 
 
-@pytest.fixture
-async def provider(db_url: str, tmp_path: Path) -> AsyncIterator[HistoricalDataProvider]:
-    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", MINUTES))
-    await import_file(db_url, write(tmp_path, "XBTUSD.csv", TRADES))
-    async with HistoricalDataProvider(db_url) as connected:
-        yield connected
+async def fill(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": MINUTES, "XBTUSD.csv": TRADES})
+
+
+async def fill_minutes(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": MINUTES})
 
 
 @pytest.fixture
-async def plain(plain_url: str, tmp_path: Path) -> AsyncIterator[HistoricalDataProvider]:
+async def provider(lane: Lane) -> AsyncIterator[HistoricalDataProvider]:
+    with lane.filled_database(fill) as url:
+        async with HistoricalDataProvider(url) as connected:
+            yield connected
+
+
+@pytest.fixture
+async def plain(plain_lane: Lane) -> AsyncIterator[HistoricalDataProvider]:
     """On one lane, for what has nothing to do with the kind of database."""
-    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", MINUTES))
-    async with HistoricalDataProvider(plain_url) as connected:
-        yield connected
+    with plain_lane.filled_database(fill_minutes) as url:
+        async with HistoricalDataProvider(url) as connected:
+            yield connected
 
 
 def fields(candle: Candle) -> tuple[Any, ...]:

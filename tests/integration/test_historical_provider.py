@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,8 @@ from kraken_db.errors import ConfigurationError, PairError
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.repositories import CandleRepository
 from kraken_db.types import Candle
-from tests.support.archives import EVER, START, at, import_file, query, read_candles, write
+from tests.support.archives import EVER, START, at, import_file, import_texts, query, read_candles, write
+from tests.support.lanes import Lane
 
 # Minutes 0, 1, 2, 7 and 61 of an hour and a bit: everything else was quiet.
 TRADED = (0, 1, 2, 7, 61)
@@ -30,10 +31,19 @@ def candle_file() -> str:
     )
 
 
+async def fill(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": candle_file()})
+
+
 @pytest.fixture
-async def provider(db_url: str, tmp_path: Path) -> AsyncIterator[HistoricalDataProvider]:
-    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
-    async with HistoricalDataProvider(db_url) as connected:
+def filled(lane: Lane) -> Iterator[str]:
+    with lane.filled_database(fill) as url:
+        yield url
+
+
+@pytest.fixture
+async def provider(filled: str) -> AsyncIterator[HistoricalDataProvider]:
+    async with HistoricalDataProvider(filled) as connected:
         yield connected
 
 
@@ -82,9 +92,8 @@ async def test_latest_is_oldest_first_and_reaches_over_quiet_time(provider: Hist
     assert await provider.get_latest_candles("ETH/USD", 1, 5) == []
 
 
-async def test_warm_up_takes_closed_candles_only(db_url: str, tmp_path: Path) -> None:
-    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", candle_file()))
-    async with HistoricalDataProvider(db_url) as provider:
+async def test_warm_up_takes_closed_candles_only(filled: str) -> None:
+    async with HistoricalDataProvider(filled) as provider:
         provider._connected().clock = lambda: at(START + 62 * 60)
         assert opens(await provider.get_warmup_data("BTC/USD", 1, 2)) == [7, 61]
         assert opens(await provider.get_warmup_data("BTC/USD", 60, 2)) == [0]
@@ -291,10 +300,10 @@ async def test_candles_are_as_if_they_were_made_one_by_one(provider: HistoricalD
 
 
 async def test_replay_of_several_symbols_is_in_order_of_time(
-    provider: HistoricalDataProvider, db_url: str, tmp_path: Path
+    provider: HistoricalDataProvider, filled: str, tmp_path: Path
 ) -> None:
     rows = "".join(f"{START + 60 * m},1,1,1,1,1,1\n" for m in (1, 5, 200))
-    await import_file(db_url, write(tmp_path, "ETHUSD_1.csv", rows))
+    await import_file(filled, write(tmp_path, "ETHUSD_1.csv", rows))
     replayed = [
         (c.symbol, int((c.timestamp - at(START)).total_seconds()) // 60)
         async for c in provider.replay_many(["ETH/USD", "XBTUSD", "ETH/USD"], 1, *EVER, speed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +15,22 @@ from kraken_db.cli.candles import CandleQuery, select_candles
 from kraken_db.historical_provider import HistoricalDataProvider
 from kraken_db.intervals import Interval
 from kraken_db.types import Candle
-from tests.support.archives import ROW, START, import_file, minutes, write
+from tests.support.archives import ROW, START, import_file, import_texts, minutes, write
+from tests.support.lanes import Lane
 
 # 60 minutes, of which each seventh is quiet, a hole of a day, and 20 more.
 OPENS = [START + 60 * n for n in range(60) if n % 7 != 3] + [START + 86400 + 60 * n for n in range(20)]
 FILE = "".join(f"{at},{ROW}\n" for at in OPENS)
 
 
+async def fill(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": FILE})
+
+
 @pytest.fixture
-async def filled(db_url: str, tmp_path: Path) -> str:
-    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", FILE))
-    return db_url
+def filled(lane: Lane) -> Iterator[str]:
+    with lane.filled_database(fill) as url:
+        yield url
 
 
 async def read(

@@ -6,19 +6,24 @@ import asyncio
 import csv
 import io
 import json
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from kraken_db.cli import sql as command
-from tests.support.archives import import_file, minutes, query, write
+from tests.support.archives import import_texts, minutes, query
+from tests.support.lanes import Lane
 from tests.support.shell import run
 
 
+async def fill(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": minutes(3)})
+
+
 @pytest.fixture
-async def filled(db_url: str, tmp_path: Path) -> str:
-    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", minutes(3)))
-    return db_url
+def filled(lane: Lane) -> Iterator[str]:
+    with lane.filled_database(fill) as url:
+        yield url
 
 
 COUNT = "SELECT symbol, count(*) AS minutes, sum(volume) AS volume FROM candles GROUP BY symbol"

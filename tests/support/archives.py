@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -27,9 +28,9 @@ def at(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def minutes(count: int, *, start: int = START, row: str = ROW) -> str:
-    """A file of so many minutes one after another, all alike."""
-    return "".join(f"{start + 60 * number},{row}\n" for number in range(count))
+def minutes(count: int, *, start: int = START, row: str = ROW, every: int = 1) -> str:
+    """A file of so many minutes one after another, all alike; with ``every`` there are quiet ones between."""
+    return "".join(f"{start + 60 * every * number},{row}\n" for number in range(count))
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -63,6 +64,13 @@ async def import_file(
     assert report.refresh_error is None, report.refresh_error
     (done,) = report.files
     return done
+
+
+async def import_texts(url: str, files: Mapping[str, str]) -> None:
+    """Import files by their names and contents, one after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            await import_file(url, write(Path(folder), name, content))
 
 
 def kraken_rows(path: Path) -> list[KrakenRow]:

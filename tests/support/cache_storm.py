@@ -96,8 +96,11 @@ class CacheStorm:
         self._caches = [CandleCache.in_folder(folder) for _ in range(readers)]
         self._is_plain = store.backend.chunks is None
 
-    async def run(self, commits: int, reads: int) -> Outcome:
-        """So many at least, of each: whoever is done first goes on until the other is."""
+    async def run(self, commits: int, reads: int, *, until_wrong: bool = False) -> Outcome:
+        """So many at least, of each: whoever is done first goes on until the other is.
+
+        ``until_wrong``: no more than it takes until one read is wrong.
+        """
         goals = {"commits": commits, "reads": reads}
         async with self.store.database.begin() as connection:
             for symbol in SYMBOLS:
@@ -105,6 +108,8 @@ class CacheStorm:
                 await connection.execute(text(NOTHING), {"symbol": symbol, **all_of_it})
 
         def is_over() -> bool:
+            if until_wrong and self.outcome.wrong:
+                return True
             done = {"commits": self.outcome.commits.total(), "reads": self.outcome.reads}
             return all(done[what] >= goals[what] for what in goals)
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from kraken_db.exporting import Exporter, ExportReport, scan
-from tests.support.archives import NEW_YEAR, at, import_file, minutes, query, write
+from tests.support.archives import NEW_YEAR, at, import_texts, minutes, query
 
 _DAY = 1440
 # Three months of one pair, and a second pair: a run writes several files.
@@ -25,11 +25,9 @@ main()
 """
 
 
-async def filled(url: str, folder: Path) -> str:
+async def fill(url: str) -> None:
     text = "".join(minutes(5, start=start) for start in MONTHS)
-    await import_file(url, write(folder, "XBTUSD_1.csv", text))
-    await import_file(url, write(folder, "ETHUSD_1.csv", minutes(3, start=NEW_YEAR)))
-    return url
+    await import_texts(url, {"XBTUSD_1.csv": text, "ETHUSD_1.csv": minutes(3, start=NEW_YEAR)})
 
 
 async def export(url: str, out: str | Path, *symbols: str, **options: Any) -> ExportReport:

@@ -16,7 +16,7 @@ from kraken_db.db.dumping import dump, restore
 from kraken_db.db.programs import find, newest
 from kraken_db.errors import ConfigurationError, ProgramError
 from kraken_db.progress import NullProgress, NullTask, Task
-from tests.support.archives import import_file, minutes, query, write
+from tests.support.archives import import_file, import_texts, minutes, query, write
 from tests.support.lanes.base import Lane
 from tests.support.shell import run
 from tests.support.stores import opened_database, with_user
@@ -41,14 +41,18 @@ async def require_sessions(url: str) -> None:
         pytest.skip("this server has one session")
 
 
-@pytest.fixture
-async def filled(db_url: str, tmp_path: Path) -> str:
+async def fill(url: str) -> None:
     """Some minutes of one pair and some trades of another."""
-    await require_sessions(db_url)
-    await import_file(db_url, write(tmp_path, "ETHUSD_1.csv", minutes(130)))
     header = "trade_id,timestamp,price,volume,side,order_type,misc\n"
-    await import_file(db_url, write(tmp_path, "XBTUSD.csv", header + TRADES))
-    return db_url
+    await import_texts(url, {"ETHUSD_1.csv": minutes(130), "XBTUSD.csv": header + TRADES})
+
+
+@pytest.fixture
+async def filled(lane: Lane) -> AsyncIterator[str]:
+    with lane.migrated_database() as url:
+        await require_sessions(url)
+    with lane.filled_database(fill) as url:
+        yield url
 
 
 @pytest.fixture
@@ -107,7 +111,7 @@ async def test_nobody_is_at_work_in_a_copy(filled: str, target: str, tmp_path: P
     assert "killed" not in check.stderr
 
 
-async def test_an_empty_schema_makes_room_for_a_dump(filled: str, db_url: str, tmp_path: Path) -> None:
+async def test_an_empty_schema_makes_room_for_a_dump(filled: str, tmp_path: Path) -> None:
     file = tmp_path / "kraken.dump"
     before = await contents(filled)
     async with opened_database(filled) as database:
@@ -251,7 +255,7 @@ async def test_a_dump_that_fails_leaves_the_older_one(filled: str, tmp_path: Pat
     assert "permission denied" in done.stderr
     assert "secret" not in done.stderr
     assert file.read_bytes() == older
-    assert {path.suffix for path in file.parent.iterdir()} == {".csv", ".dump"}
+    assert {path.suffix for path in file.parent.iterdir()} == {".dump"}
 
 
 async def test_a_plain_store_goes_to_any_server(

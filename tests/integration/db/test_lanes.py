@@ -46,6 +46,26 @@ async def test_each_test_gets_a_migrated_database(db_url: str, _repeat: int) -> 
         await connection.execute("DROP TABLE data_sync_status")
 
 
+FILLED: list[str] = []
+
+
+async def fill(url: str) -> None:
+    FILLED.append(url)
+    async with connect(url) as connection:
+        await connection.execute("CREATE TABLE filled AS SELECT 1 AS number")
+
+
+async def test_a_filled_database_is_filled_once_and_copied(lane: Lane) -> None:
+    FILLED.clear()
+    for _ in range(2):
+        with lane.filled_database(fill) as url:
+            async with connect(url) as connection:
+                assert {"candles", "filled"} <= set(await public_tables(connection))
+                assert await connection.fetchval("SELECT count(*) FROM filled") == 1
+                await connection.execute("DELETE FROM filled")
+            assert [url not in FILLED, len(FILLED)] == [True, 1]
+
+
 async def test_the_timescale_lane_has_timescaledb(timescale_empty_url: str) -> None:
     async with connect(timescale_empty_url) as connection:
         await connection.execute("CREATE TABLE points (at timestamptz NOT NULL, value numeric(20,10))")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ from tests.support.archives import (
     at,
     checksums,
     import_file,
+    import_texts,
     minutes,
     moved,
     query,
     write,
 )
 from tests.support.disturbed_reads import DEADLOCK, LOST, disturb_reads
+from tests.support.lanes import Lane
 
 TRADES = (
     "price,volume,time,buy/sell,market/limit,miscellaneous\n"
@@ -50,17 +53,24 @@ def outcomes(report: ExportReport) -> list[str]:
     return [file.outcome for file in report.files]
 
 
-@pytest.fixture
-async def filled(db_url: str, tmp_path: Path) -> str:
-    await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", OVER_TWO_YEARS))
-    await import_file(db_url, write(tmp_path, "XBTUSD.csv", TRADES))
-    return db_url
+async def fill(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": OVER_TWO_YEARS, "XBTUSD.csv": TRADES})
+
+
+async def fill_minutes(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": OVER_TWO_YEARS})
 
 
 @pytest.fixture
-async def plain(plain_url: str, tmp_path: Path) -> str:
-    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", OVER_TWO_YEARS))
-    return plain_url
+def filled(lane: Lane) -> Iterator[str]:
+    with lane.filled_database(fill) as url:
+        yield url
+
+
+@pytest.fixture
+def plain(plain_lane: Lane) -> Iterator[str]:
+    with plain_lane.filled_database(fill_minutes) as url:
+        yield url
 
 
 async def test_every_format_holds_what_the_provider_gives(filled: str, tmp_path: Path) -> None:
@@ -261,6 +271,7 @@ async def test_a_range_is_cut_exactly(plain: str, tmp_path: Path) -> None:
 
 async def test_other_peoples_files_are_not_touched(plain: str, tmp_path: Path) -> None:
     """The folder of the archive itself, for example."""
+    write(tmp_path, "XBTUSD_1.csv", OVER_TWO_YEARS)
     before = (tmp_path / "XBTUSD_1.csv").read_bytes()
     with pytest.raises(ConfigurationError, match=r"XBTUSD_1\.csv is not of an export"):
         await export(plain, tmp_path, style="csv")

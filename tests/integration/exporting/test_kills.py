@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.exports import change, export, filled, seen, stored
+from tests.support.exports import change, export, fill, seen, stored
 from tests.support.object_stores import AZURITE, BUCKET, azure_server, environment, s3_server
 
 _KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "4"))
@@ -77,9 +77,10 @@ def end(process: BaseProcess) -> int:
 
 
 @pytest.mark.parametrize(("style", "where"), _PLACES)
-async def test_killed_at_any_moment(plain_url: str, out: str, tmp_path: Path, style: str) -> None:
+async def test_killed_at_any_moment(plain_url: str, out: str, style: str) -> None:
     """After each kill, and while the run is under way, readers have one of the two states."""
-    url = await filled(plain_url, tmp_path)
+    await fill(plain_url)
+    url = plain_url
     drawn, killed, lengths = random.Random(16), 0, []
     for _ in range(2):
         began = time.monotonic()
@@ -105,9 +106,10 @@ async def test_killed_at_any_moment(plain_url: str, out: str, tmp_path: Path, st
 
 
 @pytest.mark.parametrize(("style", "where"), _PLACES)
-async def test_two_at_once_one_of_them_killed(plain_url: str, out: str, tmp_path: Path, style: str) -> None:
+async def test_two_at_once_one_of_them_killed(plain_url: str, out: str, style: str) -> None:
     """While neither knows whether the other one lives, readers have the state before or the one after it."""
-    url = await filled(plain_url, tmp_path)
+    await fill(plain_url)
+    url = plain_url
     drawn = random.Random(17)
     await export(url, out, style=style)
     states = [await stored(url)]

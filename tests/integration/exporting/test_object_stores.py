@@ -23,7 +23,8 @@ from kraken_db.exporting import ExportReport, PlaceFailedError, files, scan
 from kraken_db.exporting.states import HIDDEN, KEPT, MANIFEST, read_state
 from kraken_db.exporting.stores import Bucket
 from tests.support.archives import NEW_YEAR, at, import_file, query, write
-from tests.support.exports import COLUMNS, MAIN, MONTHS, change, export, filled, run, seen, stored
+from tests.support.exports import COLUMNS, MAIN, MONTHS, change, export, fill, run, seen, stored
+from tests.support.lanes import Lane
 from tests.support.object_stores import (
     BUCKET,
     PASS_ON_BUT_SAY,
@@ -61,8 +62,9 @@ def guarded(server: str, address: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture
-async def plain(plain_url: str, tmp_path: Path) -> str:
-    return await filled(plain_url, tmp_path)
+def plain(plain_lane: Lane) -> Iterator[str]:
+    with plain_lane.filled_database(fill) as url:
+        yield url
 
 
 def outcomes(report: ExportReport) -> list[str]:

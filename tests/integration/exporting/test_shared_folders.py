@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from kraken_db.cli import cli
 from kraken_db.errors import ConfigurationError
 from kraken_db.exporting import Exporter, ExportReport
 from kraken_db.new_files import create, replacing
-from tests.support.archives import import_file, minutes, write
+from tests.support.archives import import_texts, minutes, write
+from tests.support.lanes import Lane
 
 SECRET = b"a file of root's"
 FILES = {
@@ -23,10 +25,14 @@ FILES = {
 }
 
 
+async def fill(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": minutes(10)})
+
+
 @pytest.fixture
-async def plain(plain_url: str, tmp_path: Path) -> str:
-    await import_file(plain_url, write(tmp_path, "in/XBTUSD_1.csv", minutes(10)))
-    return plain_url
+def plain(plain_lane: Lane) -> Iterator[str]:
+    with plain_lane.filled_database(fill) as url:
+        yield url
 
 
 async def export(url: str, folder: Path, **options: Any) -> ExportReport:

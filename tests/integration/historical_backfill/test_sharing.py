@@ -88,11 +88,12 @@ def test_the_grid_is_the_same_for_everybody(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_one_long_pair(plain_url: str, lanes: dict[str, Lane], resume: bool) -> None:
     """Two share it: both have a part of it, and the tables are those of one alone."""
     market = Market("BTC/USD", seed=8, trades=60_000)
-    exchange = SimulatedExchange([market], delay=0.2)
+    exchange = SimulatedExchange([market])
     with lanes["postgres"].migrated_database() as other_url:
         async with exchange.serve() as base_url:
             await run(other_url, base_url, "BTC/USD")
         one_alone, counters = await checksums(other_url), await query(other_url, COUNTERS)
+    exchange.delay = 0.2
     async with exchange.serve() as base_url:
         alone = len(exchange.requests)
         first = asyncio.create_task(run(plain_url, base_url, "BTC/USD", resume=resume))
@@ -108,6 +109,7 @@ async def test_one_long_pair(plain_url: str, lanes: dict[str, Lane], resume: boo
     assert min(one.new, two.new) > 3_000, "both have had a part; how large a one is a matter of the machine"
     # A seam costs a page or two, and so does the stretch at which they meet.
     assert len(exchange.requests) - alone < 1.6 * alone
+    exchange.delay = 0.0
     async with exchange.serve() as base_url:
         (again,) = await run(plain_url, base_url, "BTC/USD", resume=True)
     assert (again.outcome, again.new, again.pages <= 3) == ("caught up", 0, True)

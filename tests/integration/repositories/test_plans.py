@@ -1,7 +1,8 @@
 """Reads that must stay fast in a large store: what the planner does with them, on both lanes.
 
-Ten symbols. The plain lane holds a year of minutes of each, the WASM server a smaller store of the same
-shape. What is counted are the rows that the plan touches, not seconds.
+Ten symbols. The plain lane holds a year of each: all minutes around those that are read, and one in every
+hour elsewhere. The WASM server has a smaller store of the same shape. What is counted are the rows that the
+plan touches, not seconds.
 """
 
 from __future__ import annotations
@@ -53,11 +54,16 @@ def filled(request: pytest.FixtureRequest, filled_stores: Callable[[str], str]) 
 
 
 async def fill(url: str, days: int, every: int) -> None:
+    # Which days have all their minutes: around the first of March, the middle, and the end.
+    whole = [(58, 63), (days // 2 - 2, days // 2 + 6), (days - 10, days)] if days > 100 else [(0, days)]
+    dense = [f"[{START + timedelta(days=first)},{START + timedelta(days=last)})" for first, last in whole]
     await query(
         url,
         "INSERT INTO candles SELECT s, m, 1, 100, 101, 99, 100, 1.5, NULL, 3, NULL"
         " FROM generate_series(CAST(:start AS timestamptz), CAST(:end AS timestamptz), "
-        f"INTERVAL '{every} minutes') m, unnest(CAST(:symbols AS text[])) s",
+        f"INTERVAL '{every} minutes') m, unnest(CAST(:symbols AS text[])) s"
+        " WHERE m <@ CAST(CAST(:dense AS text) AS tstzmultirange) OR extract(minute FROM m) = 0",
+        dense=f"{{{', '.join(dense)}}}",
         start=START,
         end=START + timedelta(days=days) - timedelta(minutes=1),
         symbols=SYMBOLS,

@@ -18,7 +18,8 @@ import pytest
 
 from kraken_db.web import answers, connections, rows
 from kraken_db.web.connections import Guard
-from tests.support.archives import import_file, minutes, write
+from tests.support.archives import import_file, import_texts, minutes, write
+from tests.support.lanes import Lane
 from tests.support.serving import Answer, Served, served
 
 TOKEN = "right-token-of-many-characters"
@@ -29,11 +30,15 @@ INSIDE = re.compile(
 )
 
 
+async def fill(url: str) -> None:
+    await import_texts(url, {"XBTUSD_1.csv": minutes(30)})
+
+
 @pytest.fixture
-async def server(plain_url: str, tmp_path: Path) -> AsyncIterator[Served]:
-    await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(30)))
-    async with served(plain_url, export_dir=tmp_path / "exports") as found:
-        yield found
+async def server(plain_lane: Lane, tmp_path: Path) -> AsyncIterator[Served]:
+    with plain_lane.filled_database(fill) as url:
+        async with served(url, export_dir=tmp_path / "exports") as found:
+            yield found
 
 
 def is_refused(answer: Answer, *statuses: int) -> None:

@@ -151,14 +151,14 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 async def admin(url: str, sql: str) -> None:
     connection = await asyncpg.connect(url, timeout=_ADMIN_TIMEOUT)
     try:
-        for attempt in range(10):
+        for attempt in range(250):
             try:
                 await connection.execute(sql, timeout=_ADMIN_TIMEOUT)
                 return
             except asyncpg.ObjectInUseError:  # a session of the template is still ending
-                if attempt == 9:
+                if attempt == 249:
                     raise
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.02)
     finally:
         await connection.close()
 
