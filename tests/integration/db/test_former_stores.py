@@ -1,7 +1,7 @@
 """A store that a former version made, with rows, is brought up to date: nothing of it is lost.
 
-The stores are in ``former_stores``, as the code of their time made them. What is expected was worked out by hand
-from the seven trades of BTC/USD, three of ETH/USD without ids, and the candles of files of the others.
+The stores are in ``former_stores``, as the code of their time made them. What is expected was worked out by
+hand: seven trades of BTC/USD, three of ETH/USD without ids, candles of files of the others.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LTC/USD 2023-01-02 00:00 60 61 59 60.5 2  - 3  -
 """
 _ALIKE = """
 ETH/USD  2023-01-02 00:00 10.5 10.5 10.5 10.5 0.00000002 0.00000021 2 10.5
-PEPE/USD 2023-01-02 00:00 0.0000000001 0.0000000003 0.0000000001 0.0000000002 12345678901234567890.0000000001 - 1 -
+PEPE/USD 2023-01-02 00:00 1e-10 3e-10 1e-10 2e-10 12345678901234567890.0000000001 - 1 -
 """
 _HALF_HOURS = f"""
 BTC/USD 2023-01-02 00:00 100 104 98  98  5 508 4 101.6
@@ -124,6 +124,8 @@ def table(text: str, width: int) -> list[list[str]]:
     """The words of each line; a date and its time are one."""
     rows = [line.split() for line in text.splitlines() if line.strip()]
     at = next(place for place, word in enumerate(rows[0]) if word.startswith("20"))
+    tiny = {f"{digit}e-10": f"0.000000000{digit}" for digit in range(1, 4)}
+    rows = [[tiny.get(word, word) for word in row] for row in rows]
     joined = [[*row[:at], " ".join(row[at : at + 2]), *row[at + 2 :]] for row in rows]
     assert {len(row) for row in joined} == {width}
     return sorted(joined)
