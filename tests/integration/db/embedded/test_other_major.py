@@ -1,4 +1,4 @@
-"""The wheel brings a newer PostgreSQL, and the data is of the older one: refused, unharmed, and carried over."""
+"""The wheel brings a newer PostgreSQL, the data is of an older one: refused, unharmed, and carried over."""
 
 from __future__ import annotations
 
