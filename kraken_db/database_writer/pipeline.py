@@ -266,7 +266,8 @@ def decode_record(kind: type[R]) -> Callable[[bytes], R]:
     def decoded(payload: bytes) -> R:
         try:
             return decode(payload)
-        except (RecursionError, ArithmeticError) as error:
+        # Only since 0.21 msgspec's own error is a ValueError.
+        except (msgspec.DecodeError, RecursionError, ArithmeticError) as error:
             raise ValueError(str(error)) from None
 
     return decoded
