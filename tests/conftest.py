@@ -69,9 +69,11 @@ def pytest_report_header() -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What is only of one server (roles, dumps, its processes) says so: ``one_server`` with the reason."""
-    if "plain_lane" in metafunc.fixturenames:
-        alone = metafunc.definition.get_closest_marker("one_server") is not None
-        metafunc.parametrize("plain_lane", _PLAIN[:1] if alone else _PLAIN, indirect=True)
+    alone = metafunc.definition.get_closest_marker("one_server") is not None
+    also = [] if alone else _PLAIN[1:]
+    for fixture, servers in (("lane", sorted(_LANES)), ("plain_lane", _PLAIN[:1])):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, [*servers, *also], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +86,7 @@ def lanes() -> Iterator[dict[str, Lane]]:
         one.stop()
 
 
-@pytest.fixture(params=[*sorted(_LANES), *_PLAIN[1:]])
+@pytest.fixture
 def lane(request: pytest.FixtureRequest, lanes: dict[str, Lane]) -> Lane:
     return lanes[request.param]
 

@@ -41,6 +41,7 @@ async def refusal(url: str) -> KrakenDBError:
     return refused.value
 
 
+@pytest.mark.one_server("the coordinator asks for a password, and one built by hand trusts its own machine")
 async def test_wrong_password(plain_url: str) -> None:
     error = await refusal(with_password(plain_url, SECRET))
     assert isinstance(error, AuthenticationError)

@@ -258,6 +258,7 @@ async def test_a_dump_that_fails_leaves_the_older_one(filled: str, tmp_path: Pat
     assert {path.suffix for path in file.parent.iterdir()} == {".dump"}
 
 
+@pytest.mark.one_server("the dump of a cluster is for servers that have Citus")
 async def test_a_plain_store_goes_to_any_server(
     plain_url: str, timescale_empty_url: str, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ async def test_the_copy_of_a_migrated_database_takes_rows(timescale_url: str) ->
         assert await connection.fetchval("SELECT count(*) FROM show_chunks('candles')") == 1
 
 
+@pytest.mark.one_server("a coordinator may have TimescaleDB for its other databases")
 async def test_the_plain_lane_has_no_timescaledb(plain_empty_url: str) -> None:
     async with connect(plain_empty_url) as connection:
         found = await connection.fetchval(

@@ -37,6 +37,7 @@ async def test_a_connection_that_ends_is_told_as_that(plain_url: str) -> None:
     await database.close()
 
 
+@pytest.mark.one_server("the fault is a trigger, and ends a worker's session, which is waited for")
 async def test_one_lost_connection_does_not_stop_the_other_files(plain_url: str, tmp_path: Path) -> None:
     """An administrator ends the session of the first file; the server itself is well."""
     await query(

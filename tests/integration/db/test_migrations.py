@@ -68,6 +68,7 @@ async def test_up_down_to_base_and_up_again(empty_url: str) -> None:
     assert await relations(empty_url) == all_of_it
 
 
+@pytest.mark.one_server("a distributed store does not go back to an older schema")
 async def test_every_step_down_keeps_the_rows(db_url: str, tmp_path: Path) -> None:
     """Down to bare tables, one revision at a time, with rows in them and, on TimescaleDB, packed chunks."""
     await import_file(db_url, write(tmp_path, "XBTUSD_1.csv", minutes(3 * 1440)))
