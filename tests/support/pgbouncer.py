@@ -26,12 +26,12 @@ def pooled(url: str, mode: str, *, most: int = 10, settings: str = "") -> Iterat
     if _PROGRAM is None:
         pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
     server, port, owner = urlsplit(url), free_port(), server_account()
+    password = f" password={unquote(server.password)}" if server.password else ""
     folder = Path(tempfile.mkdtemp(prefix="kraken-pgbouncer-"))
     try:
         file = folder / "pgbouncer.ini"
         file.write_text(
-            f"[databases]\n* = host={server.hostname} port={server.port} user={server.username}"
-            f" password={unquote(server.password or '')}\n"
+            f"[databases]\n* = host={server.hostname} port={server.port} user={server.username}{password}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = any\n"
             f"pool_mode = {mode}\ndefault_pool_size = {most}\nserver_round_robin = 1\n{settings}\n"

@@ -114,8 +114,14 @@ async def _seal(server: str, name: str) -> None:
 
 async def _copy(server: str, url: str, template: str) -> None:
     """What makes the databases of the template one store makes those of the copy one."""
-    copied = f'CREATE DATABASE "{database_of(url)}" TEMPLATE "{template}"'
-    await asyncio.gather(*(admin(_address(server, node), copied) for node in await _nodes(server)))
+    name = database_of(url)
+
+    async def copy(node: _Node) -> None:
+        await admin(_address(server, node), f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # A copy has everything of its template but its settings.
+        await admin(_address(server, node), f'ALTER DATABASE "{name}" SET jit TO off')
+
+    await asyncio.gather(*map(copy, await _nodes(server)))
 
 
 async def _drop(server: str, name: str) -> None:
