@@ -95,7 +95,8 @@ def test_what_a_page_tells_to_type_works(
 ) -> None:
     if page.name in FILLED:
         filled: Path = request.getfixturevalue("filled_data")
-        sandbox.run("cp", "-a", filled, sandbox.data)  # it keeps whose the files are
+        copied = sandbox.run("cp", "-a", filled, sandbox.data)  # it keeps whose the files are
+        assert copied.returncode == 0, copied.stdout
     programs = {"bash": ("bash", "-euo", "pipefail", "-c"), "python": (sys.executable, "-W", "error", "-c")}
     for block in blocks(page):
         assert block.language in programs, f"a block of {block.language!r} is neither run nor marked"

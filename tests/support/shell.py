@@ -16,7 +16,7 @@ def run(url: str, *arguments: str) -> Result:
     return CliRunner().invoke(cli, [*arguments, "--db-url", url], prog_name="kraken-db")
 
 
-MAIN = "from kraken_db.cli import main; main()"
+MAIN = "from kraken_db.__main__ import main; main()"
 """What a Python runs that is to be the command line."""
 KRAKEN_DB = (sys.executable, "-c", MAIN)
 STRICT = (sys.executable, "-W", "error", "-c", MAIN)

@@ -65,6 +65,7 @@ class Postmaster:
 
         ``alone``: nobody else uses it, so it may be restarted where that helps.
         """
+        self._refuse_stopped()  # it would let each question wait for its whole time
         if self.probe().answer is Answer.READY:
             return
         if self._lost_its_socket():

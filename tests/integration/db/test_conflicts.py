@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
+from kraken_db import retry
 from kraken_db.db.engine import Database
 from kraken_db.errors import TransactionConflictError
 from kraken_db.retry import CONFLICT
@@ -92,7 +95,10 @@ async def test_an_import_begins_its_file_again(plain_url: str, tmp_path: Path) -
     assert await query(plain_url, "SELECT count(*) FROM candles") == [(5,)]
 
 
-async def test_what_never_gets_through_is_told(plain_url: str, tmp_path: Path) -> None:
+async def test_what_never_gets_through_is_told(
+    plain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "CONFLICT", replace(CONFLICT, pause=0.01, jitter=0.0))
     await fail_at_first(plain_url, "candles", 1_000)
     report = await import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(5)))
     assert isinstance(report.error, TransactionConflictError)

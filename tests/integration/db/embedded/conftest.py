@@ -16,6 +16,7 @@ import pytest
 from kraken_db.db.embedded import EmbeddedServer, server
 from kraken_db.db.embedded.keeper import is_free
 from kraken_db.db.embedded.locks import open_private
+from tests.support.scratch import in_memory
 
 LINGER = 0.1
 _USER = """
@@ -128,8 +129,8 @@ def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _open_to_all(prefix: str) -> Path:
-    """A directory under /tmp that everybody may pass through (pytest's own are root's alone)."""
-    directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    """A directory that everybody may pass through (pytest's own are root's alone), with a short name."""
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=in_memory() or "/tmp"))
     directory.chmod(0o755)
     return directory
 
