@@ -20,6 +20,7 @@ from kraken_db.repositories import CandleRepository
 from kraken_db.types import Candle
 from tests.support.archives import EVER, START, at, import_file, import_texts, query, read_candles, write
 from tests.support.lanes import Lane
+from tests.support.stores import opened_database
 
 # Minutes 0, 1, 2, 7 and 61 of an hour and a bit: everything else was quiet.
 TRADED = (0, 1, 2, 7, 61)
@@ -276,11 +277,10 @@ async def test_weeks_start_on_monday_whatever_the_time_zone(db_url: str, tmp_pat
     await import_file(
         db_url, write(tmp_path, "XBTUSD_1.csv", f"{sunday},1,1,1,1,1,1\n{sunday + 60},2,2,2,2,1,1\n")
     )
-    weeks = await query(
-        db_url,
-        "SELECT timestamp, close FROM candles_1w, set_config('TimeZone', 'Pacific/Auckland', true)"
-        " ORDER BY 1",
-    )
+    async with opened_database(db_url) as database, database.begin() as connection:
+        await connection.exec_driver_sql("SET LOCAL TimeZone TO 'Pacific/Auckland'")
+        found = await connection.exec_driver_sql("SELECT timestamp, close FROM candles_1w ORDER BY 1")
+        weeks = found.all()
     assert [(week.astimezone(UTC).isoformat(), int(close)) for week, close in weeks] == [
         ("2022-12-26T00:00:00+00:00", 1),
         ("2023-01-02T00:00:00+00:00", 2),

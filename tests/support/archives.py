@@ -102,6 +102,11 @@ async def query(url: str, statement: str, **parameters: Any) -> list[Any]:
         return [tuple(row) for row in result] if result.returns_rows else []
 
 
+async def is_cluster(url: str) -> bool:
+    """Whether it is a database of Citus, which has nodes."""
+    return await query(url, "SELECT 1 WHERE to_regclass('pg_dist_node') IS NOT NULL") != []
+
+
 def moved(column: str, later: timedelta) -> str:
     """SQL: a time, so much later.
 

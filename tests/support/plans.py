@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -50,13 +51,31 @@ async def watched(
                     f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
                 )
                 found = explained.scalar_one()
-                plans.append((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
+                plans.append(
+                    _where_it_runs((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
+                )
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those of a plan, and of what workers do for a coordinator: a shard has the name of its table."""
+    if "Relation Name" in plan:
+        plan["Relation Name"] = re.sub(r"_\d{6,}$", "", plan["Relation Name"])
     yield plan
     for child in plan.get("Plans", []):
         yield from nodes(child)
+    for remote in _of_workers(plan):
+        yield from nodes(remote)
+
+
+def _where_it_runs(plan: dict[str, Any]) -> dict[str, Any]:
+    """What a coordinator leaves to one worker is the plan there."""
+    remote = _of_workers(plan)
+    return remote[0] if len(remote) == 1 else plan
+
+
+def _of_workers(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    tasks = plan.get("Distributed Query", {}).get("Job", {}).get("Tasks", [])
+    return [remote["Plan"] for task in tasks for (remote,) in task["Remote Plan"]]
 
 
 def touched(plan: dict[str, Any]) -> float:

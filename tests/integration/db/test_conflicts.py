@@ -14,7 +14,7 @@ from kraken_db.db.engine import Database
 from kraken_db.errors import TransactionConflictError
 from kraken_db.retry import CONFLICT
 from kraken_db.simulator import Market
-from tests.support.archives import import_file, minutes, query, write
+from tests.support.archives import import_file, is_cluster, minutes, query, write
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.stores import opened_database
 
@@ -38,10 +38,6 @@ async def fail_at_first(url: str, table: str, times: int) -> None:
         await connection.exec_driver_sql(
             f"CREATE TRIGGER disturb AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION disturb()"
         )
-
-
-async def is_cluster(url: str) -> bool:
-    return await query(url, "SELECT 1 WHERE to_regclass('pg_dist_node') IS NOT NULL") != []
 
 
 async def attempts_of(url: str) -> int:

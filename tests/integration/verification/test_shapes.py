@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from kraken_db.ranges import TICK
 from kraken_db.simulator import Market
 from kraken_db.verification import StoreVerifier
-from tests.support.archives import moved, query
+from tests.support.archives import is_cluster, moved, query
 from tests.support.downloading import assert_is_truth, download_one, floor, quick_client
 from tests.support.gap_filling import DAY
 from tests.support.plans import touched, watched
@@ -168,7 +168,10 @@ async def test_each_row_is_read_twice_at_most(plain_url: str) -> None:
 
     # Once its statistics are there, so small a table is read whole, and these come when the server likes.
     name = make_url(plain_url).database
-    await query(plain_url, f'ALTER DATABASE "{name}" SET enable_seqscan = off')
+    by_index = f'ALTER DATABASE "{name}" SET enable_seqscan = off'
+    await query(plain_url, by_index)
+    if await is_cluster(plain_url):
+        await query(plain_url, f"SELECT run_command_on_workers('{by_index}')")
     await query(plain_url, "ANALYZE candles")
 
     def make(url: str) -> StoreVerifier:
