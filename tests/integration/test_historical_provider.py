@@ -280,7 +280,7 @@ async def test_weeks_start_on_monday_whatever_the_time_zone(db_url: str, tmp_pat
     async with opened_database(db_url) as database, database.begin() as connection:
         await connection.exec_driver_sql("SET LOCAL TimeZone TO 'Pacific/Auckland'")
         found = await connection.exec_driver_sql("SELECT timestamp, close FROM candles_1w ORDER BY 1")
-        weeks = found.all()
+        weeks = [tuple(row) for row in found]
     assert [(week.astimezone(UTC).isoformat(), int(close)) for week, close in weeks] == [
         ("2022-12-26T00:00:00+00:00", 1),
         ("2023-01-02T00:00:00+00:00", 2),
