@@ -317,11 +317,11 @@ async def test_clients_share_the_pace_of_a_pair_and_pairs_run_side_by_side(krake
 async def test_being_throttled_slows_the_pair_down_but_no_other(kraken: FakeKraken) -> None:
     limiter = RateLimiter()
     kraken.script(refused("EGeneral:Too many requests"), GOOD)
-    async with KrakenRestClient(kraken.url, rate_limit_delay=0.1, backoff=0, limiter=limiter) as client:
+    async with KrakenRestClient(kraken.url, rate_limit_delay=0.4, backoff=0, limiter=limiter) as client:
         await client.trades("XBTUSD")
-    assert kraken.seen[1][0] - kraken.seen[0][0] > 0.14
-    assert limiter.interval((kraken.url, "BTC/USD"), 0.1) == pytest.approx(0.1 * 1.5 * 0.98)
-    assert limiter.interval((kraken.url, "SOL/USD"), 0.1) == 0.1
+    assert kraken.seen[1][0] - kraken.seen[0][0] > 0.45
+    assert limiter.interval((kraken.url, "BTC/USD"), 0.4) == pytest.approx(0.4 * 1.5 * 0.98)
+    assert limiter.interval((kraken.url, "SOL/USD"), 0.4) == 0.4
 
 
 @pytest.mark.parametrize(
