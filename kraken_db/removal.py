@@ -78,7 +78,8 @@ async def left_alone(store: Store, symbol: str) -> AsyncIterator[None]:
             await held.enter_async_context(JobLock(store.database, job, symbol))
         jobs = await store.database.reading(lambda connection: RunningJobRepository(connection).all())
         for one in jobs:
-            if one.is_alive and symbol in one.symbols:
+            # A copy holds the locks above, of one pair after the other; a killed one may be repeated at once.
+            if one.is_alive and one.kind != "copy" and symbol in one.symbols:
                 raise JobRunningError(
                     f"{symbol}: {one} is at work on it", hint="wait for it to end, or stop it"
                 )

@@ -22,6 +22,7 @@ from kraken_db.db.engine import Database, is_embedded
 from kraken_db.db.locks import try_exclusive
 from kraken_db.db.migrations import current_revision, migrate
 from kraken_db.errors import ConfigurationError, DataRefusedError, JobRunningError, KrakenDBError, PairError
+from kraken_db.heartbeat import Heartbeat, pairs_done
 from kraken_db.ingest.copying import CopiedRows, copy_symbol, snapshot
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.patterns import select
@@ -139,7 +140,10 @@ class StoreCopy:
         report = CopyReport(keeps_less=await _keeps_less(self._source, target))
         task = self._progress.task("copy", sum(map(sum, wanted.values())), unit="rows")
         try:
-            async with Ingest(target) as ingest:
+            heartbeat = Heartbeat(
+                target, "copy", [*wanted], lambda: pairs_done([*wanted], {*report.copied, *report.equal})
+            )
+            async with heartbeat, Ingest(target) as ingest:
                 for symbol, counts in wanted.items():
                     task.update(note=symbol)
                     try:

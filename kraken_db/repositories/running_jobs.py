@@ -15,7 +15,7 @@ from kraken_db.db.last_words import LastWord, left
 from kraken_db.models import RUNNING_JOBS
 
 JobKind: TypeAlias = Literal[
-    "recording", "backfill", "partial backfill", "gap filling", "import", "maintenance"
+    "recording", "backfill", "partial backfill", "gap filling", "import", "maintenance", "copy"
 ]
 
 DEAD_AFTER = timedelta(seconds=45)

@@ -267,6 +267,33 @@ def test_to_the_embedded_database_and_back(plain_url: str, plain_empty_url: str,
     assert asyncio.run(everything_of(plain_empty_url)) == before
 
 
+async def test_a_copy_is_a_running_job_of_the_target(
+    plain_url: str, plain_empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(plain_url, tmp_path)
+    said: list[str] = []
+
+    async def read_and_look(connection: AsyncConnection, backend: Backend, symbol: str) -> PairFacts:
+        shown = await asyncio.to_thread(Shell(tmp_path, DATABASE_URL=plain_empty_url).run, "status")
+        said.extend(line for line in shown.stdout.splitlines() if line.startswith("At work"))
+        return await read_facts(connection, backend, symbol)
+
+    monkeypatch.setattr(copying, "read_facts", read_and_look)
+    await copied(plain_url, plain_empty_url)
+    assert len(said) == 3
+    assert all(line.startswith("At work   copy of 3 pairs on ") for line in said)
+    jobs = "SELECT kind, symbols, behind, state, ended_at IS NOT NULL FROM running_jobs WHERE kind = 'copy'"
+    symbols = ["ADA/USD", "BTC/USD", "ETH/USD"]
+    assert await query(plain_empty_url, jobs) == [("copy", symbols, [], "3 of 3 pairs done", True)]
+    assert await query(plain_url, jobs) == []
+
+    # One that was killed a moment ago holds nothing up, and is taken for ended once it was repeated.
+    await query(plain_empty_url, "DELETE FROM trades WHERE symbol = 'ETH/USD'")
+    await query(plain_empty_url, "UPDATE running_jobs SET ended_at = NULL, heard_at = clock_timestamp()")
+    again = await copied(plain_url, plain_empty_url, replaces=True)
+    assert (list(again.copied), again.failed) == (["ETH/USD"], [])
+
+
 async def test_killed_again_and_again(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
     """Whole pairs are there after each kill, and all of them in the end."""
     before = await fill_four(plain_url, tmp_path)

@@ -146,3 +146,13 @@ def test_a_tag_must_be_of_the_version(tmp_path: Path) -> None:
         release.RefusedError, match=r"the tag is v0\.2\.0, and pyproject\.toml has version 0\.1\.0"
     ):
         release.build(tree(tmp_path), "v0.2.0")
+
+
+def test_the_source_has_whatever_its_tests_and_its_image_read() -> None:
+    included = set(PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no clone")
+    names = {line.partition("/")[0] for line in listed.stdout.splitlines()}
+    # They come by themselves; .ci is for this repository alone.
+    assert names - included == {".ci", ".gitignore", "LICENSE", "pyproject.toml"} & names
