@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+WORKERS = ["-n", "3", "--dist", "loadfile"]
+"""Of pytest. More than the two cores of a small machine: many tests wait, for a server or for a minute's end."""
 _STAMP = VENV / "installed.json"
 _OLDEST = (3, 11)
 _VERSION = "{}.{}".format(*sys.version_info)
