@@ -27,7 +27,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 WORKERS = ["-n", "3", "--dist", "loadfile"]
-"""Of pytest. More than the two cores of a small machine: many tests wait, for a server or for a minute's end."""
+"""Of pytest. More than the cores of a small machine: many tests wait, for a server or the end of a minute."""
 _STAMP = VENV / "installed.json"
 _OLDEST = (3, 11)
 _VERSION = "{}.{}".format(*sys.version_info)
