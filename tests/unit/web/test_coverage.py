@@ -81,9 +81,9 @@ def test_days_by_hand() -> None:
     coverage = [covered("csv", (12, 48)), covered("live", (47, 60))]
     found = days_of(coverage, [span(60, 63)], at(64))
     assert found == [
-        {"day": "2023-01-01", "covered": 0.5, "sources": ["csv"], "rows": None, "gap": False},
-        {"day": "2023-01-02", "covered": 1.0, "sources": ["csv", "live"], "rows": None, "gap": False},
+        {"day": "2023-01-01", "covered": 0.5, "sources": ["csv"], "gap": False},
+        {"day": "2023-01-02", "covered": 1.0, "sources": ["csv", "live"], "gap": False},
         # Of the 16 hours that have passed 12 are known.
-        {"day": "2023-01-03", "covered": 0.75, "sources": ["live"], "rows": None, "gap": True},
+        {"day": "2023-01-03", "covered": 0.75, "sources": ["live"], "gap": True},
     ]
     assert days_of([], [], at(1)) == []
