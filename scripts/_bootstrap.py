@@ -26,8 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
-WORKERS = ["-n", "3", "--dist", "loadfile"]
-"""Of pytest. More than the cores of a small machine: many tests wait, for a server or the end of a minute."""
+WORKERS = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+"""Of pytest. More than the cores of a small machine: many tests wait, for a server or the end of a minute. In
+their order, so that the longest ones, of whole commands, come first, and the shortest at the end."""
 _STAMP = VENV / "installed.json"
 _OLDEST = (3, 11)
 _VERSION = "{}.{}".format(*sys.version_info)
