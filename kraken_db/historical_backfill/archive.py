@@ -76,6 +76,12 @@ class Wanted:
         begins_behind = start is not None and self.end is not None and start >= self.end
         return not (ends_before or begins_behind)
 
+    def is_reached(self, cursor: int) -> bool:
+        """Whether all of it is stored, where a download would go on from ``cursor``, in ns."""
+        if self.end is None or cursor <= as_nanoseconds(self.since):
+            return False
+        return self.end <= cursor_time(cursor)
+
     def first_cursor(self, resume_point: int, files: Sequence[ArchiveFile]) -> int:
         """Where REST begins, in ns: ``resume_point`` is where the stored history ends, 0 without one."""
         if files:  # what the archives brought, it does not bring again

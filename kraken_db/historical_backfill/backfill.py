@@ -575,6 +575,9 @@ class KrakenTradesBackfill(StoreService):
         since, wanted = report.cursor or 0, run.wanted
         resume_point = await self._again(lock, lambda: shared.resume_point(since))
         report.cursor = max(since, resume_point.since)
+        if wanted.is_reached(resume_point.since):
+            report.outcome = "reached the end"
+            return False
         walk = self._exchange.pager(name, resume_point.since, wanted.end, resume_point.sequence)
         pager = await unless_set(self._stop, walk)
         if pager is None:

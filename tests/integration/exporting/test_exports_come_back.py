@@ -30,7 +30,10 @@ QUICK = settings(
     deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 
-prices = st.decimals(LEAST, Decimal("9999999999.9999999999"), places=10)
+# Prices as large as times are refused in files, whose columns may be in another order: see TradeFields.
+prices = st.decimals(LEAST, Decimal("9999999999.9999999999"), places=10).filter(
+    lambda price: not 1_300_000_000 < price < 2_000_000_000
+)
 
 
 def volumes(price: Decimal, bound: int) -> st.SearchStrategy[Decimal]:

@@ -52,6 +52,15 @@ async def test_twice(db_url: str, scenario: Scenario, resume: bool) -> None:
     assert await checksums(db_url) == before
 
 
+async def test_up_to_a_time_that_is_stored_already(db_url: str, market: Market) -> None:
+    await download_one(db_url, market)
+    before = await checksums(db_url)
+    end = list(market.truth_candles())[9].timestamp
+    again = await download_one(db_url, market, resume=True, end_timestamp=end)
+    assert (again.error, again.outcome, again.received) == (None, "reached the end", 0)
+    assert await checksums(db_url) == before
+
+
 async def test_after_an_archive_without_ids(db_url: str, market: Market, tmp_path: Path) -> None:
     archive = await import_file(db_url, write(tmp_path, "XBTUSD.csv", time_and_sales(market, 3)))
     assert archive.new == SIZE
