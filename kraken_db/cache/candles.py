@@ -410,7 +410,7 @@ def candles_of_table(symbol: str, interval: Interval, table: pyarrow.Table) -> l
             elif column.name in _REPEATED:
                 columns.append(_repeated_decimals(values))
             else:
-                columns.append(_decimals(values))
+                columns.append(_decimals(values.chunks))
         return candles_of_columns(symbol, interval, columns)
 
 
@@ -422,10 +422,10 @@ _REPEATED = ("open", "high", "low", "close")
 _EXACT = Context(prec=60)
 
 
-def _decimals(column: pyarrow.ChunkedArray) -> list[Any]:
+def _decimals(chunks: Sequence[pyarrow.Array]) -> list[Any]:
     """As the driver gives them: faster than what Arrow does."""
     found: list[Any] = []
-    for chunk in column.chunks:
+    for chunk in chunks:
         units = None if chunk.null_count else _units(chunk)
         if units is None:
             texts = chunk.cast("string").to_pylist()
@@ -448,12 +448,11 @@ def _units(chunk: pyarrow.Array) -> list[int] | None:
 def _repeated_decimals(column: pyarrow.ChunkedArray) -> list[Any]:
     """The same of values that are not missing: each of them is made once."""
     import numpy as np
-    import pyarrow as pa
 
     found: list[Any] = []
     for chunk in column.chunks:
         coded = chunk.dictionary_encode()
-        values = np.array(_decimals(pa.chunked_array([coded.dictionary])), object)
+        values = np.array(_decimals([coded.dictionary]), object)
         found += values[coded.indices.to_numpy()].tolist()
     return found
 

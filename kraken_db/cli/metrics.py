@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from kraken_db.cli.output import note
+from kraken_db.extras import require
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -62,8 +63,6 @@ async def metrics_of(
     if address is None:
         yield
         return
-    from kraken_db.extras import require
-
     require("prometheus_client", "metrics", "metrics")
     from kraken_db.metrics.endpoint import Source, StoreSource, serving
 
