@@ -8,7 +8,7 @@ from pathlib import Path
 from kraken_db.simulator import SimulatedExchange, feed_url
 from tests.support.archive_making import archived_markets
 from tests.support.processes import Ended, run_backfill
-from tests.support.shell import STRICT
+from tests.support.shell import forked
 
 POL = "its successor is POL/USD, with a history of its own: kraken-db backfill --symbols POL/USD"
 
@@ -23,7 +23,7 @@ def environment(url: str, base_url: str, archives: Path | str) -> dict[str, str]
 
 
 async def run(where: dict[str, str], *arguments: str) -> Ended:
-    done = await run_backfill(*arguments, environment=where, program=STRICT)
+    done = await run_backfill(*arguments, environment=where, program=forked())
     assert "Traceback" not in done.err
     return done
 

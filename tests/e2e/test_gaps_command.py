@@ -12,10 +12,9 @@ from datetime import UTC, datetime, timedelta
 from kraken_db.simulator import Market, Scenario, SimulatedExchange
 from tests.support.archives import query
 from tests.support.processes import Ended, backfilling, ended, requests_reach, run_backfill
-from tests.support.shell import STRICT
+from tests.support.shell import STRICT, forked
 
-FILL = (*STRICT, "gaps", "fill")
-LIST = (*STRICT, "gaps", "list")
+FILL, LIST = ("gaps", "fill"), ("gaps", "list")
 MODULE = (sys.executable, "-W", "error", "-m", "kraken_db.gap_filler")
 QUICK = ("--rate-limit", "0", "--min-gap", "30")
 
@@ -38,10 +37,11 @@ async def test_list_fill_and_list_again(plain_url: str) -> None:
         async def run(*arguments: str, program: tuple[str, ...]) -> Ended:
             return await run_backfill(*arguments, environment=environment, program=program)
 
-        before = await run("--symbols", "BTC/USD", "--window", "2d", program=LIST)
+        before = await run("--symbols", "BTC/USD", "--window", "2d", program=(*forked(), *LIST))
         assert (before.code, before.out.split()[-2:]) == (0, ["nothing", "stored"])
         assert "BTC/USD: nothing is stored; wanted: 2 days up to now" in before.err
-        done = await run("--symbols", "BTC/USD", "ETH/USD", "--window", "1d", "--json", *QUICK, program=FILL)
+        wanted = ("--symbols", "BTC/USD", "ETH/USD", "--window", "1d")
+        done = await run(*wanted, "--json", *QUICK, program=(*forked(), *FILL))
         assert done.code == 0, done.err
         document = json.loads(done.out)
         assert (document["gaps_detected"], document["gaps_filled"], document["errors"]) == (2, 2, [])
@@ -54,7 +54,7 @@ async def test_list_fill_and_list_again(plain_url: str) -> None:
         assert first["trades_new"] + document["symbols"][1]["trades_new"] == document["trades_processed"]
         again = await run("--symbols", "BTC/USD,ETH/USD", *QUICK, program=MODULE)
         assert (again.code, again.out.splitlines()[1].split()[:5]) == (0, ["BTC/USD", "0", "0", "0", "0"])
-        after = await run("--stored", "--json", "--min-gap", "30", program=LIST)
+        after = await run("--stored", "--json", "--min-gap", "30", program=(*forked(), *LIST))
         symbols = json.loads(after.out)["symbols"]
         assert [(one["symbol"], one["gaps"]) for one in symbols] == [("BTC/USD", []), ("ETH/USD", [])]
         assert "No gaps in 2 pairs." in after.err
@@ -78,14 +78,14 @@ async def test_what_stays_is_told_and_ends_with_1(plain_url: str) -> None:
 async def test_a_signal_stores_what_has_come(plain_url: str) -> None:
     async with exchange_of(plain_url, "BTC/USD", delay=0.15) as (exchange, environment):
         arguments = ("--symbols", "BTC/USD", "--window", "3d", *QUICK)
-        async with backfilling(*arguments, environment=environment, program=FILL) as process:
+        async with backfilling(*arguments, environment=environment, program=(*STRICT, *FILL)) as process:
             assert await requests_reach(exchange, 5, process)
             process.send_signal(signal.SIGTERM)
             done = await ended(process)
         assert done.code == 143, done.err
         assert "BTC/USD: stopped; the same command goes on from there" in done.err
         exchange.delay = 0.0
-        rest = await run_backfill(*arguments, environment=environment, program=FILL)
+        rest = await run_backfill(*arguments, environment=environment, program=(*forked(), *FILL))
         assert rest.code == 0, rest.err
     ids = await query(plain_url, "SELECT count(*), max(id) - min(id) + 1 FROM trades")
     assert ids[0][0] == ids[0][1] > 2_000
@@ -99,5 +99,6 @@ async def test_wrong_usage(plain_url: str) -> None:
         (("--max-concurrent", "0"), "is not in the range"),
         (("--stored", "--symbols", "BTC/USD"), "--stored cannot be combined with --symbols"),
     ]:
-        done = await run_backfill(*arguments, environment={"DATABASE_URL": plain_url}, program=FILL)
+        environment = {"DATABASE_URL": plain_url}
+        done = await run_backfill(*arguments, environment=environment, program=(*forked(), *FILL))
         assert (done.code, told in done.err, done.out) == (2, True, ""), done.err

@@ -8,7 +8,7 @@ import time
 
 from kraken_db.simulator import Market, SimulatedExchange
 from tests.support.processes import ended, requests_reach, running
-from tests.support.shell import STRICT
+from tests.support.shell import STRICT, forked
 
 SYMBOLS = [f"{a}{b}K/USD" for a in "CDFGHJLMNPRSTVWXZ" for b in "BCDFGHJLMNPRSTVWXZ"][:300]
 
@@ -41,10 +41,10 @@ async def test_ctrl_c_ends_many_pairs_soon_with_totals(plain_url: str) -> None:
         assert asked[0] == "NOPEUSD"
         exchange.delay = 0.0
         fill = ("backfill", "--symbols", *SYMBOLS[:3], "--resume", "--rate-limit", "0", "--json")
-        async with running(*STRICT, *fill, environment=environment) as process:
+        async with running(*forked(), *fill, environment=environment) as process:
             again = await ended(process)
         assert {pair["outcome"] for pair in json.loads(again.out)["pairs"]} == {"caught up"}
-        async with running(*STRICT, "status", "--json", environment=environment) as process:
+        async with running(*forked(), "status", "--json", environment=environment) as process:
             shown = json.loads((await ended(process)).out)["symbols"]
         truth = {market.symbol: list(market.truth_trades())[-1].price for market in exchange.markets.values()}
         for symbol in SYMBOLS[:3]:

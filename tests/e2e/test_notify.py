@@ -12,7 +12,7 @@ from pathlib import Path
 from kraken_db.simulator import Market, SimulatedExchange, feed_url
 from tests.support.archives import query
 from tests.support.processes import Ended, ended, running
-from tests.support.shell import STRICT
+from tests.support.shell import forked
 from tests.support.webhooks import SECRET, webhook
 
 ROW = (
@@ -24,7 +24,7 @@ NEVER = ("status", "--check", "--max-lag", "never")
 
 async def kraken_db(home: Path, *arguments: str, **variables: str) -> Ended:
     environment = {"XDG_STATE_HOME": str(home), **variables}
-    async with running(*STRICT, *arguments, environment=environment) as process:
+    async with running(*forked(), *arguments, environment=environment) as process:
         return await ended(process)
 
 
@@ -125,7 +125,7 @@ async def test_a_recording_tells_a_pair_that_is_refused_and_its_failure(
         arguments = ("record", "--db-url", plain_url, "--notify", "env:HOOK", "--rate-limit", "0")
         several = (*arguments, "--symbols", "BTC/USD", "NOPE/USD", "--every", "0.5")
         for _ in range(2):
-            async with running(*STRICT, *several, environment=environment) as process:
+            async with running(*forked(), *several, environment=environment) as process:
                 assert process.stdout is not None
                 async with asyncio.timeout(60):
                     while b"(1 live)" not in await process.stdout.readline() or not hook.received:
@@ -135,7 +135,7 @@ async def test_a_recording_tells_a_pair_that_is_refused_and_its_failure(
                 assert (await ended(process)).code == 1
         (text,) = hook.texts
         assert text.startswith("- NOPE/USD is not recorded: ")
-        async with running(*STRICT, *arguments, "--symbols", "NOPE/USD", environment=environment) as alone:
+        async with running(*forked(), *arguments, "--symbols", "NOPE/USD", environment=environment) as alone:
             assert (await ended(alone)).code == 1
         assert "- the recording has ended: " in "\n".join(hook.texts)
 
@@ -155,7 +155,7 @@ async def test_a_recording_that_cannot_begin_is_told(
         assert "kraken-db db upgrade" in text
         nowhere = {"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:9/kraken", **addresses}
         environment = {"XDG_STATE_HOME": str(tmp_path), **nowhere}
-        async with running(*STRICT, *arguments, "--every", "0.5", environment=environment) as process:
+        async with running(*forked(), *arguments, "--every", "0.5", environment=environment) as process:
             assert process.stderr is not None
             async with asyncio.timeout(60):
                 said = (await process.stderr.readline()).decode()

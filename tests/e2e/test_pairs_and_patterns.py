@@ -10,7 +10,7 @@ from kraken_db.simulator import Market, Scenario, SimulatedExchange
 from tests.support.archives import query
 from tests.support.downloading import assert_is_truth
 from tests.support.processes import Ended, run_backfill
-from tests.support.shell import STRICT
+from tests.support.shell import forked
 
 MARKETS = {
     symbol: Market(symbol, seed=number, trades=300, trades_per_minute=30, scenario=Scenario.CALM)
@@ -20,7 +20,7 @@ MARKETS = {
 
 async def run(*arguments: str, url: str, exchange: str = "http://127.0.0.1:9", code: int = 0) -> Ended:
     environment = {"DATABASE_URL": url, "KRAKEN_BASE_URL": exchange}
-    done = await run_backfill(*arguments, environment=environment, program=STRICT)
+    done = await run_backfill(*arguments, environment=environment, program=forked())
     assert (done.code, "Traceback" in done.err) == (code, False), done.err
     return done
 

@@ -11,15 +11,14 @@ from kraken_db.simulator import Market, Scenario, SimulatedExchange
 from tests.support.archives import query
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.processes import Ended, run_backfill
-from tests.support.shell import STRICT
+from tests.support.shell import forked
 
-COMMAND = (*STRICT, "verify")
 MARKET = Market("BTC/USD", seed=81, trades=600, trades_per_minute=30, scenario=Scenario.CALM)
 
 
 async def run(*arguments: str, url: str, exchange: str = "http://127.0.0.1:9") -> Ended:
     environment = {"DATABASE_URL": url, "KRAKEN_BASE_URL": exchange}
-    done = await run_backfill(*arguments, environment=environment, program=COMMAND)
+    done = await run_backfill(*arguments, environment=environment, program=(*forked(), "verify"))
     assert "Traceback" not in done.err
     return done
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_db.simulator import SimulatedExchange
+from tests.support.shell import forked
 
 BACKFILL = (sys.executable, "-W", "error", "-m", "kraken_db.historical_backfill")
 _NOT_INHERITED = ("DATABASE_URL", "KRAKEN_DB_DATA_DIR", "KRAKEN_BASE_URL", "KRAKEN_ARCHIVE_URL")
@@ -63,8 +64,9 @@ async def ended(process: asyncio.subprocess.Process, seconds: float = 120) -> En
 
 
 async def run_backfill(
-    *arguments: str, environment: Mapping[str, str], program: tuple[str, ...] = BACKFILL
+    *arguments: str, environment: Mapping[str, str], program: tuple[str, ...] | None = None
 ) -> Ended:
+    program = program or (*forked(), "backfill")
     async with backfilling(*arguments, environment=environment, program=program) as process:
         return await ended(process)
 

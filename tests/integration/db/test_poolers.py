@@ -21,7 +21,7 @@ from tests.support.archives import minutes, query, write
 from tests.support.downloading import assert_is_truth
 from tests.support.pgbouncer import pooled
 from tests.support.processes import Ended, backfilling, run_backfill
-from tests.support.shell import STRICT
+from tests.support.shell import STRICT, forked
 from tests.support.stores import opened_database
 
 NAMES = ("timezone", "statement_timeout", "jit", "application_name")
@@ -57,7 +57,7 @@ async def neighbour(url: str) -> AsyncIterator[list[str]]:
 
 
 async def run(*arguments: str, environment: Mapping[str, str]) -> Ended:
-    done = await run_backfill(*arguments, environment=environment, program=STRICT)
+    done = await run_backfill(*arguments, environment=environment, program=forked())
     assert "Traceback" not in done.err
     assert done.code == 0, f"{arguments}: {done.err}"
     return done

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from tests.support.fake_kraken import FakeKraken, ok, refused
-from tests.support.shell import KRAKEN_DB
+from tests.support.shell import forked
 
 
 def pair(altname: str, wsname: str, status: str = "online") -> dict[str, object]:
@@ -35,7 +35,7 @@ LISTING = ok(
 
 async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:
     process = await asyncio.create_subprocess_exec(
-        *KRAKEN_DB,
+        *forked(),
         "pairs",
         *arguments,
         env=os.environ | {"KRAKEN_BASE_URL": url},
