@@ -32,6 +32,7 @@ from kraken_db.errors import ConfigurationError, KrakenDBError, NotificationErro
 from kraken_db.kraken.transport import network_failure, open_session
 from kraken_db.problems import Problem
 from kraken_db.times import Clock, duration_text, utc_now
+from kraken_db.web_addresses import server_parts
 
 EVERY = 10.0
 """Seconds between two looks of ``Alarms.watch``."""
@@ -89,12 +90,7 @@ class Webhook:
     @classmethod
     def parse(cls, url: str) -> Self:
         """Raises ConfigurationError for what is no http(s) address."""
-        try:
-            parts = urlsplit(url)
-            is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            is_usable = False
-        if not is_usable or any(c.isspace() or not c.isprintable() for c in url):
+        if server_parts(url) is None or any(c.isspace() or not c.isprintable() for c in url):
             raise ConfigurationError(
                 "that is no address of a webhook", hint="it begins with https:// (or http://)"
             )

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -37,6 +36,7 @@ from kraken_db.kraken.transport import open_session
 from kraken_db.retry import DOWNLOAD, REQUEST, Retry
 from kraken_db.settings import expanded
 from kraken_db.times import Clock, utc_now
+from kraken_db.web_addresses import server_parts
 
 Product: TypeAlias = Literal["trades", "ohlcvt"]
 Quarter: TypeAlias = tuple[int, int]
@@ -177,12 +177,8 @@ def _is_url(place: str) -> bool:
 
 def _checked(place: str) -> str:
     hint = f"e.g. https://assets.kraken.com/marketing/institutions/, or a folder, in {VARIABLE}"
-    try:
-        parts = urlsplit(place)
-        is_right = bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
-    except ValueError:
-        is_right = False
-    if not is_right or not _is_url(place):
+    parts = server_parts(place)
+    if parts is None or parts.query or parts.fragment:
         raise WrongValueError("the address of Kraken's archives is not one", hint=hint)
     return place.rstrip("/") + "/"
 

@@ -336,7 +336,9 @@ def backfill(
     }
 
     async def run() -> list[BackfillReport] | BackfillEstimate:
-        async with KrakenTradesBackfill(db_url, rate_limit, pairs_at_once=jobs, progress=progress) as service:
+        async with KrakenTradesBackfill(
+            db_url, rate_limit, pairs_at_once=jobs, creates=not stored, progress=progress
+        ) as service:
             names = await service.stored_symbols() if stored else symbols or DEFAULT_SYMBOLS
             await tell_default(names, service, progress.note)
             if dry_run:

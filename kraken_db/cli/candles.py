@@ -462,7 +462,7 @@ def build(symbols: tuple[str, ...] | None, exclude: tuple[str, ...], as_json: bo
     from kraken_db.historical_backfill import KrakenTradesBackfill
 
     async def run() -> dict[str, int]:
-        async with KrakenTradesBackfill(db_url) as service:
+        async with KrakenTradesBackfill(db_url, creates=False) as service:
             return await service.build_missing_candles(symbols or (), exclude=exclude)
 
     written = asyncio.run(run())

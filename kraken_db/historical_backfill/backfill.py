@@ -104,6 +104,7 @@ class KrakenTradesBackfill(StoreService):
     delay grows by itself where Kraken throttles. ``max_retries``: further attempts for one request; a
     download goes on for ten minutes more before it gives up. ``BASE_URL`` may be set to another address, as
     ``KRAKEN_BASE_URL`` in the environment. ``pairs_at_once``: how many pairs ``backfill`` works on.
+    ``creates``: whether an embedded database is made where there is none.
 
     Use it as an asynchronous context manager, or call ``connect()`` and ``close()``; what needs the database
     raises NotConnectedError (a RuntimeError) before that. All times are aware datetimes in UTC.
@@ -119,6 +120,7 @@ class KrakenTradesBackfill(StoreService):
         max_retries: int = 3,
         *,
         pairs_at_once: int = MAX_PAIRS,
+        creates: bool = True,
         progress: Progress | None = None,
         clock: Clock = steady_now,
         client: KrakenRestClient | None = None,
@@ -126,7 +128,8 @@ class KrakenTradesBackfill(StoreService):
     ) -> None:
         if pairs_at_once < 1:
             raise ConfigurationError(f"pairs_at_once is {pairs_at_once}: it is 1 or more")
-        super().__init__(db_url, pool_max_size=min(2 * pairs_at_once + 1, MOST_CONNECTIONS), clock=clock)
+        most = min(2 * pairs_at_once + 1, MOST_CONNECTIONS)
+        super().__init__(db_url, pool_max_size=most, clock=clock, creates=creates)
         base_url = self.BASE_URL if self.BASE_URL != KRAKEN_BASE_URL else None
         self._client = client or KrakenRestClient(
             base_url, rate_limit_delay=rate_limit_delay, max_retries=max_retries

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 from msgspec import Raw
@@ -33,6 +32,7 @@ from kraken_db.patterns import PairClass, pair_class
 from kraken_db.retry import MAX_WAIT, REQUEST
 from kraken_db.settings import Settings
 from kraken_db.times import Sleep
+from kraken_db.web_addresses import server_parts
 
 OHLC_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """The minutes that OHLC knows; 720 is not among them."""
@@ -299,12 +299,8 @@ def _names_at(base_url: str) -> _Names:
 def checked_base_url(url: str) -> str:
     """The address without a slash at its end. Raises ConfigurationError for one that cannot work."""
     hint = "e.g. https://api.kraken.com, in KRAKEN_BASE_URL"
-    try:
-        parts = urlsplit(url.strip())
-        port_is_right = parts.port != 0
-    except ValueError:
-        raise WrongValueError("the address of Kraken's REST is not one", hint=hint) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
+    parts = server_parts(url.strip())
+    if parts is None:
         raise WrongValueError("the address of Kraken's REST does not begin with https://HOST", hint=hint)
     if parts.query or parts.fragment or parts.username is not None:
         raise WrongValueError("the address of Kraken's REST has more than a host and a path", hint=hint)

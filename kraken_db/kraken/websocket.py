@@ -22,7 +22,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -62,6 +61,7 @@ from kraken_db.retry import MAX_WAIT
 from kraken_db.settings import Settings
 from kraken_db.times import Clock, steady_now
 from kraken_db.tolerances import CLOCK_IS_WRONG
+from kraken_db.web_addresses import server_parts
 
 MAX_FRAME = 2_000_000
 """Bytes. A snapshot of 50 trades has about 8,000."""
@@ -196,12 +196,8 @@ def _as_http(url: str) -> str:
 def checked_ws_url(url: str) -> str:
     """Raises ConfigurationError for an address that cannot work."""
     hint = "e.g. wss://ws.kraken.com/v2, in KRAKEN_WS_URL"
-    try:
-        parts = urlsplit(url.strip())
-        port_is_right = parts.port != 0
-    except ValueError:
-        raise WrongValueError("the address of Kraken's WebSocket is not one", hint=hint) from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_right:
+    parts = server_parts(url.strip(), ("ws", "wss"))
+    if parts is None:
         raise WrongValueError("the address of Kraken's WebSocket does not begin with wss://HOST", hint=hint)
     if parts.fragment or parts.username is not None:
         raise WrongValueError("the address of Kraken's WebSocket has more than a host and a path", hint=hint)

@@ -23,6 +23,8 @@ READING = (
     ("sql", "SELECT 1"),
     ("db", "current"),
     ("gaps", "fill", "--stored"),
+    ("backfill", "--stored"),
+    ("candles", "build"),
     ("db", "dump", "kraken.dump"),
     ("db", "maintain"),
     ("db", "psql", "--", "-c", "SELECT 1"),

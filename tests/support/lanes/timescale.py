@@ -44,6 +44,12 @@ def start_timescale() -> Server:
 async def _add_extension(connection: asyncpg.Connection) -> None:
     """Fails, as it should, on a server that has no TimescaleDB."""
     await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    # The tests run the jobs themselves; a policy that wakes up in between would make them random.
+    if await connection.fetchval("SHOW timescaledb.max_background_workers") != "0":
+        raise RuntimeError(
+            "the server of KRAKEN_DB_TEST_URL runs background jobs: start it with"
+            " timescaledb.max_background_workers = 0"
+        )
 
 
 # --- Docker ---
@@ -73,7 +79,6 @@ def _start_container() -> Server:
         from testcontainers.postgres import PostgresContainer
 
         container: Any = PostgresContainer(_image(), username="postgres", dbname="postgres", driver=None)
-        # The tests run the jobs themselves; a policy that wakes up in between would make them random.
         container.with_command("-c fsync=off -c timescaledb.max_background_workers=0")
         container.start()
     return Server(container.get_connection_url(), stop=container.stop, prepare=_add_extension)

@@ -264,6 +264,7 @@ def test_base_urls(url: str, checked: str) -> None:
         "https://u:s3cr3t@h",
         "https://h?a=b",
         "http://[x",
+        "http://a b/",
     ],
 )
 def test_base_urls_that_cannot_work(url: str) -> None:
