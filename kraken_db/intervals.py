@@ -36,6 +36,8 @@ INTERVAL_NAMES: dict[int, str] = {
 
 BASE_INTERVAL = 1
 """The interval that is stored; every other one is computed from it."""
+DAY = 1440
+"""That of a day, in minutes as they all are."""
 
 INTERVAL_VIEWS: dict[int, str] = {
     minutes: "candles" if minutes == BASE_INTERVAL else f"candles_{name}"

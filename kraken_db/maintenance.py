@@ -18,7 +18,7 @@ from kraken_db.db.locks import lock_job
 from kraken_db.heartbeat import Heartbeat
 from kraken_db.ingest.missing import build_ranges
 from kraken_db.ingest.write_unit import Ingest
-from kraken_db.intervals import floor_to_interval
+from kraken_db.intervals import DAY, floor_to_interval
 from kraken_db.policies import TablePolicy, check_policy
 from kraken_db.progress import NullProgress, Progress
 from kraken_db.ranges import TimeRange
@@ -105,9 +105,6 @@ def _drops_before(old: TablePolicy, new: TablePolicy, now: datetime) -> datetime
     return now - new.retention
 
 
-_DAY = 1440
-
-
 class Maintenance(StoreService):
     """Does at once what policies ask for: what the database's jobs do too, where it has any.
 
@@ -142,7 +139,7 @@ class Maintenance(StoreService):
         now = store.clock()
         for policy in policies:
             # Whole days: no candle of a day is cut.
-            before = None if policy.retention is None else floor_to_interval(now - policy.retention, _DAY)
+            before = None if policy.retention is None else floor_to_interval(now - policy.retention, DAY)
             table = TableReport(policy, before)
             report.tables.append(table)
             if before is not None and policy.table == "trades" and not dry_run:

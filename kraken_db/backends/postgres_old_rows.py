@@ -12,15 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kraken_db.backends.base import OldRows
 from kraken_db.data_types import OLD_ROWS, TableName
 from kraken_db.db.multiranges import to_multirange
-from kraken_db.intervals import BASE_INTERVAL, floor_to_interval
+from kraken_db.intervals import BASE_INTERVAL, DAY, floor_to_interval
 from kraken_db.models import CANDLES, SYNC_STATUS, TRADES, Timestamp
 from kraken_db.ranges import TICK, TimeRange, difference
 
 _TABLES: dict[TableName, Table] = {"trades": TRADES, "candles": CANDLES}
 # What is deleted in one transaction: as many rows as a moment's work takes, and whole candles.
 _LENGTHS: dict[TableName, timedelta] = {"trades": timedelta(days=1), "candles": timedelta(days=7)}
-_DAY, _WEEK = 1440, 10080
-_GRIDS: dict[TableName, int] = {"trades": _DAY, "candles": _WEEK}
+_WEEK = 10080
+_GRIDS: dict[TableName, int] = {"trades": DAY, "candles": _WEEK}
 
 # Rows go, and it is noted where something is gone: where everything was known, and beyond that the rows
 # themselves. One statement sees one moment: minutes that were written and wait for their refresh stay.
@@ -68,7 +68,7 @@ async def find_old_rows(connection: AsyncConnection, table: TableName, before: d
     """The days (weeks of minutes) that hold rows from before the day (UTC) of ``before``, oldest first."""
     found: list[OldRows] = []
     for symbol in await connection.scalars(select(SYNC_STATUS.c.symbol).distinct()):
-        found += await _old_rows_of(connection, table, symbol, floor_to_interval(before, _DAY))
+        found += await _old_rows_of(connection, table, symbol, floor_to_interval(before, DAY))
     return sorted(found, key=lambda old: (old.start, old.symbol or ""))
 
 

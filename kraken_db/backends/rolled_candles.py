@@ -46,6 +46,7 @@ from kraken_db.db.engine import Database
 from kraken_db.db.locks import lock_job
 from kraken_db.intervals import (
     BASE_INTERVAL,
+    DAY,
     GRID_ORIGIN_EPOCH,
     INTERVAL_SOURCES,
     ceil_to_interval,
@@ -165,7 +166,6 @@ async def keep_rolled(connection: AsyncConnection, old: OldRows) -> None:
 # Whole weeks, so that no candle lies in two slices: they can be rolled side by side.
 SLICE = timedelta(weeks=12)
 _WORKERS = 2
-_DAY = 1440
 _GRID_ORIGIN = datetime.fromtimestamp(GRID_ORIGIN_EPOCH, UTC)
 _Note = tuple[int, datetime, datetime]
 
@@ -307,7 +307,7 @@ async def _roll_slice(connection: AsyncConnection, symbol: str, piece: TimeRange
     notes = await _claim(connection, symbol, *piece)
     spans = union((start, end) for _, start, end in notes)
     # Whole days: a download of a pair that is quiet at times leaves hundreds of notes near each other.
-    for start, end in intersection(whole_candles(spans, _DAY), [piece]):
+    for start, end in intersection(whole_candles(spans, DAY), [piece]):
         await _roll(connection, symbol, start, end)
     await _replace(connection, symbol, notes, difference(spans, [piece]))
 

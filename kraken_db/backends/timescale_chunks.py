@@ -17,11 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends.base import ChunksMade, OldRows
 from kraken_db.data_types import TableName
-from kraken_db.intervals import FINEST_AGGREGATE, floor_to_interval, interval_length
+from kraken_db.intervals import DAY, FINEST_AGGREGATE, floor_to_interval, interval_length
 from kraken_db.models import CANDLES, TRADES
 from kraken_db.ranges import TimeRange, intersection, union, whole_candles
 
-_DAY = 1440
 # Our own, and what others have committed since an older snapshot. Ids of transactions are 32 bits of a
 # longer number; those of new rows are near our own. A row that we see and whose transaction has not ended
 # is our own; to its own snapshots, a transaction seems to have ended.
@@ -201,12 +200,12 @@ class TimescaleChunks:
         c = self._finest.c
         day = func.date_trunc("day", c.timestamp, "UTC")
         found: dict[str, list[TimeRange]] = {}
-        for start, end in union(whole_candles(ranges, _DAY)):
+        for start, end in union(whole_candles(ranges, DAY)):
             rows = await connection.execute(
                 select(c.symbol, day).where(c.timestamp >= start, c.timestamp < end).distinct()
             )
             for symbol, opens_at in rows:
-                found.setdefault(symbol, []).append((opens_at, opens_at + interval_length(_DAY)))
+                found.setdefault(symbol, []).append((opens_at, opens_at + interval_length(DAY)))
         return found
 
 

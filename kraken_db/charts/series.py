@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Literal, TypeAlias
 
-from kraken_db.intervals import GRID_ORIGIN_EPOCH, Interval, IntervalLike, as_interval
+from kraken_db.intervals import DAY, GRID_ORIGIN_EPOCH, Interval, IntervalLike, as_interval
 from kraken_db.ranges import union
 from kraken_db.types import Candle
 
@@ -39,8 +39,7 @@ def _ends(series: Series) -> tuple[datetime, datetime]:
     return series.local(series.slots[0].opens_at), series.local(series.closes_at)
 
 
-_DAY = 1440
-_ROUND_MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, _DAY, 2 * _DAY, 7 * _DAY)
+_ROUND_MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, DAY, 2 * DAY, 7 * DAY)
 _ROUND_DIGITS = (1, 2, 5)
 
 
@@ -79,7 +78,7 @@ def time_ticks(moments: Sequence[datetime], step: int) -> list[int]:
 
 def time_text(moment: datetime, step: int) -> str:
     """``2023-01-31``, or ``01-31 15:30`` where the steps are shorter than a day."""
-    return moment.strftime("%Y-%m-%d" if step >= _DAY else "%m-%d %H:%M")
+    return moment.strftime("%Y-%m-%d" if step >= DAY else "%m-%d %H:%M")
 
 
 def short_text(amount: Decimal) -> str:

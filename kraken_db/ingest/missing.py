@@ -9,14 +9,13 @@ from functools import partial
 from kraken_db.data_types import DataType
 from kraken_db.ingest.candles import build_minutes
 from kraken_db.ingest.write_unit import Ingest, WriteTransaction, keys_with_trades
-from kraken_db.intervals import BASE_INTERVAL, floor_to_interval, interval_length
+from kraken_db.intervals import BASE_INTERVAL, DAY, floor_to_interval, interval_length
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_minutes
 from kraken_db.repositories.candle_merge import CandlesWritten
 from kraken_db.repositories.coverage import Coverage, CoverageRepository, Source
 from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trades import TradeRepository
 
-_DAY = 1440
 _MINUTE = interval_length(BASE_INTERVAL)
 
 
@@ -89,8 +88,8 @@ def _days(ranges: Sequence[TimeRange]) -> Iterator[list[TimeRange]]:
     days: dict[datetime, list[TimeRange]] = {}
     for start, end in ranges:
         while start < end:
-            day = floor_to_interval(start, _DAY)
-            stop = min(day + interval_length(_DAY), end)
+            day = floor_to_interval(start, DAY)
+            stop = min(day + interval_length(DAY), end)
             days.setdefault(day, []).append((start, stop))
             start = stop
     yield from days.values()

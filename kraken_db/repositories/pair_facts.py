@@ -13,7 +13,7 @@ from kraken_db.backends import Backend
 from kraken_db.backends.base import Chunks
 from kraken_db.data_types import DataType
 from kraken_db.db.multiranges import from_multirange, to_multirange
-from kraken_db.intervals import FINEST_AGGREGATE, interval_length
+from kraken_db.intervals import DAY, FINEST_AGGREGATE, interval_length
 from kraken_db.models import COVERAGE, DROPPED_RANGES, SYNC_STATUS, UNPROVEN_RANGES
 from kraken_db.ranges import TimeRange, difference, intersection, union, whole_candles
 from kraken_db.repositories.coverage import DroppedRangeRepository
@@ -21,7 +21,6 @@ from kraken_db.repositories.sync_status import SyncStatusRepository
 
 FACTS: tuple[Table, ...] = (SYNC_STATUS, COVERAGE, UNPROVEN_RANGES, DROPPED_RANGES)
 """The tables of what is known."""
-_DAY = 1440
 _Rows: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -66,7 +65,7 @@ async def _without_chunk(
     if data_type is DataType.TRADES:
         absent = intersection(absent, stored)
     known = list(await backend.chunks.aggregated_of(connection, symbol, absent))
-    ours = intersection(intersection(whole_candles(known, _DAY), absent), stored)
+    ours = intersection(intersection(whole_candles(known, DAY), absent), stored)
     # What other programs have written is covered by nobody.
     return ours if data_type is DataType.TRADES else union(ours, known)
 

@@ -23,6 +23,7 @@ from kraken_db.ingest.candles import stage_file
 from kraken_db.ingest.rules import RowRefusedError, stored_minute_rules
 from kraken_db.intervals import (
     BASE_INTERVAL,
+    DAY,
     INTERVAL_SOURCES,
     ceil_to_interval,
     floor_to_interval,
@@ -198,7 +199,6 @@ def _finding(interval: int, item: CandleDifference, whose: str) -> Finding:
 
 
 AGGREGATES = "higher intervals"
-_DAY = 1440
 
 
 class AggregatesCheck:
@@ -236,7 +236,7 @@ class AggregatesCheck:
         task = self._progress.task(
             f"{self._scope.symbol} {interval_name(interval)}", seconds_of(ranges), unit="seconds"
         )
-        slices = Slices(ranges, task, grid=max(interval, _DAY))
+        slices = Slices(ranges, task, grid=max(interval, DAY))
         whose = f"the {interval_name(INTERVAL_SOURCES[interval])} candles"
         try:
             for inside in slices:

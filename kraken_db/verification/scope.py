@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.data_types import DataType
 from kraken_db.intervals import (
+    DAY,
     FINEST_AGGREGATE,
     floor_to_interval,
     interval_length,
@@ -137,7 +138,6 @@ async def _dropped(
 
 ROWS = 200_000
 """Rows of a slice that are about right."""
-_DAY = 1440
 _SHORTEST, _LONGEST = timedelta(days=1), timedelta(days=56)
 
 
@@ -150,7 +150,7 @@ class Slices:
 
     ranges: Sequence[TimeRange]
     task: Task
-    grid: int = _DAY
+    grid: int = DAY
     """Slices begin on the grid of this interval, in minutes."""
     _length: timedelta = field(default=_SHORTEST, init=False)
 

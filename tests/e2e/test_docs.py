@@ -7,7 +7,6 @@ Every ```bash and ```python block is run, those of a page one after the other, u
 from __future__ import annotations
 
 import re
-import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pytest
 from kraken_db.cli import cli
 from tests.support.archives import START, minutes, write
 from tests.support.sandbox import Sandbox, new_sandbox
+from tests.support.shell import forked
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -97,7 +97,7 @@ def test_what_a_page_tells_to_type_works(
         filled: Path = request.getfixturevalue("filled_data")
         copied = sandbox.run("cp", "-a", filled, sandbox.data)  # it keeps whose the files are
         assert copied.returncode == 0, copied.stdout
-    programs = {"bash": ("bash", "-euo", "pipefail", "-c"), "python": (sys.executable, "-W", "error", "-c")}
+    programs = {"bash": ("bash", "-euo", "pipefail", "-c"), "python": (*forked(), "-c")}
     for block in blocks(page):
         assert block.language in programs, f"a block of {block.language!r} is neither run nor marked"
         if block.why_not_run is None:

@@ -1,4 +1,4 @@
-"""``kraken-db`` as a process that is forked from one that has loaded it already.
+"""``kraken-db``, or Python's ``-c``, as a process that is forked from one that has loaded it already.
 
 A command loads for half a second, and works for a tenth of it. What runs here has its own arguments,
 environment, folder, streams, signals and exit code, as any process; warnings are errors. Tests of the start,
@@ -126,4 +126,9 @@ if __name__ == "__main__":
 
     load()
     serve(sys.argv[2])
-    main()
+    if sys.argv[1:2] == ["-c"]:
+        code = sys.argv[2]
+        del sys.argv[1:3]
+        exec(code, {"__name__": "__main__"})
+    else:
+        main()
