@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import polars as pl
 
 from kraken_db.exporting import Exporter, ExportReport, scan
 from tests.support.archives import NEW_YEAR, at, import_texts, minutes, query
+from tests.support.shell import forked
 
 _DAY = 1440
 # Three months of one pair, and a second pair: a run writes several files.
@@ -55,7 +55,7 @@ def seen(out: str | Path) -> list[tuple[Any, ...]]:
 
 def start(url: str, address: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", MAIN, "export", "BTC/USD", "ETH/USD", "--out", address],
+        [*forked(), "-c", MAIN, "export", "BTC/USD", "ETH/USD", "--out", address],
         env={**os.environ, "DATABASE_URL": url},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

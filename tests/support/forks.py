@@ -1,8 +1,9 @@
 """``kraken-db``, or Python's ``-c``, as a process that is forked from one that has loaded it already.
 
 A command loads for half a second, and works for a tenth of it. What runs here has its own arguments,
-environment, folder, streams, signals and exit code, as any process; warnings are errors. Tests of the start,
-of the process and of its kills take a program of ``tests.support.shell`` instead.
+environment, folder, streams, signals and exit code, as any process. It dies with what the test has started:
+its streams end when it is dead. Warnings are errors. Tests of the start and of the process itself take a
+program of ``tests.support.shell`` instead.
 
 Three processes: what a test starts (``forks.py SOCKET ARGUMENTS``: it loads next to nothing), the loaded one
 (``forks.py --serve SOCKET``), and between them one that waits for the command.
@@ -88,6 +89,7 @@ def become(message: str, streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(dict(word.split("=", 1) for word in words[int(count) :]))
     os.chdir(folder)
+    sys.path.insert(0, "")
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

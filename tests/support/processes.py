@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kraken_db.simulator import SimulatedExchange
-from tests.support.shell import forked
+from tests.support.shell import forked, forked_module
 
-BACKFILL = (sys.executable, "-W", "error", "-m", "kraken_db.historical_backfill")
 _NOT_INHERITED = ("DATABASE_URL", "KRAKEN_DB_DATA_DIR", "KRAKEN_BASE_URL", "KRAKEN_ARCHIVE_URL")
 
 
@@ -50,9 +48,14 @@ async def running(
 
 
 def backfilling(
-    *arguments: str, environment: Mapping[str, str], program: tuple[str, ...] = BACKFILL
+    *arguments: str, environment: Mapping[str, str], program: tuple[str, ...] | None = None
 ) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    return running(*program, *arguments, environment=environment)
+    return running(*(program or (*forked(), "backfill")), *arguments, environment=environment)
+
+
+def backfill_in_small_batches() -> tuple[str, ...]:
+    """A program, for ``backfilling``."""
+    return (*forked_module("tests.support.small_batches"), "backfill")
 
 
 async def ended(process: asyncio.subprocess.Process, seconds: float = 120) -> Ended:
@@ -66,7 +69,6 @@ async def ended(process: asyncio.subprocess.Process, seconds: float = 120) -> En
 async def run_backfill(
     *arguments: str, environment: Mapping[str, str], program: tuple[str, ...] | None = None
 ) -> Ended:
-    program = program or (*forked(), "backfill")
     async with backfilling(*arguments, environment=environment, program=program) as process:
         return await ended(process)
 

@@ -32,13 +32,18 @@ def forked() -> tuple[str, ...]:
     program = str(Path(__file__).with_name("forks.py"))
     address = str(Path(tempfile.mkdtemp(prefix="kraken-db-forks-"), "socket"))
     parent = subprocess.Popen(
-        [sys.executable, "-W", "error", program, "--serve", address],
+        [sys.executable, "-P", "-W", "error", program, "--serve", address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     atexit.register(parent.communicate)  # it ends with its standard input
     assert parent.stdout is not None and parent.stdout.readline() == b"ready\n"
     return sys.executable, "-I", "-S", program, address
+
+
+def forked_module(name: str) -> tuple[str, ...]:
+    """As ``python -m``."""
+    return (*forked(), "-c", f"import runpy; runpy.run_module({name!r}, run_name='__main__', alter_sys=True)")
 
 
 Done = subprocess.CompletedProcess[str]

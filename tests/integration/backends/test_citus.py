@@ -27,7 +27,14 @@ from tests.support.archives import import_file, import_paths, minutes, query, wr
 from tests.support.copies import everything_of, fill_four
 from tests.support.downloading import assert_is_truth, download_one
 from tests.support.lanes import Lane
-from tests.support.processes import backfilling, ended, requests_reach, run_backfill, running
+from tests.support.processes import (
+    backfill_in_small_batches,
+    backfilling,
+    ended,
+    requests_reach,
+    run_backfill,
+    running,
+)
 from tests.support.recording import (
     MINUTE,
     START,
@@ -250,9 +257,6 @@ async def test_trades_again(citus_url: str, tmp_path: Path) -> None:
     assert (longer.new, longer.unchanged) == (1, 3)
 
 
-PROGRAM = (sys.executable, "-W", "error", "-m", "tests.support.small_batches", "backfill")
-
-
 async def test_archives_and_rest(citus_url: str, other_url: str, tmp_path: Path) -> None:
     made = archived_markets()
     made.write(tmp_path / "archives")
@@ -264,7 +268,9 @@ async def test_archives_and_rest(citus_url: str, other_url: str, tmp_path: Path)
                 "KRAKEN_ARCHIVE_URL": archive_url(base_url),
             }
             arguments = ("--symbols", *(one.symbol for one in made.all), "--rate-limit", "0")
-            done = await run_backfill(*arguments, environment=environment, program=PROGRAM)
+            done = await run_backfill(
+                *arguments, environment=environment, program=backfill_in_small_batches()
+            )
             assert done.code == 0, done.err
     await assert_equal(citus_url, other_url)
 

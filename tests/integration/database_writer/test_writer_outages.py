@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from kraken_db.ranges import TICK
 from tests.support.archives import query
 from tests.support.downloading import coverage
 from tests.support.live_writing import BTC, Gateway, ids, total, trade, write, writing
+from tests.support.shell import forked
 from tests.support.stores import opened
 
 RATE = 5_000
@@ -211,9 +210,9 @@ async def test_killed_again_and_again(plain_url: str, tmp_path: Path, journal: s
     unsure: set[int] = set()
     for lines in (30, 140, 333, 451) if journal == "always" else (10, 31):
         first = str(taken[-1] + 2 if taken else 1)
-        command = [sys.executable, "-c", _CHILD, plain_url, str(tmp_path / "journal"), journal, first]
+        command = [*forked(), "-c", _CHILD, plain_url, str(tmp_path / "journal"), journal, first]
         with subprocess.Popen(  # noqa: ASYNC220
-            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+            command, stdout=subprocess.PIPE, text=True, cwd=ROOT
         ) as child:
             assert child.stdout is not None
             taken += [int(child.stdout.readline()) for _ in range(lines)]

@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from tests.support.archives import OVER_TWO_YEARS, import_file, minutes, write
-from tests.support.shell import MAIN
+from tests.support.shell import MAIN, forked
 
 # The second file is complete, and not in its place yet.
 _KILLED = f"""
@@ -32,7 +31,7 @@ os.fsync = fsync
 
 def run(url: str, folder: Path, *arguments: object, code: str = MAIN) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code, "export", *map(str, arguments)],
+        [*forked(), "-c", code, "export", *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "DATABASE_URL": url},
         capture_output=True,

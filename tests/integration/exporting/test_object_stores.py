@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +34,7 @@ from tests.support.object_stores import (
     error_body,
     s3_server,
 )
+from tests.support.shell import forked
 
 _ADDRESS = f"s3://{BUCKET}"
 
@@ -451,7 +451,7 @@ async def test_duckdb_reads_the_names(plain: str, tmp_path: Path) -> None:
 
 def test_a_json_report_has_addresses(plain: str, address: str) -> None:
     process = subprocess.run(
-        [sys.executable, "-c", MAIN, "export", "ETH/USD", "--out", address, "--json"],
+        [*forked(), "-c", MAIN, "export", "ETH/USD", "--out", address, "--json"],
         env={**os.environ, "DATABASE_URL": plain},
         capture_output=True,
         text=True,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -18,9 +17,9 @@ from tests.support.archives import query
 from tests.support.downloading import download_one, floor
 from tests.support.gap_filling import DAY, HOUR, assert_filled
 from tests.support.processes import backfilling, ended, requests_reach, run_backfill
+from tests.support.shell import forked
 
 SEED = os.environ.get("KRAKEN_DB_TEST_SEED", "0")
-FILLER = (sys.executable, "-W", "error", "-m", "kraken_db.gap_filler")
 
 
 async def test_kills(plain_url: str) -> None:
@@ -32,22 +31,22 @@ async def test_kills(plain_url: str) -> None:
         since = to_cursor(start + begin * DAY) if begin else 0
         await download_one(plain_url, market, since=since, end_timestamp=start + end * DAY)
     exchange = SimulatedExchange([market], delay=0.03)
-    arguments = ("--symbols", "BTC/USD", "--rate-limit", "0")
+    arguments = ("gaps", "fill", "--symbols", "BTC/USD", "--rate-limit", "0")
     async with exchange.serve() as base_url:
         environment = {"DATABASE_URL": plain_url, "KRAKEN_BASE_URL": base_url}
         for _ in range(6):
             exchange.requests.clear()
-            async with backfilling(*arguments, environment=environment, program=FILLER) as process:
+            async with backfilling(*arguments, environment=environment, program=forked()) as process:
                 await requests_reach(exchange, 1 + random.randrange(4), process)
                 await asyncio.sleep(random.random() * exchange.delay)
                 if process.returncode is None:
                     process.send_signal(signal.SIGKILL)
                 await ended(process)
         exchange.delay = 0.0
-        last = await run_backfill(*arguments, environment=environment, program=FILLER)
+        last = await run_backfill(*arguments, environment=environment, program=forked())
         assert last.code == 0, last.err
         exchange.requests.clear()
-        again = await run_backfill(*arguments, "--min-gap", "30", environment=environment, program=FILLER)
+        again = await run_backfill(*arguments, "--min-gap", "30", environment=environment, program=forked())
         assert (again.code, list(exchange.requests)) == (0, []), again.out + again.err
     by_candles = await query(
         plain_url,

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import zipfile
 from contextlib import suppress
@@ -38,9 +37,8 @@ from tests.support.downloading import (
     stored,
 )
 from tests.support.lanes import Lane
-from tests.support.processes import backfilling, ended, run_backfill
+from tests.support.processes import backfill_in_small_batches, backfilling, ended, run_backfill
 
-PROGRAM = (sys.executable, "-W", "error", "-m", "tests.support.small_batches", "backfill")
 SYMBOLS = ("BTC/USD", "ETH/USD", "MATIC/USD")
 
 
@@ -225,7 +223,9 @@ async def test_the_database_goes_away_while_an_archive_is_read(made: ArchivedMar
                 "KRAKEN_ARCHIVE_URL": archive_url(base_url),
             }
             arguments = ("--symbols", "BTC/USD", "--rate-limit", "0")
-            async with backfilling(*arguments, environment=environment, program=PROGRAM) as process:
+            async with backfilling(
+                *arguments, environment=environment, program=backfill_in_small_batches()
+            ) as process:
                 while await rows_in(server) < 500:
                     assert process.returncode is None
                     await asyncio.sleep(0.1)
@@ -259,7 +259,9 @@ async def test_kills(plain_url: str, lanes: dict[str, Lane], made: ArchivedMarke
             "KRAKEN_ARCHIVE_URL": archive_url(base_url),
         }
         for _ in range(KILLS):
-            async with backfilling(*arguments, environment=environment, program=PROGRAM) as process:
+            async with backfilling(
+                *arguments, environment=environment, program=backfill_in_small_batches()
+            ) as process:
                 asked = len(exchange.archive.requests)
                 while len(exchange.archive.requests) == asked:
                     if process.returncode is not None:
@@ -270,7 +272,7 @@ async def test_kills(plain_url: str, lanes: dict[str, Lane], made: ArchivedMarke
                 if process.returncode is None:
                     process.send_signal(signal.SIGKILL)
                 await ended(process)
-        last = await run_backfill(*arguments, environment=environment, program=PROGRAM)
+        last = await run_backfill(*arguments, environment=environment, program=backfill_in_small_batches())
     assert last.code == 0, last.err
     assert killed > KILLS / 2
     for symbol in SYMBOLS:

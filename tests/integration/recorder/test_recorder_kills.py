@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from random import Random
@@ -25,6 +24,7 @@ from tests.support.recording import (
     market,
     record_all,
 )
+from tests.support.shell import forked_module
 
 ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "4"))
@@ -32,9 +32,7 @@ SEED = os.environ.get("KRAKEN_DB_TEST_SEED", "0")
 
 
 def recording_process(*arguments: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    return running(
-        sys.executable, "-W", "error", "-m", "tests.support.recording_process", *arguments, cwd=ROOT
-    )
+    return running(*forked_module("tests.support.recording_process"), *arguments, cwd=ROOT)
 
 
 async def test_kills(plain_url: str, tmp_path: Path) -> None:
@@ -53,7 +51,7 @@ async def test_kills(plain_url: str, tmp_path: Path) -> None:
                     assert await process.stdout.readline() == b"live\n"
                     await asyncio.sleep(random.random() * 0.6)
                 else:  # while it begins
-                    await asyncio.sleep(0.5 + random.random() * 0.5)
+                    await asyncio.sleep(random.random() * 0.3)
                 assert process.returncode is None
                 process.send_signal(signal.SIGKILL)
     await record_all(plain_url, exchange, clock, tmp_path)
