@@ -15,6 +15,7 @@ from kraken_db.intervals import INTERVAL_VIEWS
 from kraken_db.maintenance import change_policies
 from kraken_db.store import Store
 from tests.support.archives import as_kraken_rows, import_file, minutes, query, read_candles, write
+from tests.support.lanes import Lane
 from tests.support.retention import HIGHER, MONDAY, WEEK, keep, maintain, trades
 from tests.support.shell import run
 from tests.support.stores import opened
@@ -150,12 +151,13 @@ async def test_plain_postgresql_keeps_everything_until_it_is_told(plain_url: str
     assert await query(url, "SELECT * FROM retention_periods") == []
 
 
-async def test_plain_postgresql_compresses_nothing(plain_url: str) -> None:
+async def test_plain_postgresql_compresses_nothing(plain_lane: Lane, plain_url: str) -> None:
+    database = "Citus" if plain_lane.name == "citus" else "a plain PostgreSQL"
     options = ("--trades-retention", "30d", "--candles-compression", "7d")
     done = await asyncio.to_thread(run, plain_url, "policies", "set", *options)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "Error: candles cannot be compressed: this database is a plain PostgreSQL."
+        f"Error: candles cannot be compressed: this database is {database}."
         " Compression needs TimescaleDB\n"
     )
     assert await query(plain_url, "SELECT * FROM retention_periods") == []
