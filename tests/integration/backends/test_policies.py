@@ -157,8 +157,7 @@ async def test_plain_postgresql_compresses_nothing(plain_lane: Lane, plain_url: 
     done = await asyncio.to_thread(run, plain_url, "policies", "set", *options)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        f"Error: candles cannot be compressed: this database is {database}."
-        " Compression needs TimescaleDB\n"
+        f"Error: candles cannot be compressed: this database is {database}. Compression needs TimescaleDB\n"
     )
     assert await query(plain_url, "SELECT * FROM retention_periods") == []
 
