@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -79,10 +78,9 @@ async def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
     recorder = Recorder("postgresql://me@127.0.0.1:9/x", ["BTC/USD"], journal_dir=tmp_path)
     connecting = asyncio.create_task(recorder.connect_patiently())
     await asyncio.sleep(0.3)
-    began = time.monotonic()
     recorder.request_stop()
-    assert await connecting is False
-    assert time.monotonic() - began < 1.0
+    async with asyncio.timeout(30):  # it would wait for ever
+        assert await connecting is False
     await recorder.close()
 
 

@@ -64,14 +64,12 @@ async def test_broken_connections() -> None:
 
 
 async def test_the_end_does_not_wait_for_a_hang() -> None:
-    begun = time.monotonic()
-    async with aiohttp.ClientSession() as http:
+    async with asyncio.timeout(30), aiohttp.ClientSession() as http:  # the hang would last an hour
         async with exchange(Faults({Fault.HANG: 1.0})).serve() as url:
             asking = asyncio.create_task(http.get(f"{url}/0/public/Time"))
             await asyncio.sleep(0.1)
         with pytest.raises(aiohttp.ClientError):
             await asking
-    assert time.monotonic() - begun < 3
 
 
 async def test_odd_pages() -> None:
