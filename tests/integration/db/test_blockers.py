@@ -30,11 +30,15 @@ def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> p
     return caplog
 
 
+def notices(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "kraken_db.notices"]
+
+
 async def until_told(caplog: pytest.LogCaptureFixture) -> str:
     async with asyncio.timeout(20):
-        while not caplog.messages:  # noqa: ASYNC110
+        while not notices(caplog):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    return caplog.messages[0]
+    return notices(caplog)[0]
 
 
 @asynccontextmanager
@@ -72,7 +76,7 @@ async def test_a_transaction_that_waits(plain_url: str, told: pytest.LogCaptureF
             assert matches(await until_told(told), pid, "idle in transaction")
             assert not waiting.done()
         await asyncio.wait_for(waiting, 10)
-        assert len(told.messages) == 1
+        assert len(notices(told)) == 1
 
 
 async def test_who_does_not_wait_hears_nothing_and_leaves_nothing(
@@ -82,7 +86,7 @@ async def test_who_does_not_wait_hears_nothing_and_leaves_nothing(
         await lock_job(connection, "roll", of="BTC/USD")
         async with blockers.telling_who_blocks(connection):
             await connection.execute(text("SELECT pg_sleep(0.6)"))  # slow, and blocked by nobody
-    assert not told.messages
+    assert not notices(told)
     assert not [task for task in asyncio.all_tasks() if "_watch" in repr(task)]
 
 
@@ -137,4 +141,4 @@ async def test_locks_of_tables_and_rows(plain_url: str, told: pytest.LogCaptureF
         finally:
             await other.close()
         await asyncio.wait_for(waiting, 10)
-        assert len(told.messages) == 1
+        assert len(notices(told)) == 1

@@ -139,7 +139,8 @@ async def test_all_locks_are_taken_anew_when_the_session_was_lost(
             await lock.hold()
         await query(
             plain_url,
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' GROUP BY pid",
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE locktype = 'advisory' AND datname = current_database() GROUP BY pid",
         )
         async with JobLock(other, "test", "BTC/USD"):
             await locks["ADA/USD"].hold()  # whoever asks first
