@@ -135,9 +135,13 @@ class StoreCopy:
         """
         assert self._target is not None, "a dry run copies nothing"
         target = self._target
-        wanted = await self._select(symbols, exclude)
-        await _take_policies(self._source, target)
-        report = CopyReport(keeps_less=await _keeps_less(self._source, target))
+
+        async def begin() -> tuple[dict[str, tuple[int, int]], CopyReport]:
+            wanted = await self._select(symbols, exclude)
+            await _take_policies(self._source, target)
+            return wanted, CopyReport(keeps_less=await _keeps_less(self._source, target))
+
+        wanted, report = await until_undisturbed(begin)
         task = self._progress.task("copy", sum(map(sum, wanted.values())), unit="rows")
         try:
             heartbeat = Heartbeat(
