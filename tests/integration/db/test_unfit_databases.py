@@ -61,6 +61,7 @@ def test_a_role_with_settings(plain_empty_url: str, role: str, setting: str, cau
 
 
 def test_a_role_without_rights(plain_empty_url: str, role: str) -> None:
+    statements(plain_empty_url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")  # as from PostgreSQL 15 on
     said = line(with_user(plain_empty_url, role))
     assert "permission denied for schema public. Grant the right" in said
 
