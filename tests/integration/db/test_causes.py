@@ -189,7 +189,7 @@ async def test_a_server_that_is_too_old(plain_empty_url: str, monkeypatch: pytes
 async def test_a_role_that_may_only_read(plain_empty_url: str) -> None:
     await query(plain_empty_url, "DROP ROLE IF EXISTS reader")
     await query(plain_empty_url, "CREATE ROLE reader LOGIN PASSWORD 'secret'")
-    await query(plain_empty_url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")  # as it is from PostgreSQL 15 on
+    await query(plain_empty_url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")  # as from PostgreSQL 15 on
     try:
         with pytest.raises(PermissionDeniedError, match="permission denied for schema public") as found:
             await migrations.upgrade(with_user(plain_empty_url, "reader"))
