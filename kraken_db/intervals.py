@@ -37,7 +37,7 @@ INTERVAL_NAMES: dict[int, str] = {
 BASE_INTERVAL = 1
 """The interval that is stored; every other one is computed from it."""
 DAY = 1440
-"""That of a day, in minutes as they all are."""
+"""The interval of a day, in minutes."""
 
 INTERVAL_VIEWS: dict[int, str] = {
     minutes: "candles" if minutes == BASE_INTERVAL else f"candles_{name}"
@@ -122,7 +122,7 @@ Unit: TypeAlias = Literal["minute", "day", "week", "month"]
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY, _FIRST_MONDAY = date(1970, 1, 1), date(1970, 1, 5)
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
-_MINUTES_OF: dict[Unit, int] = {"minute": 1, "day": 1440, "week": 10080}
+_MINUTES_OF: dict[Unit, int] = {"minute": 1, "day": DAY, "week": 10080}
 _SHORTEST_MONTH, _LONGEST_MONTH = 28, 31
 # A moment at which a day of a calendar can still begin: what lies outside of that is no market data.
 _EARLIEST, _LATEST = date(2, 1, 1), date(9999, 12, 30)

@@ -34,14 +34,14 @@ async def exchange_of(
 async def test_list_fill_and_list_again(plain_url: str) -> None:
     async with exchange_of(plain_url, "BTC/USD", "ETH/USD") as (_, environment):
 
-        async def run(*arguments: str, program: tuple[str, ...]) -> Ended:
-            return await run_backfill(*arguments, environment=environment, program=program)
+        async def run(*arguments: str, program: tuple[str, ...] | None = None) -> Ended:
+            return await run_backfill(*arguments, environment=environment, program=program or forked())
 
-        before = await run("--symbols", "BTC/USD", "--window", "2d", program=(*forked(), *LIST))
+        before = await run(*LIST, "--symbols", "BTC/USD", "--window", "2d")
         assert (before.code, before.out.split()[-2:]) == (0, ["nothing", "stored"])
         assert "BTC/USD: nothing is stored; wanted: 2 days up to now" in before.err
         wanted = ("--symbols", "BTC/USD", "ETH/USD", "--window", "1d")
-        done = await run(*wanted, "--json", *QUICK, program=(*forked(), *FILL))
+        done = await run(*FILL, *wanted, "--json", *QUICK)
         assert done.code == 0, done.err
         document = json.loads(done.out)
         assert (document["gaps_detected"], document["gaps_filled"], document["errors"]) == (2, 2, [])
@@ -54,7 +54,7 @@ async def test_list_fill_and_list_again(plain_url: str) -> None:
         assert first["trades_new"] + document["symbols"][1]["trades_new"] == document["trades_processed"]
         again = await run("--symbols", "BTC/USD,ETH/USD", *QUICK, program=MODULE)
         assert (again.code, again.out.splitlines()[1].split()[:5]) == (0, ["BTC/USD", "0", "0", "0", "0"])
-        after = await run("--stored", "--json", "--min-gap", "30", program=(*forked(), *LIST))
+        after = await run(*LIST, "--stored", "--json", "--min-gap", "30")
         symbols = json.loads(after.out)["symbols"]
         assert [(one["symbol"], one["gaps"]) for one in symbols] == [("BTC/USD", []), ("ETH/USD", [])]
         assert "No gaps in 2 pairs." in after.err
@@ -77,15 +77,15 @@ async def test_what_stays_is_told_and_ends_with_1(plain_url: str) -> None:
 
 async def test_a_signal_stores_what_has_come(plain_url: str) -> None:
     async with exchange_of(plain_url, "BTC/USD", delay=0.15) as (exchange, environment):
-        arguments = ("--symbols", "BTC/USD", "--window", "3d", *QUICK)
-        async with backfilling(*arguments, environment=environment, program=(*STRICT, *FILL)) as process:
+        arguments = (*FILL, "--symbols", "BTC/USD", "--window", "3d", *QUICK)
+        async with backfilling(*arguments, environment=environment, program=STRICT) as process:
             assert await requests_reach(exchange, 5, process)
             process.send_signal(signal.SIGTERM)
             done = await ended(process)
         assert done.code == 143, done.err
         assert "BTC/USD: stopped; the same command goes on from there" in done.err
         exchange.delay = 0.0
-        rest = await run_backfill(*arguments, environment=environment, program=(*forked(), *FILL))
+        rest = await run_backfill(*arguments, environment=environment, program=forked())
         assert rest.code == 0, rest.err
     ids = await query(plain_url, "SELECT count(*), max(id) - min(id) + 1 FROM trades")
     assert ids[0][0] == ids[0][1] > 2_000
@@ -100,5 +100,5 @@ async def test_wrong_usage(plain_url: str) -> None:
         (("--stored", "--symbols", "BTC/USD"), "--stored cannot be combined with --symbols"),
     ]:
         environment = {"DATABASE_URL": plain_url}
-        done = await run_backfill(*arguments, environment=environment, program=(*forked(), *FILL))
+        done = await run_backfill(*FILL, *arguments, environment=environment, program=forked())
         assert (done.code, told in done.err, done.out) == (2, True, ""), done.err

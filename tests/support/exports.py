@@ -18,7 +18,9 @@ _DAY = 1440
 MONTHS = [NEW_YEAR, NEW_YEAR + 31 * _DAY * 60, NEW_YEAR + 60 * _DAY * 60]
 COLUMNS = ["timestamp", "open", "high", "low", "close", "volume", "trade_count", "vwap", "quote_volume"]
 MAIN = """
+import kraken_db.cli.progress as progress
 import kraken_db.exporting.states as states
+progress.SECONDS_BETWEEN_LINES = 600  # a slow machine tells no more than a fast one
 states.LEASE = 1.0
 from kraken_db.cli import main
 main()

@@ -121,8 +121,9 @@ async def differs(url: str, folder: Path, change: Change) -> bool:
 async def take_off(url: str, change: Change) -> None:
     of_table = "SELECT tgname FROM pg_trigger WHERE tgrelid = CAST(:table AS regclass)"
     there = await query(url, of_table, table=change.table)
-    # TimescaleDB before 2.18 has one trigger on rows for both ends of an UPDATE.
-    gone = {name if (name,) in there else "renew_updated_candles" for name in change.triggers}
+    gone = set(change.triggers)
+    if ("renew_replaced_candles",) not in there:  # TimescaleDB before 2.18: one on rows for both ends
+        gone = {name.replace("replaced", "updated") for name in gone}
     await change_triggers(url, *(f"DROP TRIGGER {trigger} ON {change.table}" for trigger in gone))
 
 

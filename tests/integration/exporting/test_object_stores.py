@@ -415,7 +415,7 @@ async def test_nothing_secret_is_written(plain: str, address: str) -> None:
 
 async def test_the_command(plain: str, address: str) -> None:
     done = run(plain, address)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert f"{address}/symbol=BTC-USD/interval=1m" in done.stdout
     state = read_state(Bucket(address))
     assert state is not None and len(state.files) == 4

@@ -74,12 +74,13 @@ async def test_the_database_comes_after_the_recorder(
     await assert_recorded(plain_url, wanted, there - 49)
 
 
-async def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
+async def test_a_stop_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder("postgresql://me@127.0.0.1:9/x", ["BTC/USD"], journal_dir=tmp_path)
+    monkeypatch.setattr(recorder._beginning, "sleep", lambda _: asyncio.sleep(3600))
     connecting = asyncio.create_task(recorder.connect_patiently())
     await asyncio.sleep(0.3)
     recorder.request_stop()
-    async with asyncio.timeout(30):  # it would wait for ever
+    async with asyncio.timeout(30):  # the pause alone is an hour
         assert await connecting is False
     await recorder.close()
 
