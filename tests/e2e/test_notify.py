@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from kraken_db.simulator import Market, SimulatedExchange, feed_url
+from kraken_db.simulator import Market, Scenario, SimulatedExchange, feed_url
 from tests.support.archives import query
 from tests.support.processes import Ended, ended, running
 from tests.support.shell import forked
@@ -118,7 +118,7 @@ async def test_a_recording_tells_a_pair_that_is_refused_and_its_failure(
     plain_url: str, tmp_path: Path
 ) -> None:
     start = datetime.now(UTC) - timedelta(seconds=30)
-    market = Market("BTC/USD", seed=2, start=start, trades_per_minute=600)
+    market = Market("BTC/USD", seed=2, start=start, trades_per_minute=600, scenario=Scenario.CALM)
     async with webhook() as hook, SimulatedExchange([market]).serve() as base_url:
         addresses = {"KRAKEN_BASE_URL": base_url, "KRAKEN_WS_URL": feed_url(base_url)}
         environment = {"XDG_STATE_HOME": str(tmp_path), "HOOK": hook.url, **addresses}

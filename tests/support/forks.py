@@ -72,8 +72,10 @@ def receive(connection: socket.socket) -> tuple[str, list[int]]:
     """What is asked for, and the streams. Returns in the process of the command; the one before it waits."""
     head, streams, _, _ = socket.recv_fds(connection, _LENGTH, 3)
     length, message = int.from_bytes(head, "big"), b""
-    while len(message) < length:
-        message += connection.recv(length - len(message))
+    while part := connection.recv(length - len(message)):
+        message += part
+    if len(message) < length or not streams:  # who asked was killed while asking
+        os._exit(1)
     runs, running = os.pipe()  # it is closed when the command has ended
     if child := os.fork():
         for stream in (*streams, running):

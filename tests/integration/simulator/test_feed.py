@@ -327,7 +327,8 @@ async def test_listed_and_delisted_on_the_way() -> None:
         await socket.hear()
         await socket.subscribe("trade", BTC)
         await socket.trades(1)
-        made.list_market(Market("NEW/USD", start=datetime.now(UTC), trades_per_minute=6_000))
+        new = Market("NEW/USD", start=datetime.now(UTC), trades_per_minute=6_000, scenario=Scenario.CALM)
+        made.list_market(new)
         made.delist(BTC)
         listed = (await ask(http, "AssetPairs"))["result"]
         assert "NEWUSD" in listed

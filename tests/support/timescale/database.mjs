@@ -54,7 +54,7 @@ export class Database {
   async close() {
     const backend = this.#backend
     this.#backend = null
-    if (backend && !this.#failure) await (await backend).close()
+    if (backend && !this.#failure) await (await backend).release()
   }
 
   /**
