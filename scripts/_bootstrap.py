@@ -37,6 +37,8 @@ _VERSION = "{}.{}".format(*sys.version_info)
 def ensure(extra: str) -> None:
     """Make sure that ``.venv`` holds this package with the extra, and nothing has changed since."""
     _check_python()
+    # Containers often have this: every process of ours would compile all its modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with _only_one():
         stamp = _read_stamp()
         wanted = _fingerprint()

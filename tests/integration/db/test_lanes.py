@@ -49,7 +49,7 @@ async def test_each_test_gets_a_migrated_database(db_url: str, _repeat: int) -> 
 async def looks(connection: asyncpg.Connection) -> list[object]:
     """What a database shows of itself: its relations with their sizes, its settings, and some rows."""
     return [
-        await connection.fetch("SELECT oid, relname, relkind, pg_relation_size(oid) FROM pg_class ORDER BY 1"),
+        await connection.fetch("SELECT oid, relname, pg_relation_size(oid) FROM pg_class ORDER BY 1"),
         await connection.fetch("SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY 1"),
         await connection.fetch("SELECT * FROM candle_versions"),
     ]
@@ -66,8 +66,9 @@ async def test_a_copy_knows_nothing_of_what_was_done_in_the_one_before(lane: Lan
                 await connection.execute("SET work_mem = '13MB'; CREATE TEMP TABLE scratch (i int)")
                 await connection.execute("CREATE TABLE large AS SELECT g FROM generate_series(1, 200000) g")
                 await connection.execute(
-                    "INSERT INTO candles (symbol, timestamp, interval_minutes, open, high, low, close, volume)"
-                    " SELECT 'BTC/USD', CAST($1 AS timestamptz) + g * INTERVAL '1 day', 1, 1, 1, 1, 1, 1"
+                    "INSERT INTO candles (timestamp, symbol, interval_minutes,"
+                    " open, high, low, close, volume)"
+                    " SELECT CAST($1 AS timestamptz) + g * INTERVAL '1 day', 'BTC/USD', 1, 1, 1, 1, 1, 1"
                     " FROM generate_series(1, 60) g",
                     START,
                 )

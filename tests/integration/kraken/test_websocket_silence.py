@@ -221,9 +221,7 @@ async def test_every_pair_of_many_is_subscribed_to_at_the_pace_that_is_allowed()
 
 async def test_a_pair_that_is_listed_on_the_way_and_one_that_is_delisted() -> None:
     exchange = SimulatedExchange([market()])
-    late = Market(
-        "ETH/USD", seed=3, start=datetime.now(UTC), trades_per_minute=3_000, scenario=Scenario.CALM
-    )
+    late = Market("ETH/USD", seed=3, start=datetime.now(UTC), trades_per_minute=3_000, scenario=Scenario.CALM)
     found: list[Event] = []
     async with exchange.serve() as base_url:
         client = KrakenWebSocketClient(feed_url(base_url))
