@@ -143,7 +143,9 @@ class FileImport:
         written = await batch.store(force=self.options.replace)
         count_trades(report, written, report.read)
         note_trades(report, written.known, written.disputed, written.removed)
-        ranges = await trades.complete_ranges(batch, written, covers)
+        ranges = [covers]
+        if written.disputed:
+            ranges = await self.transaction.trades.without_disputed(ranges)
         if not reader.ends_with_newline and ranges:
             ranges = [*ranges[:-1], self._whole(ranges[-1], "moment")]
         self.transaction.unit(symbol, DataType.TRADES).mark_complete("csv", ranges)

@@ -87,8 +87,6 @@ async def _survey(db_url: str, symbols: Sequence[str], exclude: Sequence[str]) -
             if symbol not in names:
                 advice = stored_instead([symbol], await service.stored_symbols())
                 raise PairError(f"nothing is stored of {symbol}; nothing was removed", hint=advice)
-    if not found:
-        raise PairError("no pair is left to remove", hint="see: kraken-db status")
     return found
 
 

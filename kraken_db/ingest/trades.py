@@ -23,9 +23,7 @@ from kraken_db.repositories.candle_merge import Minutes
 from kraken_db.repositories.coverage import Source
 from kraken_db.repositories.staged_trades import StagedFacts, StorableTrade
 from kraken_db.repositories.staging import Problem
-from kraken_db.repositories.sync_status import SyncStatusRepository
 from kraken_db.repositories.trade_merge import Contradiction, TradeMerge, Window
-from kraken_db.repositories.trade_neighbours import beside
 from kraken_db.tolerances import SAME_TRADE, STAMP_JITTER
 
 MOST_CONFLICTS = 100
@@ -192,30 +190,6 @@ async def finish_merge(merge: TradeMerge, policy: TradePolicy) -> TradesWritten:
         disputed=anonymous.disputed,
         touched=tuple(touched),
     )
-
-
-async def complete_ranges(batch: TradeBatch, written: TradesWritten, covers: TimeRange) -> list[TimeRange]:
-    """What a file shows in full: as far as its ids prove it, else what it ``covers``.
-
-    Never a second that is disputed. Call it after ``store``.
-    """
-    facts, connection = batch.facts, batch.transaction.connection
-    ranges = [covers]
-    if facts.identified:
-        runs = await batch.transaction.trades.id_runs()
-        ranges = [(run.oldest, run.newest + TICK) for run in runs]
-        status = await SyncStatusRepository(connection).get(batch.symbol, DataType.TRADES)
-        oldest = (status.oldest if status else None) or facts.first
-        newest = (status.newest if status else None) or facts.last
-        around = await beside(connection, batch.symbol, runs[0], oldest, newest)
-        first, last = around.before, around.after
-        if len(runs) > 1:
-            last = (await beside(connection, batch.symbol, runs[-1], oldest, newest)).after
-        if first is not None and first[0] == runs[0].first - 1:
-            ranges[0] = (min(first[1], ranges[0][0]), ranges[0][1])
-        if last is not None and last[0] == runs[-1].last + 1:
-            ranges[-1] = (ranges[-1][0], max(last[1], ranges[-1][1]))
-    return await batch.transaction.trades.without_disputed(ranges) if written.disputed else ranges
 
 
 async def rebuild_touched(

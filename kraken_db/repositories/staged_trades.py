@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.db.copy import copy_csv_in
 from kraken_db.db.multiranges import to_multirange
-from kraken_db.id_runs import IdRun
 from kraken_db.models import AMOUNT_SCALE
 from kraken_db.ranges import TimeRange
 from kraken_db.repositories.staging import Problem, Rule, broken, first_problem
@@ -100,14 +99,6 @@ _ROWS = f"""
     SELECT *, date_bin('1 second', timestamp, 'epoch') AS second
     FROM (SELECT {_LINE} AS line, {_CONTENT} FROM staged_trades s
           WHERE s.symbol IS NULL OR s.symbol = :symbol) content
-"""
-# Runs of ids without a hole.
-_RUNS = f"""
-    SELECT min(id), max(id), min(timestamp), max(timestamp)
-    FROM (SELECT timestamp, id, id - row_number() OVER (ORDER BY id) AS run
-          FROM (SELECT NULLIF(s.trade_id, 0) AS id, {_STAMP} AS timestamp FROM staged_trades s) s
-          WHERE id > 0) r
-    GROUP BY run ORDER BY min(id)
 """
 _WITHOUT_DISPUTED = text("""
     SELECT lower(r), upper(r) FROM unnest(:claimed - (
@@ -239,10 +230,6 @@ class StagedTrades:
     async def put_aside(self, symbol: str) -> None:
         """Copy what is staged to the table of ``trade_load`` that no trade is stored from."""
         await self._connection.execute(text(_PUT_ASIDE), {"symbol": symbol, "huge": 2**62})
-
-    async def id_runs(self) -> list[IdRun]:
-        """The staged ids as runs without a hole, in their order."""
-        return [IdRun(*row) for row in await self._connection.execute(text(_RUNS))]
 
     async def merge(self, window: Window, *, may_have_ids: bool, jitter: timedelta) -> TradeMerge:
         """Begin to merge the staged rows of one symbol with what is stored."""

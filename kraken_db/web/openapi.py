@@ -6,7 +6,6 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kraken_db.web.parameters import Parameter
 from kraken_db.web.routes import Route
 
 ERROR: Mapping[str, Any] = {
@@ -97,11 +96,6 @@ def _operation(route: Route, *, has_token: bool) -> dict[str, Any]:
     if has_token and not route.is_public:
         operation["security"] = [{"token": []}]
     return operation
-
-
-def _schema(parameter: Parameter) -> dict[str, Any]:
-    default = {} if parameter.default is None else {"default": parameter.default}
-    return {**parameter.kind.schema, **default}
 
 
 def _version() -> str:

@@ -152,6 +152,7 @@ async def test_a_pair_that_kraken_does_not_list(plain_url: str) -> None:
         (("--resume", "--since", "2024-01-01"), "--resume cannot be combined with --since"),
         (("--since", "2024-01-02", "--until", "2024-01-01"), "--since is not before --until"),
         (("--symbols", "what is this"), "'WHAT IS THIS' is not a name of a pair"),
+        (("--source", "rest", "--archive", "files"), "--archive goes with --source auto or archive"),
         (("--jobs", "0"), "0"),
         (("--rate-limit", "-1"), "-1"),
     ],

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,7 @@ from kraken_db.removal import PairRemoval
 from kraken_db.repositories.removal import Removed
 from tests.support.archives import checksums, import_file, minutes, query, write
 from tests.support.retention import MONDAY, VALUES, WEEK, trades
-from tests.support.shell import run
+from tests.support.shell import forked, run
 from tests.support.stores import opened
 
 # candle_versions: by these a cache learns that the candles are gone.
@@ -185,6 +188,70 @@ def test_the_command(plain_url: str, tmp_path: Path) -> None:
         "failed": [],
     }
     assert asyncio.run(query(plain_url, "SELECT DISTINCT symbol FROM candles")) == [("BTC/USD",)]
+
+
+def test_the_document_of_what_would_go(plain_url: str, tmp_path: Path) -> None:
+    asyncio.run(import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(10, start=MONDAY))))
+    shown = command(plain_url, "ETH/*", "--dry-run", "--json")
+    assert (shown.exit_code, json.loads(shown.stdout)) == (
+        0,
+        {
+            "dry_run": True,
+            "pairs": [
+                {
+                    "symbol": "ETH/USD",
+                    "trades": 0,
+                    "candles": 10,
+                    "oldest": "2023-01-02T00:00:00Z",
+                    "newest": "2023-01-02T00:09:00Z",
+                }
+            ],
+            "failed": [],
+        },
+    )
+    assert asyncio.run(query(plain_url, "SELECT count(*) FROM candles")) == [(10,)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said", "left"),
+    [
+        ("y", 0, "ETH/USD: removed 0 trades and 10 candles\n", 0),
+        ("n", 1, "Error: nothing was removed\n", 10),
+        ("", 1, "Error: nothing was removed\n", 10),
+    ],
+)
+def test_who_sits_at_a_terminal_is_asked(
+    plain_url: str, tmp_path: Path, answer: str, code: int, said: str, left: int
+) -> None:
+    asyncio.run(import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(10))))
+    ours, its = pty.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        arguments = ("db", "remove-pair", "ETH/USD", "--db-url", plain_url)
+        done = subprocess.run([*forked(), *arguments], stdin=its, capture_output=True, text=True, timeout=60)
+    finally:
+        os.close(ours)
+        os.close(its)
+    assert (done.returncode, done.stderr) == (code, f"Remove 1 pair for good? [y/N]: {said}")
+    assert asyncio.run(query(plain_url, "SELECT count(*) FROM candles")) == [(left,)]
+
+
+async def test_a_pair_that_is_at_work_fails_and_the_others_go(plain_url: str, tmp_path: Path) -> None:
+    for name in ("XBTUSD", "ETHUSD"):
+        await import_file(plain_url, write(tmp_path, f"{name}_1.csv", minutes(10)))
+    async with opened(plain_url) as store, Heartbeat(store, "import", ["BTC/USD"]):
+        done = await asyncio.to_thread(command, plain_url, "BTC/USD", "ETH/USD", "--yes", "--json")
+        again = await asyncio.to_thread(command, plain_url, "BTC/USD", "--yes")
+    assert done.exit_code == 1
+    report = json.loads(done.stdout)
+    assert report["pairs"] == [{"symbol": "ETH/USD", "trades": 0, "candles": 10}]
+    (failed,) = report["failed"]
+    assert (failed["symbol"], failed["hint"]) == ("BTC/USD", "wait for it to end, or stop it")
+    assert failed["reason"].startswith("BTC/USD: import of BTC/USD on ")
+    assert again.exit_code == 1
+    assert again.stderr.startswith("Failed: BTC/USD: import of BTC/USD on ")
+    assert again.stderr.endswith(" is at work on it. Wait for it to end, or stop it\n")
+    assert await query(plain_url, "SELECT DISTINCT symbol FROM candles") == [("BTC/USD",)]
 
 
 def test_pairs_of_the_config_file_are_not_meant(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -248,3 +250,94 @@ async def test_what_is_kept_of_ended_jobs_may_be_damaged_or_old(db_url: str, sta
         (job,) = await jobs(store)
         assert job.is_alive
     assert not (state_home / f"{old.job}.json").exists(), "a week is long enough"
+
+
+# --- kraken-db jobs ---
+
+# Words of 2100 are alive for as long as anybody runs this, those of 2023 are not.
+JOBS = """
+INSERT INTO running_jobs
+    (id, kind, symbols, behind, host, pid, started_at, heard_at, ended_at, state, last_error)
+VALUES
+    ('00000000-0000-0000-0000-000000000001', 'backfill', '{XRP/USD}', '{XRP/USD}', 'old', 11,
+     '2023-01-02 03:04:05+00', '2023-01-02 04:05:06+00', NULL, '0 of 1 pairs done', 'HTTP 502'),
+    ('00000000-0000-0000-0000-000000000002', 'maintenance', '{}', '{}', 'old', 12,
+     '2023-01-03 03:04:05+00', '2023-01-03 03:14:05+00', '2023-01-03 03:14:05+00', 'ended', NULL),
+    ('00000000-0000-0000-0000-000000000003', 'recording',
+     '{BTC/USD,ETH/USD,ADA/USD,SOL/USD,LTC/USD}', '{LTC/USD}', 'new', 13,
+     '2100-01-01 00:00:00+00', '2100-01-02 12:30:00+00', NULL, '4 of 5 pairs live', NULL)
+"""
+
+
+async def test_the_command_shows_who_is_at_work_and_who_was_killed(db_url: str) -> None:
+    await query(db_url, JOBS)
+    done = await asyncio.to_thread(run, db_url, "jobs")
+    assert done.exit_code == 0
+    assert [re.split(" {2,}", line) for line in done.stdout.splitlines()] == [
+        ["job", "pairs", "where", "since (UTC)", "last word (UTC)", "state"],
+        [
+            "backfill",
+            "XRP/USD",
+            "old, process 11",
+            "2023-01-02 03:04",
+            "2023-01-02 04:05",
+            "killed: 0 of 1 pairs done",
+        ],
+        [
+            "recording",
+            "BTC/USD ETH/USD ADA/USD and 2 more",
+            "new, process 13",
+            "2100-01-01 00:00",
+            "2100-01-02 12:30",
+            "4 of 5 pairs live",
+        ],
+    ]
+    assert done.stderr == "backfill of XRP/USD on old (process 11): HTTP 502\n"
+
+
+async def test_the_command_shows_who_has_ended_if_asked(db_url: str) -> None:
+    await query(db_url, JOBS)
+    done = await asyncio.to_thread(run, db_url, "jobs", "--all")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "job",
+        "backfill",
+        "maintenance",
+        "recording",
+    ]
+    row = done.stdout.splitlines()[2]
+    assert re.split(" {2,}", row)[1:3] == ["-", "old, process 12"]
+    assert row.endswith("  ended: ended")
+
+
+async def test_the_document_of_the_jobs(db_url: str) -> None:
+    await query(db_url, JOBS)
+    killed, alive = json.loads((await asyncio.to_thread(run, db_url, "jobs", "--json")).stdout)
+    assert (killed["life"], killed["kind"], killed["last_error"]) == ("killed", "backfill", "HTTP 502")
+    assert killed["silence_seconds"] > 45
+    assert alive == {
+        "id": "00000000-0000-0000-0000-000000000003",
+        "kind": "recording",
+        "life": "alive",
+        "symbols": ["BTC/USD", "ETH/USD", "ADA/USD", "SOL/USD", "LTC/USD"],
+        "behind": ["LTC/USD"],
+        "host": "new",
+        "pid": 13,
+        "started_at": "2100-01-01T00:00:00Z",
+        "heard_at": "2100-01-02T12:30:00Z",
+        "silence_seconds": 0,
+        "ended_at": None,
+        "state": "4 of 5 pairs live",
+        "last_error": None,
+    }
+    everybody = json.loads((await asyncio.to_thread(run, db_url, "jobs", "--all", "--json")).stdout)
+    assert [job["life"] for job in everybody] == ["killed", "ended", "alive"]
+
+
+async def test_nobody_is_at_work(db_url: str) -> None:
+    for arguments, out, err in (
+        ((), "", "Nobody is at work; --all shows who was.\n"),
+        (("--all",), "", "Nobody is at work.\n"),
+        (("--json",), "[]\n", ""),
+    ):
+        done = await asyncio.to_thread(run, db_url, "jobs", *arguments)
+        assert (done.exit_code, done.stdout, done.stderr) == (0, out, err)

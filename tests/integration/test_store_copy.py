@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kraken_db.backends import Backend
 from kraken_db.bulk_csv_importer import FileReport
+from kraken_db.cli import cli
 from kraken_db.db.locks import JobLock
-from kraken_db.errors import ConfigurationError, PairError, SchemaError
+from kraken_db.errors import ConfigurationError, DatabaseError, PairError, SchemaError
 from kraken_db.ingest import copying
 from kraken_db.models import CANDLES
 from kraken_db.repositories.pair_facts import PairFacts, read_facts
+from kraken_db.store import Store
 from kraken_db.store_copy import StoreCopy
 from tests.support.archives import import_file, minutes, query, write
 from tests.support.copies import (
@@ -30,7 +34,7 @@ from tests.support.copies import (
     fill_four,
     killed_on_the_way,
 )
-from tests.support.retention import MONDAY
+from tests.support.retention import MONDAY, keep, trades
 from tests.support.shell import Shell
 from tests.support.stores import opened, opened_database
 
@@ -247,6 +251,87 @@ def test_the_command(plain_url: str, plain_empty_url: str, tmp_path: Path) -> No
     )
     rest = json.loads(shell.run("db", "copy", plain_url, plain_empty_url, "--json").stdout)
     assert (rest["equal"], [one["symbol"] for one in rest["copied"]]) == (["BTC/USD"], ["ETH/USD"])
+
+
+def test_addresses_in_the_environment(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:
+    asyncio.run(import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(10))))
+    asyncio.run(import_file(plain_url, write(tmp_path, "XBTUSD.csv", trades(MONDAY, 3))))
+    shell = Shell(tmp_path, OLD=plain_url, NEW=plain_empty_url, EMPTY="")
+    planned = shell.run("db", "copy", "env:OLD", "env:NEW", "--dry-run", "--json")
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert json.loads(planned.stdout) == {
+        "dry_run": True,
+        "pairs": [{"symbol": "BTC/USD", "trades": 3, "candles": 10, "target": "missing"}],
+    }
+    assert asyncio.run(query(plain_empty_url, "SELECT to_regclass('candles')")) == [(None,)]
+    done = shell.run("db", "copy", "env:OLD", "env:NEW", "--no-check")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "BTC/USD: copied 3 trades, 10 candles")
+
+    for name in ("EMPTY", "NOT_SET"):
+        failed = shell.run("db", "copy", "env:OLD", f"env:{name}")
+        assert (failed.returncode, failed.stdout) == (1, "")
+        assert failed.stderr == f"Error: env:{name}: there is no variable {name} in the environment\n"
+
+
+def test_the_command_says_which_pairs_it_left_alone(
+    plain_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    shell = Shell(tmp_path)
+    copy = ("db", "copy", plain_url, plain_empty_url)
+    asyncio.run(import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(10))))
+    assert shell.run(*copy).returncode == 0
+    asyncio.run(query(plain_empty_url, "UPDATE candles SET volume = volume + 1"))
+    asyncio.run(keep(plain_empty_url, candles=timedelta(days=20)))
+
+    planned = shell.run(*copy, "--dry-run")
+    assert planned.stdout.splitlines()[1:] == ["BTC/USD       0       10  different"]
+    assert planned.stderr.endswith(
+        "Would copy 0 pairs, and replace 1 pair with --replace. Nothing was changed.\n"
+    )
+    left = shell.run(*copy)
+    assert (left.returncode, left.stdout) == (1, "Copied 0 pairs; 0 pairs were there already\n")
+    assert left.stderr.splitlines()[-2:] == [
+        "Failed: BTC/USD: the target has something else of it. To have it replaced: --replace",
+        "The target drops candles after 20 days, sooner than the source."
+        " To change it: kraken-db policies set",
+    ]
+    told = shell.run(*copy, "--json")
+    assert told.returncode == 1
+    assert json.loads(told.stdout) == {
+        "dry_run": False,
+        "copied": [],
+        "equal": [],
+        "failed": [
+            {
+                "symbol": "BTC/USD",
+                "reason": "BTC/USD: the target has something else of it",
+                "hint": "to have it replaced: --replace",
+            }
+        ],
+        "keeps_less_seconds": {"candles": 20 * 86_400},
+        "refresh_error": None,
+    }
+    replaced = shell.run(*copy, "--replace")
+    assert (replaced.returncode, replaced.stdout.splitlines()[0]) == (
+        0,
+        "BTC/USD: copied 0 trades, 10 candles",
+    )
+
+
+def test_a_copy_whose_higher_intervals_fail_is_not_well(
+    plain_url: str, plain_empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are there all the same, and the next run of any command makes up for it."""
+
+    async def refuse(_: Store) -> None:
+        raise DatabaseError("no refresh today")
+
+    asyncio.run(import_file(plain_url, write(tmp_path, "XBTUSD_1.csv", minutes(10))))
+    monkeypatch.setattr(Store, "refresh_pending", refuse)
+    done = CliRunner().invoke(cli, ["db", "copy", plain_url, plain_empty_url])
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (1, "BTC/USD: copied 0 trades, 10 candles")
+    assert "the higher intervals are not up to date: no refresh today" in done.stderr
+    assert asyncio.run(query(plain_empty_url, "SELECT count(*) FROM candles")) == [(10,)]
 
 
 def test_to_the_embedded_database_and_back(plain_url: str, plain_empty_url: str, tmp_path: Path) -> None:

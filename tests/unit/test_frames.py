@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from kraken_db.errors import ConfigurationError
+from kraken_db.extras import require
 from kraken_db.frames import CANDLE_COLUMNS, TRADE_COLUMNS, FrameBackend, Numbers, frame_builder
 
 BLOCKS = [
@@ -98,6 +100,16 @@ def test_a_missing_package_is_told_with_the_way_out(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigurationError, match=rf"need the Python package {package}.*\[frames\]"):
         build(backend, "decimal")
+
+
+def test_what_is_missing_inside_a_package_is_not_told_as_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To install it again would not help."""
+    (tmp_path / "broken_package.py").write_text("import a_part_that_is_missing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_part_that_is_missing"):
+        require("broken_package", "frames of it")
 
 
 def test_unknown_kinds_are_errors() -> None:

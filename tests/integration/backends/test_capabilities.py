@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from kraken_db import HistoricalDataProvider
 from kraken_db.backends import Backend, PostgresBackend, TimescaleBackend
 from kraken_db.backends.pending_refresh import PendingRefresh
 from kraken_db.db.locks import lock_for_writing
+from kraken_db.db.migrations import upgrade
 from kraken_db.repositories import CandleRepository
 from kraken_db.status import read_status
 from kraken_db.store import Store
@@ -61,6 +63,22 @@ async def test_what_a_database_has(plain_url: str, timescale_url: str) -> None:
                 assert await connection.scalar(text(f"SHOW {name}")) == value
         async with store.database.read() as connection:
             assert await connection.scalar(text("SHOW plan_cache_mode")) == "force_custom_plan"
+
+
+async def test_an_extension_that_came_later_changes_nothing(timescale_empty_url: str, tmp_path: Path) -> None:
+    """The store was made as a plain one, and stays one: its higher intervals are no aggregates.
+
+    A view hides the extension while it is made: the WASM server cannot drop the extension and make it again.
+    """
+    url = timescale_empty_url
+    others = "SELECT * FROM pg_catalog.pg_extension WHERE extname <> 'timescaledb'"
+    await query(url, f"CREATE VIEW public.pg_extension AS {others}")
+    await upgrade(f"{url}?search_path=public,pg_catalog")
+    await query(url, "DROP VIEW public.pg_extension")
+    await import_file(url, write(tmp_path, "XBTUSD_1.csv", minutes(180, start=MONDAY)))
+    async with opened(url) as store:
+        assert isinstance(store.backend, PostgresBackend)
+    assert await query(url, "SELECT count(*), sum(volume) FROM candles_1h") == [(3, Decimal("450"))]
 
 
 def test_what_all_share_knows_no_kind_of_database() -> None:

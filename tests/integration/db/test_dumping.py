@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from kraken_db.db import dumping
 from kraken_db.db.dumping import dump, restore
-from kraken_db.db.programs import find, newest
+from kraken_db.db.migrations import downgrade
+from kraken_db.db.programs import Program, find, newest
 from kraken_db.errors import ConfigurationError, ProgramError
 from kraken_db.progress import NullProgress, NullTask, Task
-from tests.support.archives import import_file, import_texts, minutes, query, write
+from tests.support.archives import import_file, import_texts, minutes, query, read_candles, write
 from tests.support.lanes.base import Lane
+from tests.support.pgbouncer import pooled
 from tests.support.shell import run
 from tests.support.stores import opened_database, with_user
 
@@ -68,6 +72,16 @@ async def contents(url: str) -> dict[str, list[tuple[object, ...]]]:
     }
 
 
+async def dump_by_hand(url: str, file: Path) -> None:
+    """By pg_dump itself: without a checksum."""
+    async with opened_database(url) as database:
+        address = database.address
+    options = ["--format=custom", f"--file={file}", f"--dbname={address.url}"]
+    ((major,),) = await query(url, "SELECT current_setting('server_version_num')::int / 10000")
+    command = [str(find("pg_dump", at_least=major).path), *options]
+    await asyncio.to_thread(subprocess.run, command, env=address.environment(), check=True, timeout=60)
+
+
 async def test_a_restored_store_equals_the_dumped_one(filled: str, target: str, tmp_path: Path) -> None:
     before = await contents(filled)
     assert [len(before[table]) for table in ("trades", "candles_1h")] == [499, 4]
@@ -96,13 +110,7 @@ async def test_nobody_is_at_work_in_a_copy(filled: str, target: str, tmp_path: P
         dumped = await asyncio.to_thread(run, filled, "db", "dump", str(file))
         assert dumped.exit_code == 0, dumped.stderr
     else:
-        async with opened_database(filled) as database:
-            address = database.address
-        options = ["--format=custom", f"--file={file}", f"--dbname={address.url}"]
-        ((major,),) = await query(filled, "SELECT current_setting('server_version_num')::int / 10000")
-        program = find("pg_dump", at_least=major)
-        command = [str(program.path), *options]
-        await asyncio.to_thread(subprocess.run, command, env=address.environment(), check=True, timeout=60)
+        await dump_by_hand(filled, file)
     restored = await asyncio.to_thread(run, target, "db", "restore", str(file))
     assert restored.exit_code == 0, restored.stderr
     assert await query(target, "SELECT count(*) FROM running_jobs") == [(0,)]
@@ -235,8 +243,9 @@ async def test_only_dumps_are_replaced_and_read(filled: str, tmp_path: Path) -> 
         assert done.exit_code == 1, path
         assert done.stderr.startswith("Error: ")
     assert other.read_text() == "mine"
-    done = await asyncio.to_thread(run, filled, "db", "restore", str(other))
-    assert "is no file of kraken-db db dump" in done.stderr
+    for path in (other, tmp_path):
+        done = await asyncio.to_thread(run, filled, "db", "restore", str(path))
+        assert f"{path} is no file of kraken-db db dump" in done.stderr
     assert await query(filled, "SELECT count(*) FROM trades") == [(499,)]
 
 
@@ -270,3 +279,136 @@ async def test_a_plain_store_goes_to_any_server(
     async with opened_database(timescale_empty_url, pool_max_size=1) as database:
         await restore(database, tmp_path / "kraken.dump")
     assert await contents(timescale_empty_url) == await contents(plain_url)
+
+
+@pytest.mark.one_server("a distributed store does not go back to an older schema")
+async def test_an_older_store_is_restored_as_it_is(
+    plain_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "kraken.dump"
+    await import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(130)))
+    await downgrade(plain_url, "1003")
+    async with opened_database(plain_url) as database:
+        assert (await dump(database, file)).revision == "1003"
+    restored = await asyncio.to_thread(run, plain_empty_url, "db", "restore", str(file))
+    assert restored.exit_code == 0
+    assert restored.stderr.endswith("its schema is at revision 1003; next: kraken-db db upgrade\n")
+    assert await query(plain_empty_url, "SELECT version_num FROM alembic_version") == [("1003",)]
+    upgraded = await asyncio.to_thread(run, plain_empty_url, "db", "upgrade")
+    assert upgraded.exit_code == 0, upgraded.stderr
+    assert len(await read_candles(plain_empty_url, "ETH/USD", 1)) == 130
+
+
+def test_a_database_without_a_store_is_not_dumped(plain_empty_url: str, tmp_path: Path) -> None:
+    done = run(plain_empty_url, "db", "dump", str(tmp_path / "kraken.dump"))
+    assert (done.exit_code, "this database has no kraken-db tables" in done.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_dump_goes_through_a_pooler(plain_url: str, tmp_path: Path) -> None:
+    with pooled(plain_url, "transaction") as url:
+        done = run(url, "db", "dump", str(tmp_path / "kraken.dump"))
+    assert done.exit_code == 1
+    assert done.stderr.endswith(
+        ": there is a pooler, and PostgreSQL's own programs need the server itself. Name the server's own"
+        " host and port with --db-url\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.one_server("the dump of a cluster is for servers that have Citus")
+async def test_the_dump_of_another_program_is_not_restored(plain_empty_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.dump"
+    await query(plain_empty_url, "CREATE TABLE notes AS SELECT 'mine' AS note")
+    await dump_by_hand(plain_empty_url, file)
+    await query(plain_empty_url, "DROP TABLE notes")
+    done = await asyncio.to_thread(run, plain_empty_url, "db", "restore", str(file))
+    assert done.exit_code == 1
+    assert done.stderr.endswith(f"{file} is the dump of another program's database\n")
+    assert await query(plain_empty_url, "SELECT to_regclass('notes')::text") == [(None,)]
+
+
+@pytest.mark.one_server("the dump of a cluster is for servers that have Citus")
+async def test_a_dump_without_a_checksum_is_restored_whole_or_not_at_all(
+    plain_url: str, plain_empty_url: str, tmp_path: Path
+) -> None:
+    """pg_restore itself finds out that it was cut, after it has written the tables and some of the rows."""
+    file = tmp_path / "by_hand.dump"
+    await import_file(plain_url, write(tmp_path, "ETHUSD_1.csv", minutes(20_000)))
+    await dump_by_hand(plain_url, file)
+    whole = file.read_bytes()
+    async with opened_database(plain_empty_url) as database:
+        file.write_bytes(whole[: len(whole) * 2 // 3])
+        with pytest.raises(ProgramError, match=r"failed: "):
+            await restore(database, file)
+        assert await query(plain_empty_url, "SELECT to_regclass('candles')::text") == [(None,)]
+        file.write_bytes(whole)
+        await restore(database, file)
+    assert await query(plain_empty_url, "SELECT count(*) FROM candles") == [(20_000,)]
+
+
+# --- a pg_dump that fails ---
+
+
+StandIn = Callable[..., None]
+"""Puts a script in the place of pg_dump."""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    def write_it(script: str, mode: int = 0o755) -> None:
+        program = write(tmp_path, "bin/pg_dump", f"#!/bin/sh\n{script}\n")
+        program.chmod(mode)
+        monkeypatch.setattr(dumping, "find", lambda *_, **__: Program(program, 18))
+
+    return write_it
+
+
+@pytest.fixture
+def dumps(tmp_path: Path) -> Path:
+    """A folder for dumps alone."""
+    (tmp_path / "dumps").mkdir()
+    return tmp_path / "dumps"
+
+
+def test_a_disk_that_is_full_is_told(plain_url: str, dumps: Path, stand_in: StandIn) -> None:
+    stand_in("echo 'pg_dump: error: could not write to file: No space left on device' >&2; exit 1")
+    done = run(plain_url, "db", "dump", str(dumps / "kraken.dump"))
+    assert done.exit_code == 1
+    assert done.stderr.endswith(
+        "Error: pg_dump: no space left on the disk. Make room there, and run it again\n"
+    )
+    assert list(dumps.iterdir()) == []
+
+
+async def test_a_program_that_may_not_be_started_is_told(
+    plain_url: str, dumps: Path, stand_in: StandIn
+) -> None:
+    stand_in("exit 0", 0o644)
+    async with opened_database(plain_url) as database:
+        with pytest.raises(ProgramError, match=r"bin/pg_dump cannot be started: Permission denied"):
+            await dump(database, dumps / "kraken.dump")
+
+
+async def test_a_dump_that_is_cancelled_leaves_nothing(
+    plain_url: str, dumps: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in("exec sleep 600")
+    begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    listen = dumping._said
+
+    async def said(process: asyncio.subprocess.Process) -> str:
+        begun.set_result(process.pid)
+        return await listen(process)
+
+    monkeypatch.setattr(dumping, "_said", said)
+    async with opened_database(plain_url) as database:
+        dumping_it = asyncio.create_task(dump(database, dumps / "kraken.dump"))
+        process = await begun
+        os.kill(process, 0)
+        dumping_it.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dumping_it
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+    assert list(dumps.iterdir()) == []  # noqa: ASYNC240

@@ -88,6 +88,13 @@ def test_wrong_input_is_told_in_one_line(plain: str, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_nothing_is_stored_yet(plain_url: str, tmp_path: Path) -> None:
+    done = run(plain_url, tmp_path, "--stored", "--out", "out")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: nothing is stored yet. See: kraken-db status\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_killed_it_goes_on_where_it_was(plain: str, tmp_path: Path) -> None:
     killed = run(plain, tmp_path, "BTC/USD", "--out", "out", code=_KILLED)
     assert killed.returncode == -signal.SIGKILL

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from kraken_db.data_types import DataType
+from kraken_db.errors import ConflictingTradesError
 from kraken_db.ingest.trades import HANDED_OVER, REST, TradesWritten, stage_trades
 from kraken_db.ingest.write_unit import Ingest
 from kraken_db.types import TradeRecord
@@ -66,3 +67,16 @@ async def test_a_contradiction_is_told_and_left(db_url: str) -> None:
     assert written.new == 1
     assert written.conflicts == ("trade 1 is stored as 100 1 buy limit, but came as 100 2 buy limit",)
     assert await query(db_url, "SELECT volume FROM trades WHERE id = 1") == [(Decimal(1),)]
+
+
+async def test_more_than_a_hundred_contradictions_are_another_market(db_url: str) -> None:
+    """A hundred are told and left; with one more nothing of the batch is stored."""
+    numbers = range(1, 102)
+    await write(db_url, *(trade(number, number) for number in numbers))
+    others = [trade(number, number, "2") for number in numbers]
+    new = trade(200, 200)
+    assert len((await write(db_url, *others[1:], new)).conflicts) == 100
+    told = "BTC/USD: 101 trades contradict the stored ones; trade 1 is stored as 100 1 buy limit, but came as"
+    with pytest.raises(ConflictingTradesError, match=told):
+        await write(db_url, *others, trade(201, 201))
+    assert await query(db_url, "SELECT max(id), max(volume) FROM trades") == [(200, Decimal(1))]

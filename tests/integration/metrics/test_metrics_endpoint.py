@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import click
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from kraken_db.cli import backfill, record
+from kraken_db.cli.metrics import Address, metrics_of
 from kraken_db.errors import ConfigurationError, DatabaseUnavailableError
 from kraken_db.metrics import endpoint
 from kraken_db.metrics.endpoint import Source, StoreSource, serving
+from kraken_db.recorder import Recorder
 from kraken_db.simulator import Market, SimulatedExchange
 from kraken_db.status import read_status
 from kraken_db.store import Store
+from tests.support.downloading import downloading
 from tests.support.lanes.postgres import free_port
 from tests.support.processes import running
 from tests.support.shell import run
@@ -164,3 +169,69 @@ async def test_a_backfill_tells_how_far_it_is(plain_url: str, tmp_path: Path) ->
     asked = found["kraken_db_rest_requests_total", (("method", "Trades"), ("outcome", "answered"))]
     assert 0 < asked <= sum(request.path.endswith("Trades") for request in exchange.requests)
     assert found["kraken_db_source_up", (("source", "store"),)] == 1.0
+
+
+async def test_the_numbers_of_a_backfill_at_its_end(plain_url: str) -> None:
+    """And of none before it has begun: only the store and the requests are there."""
+    market, told = Market("BTC/USD", seed=3, trades=2_500), list[str]()
+    async with downloading(plain_url, SimulatedExchange([market])) as service:
+        at = Address("127.0.0.1", 0)
+        async with metrics_of(service, "backfill", lambda: backfill._families(service), at, told.append):
+            (line,) = told
+            assert line.startswith("metrics at http://127.0.0.1:")
+            async with aiohttp.ClientSession() as session:
+                before = await fetch(session, line.removeprefix("metrics at "))
+                await service.backfill(["BTC/USD", "NOPE/USD"])
+                found = await fetch(session, line.removeprefix("metrics at "))
+    assert not any(name.startswith("kraken_db_job_") for name, _ in before)
+    states = {
+        state: found["kraken_db_job_pairs", (("job", "backfill"), ("state", state))] for state in STATES
+    }
+    assert states == {"waiting": 0.0, "running": 0.0, "done": 1.0, "failed": 1.0}
+    assert found["kraken_db_job_records_total", (("job", "backfill"),)] == 2_500.0
+    assert found["kraken_db_job_expected_records", (("job", "backfill"),)] == 2_500.0
+    limit = "kraken_db_database_connections_limit"
+    assert found[limit, (("pool", "backfill"),)] >= 1.0
+
+
+STATES = ("waiting", "running", "done", "failed")
+
+
+async def test_a_recording_that_has_not_begun_has_numbers(plain_url: str, tmp_path: Path) -> None:
+    recorder, told = Recorder(plain_url, ["BTC/USD"], journal_dir=tmp_path), list[str]()
+    at = Address("127.0.0.1", 0)
+    async with (
+        metrics_of(recorder, "recorder", lambda: record._families(recorder), at, told.append),
+        aiohttp.ClientSession() as session,
+    ):
+        found = await fetch(session, told[0].removeprefix("metrics at "))
+    assert found["kraken_db_source_up", (("source", "recorder"),)] == 1.0
+    assert found["kraken_db_recorder_connected", ()] == 0.0
+    assert found["kraken_db_source_up", (("source", "store"),)] == 0.0
+
+
+async def test_without_an_address_nothing_is_served(plain_url: str) -> None:
+    told = list[str]()
+    async with metrics_of(Recorder(plain_url, ["BTC/USD"]), "recorder", away_families, None, told.append):
+        assert told == []
+
+
+def away_families() -> Iterable[Metric]:
+    raise AssertionError("nobody asks")
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("9464", ("127.0.0.1", 9464)),
+        (" 0.0.0.0:9464 ", ("0.0.0.0", 9464)),
+        ("[::1]:0", ("::1", 0)),
+        ("localhost:65535", ("localhost", 65_535)),
+    ],
+)
+def test_what_is_an_address(value: str, address: tuple[str, int]) -> None:
+    (option,) = (one for one in record.record.params if one.name == "metrics")
+    context = click.Context(record.record)
+    converted = option.type_cast_value(context, value)
+    assert converted == address
+    assert option.type_cast_value(context, converted) == address, "one that is made already"

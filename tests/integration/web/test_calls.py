@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 
 from kraken_db.web.app import ROUTES
 from kraken_db.web.openapi import openapi
@@ -35,6 +37,14 @@ def test_the_document_has_every_route() -> None:
                 for media, content in answer["content"].items():
                     if media == "application/json":
                         jsonschema.Draft202012Validator.check_schema(content["schema"])
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", fail)
+    assert openapi(ROUTES, has_token=False)["info"]["version"] == "0"
 
 
 async def test_every_answer_fits_the_document(db_url: str, tmp_path: Path) -> None:

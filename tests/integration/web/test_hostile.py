@@ -7,16 +7,19 @@ import io
 import logging
 import re
 import select
+import shutil
 import socket
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kraken_db.web import answers, connections, rows
+from kraken_db.db.embedded import EmbeddedServer
+from kraken_db.web import answers, connections, rows, site
 from kraken_db.web.connections import Guard
 from tests.support.archives import import_file, import_texts, minutes, write
 from tests.support.lanes import Lane
@@ -326,6 +329,32 @@ async def test_the_database_is_away(plain_url: str, monkeypatch: pytest.MonkeyPa
         answer = await server.get("/api/v1/overview")
         is_refused(answer, 503)
         assert answer.error == "the database does not answer"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="kdb-"))  # root runs the server as another user
+    made.chmod(0o755)
+    yield made
+    EmbeddedServer(made / "k").stop()
+    shutil.rmtree(made)
+
+
+async def test_an_embedded_database_that_was_stopped_is_started_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """But not over and over: whoever stops it again within seconds has a reason."""
+    monkeypatch.setattr(site, "_BETWEEN_STARTS", 600)
+    url, database = f"embedded://{folder}/k", EmbeddedServer(folder / "k")
+    await import_texts(url, {"XBTUSD_1.csv": minutes(30)})
+    async with served(url) as server:
+        database.stop()
+        answer = await server.get("/api/v1/symbols")
+        assert (answer.status, b"BTC/USD" in answer.body) == (200, True)
+        assert caplog.text.count("the embedded database is gone: starting it again") == 1
+        database.stop()
+        is_refused(await server.get("/api/v1/symbols"), 503)
+        assert caplog.text.count("the embedded database is gone: starting it again") == 1
 
 
 async def test_a_fault_of_ours_says_nothing(plain_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
-from kraken_db.cli import completing
+from kraken_db.cli import cli, completing
+from kraken_db.cli.completion import script
+from kraken_db.errors import KrakenDBError
 from tests.support.sandbox import Sandbox, new_sandbox
 from tests.support.shell import MAIN
 
@@ -108,6 +111,64 @@ def test_nothing_that_takes_long_is_loaded() -> None:
     )
     assert done.stderr.strip() == "set()"
     assert "BTC/USD" in done.stdout
+
+
+# --- where it is written ---
+
+
+def install(shell: str, home: Path, **environment: str) -> Result:
+    own = {"HOME": str(home), "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": "", "ZDOTDIR": ""}
+    return CliRunner().invoke(
+        cli, ["completion", "install", shell], env=own | environment, prog_name="kraken-db"
+    )
+
+
+def test_fish_finds_its_script_by_itself(tmp_path: Path) -> None:
+    done = install("fish", tmp_path)
+    path = tmp_path / ".config" / "fish" / "completions" / "kraken-db.fish"
+    assert (done.exit_code, done.stderr) == (0, f"written: {path}\n")
+    assert path.read_text() == script("fish") + "\n"
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("shell", "start", "environment"),
+    [("bash", ".bashrc", {}), ("zsh", ".zshrc", {}), ("zsh", "mine/.zshrc", {"ZDOTDIR": "mine"})],
+)
+def test_a_line_at_the_end_takes_the_place_of_an_earlier_one(
+    tmp_path: Path, shell: str, start: str, environment: dict[str, str]
+) -> None:
+    file = tmp_path / start
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(". /old/place # kraken-db completion\nalias ll='ls -l'")  # without an end of the line
+    moved = {name: str(tmp_path / value) for name, value in environment.items()}
+    path = tmp_path / ".local" / "share" / "kraken-db" / f"completion.{shell}"
+    line = f'[ -r "{path}" ] && . "{path}" # kraken-db completion'
+    for told in (f"added at the end of {file}: {line}\n", ""):  # the second time it is there
+        done = install(shell, tmp_path, PATH="", **moved)
+        assert done.exit_code == 0
+        assert done.stderr == (
+            f"written: {path}\n{told}It works in new shells; here at once with: . {path}\n"
+            "Warning: kraken-db is not on the PATH: the shell has to find it\n"
+        )
+        assert file.read_text() == f"alias ll='ls -l'\n{line}\n"
+    assert path.read_text() == script(shell) + "\n"
+
+
+@pytest.mark.parametrize(("in_the_way", "told"), [(".bashrc", ".bashrc"), (".local", "completion.bash")])
+def test_what_cannot_be_written_is_told(tmp_path: Path, in_the_way: str, told: str) -> None:
+    """A folder in the place of the file, or a file in the place of a folder."""
+    place = tmp_path / in_the_way
+    place.mkdir() if told == in_the_way else place.touch()
+    done = install("bash", tmp_path)
+    assert done.exit_code == 1
+    assert f"{told} cannot be written: " in done.stderr
+    assert done.stderr.endswith("kraken-db completion show prints the script\n")
+
+
+def test_there_is_no_script_for_another_shell() -> None:
+    with pytest.raises(KrakenDBError, match="there is no completion for tcsh"):
+        script("tcsh")
 
 
 # --- in the shells ---

@@ -12,18 +12,26 @@ import pytest
 from kraken_db.bulk_csv_importer.report import ArchiveFile, FileReport, ImportPlan, ImportReport
 from kraken_db.cli.backfill import show_reports
 from kraken_db.cli.bars import Row, Rows
+from kraken_db.cli.export import _show as show_export
+from kraken_db.cli.gaps import show_filled, show_gaps
 from kraken_db.cli.import_csv import show_plan, show_report
 from kraken_db.cli.output import cell_width, console, folded, note
 from kraken_db.cli.progress import BarProgress, LineProgress
 from kraken_db.cli.record import screen_lines
 from kraken_db.cli.status import Shown, print_status
+from kraken_db.cli.verify import show_certificates
 from kraken_db.data_types import DataType
-from kraken_db.errors import ImportFileError, UnknownPairError
+from kraken_db.errors import ExchangeUnavailableError, ImportFileError, UnknownPairError
+from kraken_db.exporting import ExportReport
+from kraken_db.exporting import FileReport as ExportedFile
+from kraken_db.gap_filler import Filled, FillReport, FoundGap, GapKind, SymbolGaps
 from kraken_db.historical_backfill import BackfillReport
 from kraken_db.progress import PairsProgress
 from kraken_db.recorder import PairStatus, RecorderStatus
 from kraken_db.recorder.symbol_feed import State
 from kraken_db.status import DataStatus, StoreStatus
+from kraken_db.types import DataGap
+from kraken_db.verification.certificate import Certificate, Finding, Part
 from tests.support.screens import Screen
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -167,6 +175,153 @@ def test_backfill_with_details_has_a_row_each(screen: Screen) -> None:
     _, err = screen.read()
     assert len(err) == 21
     assert err[-1] == "... and 10 more; --details or --json has them all"
+
+
+def gaps_of(number: int, *found: tuple[GapKind, timedelta]) -> SymbolGaps:
+    """Gaps of these lengths, each of which ends now."""
+    gaps = [
+        FoundGap(DataGap(SYMBOLS[number], "trades", NOW - length, NOW, length), kind)
+        for kind, length in found
+    ]
+    return SymbolGaps(SYMBOLS[number], tuple(gaps), None, {})
+
+
+HOUR = timedelta(hours=1)
+GAPPED = [
+    *(gaps_of(number, ("end", HOUR)) for number in range(23)),
+    gaps_of(23, ("end", 36 * HOUR)),
+    gaps_of(24, ("ids", HOUR), ("end", timedelta(minutes=30))),
+]
+
+
+def test_gaps_of_many_pairs_have_a_row_a_pair_and_the_worst_comes_first(screen: Screen) -> None:
+    screen.resize(80, 24)
+    show_gaps([*GAPPED, gaps_of(25)], as_json=False)
+    out, err = screen.read()
+    assert [line.split() for line in out[:5]] == [
+        ["symbol", "gaps", "within", "length", "from", "(UTC)", "to", "(UTC)"],
+        ["─" * len(out[1])],
+        ["C024/USD", "2", "1", "90", "min", "2026-11-28", "11:00", "2026-11-28", "12:00"],
+        ["C023/USD", "1", "0", "36.0", "h", "2026-11-27", "00:00", "2026-11-28", "12:00"],
+        ["C000/USD", "1", "0", "60", "min", "2026-11-28", "11:00", "2026-11-28", "12:00"],
+    ]
+    assert len(out) == 2 + 16 + 1
+    assert out[-1] == "... and 9 other pairs; --details shows each gap"
+    assert err == ["26 gaps in 25 pairs. To fill: kraken-db gaps fill --stored"]
+
+
+def test_gaps_with_details_have_a_row_each_and_all_notes(screen: Screen) -> None:
+    screen.resize(80, 24)
+    dropped = [replace(one, kept_from={"trades": NOW - number * DAY}) for number, one in enumerate(GAPPED)]
+    show_gaps(dropped, as_json=False, details=True)
+    out, err = screen.read()
+    assert sum(line.startswith("C") for line in out) == 26
+    assert " ".join(err).count("are dropped by the retention policy") == 25
+    show_gaps(dropped, as_json=False)
+    _, err = screen.read()
+    assert " ".join(err).count("are dropped by the retention policy") == 20
+    assert "... and 5 more; --details or --json has them all" in err
+
+
+def test_of_many_pairs_without_data_the_number_is_told(screen: Screen) -> None:
+    screen.resize(200, 24)
+    show_gaps([gaps_of(number, ("no data", 30 * DAY)) for number in range(6)], as_json=False)
+    _, err = screen.read()
+    assert err[0] == (
+        "Note: 6 pairs: nothing is stored; wanted: 30 days up to now (--window); imported files above 1m do"
+        " not count"
+    )
+
+
+def test_filled_gaps_of_many_pairs_end_with_totals_and_what_failed(screen: Screen) -> None:
+    screen.resize(100, 24)
+    filled = [FillReport(one, 1, Filled(100, 20, 3, 4)) for one in GAPPED]
+    filled[3] = FillReport(GAPPED[3], errors=["C003/USD: HTTP 503"])
+    filled[4] = FillReport(GAPPED[4], is_elsewhere=True)
+    filled[5] = FillReport(GAPPED[5], was_stopped=True)
+    show_filled(filled, as_json=False)
+    out, err = screen.read()
+    assert [line.split() for line in out[::2]] == [
+        ["pairs", "stopped", "failed", "gaps", "filled", "candles", "trades"],
+        ["25", "1", "1", "26", "22", "154", "2,640"],
+    ]
+    assert err == [
+        "Failed: C003/USD: HTTP 503",
+        "C004/USD: left to another process, which is at work on it (kraken-db jobs)",
+        "1 pair stopped; the same command goes on from there",
+    ]
+
+
+def certificate(number: int, *, wrong: bool) -> Certificate:
+    part = Part("1h of minutes", "candles", compared=24)
+    if wrong:
+        part.add(Finding("candle differs", f"{SYMBOLS[number]} differs", NOW - HOUR, NOW))
+    return Certificate(SYMBOLS[number], None, None, parts=[part])
+
+
+def test_a_verification_of_many_pairs_ends_with_totals_and_what_is_wrong(screen: Screen) -> None:
+    screen.resize(80, 24)
+    away = ExchangeUnavailableError("C022/USD: HTTP 503", hint="try again")
+    found = [
+        certificate(0, wrong=False),
+        *(certificate(number, wrong=True) for number in range(1, 22)),
+        Certificate(SYMBOLS[22], None, None, error=away),
+    ]
+    show_certificates(found, as_json=False)
+    out, err = screen.read()
+    assert out[:2] == ["pairs  nothing wrong  wrong  not verified", "─" * 41]
+    assert out[2].split() == ["23", "1", "21", "1"]
+    verdicts = [line for line in out if line.startswith("C")]
+    assert verdicts == [f"C{number:03}/USD  WRONG: candle differs (1)" for number in range(1, 21)]
+    assert out[-1] == "... and 2 other pairs; --details or --json has all"
+    assert err == [
+        "Failed: C022/USD: HTTP 503. Try again",
+        "To put it right: kraken-db verify C001/USD ... --repair",
+    ]
+
+
+def test_a_verification_with_details_has_every_certificate(screen: Screen) -> None:
+    screen.resize(80, 24)
+    show_certificates([certificate(number, wrong=False) for number in range(30)], as_json=False, details=True)
+    out, err = screen.read()
+    assert [line for line in out if line.startswith("C")] == [
+        f"{symbol}  nothing is wrong" for symbol in SYMBOLS[:30]
+    ]
+    assert err == []
+
+
+def exported() -> ExportReport:
+    files = [
+        ExportedFile(Path(symbol), symbol, 60, "written", 1_000, 0, 50_000)
+        for symbol in SYMBOLS
+        for _ in range(2)
+    ]
+    files[:2] = replace(files[0], outcome="unchanged"), replace(files[1], kept_rows=7)
+    return ExportReport(files, empty=[f"D{number:03}/USD 1h" for number in range(30)])
+
+
+def test_an_export_of_many_pairs_ends_with_totals(screen: Screen) -> None:
+    screen.resize(80, 24)
+    show_export(exported(), as_json=False, details=False)
+    out, err = screen.read()
+    assert out == [
+        "pairs  files written  unchanged     rows     size",
+        "─" * 49,
+        "  300            599          1  600,000  30.0 MB",
+    ]
+    assert err[0] == "Note: nothing is stored of D000/USD 1h in this range"
+    assert err[-2:] == [
+        "... and 10 more; --details or --json has them all",
+        "Note: 7 rows in the files are no longer in the store, and were kept",
+    ]
+
+
+def test_an_export_with_details_has_a_row_each_and_all_notes(screen: Screen) -> None:
+    screen.resize(120, 24)
+    show_export(exported(), as_json=False, details=True)
+    out, err = screen.read()
+    assert sum(line.startswith("C") for line in out) == 300
+    assert sum(line.startswith("Note: nothing is stored of D") for line in err) == 30
 
 
 def run_of_many(bars: Rows) -> None:

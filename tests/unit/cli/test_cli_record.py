@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
+import click
+import pytest
+
 from kraken_db.cli.output import to_json
-from kraken_db.cli.record import hidden_text, line, shown_first
+from kraken_db.cli.record import hidden_text, line, screen_lines, show_view, shown_first
 from kraken_db.recorder import PairStatus, RecorderStatus
 from kraken_db.recorder.symbol_feed import State
+from tests.support.screens import Screen
 
 NOW = datetime(2026, 11, 28, 2, 10, tzinfo=UTC)
 
@@ -76,3 +81,41 @@ def test_of_many_pairs_trouble_comes_first_and_the_rest_is_counted() -> None:
     ]
     assert len(shown) + len(hidden) == 1_635
     assert hidden_text(hidden) == "and 1,629 more: 1,628 live, 1 delisted"
+
+
+def test_where_all_pairs_have_room_none_is_counted_below() -> None:
+    shown = [click.unstyle(one) for one in screen_lines(status(pair("BTC/USD"), pair("ETH/USD")), 120, 23)]
+    assert [one.split()[0] for one in shown] == ["02:10:00", "symbol", "BTC/USD", "ETH/USD"]
+
+
+def test_a_terminal_has_a_table_while_it_lasts_and_a_line_at_the_end(screen: Screen) -> None:
+    screen.resize(120, 24)
+    with show_view(as_json=False) as view:
+        assert view.every == 1
+        view.show(status(pair("BTC/USD", received=7)))
+        view.show(status(pair("BTC/USD", received=8)))
+        view.end(status(pair("BTC/USD", received=9)))
+    shown = screen.out()
+    rows = [one.split() for one in shown if one.startswith("BTC/USD")]
+    assert [row[4] for row in rows][:2] == ["7", "8"], "each is painted at once"
+    assert shown[-1].startswith("1 pair, 12.4 trades/s, 9 trades received")
+    assert shown[-1].endswith("stopped")
+
+
+def test_a_file_has_a_line_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_view(as_json=False) as view:
+        assert view.every == 10
+        view.show(status(pair("BTC/USD")))
+        view.end(status(pair("BTC/USD")))
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("2026-11-28 02:10:00 1 pair, 12.4 trades/s")
+    assert last == f"{first}, stopped"
+
+
+def test_json_has_an_object_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_view(as_json=True) as view:
+        view.show(status(pair("BTC/USD", received=7), pair("ETH/USD", received=2)))
+        view.end(status())
+    first, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["received"], [one["symbol"] for one in first["pairs"]]) == (9, ["BTC/USD", "ETH/USD"])
+    assert (last["received"], last["pairs"]) == (0, [])

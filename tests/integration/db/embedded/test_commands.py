@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from kraken_db.cli.db import start, status, stop, url
 from kraken_db.errors import EmbeddedServerError
+from tests.support import shell
 
 Run: TypeAlias = Callable[..., str]
 """Takes a command and its arguments; returns what it printed."""
@@ -63,3 +64,12 @@ def test_errors_are_left_to_the_main_command(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedServerError):
         run(start, "--data-dir", tmp_path / "file" / "below")
+
+
+def test_nobody_else_is_let_in(data_dir: Path) -> None:
+    done = shell.run(f"embedded://{data_dir}", "db", "grant-read", "ann")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: the embedded database lets in nobody but this user. Name a server with --db-url or"
+        " DATABASE_URL\n"
+    )
