@@ -123,8 +123,10 @@ def imported() -> Iterator[None]:
 @pytest.mark.usefixtures("imported")
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 @pytest.mark.parametrize("user", ["root", "nobody"])
-def test_modes(place: Path, umask: int, user: str) -> None:
+def test_modes(place: Path, umask: int, user: str, request: pytest.FixtureRequest) -> None:
     account = pwd.getpwnam(user)
+    if user != "root":
+        request.getfixturevalue("open_checkout")
     home = place / "home"
     home.mkdir(mode=0o755)
     if os.geteuid() == 0:
