@@ -281,7 +281,7 @@ async def test_the_database_runs_out_of_space(plain_url: str, tmp_path: Path) ->
 
 
 @pytest.fixture
-def ordinary_folder() -> Iterator[Path]:
+def ordinary_folder(open_checkout: None) -> Iterator[Path]:
     """A folder anybody may enter, with this process as a user whom permissions hold for."""
     folder = Path(tempfile.mkdtemp(prefix="kraken-db-test-"))
     folder.chmod(0o755)

@@ -83,13 +83,6 @@ class User:
 
 
 @pytest.fixture(scope="session")
-def open_checkout() -> None:
-    """What is tested can be read by every user: not so where root has checked it out at home."""
-    if os.geteuid() == 0 and subprocess.run(["/usr/bin/test", "-r", __file__], user="nobody").returncode:
-        pytest.skip("other users cannot read this checkout: it lies in a closed home")
-
-
-@pytest.fixture(scope="session")
 def open_python(open_checkout: None) -> Iterator[Path]:
     """A Python that every user may run: this one, or a copy of it where it lies in a closed home."""
     directory = Path(tempfile.mkdtemp(prefix="kdb-python-", dir="/tmp"))
