@@ -17,14 +17,17 @@ the tests that ask for it; it never skips them.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kraken_db.db.embedded import EmbeddedServer
 from tests.support.lanes import (
     CitusLane,
     Lane,
@@ -140,6 +143,16 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no recorded Kraken data in {path}: set KRAKEN_DB_REAL_DATA")
     return path
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter: as root, an embedded server in ``k`` runs as another one."""
+    folder = Path(tempfile.mkdtemp(prefix="kdb-"))
+    folder.chmod(0o755)
+    yield folder
+    EmbeddedServer(folder / "k").stop()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+import asyncpg
 
 from kraken_db.db.engine import Database
 from kraken_db.store import Store
@@ -31,7 +33,18 @@ async def opened_database(url: str, **options: Any) -> AsyncIterator[Database]:
         await database.close()
 
 
-def with_user(url: str, user: str) -> str:
-    """The same address for another role, whose password is ``secret``."""
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the driver, with nothing of ours."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def with_user(url: str, user: str, password: str = "secret") -> str:
+    """The same address for another role."""
     parts = urlsplit(url)
-    return parts._replace(netloc=f"{user}:secret@{parts.netloc.rpartition('@')[2]}").geturl()
+    place = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{quote(user)}:{quote(password)}@{place}").geturl()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,17 +11,9 @@ import asyncpg
 import pytest
 
 from tests.support.lanes import Lane
+from tests.support.stores import connected
 
 START = datetime(2023, 1, 1, tzinfo=UTC)
-
-
-@asynccontextmanager
-async def connect(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def public_tables(connection: asyncpg.Connection) -> list[str]:
@@ -33,14 +23,14 @@ async def public_tables(connection: asyncpg.Connection) -> list[str]:
 
 @pytest.mark.parametrize("_repeat", [1, 2])
 async def test_each_test_gets_an_empty_database(empty_url: str, _repeat: int) -> None:
-    async with connect(empty_url) as connection:
+    async with connected(empty_url) as connection:
         assert await public_tables(connection) == []
         await connection.execute("CREATE TABLE left_behind (i int)")
 
 
 @pytest.mark.parametrize("_repeat", [1, 2])
 async def test_each_test_gets_a_migrated_database(db_url: str, _repeat: int) -> None:
-    async with connect(db_url) as connection:
+    async with connected(db_url) as connection:
         assert {"candles", "trades"} <= set(await public_tables(connection))
         assert await connection.fetchval("SELECT count(*) FROM candles") == 0
         await connection.execute("DROP TABLE data_sync_status")
@@ -60,9 +50,10 @@ async def test_a_copy_knows_nothing_of_what_was_done_in_the_one_before(lane: Lan
     first: list[object] = []
     for _ in range(5):
         with lane.migrated_database() as url:
-            async with connect(url) as connection:
-                first = first or await looks(connection)
-                assert await looks(connection) == first
+            async with connected(url) as connection:
+                found = await looks(connection)
+                first = first or found
+                assert found == first
                 await connection.execute("SET work_mem = '13MB'; CREATE TEMP TABLE scratch (i int)")
                 await connection.execute("CREATE TABLE large AS SELECT g FROM generate_series(1, 200000) g")
                 await connection.execute(
@@ -81,7 +72,7 @@ FILLED: list[str] = []
 
 async def fill(url: str) -> None:
     FILLED.append(url)
-    async with connect(url) as connection:
+    async with connected(url) as connection:
         await connection.execute("CREATE TABLE filled AS SELECT 1 AS number")
 
 
@@ -89,7 +80,7 @@ async def test_a_filled_database_is_filled_once_and_copied(lane: Lane) -> None:
     FILLED.clear()
     for _ in range(2):
         with lane.filled_database(fill) as url:
-            async with connect(url) as connection:
+            async with connected(url) as connection:
                 assert {"candles", "filled"} <= set(await public_tables(connection))
                 assert await connection.fetchval("SELECT count(*) FROM filled") == 1
                 await connection.execute("DELETE FROM filled")
@@ -97,7 +88,7 @@ async def test_a_filled_database_is_filled_once_and_copied(lane: Lane) -> None:
 
 
 async def test_the_timescale_lane_has_timescaledb(timescale_empty_url: str) -> None:
-    async with connect(timescale_empty_url) as connection:
+    async with connected(timescale_empty_url) as connection:
         await connection.execute("CREATE TABLE points (at timestamptz NOT NULL, value numeric(20,10))")
         await connection.execute("SELECT create_hypertable('points', 'at', create_default_indexes => false)")
         await connection.executemany(
@@ -108,7 +99,7 @@ async def test_the_timescale_lane_has_timescaledb(timescale_empty_url: str) -> N
 
 async def test_the_copy_of_a_migrated_database_takes_rows(timescale_url: str) -> None:
     """A hypertable refuses rows if its library is not loaded, as in a copy it might not be."""
-    async with connect(timescale_url) as connection:
+    async with connected(timescale_url) as connection:
         await connection.execute(
             "INSERT INTO candles (timestamp, symbol, interval_minutes, open, high, low, close, volume)"
             " VALUES ($1, 'BTC/USD', 1, 1, 1, 1, 1, 1)",
@@ -119,7 +110,7 @@ async def test_the_copy_of_a_migrated_database_takes_rows(timescale_url: str) ->
 
 @pytest.mark.one_server("a coordinator may have TimescaleDB for its other databases")
 async def test_the_plain_lane_has_no_timescaledb(plain_empty_url: str) -> None:
-    async with connect(plain_empty_url) as connection:
+    async with connected(plain_empty_url) as connection:
         found = await connection.fetchval(
             "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
         )
@@ -128,7 +119,7 @@ async def test_the_plain_lane_has_no_timescaledb(plain_empty_url: str) -> None:
 
 async def test_copy_in_and_out(empty_url: str) -> None:
     rows = [(n, Decimal(n) / 8, START + timedelta(seconds=n)) for n in range(5000)]
-    async with connect(empty_url) as connection:
+    async with connected(empty_url) as connection:
         await connection.execute("CREATE TABLE copied (i int PRIMARY KEY, v numeric(20,10), at timestamptz)")
         assert await connection.copy_records_to_table("copied", records=rows) == "COPY 5000"
         text = io.BytesIO()
@@ -140,7 +131,7 @@ async def test_copy_in_and_out(empty_url: str) -> None:
 
 
 async def test_a_failed_copy_leaves_the_connection_usable(empty_url: str) -> None:
-    async with connect(empty_url) as connection:
+    async with connected(empty_url) as connection:
         await connection.execute("CREATE TABLE copied (i int)")
         with pytest.raises(asyncpg.InvalidTextRepresentationError):
             await connection.copy_to_table("copied", source=io.BytesIO(b"1\nx\n"))
@@ -150,7 +141,7 @@ async def test_a_failed_copy_leaves_the_connection_usable(empty_url: str) -> Non
 
 
 async def test_an_error_in_a_pipeline_undoes_all_of_it(empty_url: str) -> None:
-    async with connect(empty_url) as connection:
+    async with connected(empty_url) as connection:
         await connection.execute("CREATE TABLE numbers (i int PRIMARY KEY)")
         with pytest.raises(asyncpg.UniqueViolationError):
             await connection.executemany("INSERT INTO numbers VALUES ($1)", [(1,), (2,), (1,), (3,)])
@@ -158,7 +149,7 @@ async def test_an_error_in_a_pipeline_undoes_all_of_it(empty_url: str) -> None:
 
 
 async def test_two_connections_see_what_the_other_has_committed(empty_url: str) -> None:
-    async with connect(empty_url) as one, connect(empty_url) as two:
+    async with connected(empty_url) as one, connected(empty_url) as two:
         await one.execute("CREATE TABLE numbers (i int)")
         transaction = one.transaction()
         await transaction.start()
@@ -172,7 +163,7 @@ async def test_two_connections_see_what_the_other_has_committed(empty_url: str) 
 
 
 async def test_two_connections_prepare_under_the_same_name(empty_url: str) -> None:
-    async with connect(empty_url) as one, connect(empty_url) as two:
+    async with connected(empty_url) as one, connected(empty_url) as two:
         first = await one.prepare("SELECT $1::int + 1")
         second = await two.prepare("SELECT $1::int + 2")
         assert [await first.fetchval(1), await second.fetchval(1), await first.fetchval(1)] == [2, 3, 2]
@@ -194,7 +185,7 @@ async def test_notifications_reach_the_other_connection(empty_url: str) -> None:
     def listener(_connection: object, _pid: int, _channel: str, payload: object) -> None:
         heard.put_nowait(payload)
 
-    async with connect(empty_url) as one, connect(empty_url) as two:
+    async with connected(empty_url) as one, connected(empty_url) as two:
         await one.add_listener("news", listener)
         await two.execute("UNLISTEN *")  # stops two, not one
         await two.execute("NOTIFY news, 'hello'")
@@ -203,7 +194,7 @@ async def test_notifications_reach_the_other_connection(empty_url: str) -> None:
 
 
 async def test_a_client_that_vanishes_leaves_no_transaction(empty_url: str) -> None:
-    async with connect(empty_url) as one:
+    async with connected(empty_url) as one:
         await one.execute("CREATE TABLE numbers (i int)")
         lost = await asyncpg.connect(empty_url)
         await lost.execute("BEGIN; INSERT INTO numbers VALUES (1)")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 import asyncpg
 import pytest
@@ -14,7 +12,7 @@ from click.testing import Result
 
 from tests.support.archives import import_file, minutes, query, read_candles, write
 from tests.support.shell import run
-from tests.support.stores import with_user
+from tests.support.stores import connected, with_user
 
 READER = "Gra fana"  # a name that has to be quoted wherever it is written
 ON_ONE_SERVER = pytest.mark.one_server("a role that reads logs in on each node of Citus")
@@ -22,21 +20,6 @@ ON_ONE_SERVER = pytest.mark.one_server("a role that reads logs in on each node o
 
 async def grant_read(url: str, *arguments: str) -> Result:
     return await asyncio.to_thread(run, url, "db", "grant-read", *arguments)
-
-
-def as_reader(url: str, password: str) -> str:
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{quote(READER)}:{quote(password)}@{place}").geturl()
-
-
-@contextlib.asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def first_prices(url: str) -> list[str]:
@@ -60,7 +43,7 @@ async def test_a_role_that_is_made_reads_and_cannot_write(readable: str) -> None
     said, password = done.stdout.splitlines()
     assert said == "Gra fana may read what is stored"
     assert password.startswith("its password: ")
-    reader = as_reader(readable, password.removeprefix("its password: "))
+    reader = with_user(readable, READER, password.removeprefix("its password: "))
 
     assert await first_prices(reader) == ["100.5000000000", "100.5000000000"]
     status = await asyncio.to_thread(run, reader, "status")
@@ -77,13 +60,13 @@ async def test_a_role_that_is_made_reads_and_cannot_write(readable: str) -> None
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(change)
     with pytest.raises(asyncpg.InvalidPasswordError):
-        await asyncpg.connect(as_reader(readable, "another"))
+        await asyncpg.connect(with_user(readable, READER, "another"))
 
 
 @ON_ONE_SERVER
 async def test_tables_of_later_versions_are_read_too(readable: str) -> None:
     done = await grant_read(readable, READER, "--create")
-    reader = as_reader(readable, done.stdout.rpartition(": ")[2].strip())
+    reader = with_user(readable, READER, done.stdout.rpartition(": ")[2].strip())
     await query(readable, "CREATE TABLE of_later AS SELECT 7 AS number")
     assert await query(reader, "SELECT number FROM of_later") == [(7,)]
 
@@ -91,7 +74,7 @@ async def test_tables_of_later_versions_are_read_too(readable: str) -> None:
 @ON_ONE_SERVER
 async def test_what_was_given_is_taken_away_and_given_again(readable: str) -> None:
     done = await grant_read(readable, READER, "--create")
-    reader = as_reader(readable, done.stdout.rpartition(": ")[2].strip())
+    reader = with_user(readable, READER, done.stdout.rpartition(": ")[2].strip())
     revoked = await grant_read(readable, READER, "--revoke")
     assert (revoked.exit_code, revoked.stdout) == (0, "Gra fana may no longer read what is stored\n")
     await query(readable, "CREATE TABLE of_later AS SELECT 7 AS number")
@@ -120,7 +103,7 @@ async def test_a_role_that_is_there_keeps_its_password(readable: str) -> None:
     done = await grant_read(readable, READER, "--create")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == "Error: the role Gra fana is there already. Leave out --create\n"
-    reader = as_reader(readable, "of its own")
+    reader = with_user(readable, READER, "of its own")
     async with connected(reader) as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("SELECT 1 FROM candles")

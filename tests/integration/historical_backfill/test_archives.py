@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
 import zipfile
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -208,17 +206,17 @@ async def rows_in(server: EmbeddedServer) -> int:
         return 0
 
 
-async def test_the_database_goes_away_while_an_archive_is_read(made: ArchivedMarkets, tmp_path: Path) -> None:
+async def test_the_database_goes_away_while_an_archive_is_read(
+    made: ArchivedMarkets, tmp_path: Path, open_folder: Path
+) -> None:
     """The embedded server is killed; whoever needs it starts it again."""
-    data_dir = Path(tempfile.mkdtemp(prefix="kdb-"))  # root runs the server as another user
-    await asyncio.to_thread(data_dir.chmod, 0o755)
-    server = EmbeddedServer(data_dir / "k")
+    server = EmbeddedServer(open_folder / "k")
     await asyncio.to_thread(server.start)
     exchange = made.exchange(tmp_path / "archives", archive_faults=ArchiveFaults(bytes_per_second=40_000))
     try:
         async with exchange.serve() as base_url:
             environment = {
-                "KRAKEN_DB_DATA_DIR": str(data_dir / "k"),
+                "KRAKEN_DB_DATA_DIR": str(open_folder / "k"),
                 "KRAKEN_BASE_URL": base_url,
                 "KRAKEN_ARCHIVE_URL": archive_url(base_url),
             }
@@ -237,8 +235,6 @@ async def test_the_database_goes_away_while_an_archive_is_read(made: ArchivedMar
         await assert_is_whole(await asyncio.to_thread(server.attach), made, "BTC/USD")
     finally:
         await asyncio.to_thread(server.detach)
-        await asyncio.to_thread(server.stop)
-        shutil.rmtree(data_dir)
 
 
 KILLS = int(os.environ.get("KRAKEN_DB_TEST_KILLS", "20"))

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -63,20 +60,12 @@ async def test_kills_among_trades_without_ids(plain_url: str) -> None:
     await assert_is_truth(plain_url, market)
 
 
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="kdb-"))  # root runs the server as another user
-    folder.chmod(0o755)
-    yield folder / "k"
-    EmbeddedServer(folder / "k").stop()
-    shutil.rmtree(folder)
-
-
 @pytest.mark.parametrize("how", ["kill", "stop"])
-async def test_the_database_goes_away_in_the_middle(data_dir: Path, how: str) -> None:
+async def test_the_database_goes_away_in_the_middle(open_folder: Path, how: str) -> None:
     """The embedded server is started again by whoever needs it."""
     market = Market("BTC/USD", seed=SEED, trades=60_000)
     exchange = SimulatedExchange([market], delay=0.05)
+    data_dir = open_folder / "k"
     server = EmbeddedServer(data_dir)
     await asyncio.to_thread(server.start)
     async with exchange.serve() as base_url:

@@ -185,16 +185,14 @@ async def test_the_numbers_of_a_backfill_at_its_end(plain_url: str) -> None:
                 found = await fetch(session, line.removeprefix("metrics at "))
     assert not any(name.startswith("kraken_db_job_") for name, _ in before)
     states = {
-        state: found["kraken_db_job_pairs", (("job", "backfill"), ("state", state))] for state in STATES
+        state: found["kraken_db_job_pairs", (("job", "backfill"), ("state", state))]
+        for state in ("waiting", "running", "done", "failed")
     }
     assert states == {"waiting": 0.0, "running": 0.0, "done": 1.0, "failed": 1.0}
     assert found["kraken_db_job_records_total", (("job", "backfill"),)] == 2_500.0
     assert found["kraken_db_job_expected_records", (("job", "backfill"),)] == 2_500.0
     limit = "kraken_db_database_connections_limit"
     assert found[limit, (("pool", "backfill"),)] >= 1.0
-
-
-STATES = ("waiting", "running", "done", "failed")
 
 
 async def test_a_recording_that_has_not_begun_has_numbers(plain_url: str, tmp_path: Path) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,23 +34,14 @@ from tests.support.recording import (
 )
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="kdb-"))  # root runs the server as another user
-    made.chmod(0o755)
-    yield made
-    EmbeddedServer(made / "k").stop()
-    shutil.rmtree(made)
-
-
-async def test_the_database_is_killed_and_comes_back(folder: Path) -> None:
+async def test_the_database_is_killed_and_comes_back(open_folder: Path) -> None:
     """The embedded server, killed twice while trades come and holes are filled."""
-    url, server = f"embedded://{folder}/k", EmbeddedServer(folder / "k")
+    url, server = f"embedded://{open_folder}/k", EmbeddedServer(open_folder / "k")
     wanted = market(trades=2_200)
     await download_one(url, wanted, end_timestamp=START + MINUTE / 2)
     exchange, clock = exchange_of(wanted, faults=FeedFaults(cut=300, lost=0.02))
     async with exchange.serve() as base_url:
-        recorder = recorder_of(url, base_url, clock, [wanted.symbol], folder)
+        recorder = recorder_of(url, base_url, clock, [wanted.symbol], open_folder)
         async with recording(recorder) as running:
             await until(recorder, is_live, running)
             clock.go()

@@ -7,11 +7,9 @@ import io
 import logging
 import re
 import select
-import shutil
 import socket
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -331,21 +329,12 @@ async def test_the_database_is_away(plain_url: str, monkeypatch: pytest.MonkeyPa
         assert answer.error == "the database does not answer"
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="kdb-"))  # root runs the server as another user
-    made.chmod(0o755)
-    yield made
-    EmbeddedServer(made / "k").stop()
-    shutil.rmtree(made)
-
-
 async def test_an_embedded_database_that_was_stopped_is_started_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """But not over and over: whoever stops it again within seconds has a reason."""
     monkeypatch.setattr(site, "_BETWEEN_STARTS", 600)
-    url, database = f"embedded://{folder}/k", EmbeddedServer(folder / "k")
+    url, database = f"embedded://{open_folder}/k", EmbeddedServer(open_folder / "k")
     await import_texts(url, {"XBTUSD_1.csv": minutes(30)})
     async with served(url) as server:
         database.stop()

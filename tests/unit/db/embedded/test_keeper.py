@@ -115,13 +115,25 @@ def test_where_there_is_no_proc_ps_says_what_a_process_is(
 # --- the end of a server ---
 
 
+@pytest.fixture
+def servers(tmp_path: Path, opened: Callable[[Path], int]) -> int:
+    """The lock that the server holds."""
+    lock = opened(tmp_path / "server.lock")
+    assert try_lock(lock, exclusive=True)
+    return lock
+
+
+@pytest.fixture
+def ours(tmp_path: Path, opened: Callable[[Path], int]) -> int:
+    """The same file, as who stops the server has it."""
+    return opened(tmp_path / "server.lock")
+
+
 def test_a_server_is_asked_again_every_five_seconds(
-    tmp_path: Path, opened: Callable[[Path], int], machine: Machine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, servers: int, ours: int, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until it gives its lock back."""
     monkeypatch.setattr(keeper, "postmaster_pid", lambda _data: SERVER)
-    servers, ours = opened(tmp_path / "server.lock"), opened(tmp_path / "server.lock")
-    assert try_lock(servers, exclusive=True)
     machine.at[12] = lambda: fcntl.flock(servers, fcntl.LOCK_UN)
     assert shut_down(tmp_path, ours, timeout=60)
     assert machine.signals == [(moment, SERVER, signal.SIGINT) for moment in (0, 5, 10)]
@@ -129,24 +141,20 @@ def test_a_server_is_asked_again_every_five_seconds(
 
 
 def test_a_server_that_does_not_end_in_time(
-    tmp_path: Path, opened: Callable[[Path], int], machine: Machine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, servers: int, ours: int, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper, "postmaster_pid", lambda _data: SERVER)
-    servers, ours = opened(tmp_path / "server.lock"), opened(tmp_path / "server.lock")
-    assert try_lock(servers, exclusive=True)
     assert not shut_down(tmp_path, ours, timeout=3)
     assert 3 < machine.now < 3.1
     assert not is_free(ours)
 
 
 def test_what_a_killed_server_has_left_has_a_second(
-    tmp_path: Path, opened: Callable[[Path], int], machine: Machine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, servers: int, ours: int, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its main process is gone, and a session still holds the lock."""
     session = SERVER + 1
     monkeypatch.setattr(keeper, "_orphans", lambda _data: [session])
-    servers, ours = opened(tmp_path / "server.lock"), opened(tmp_path / "server.lock")
-    assert try_lock(servers, exclusive=True)
     ends_at = ORPHAN_GRACE_SECONDS + 0.02
     machine.at[ends_at + 0.02] = lambda: fcntl.flock(servers, fcntl.LOCK_UN)
     assert shut_down(tmp_path, ours, timeout=60)
